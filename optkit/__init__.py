@@ -1,0 +1,32 @@
+"""optkit: prune a Hugging Face model while it is fine-tuned, quantize it to int8, export an OpenVINO IR.
+
+Names are imported on first use, so that ``import optkit`` and ``optkit --help`` load neither torch nor OpenVINO.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "run": "optkit.pipeline",
+    "load_recipe": "optkit.recipe",
+    "sparsity": "optkit.sparsity",
+    "export_openvino": "optkit.export.openvino",
+    "PruningCallback": "optkit.pruning.callback",
+    "DistillationMixin": "optkit.pruning.distillation",
+    "OptkitError": "optkit.errors",
+}
+
+__all__ = ["__version__", *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'optkit' has no attribute '{name}'")
+    value = getattr(import_module(_NAMES[name]), name)
+    # Set here for good: importing optkit.sparsity, the module, would otherwise take the function's name.
+    globals()[name] = value
+    return value

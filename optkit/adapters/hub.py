@@ -1,0 +1,115 @@
+"""The Hub: models and datasets by id, fetched into the Hub's own cache; each failure becomes one line with a way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optkit.adapters import reason
+from optkit.errors import DataError, OptkitError, PlanError
+
+_SETUP = ["*.json", "*.txt", "*.model", "*.jinja"]
+_NESTED = ["*/*"]
+
+
+def model_folder(name: str, revision: str = "main", *, key: str, weights: bool = True, code: bool = False) -> Path:
+    """The folder that holds the model ``name``: itself if it is one, else the Hub's snapshot, fetched if needed.
+
+    Args:
+        name: local folder or Hub id.
+        revision: branch, tag or commit of a Hub id.
+        key: where the recipe names it, such as ``model.name``; the messages say to set that.
+        weights: fetch the weights too, and not only config and tokenizer. Safetensors where the Hub has them.
+        code: fetch Python files too; only for trust_remote_code.
+
+    Raises:
+        PlanError: if there is no such folder, or no such model or revision on the Hub.
+        OptkitError: if the Hub can't be reached.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    way_out = f"give a local folder with --set {key}=FOLDER"
+    if Path(name).is_file():
+        raise PlanError(f"{key}: {name} is a file: {way_out}, the one saved by save_pretrained")
+    if not _may_be_id(name):
+        raise PlanError(f"{key}: no folder {name}: {way_out}")
+    import huggingface_hub
+
+    def fetch(patterns: list[str]) -> Path:
+        found = huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=patterns, ignore_patterns=_NESTED
+        )
+        return Path(found)
+
+    patterns = _SETUP + (["*.py"] if code else [])
+    try:
+        folder = fetch(patterns + (["model*.safetensors"] if weights else []))
+        if weights and not any(folder.glob("model*.safetensors")):
+            folder = fetch(patterns + ["pytorch_model*.bin"])
+        return folder
+    except Exception as error:
+        if _says(error, "RevisionNotFoundError"):
+            raise PlanError(f"{key}: the Hub's {name} has no revision '{revision}'") from error
+        if _says(error, "RepositoryNotFoundError", "GatedRepoError", "HFValidationError"):
+            raise PlanError(
+                f"{key}: neither a folder nor a model that the Hub shows you: {name}: correct the name, or {way_out}"
+            ) from error
+        raise OptkitError(f"{key}: no folder {name}, and the Hub can't be reached ({_cause(error)}): {way_out}") from error
+
+
+def load_dataset(name: str, config: str | None, revision: str) -> Any:
+    """All splits of the Hub's dataset ``name`` as a ``datasets.DatasetDict``.
+
+    Raises:
+        DataError: if there is no such dataset, config or revision.
+        OptkitError: if the Hub can't be reached.
+    """
+    import datasets
+
+    bars = datasets.is_progress_bar_enabled()
+    way_out = "use local files with --set 'task.dataset={files: {train: FILE, validation: FILE}}'"
+    try:
+        datasets.disable_progress_bars()
+        return datasets.load_dataset(name, config, revision=None if Path(name).is_dir() else revision)
+    except Exception as error:  # what an unreachable Hub raises here changes with the version, RuntimeError included
+        if _says(error, "DatasetNotFoundError", "RevisionNotFoundError"):
+            at = "" if revision == "main" else f" with revision '{revision}'"
+            raise DataError(f"task.dataset.name: the Hub shows no dataset '{name}'{at}: {way_out}") from error
+        if _says(error, "ConnectionError", "ConnectError", "OfflineModeIsEnabled", "RuntimeError", "HTTPError"):
+            raise OptkitError(
+                f"task.dataset.name: '{name}' is not in the cache and the Hub can't be reached ({_cause(error)}): {way_out}"
+            ) from error
+        raise DataError(f"task.dataset: '{name}' cannot be loaded: {reason(error)}: {way_out}") from error
+    finally:
+        if bars:
+            datasets.enable_progress_bars()
+
+
+def _may_be_id(name: str) -> bool:
+    """Whether ``name`` has the form of a Hub id, and not of a path."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _says(error: BaseException, *names: str) -> bool:
+    """Whether the error, or what caused it, is of a class of one of these names."""
+    return any(cls.__name__ in names for link in _chain(error) for cls in type(link).__mro__)
+
+
+def _cause(error: BaseException) -> str:
+    if _says(error, "OfflineModeIsEnabled") or "OfflineModeIsEnabled" in str(error):
+        return "HF_HUB_OFFLINE is set"
+    return reason(_chain(error)[-1] if _says(error, "ConnectError") else error)

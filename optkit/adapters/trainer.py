@@ -1,0 +1,303 @@
+"""transformers' Trainer: its arguments from a recipe, whole checkpoints only, progress, and the loop left as it is.
+
+The one subclass here changes what the loss is (distillation) and the order of examples, nothing of the loop.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from optkit.adapters import quiet
+from optkit.errors import OptkitError, RecipeError
+from optkit.pruning.config import Span
+from optkit.pruning.distillation import DistillationMixin
+
+MARKER = "optkit-complete.json"
+#: Two, so that one whole checkpoint is there while the next is written.
+KEPT = 2
+
+
+def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
+    """Optimizer steps of a whole training and of one epoch, as the Trainer counts them on one device.
+
+    Args:
+        train: the recipe's ``train``.
+        examples: rows of the training split.
+    """
+    defaults = {name: field.default for name, field in TrainingArguments.__dataclass_fields__.items()}
+    value = lambda name: train.get(name, defaults[name])  # noqa: E731
+    batch, accumulated = value("per_device_train_batch_size"), value("gradient_accumulation_steps")
+    batches = examples // batch if value("dataloader_drop_last") else math.ceil(examples / batch)
+    per_epoch = max(math.ceil(batches / accumulated), 1)
+    if value("max_steps") > 0:
+        return value("max_steps"), per_epoch
+    return math.ceil(value("num_train_epochs") * per_epoch), per_epoch
+
+
+def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, examples: int) -> TrainingArguments:
+    """TrainingArguments for the recipe's ``train``, with what optkit owns filled in.
+
+    Raises:
+        RecipeError: if transformers refuses a value.
+    """
+    total, per_epoch = steps_of(train, examples)
+    resolve = lambda v: max(v.steps(total, per_epoch), 1) if isinstance(v, Span) else v  # noqa: E731
+    given = {name: resolve(value) for name, value in train.items()}
+    defaults = {
+        "report_to": "none",
+        "logging_steps": max(1, min(50, total // 20)),
+        "save_strategy": "steps",
+        "save_steps": max(1, min(500, math.ceil(total / 10))),
+        "save_total_limit": KEPT,
+    }
+    given = defaults | given
+    limit = given["save_total_limit"]
+    owned = {
+        "save_total_limit": limit if limit is None else max(limit, KEPT),
+        "output_dir": str(output),
+        "seed": seed,
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,
+        "remove_unused_columns": False,
+        "ddp_broadcast_buffers": False,
+        "push_to_hub": False,
+    }
+    try:
+        with quiet():
+            return TrainingArguments(**given | owned)
+    except (ValueError, TypeError, ImportError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise RecipeError(f"train: transformers refuses these arguments: {said}") from error
+
+
+class LengthGroupedSampler(Sampler):
+    """Batches of similar length in an order that is a function of seed and epoch alone.
+
+    transformers' own draws from the global generator, whose state differs when a run is resumed.
+
+    Args:
+        lengths: tokens of each example.
+        batch: examples of one optimizer step.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int):
+        self.lengths, self.batch, self.seed, self.epoch = list(lengths), batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
+
+
+class OptkitTrainer(DistillationMixin, Trainer):
+    """Trainer with distillation and an order of examples that survives a resume."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(ids) for ids in dataset.with_format(None)["input_ids"]]
+        return LengthGroupedSampler(
+            lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
+        )
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Marks a checkpoint once its last byte is written, saves at the last step, and never saves a model with NaN.
+
+    The Trainer writes checkpoints in place, and rotation deletes them file by file; the marker lists every file with
+    its size, so that neither a half-written nor a half-deleted one is taken for whole.
+    """
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_save = True
+        if control.should_save:
+            _require_finite(model, state.global_step)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs) -> None:
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise _diverged(state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        sizes = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file() and p.name != MARKER}
+        (folder / MARKER).write_text(json.dumps(sizes), encoding="utf-8")
+
+
+def _require_finite(model: nn.Module, step: int) -> None:
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        raise _diverged(step)
+
+
+def _diverged(step: int) -> OptkitError:
+    return OptkitError(
+        f"the loss is NaN or infinite at step {step}: lower train.learning_rate, or add warmup_steps; checkpoints from "
+        "before are kept"
+    )
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder`` that are whole, the newest last."""
+    found = {}
+    for marker in Path(folder).glob(f"checkpoint-*/{MARKER}"):
+        step = marker.parent.name.removeprefix("checkpoint-")
+        if step.isdigit() and _holds(marker):
+            found[int(step)] = marker.parent
+    return [found[step] for step in sorted(found)]
+
+
+def _holds(marker: Path) -> bool:
+    try:
+        sizes = json.loads(marker.read_text(encoding="utf-8"))
+        return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class Watch(TrainerCallback):
+    """Hands each log of the Trainer on: ``tell(step, total, logs)``; ``logs`` is empty between logs."""
+
+    def __init__(self, tell: Callable[[int, int, Mapping[str, float]], None]):
+        self.tell = tell
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self.tell(state.global_step, state.max_steps, {})
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs) -> None:
+        self.tell(state.global_step, state.max_steps, logs)
+
+
+def build(
+    model: nn.Module,
+    args: TrainingArguments,
+    *,
+    train_dataset: Any,
+    eval_dataset: Any = None,
+    collator: Callable,
+    callbacks: Sequence[TrainerCallback] = (),
+    temperature: float = 2.0,
+    distillation_weight: float = 0.0,
+) -> OptkitTrainer:
+    """A Trainer that prints nothing itself. The first of ``callbacks`` comes before the Trainer's own, so that trackers
+    see what it adds to logs.
+    """
+    with quiet():
+        trainer = OptkitTrainer(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=collator,
+            callbacks=[*callbacks],
+            temperature=temperature,
+            distillation_weight=distillation_weight,
+        )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    handler = trainer.callback_handler
+    handler.callbacks.sort(key=lambda callback: callback is not next(iter(callbacks), None))
+    return trainer
+
+
+def time_steps(model: nn.Module, args: TrainingArguments, encoded: Any, collator: Callable, *, steps: int = 3) -> float:
+    """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` spread over an epoch; changes ``model``."""
+    batch = args.train_batch_size
+    sizes = [len(ids) for ids in encoded.with_format(None)["input_ids"]]
+    if args.train_sampling_strategy == "group_by_length":
+        order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    else:
+        order = np.random.default_rng(args.seed).permutation(len(sizes)).tolist()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    seconds = []
+    for index in range(-1, steps):  # the first one warms up
+        start = int((max(index, 0) + 0.5) / steps * max(len(order) - batch, 0))
+        inputs = collator([encoded[int(i)] for i in order[start : start + batch]])
+        inputs = {name: tensor.to(args.device) for name, tensor in inputs.items()}
+        begun = time.perf_counter()
+        model.train()(**inputs).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - begun)
+    return sum(seconds[1:]) / steps * args.gradient_accumulation_steps
+
+
+def train(trainer: OptkitTrainer, checkpoints: Path) -> int:
+    """Trains to the end, from the newest whole checkpoint if there is one, and returns the step it began at.
+
+    Checkpoints that are not whole are removed first: the Trainer would take the highest number, whole or not.
+    """
+    whole = whole_checkpoints(checkpoints)
+    for folder in checkpoints.glob("checkpoint-*"):
+        if folder not in whole:
+            shutil.rmtree(folder)
+    resume = whole[-1] if whole else None
+    with quiet():
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return int(resume.name.removeprefix("checkpoint-")) if resume else 0
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, numpy and torch, before weights are made and before data is shuffled."""
+    set_seed(seed)
+
+
+def predict(
+    model: Any,
+    encoded: Any,
+    collator: Callable,
+    *,
+    batch_size: int = 32,
+    tell: Callable[[int, int, Mapping[str, float]], None] = lambda done, total, facts: None,
+) -> np.ndarray:
+    """Logits (examples, classes) of ``encoded`` in its order, by a torch or OpenVINO model called with a batch.
+
+    Examples are batched by length, so that little is spent on padding. ``tell`` hears how many are done, of how many.
+    """
+    extra = [name for name in ("labels", "teacher_logits") if name in encoded.column_names]
+    rows = encoded.with_format(None).remove_columns(extra)
+    order = np.argsort([len(ids) for ids in rows["input_ids"]], kind="stable")
+    if isinstance(model, nn.Module):
+        model.eval()
+    logits: np.ndarray | None = None
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = collator([rows[int(i)] for i in chosen])
+            if isinstance(model, nn.Module):
+                batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            out = np.asarray(model(**batch).logits.float().cpu())
+            if logits is None:
+                logits = np.zeros((len(order), out.shape[-1]), dtype=np.float32)
+            logits[chosen] = out
+            tell(start + len(chosen), len(order), {"examples": start + len(chosen)})
+    return logits

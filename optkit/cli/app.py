@@ -1,0 +1,56 @@
+"""The `optkit` command: its verbs, and the one place where errors become a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from optkit.cli import inspect, run, schema, validate
+from optkit.cli import list as list_
+from optkit.errors import OptkitError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it answers without importing rich
+    suggest_commands=False,  # click does it
+)
+for name, verb in {"run": run, "validate": validate, "inspect": inspect, "list": list_, "schema": schema}.items():
+    app.command(name)(verb.command)
+
+
+@app.callback()
+def _optkit() -> None:
+    """Prune while fine-tuning, quantize to int8, export an OpenVINO IR that says how sparse it is."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one verb and exits: 0 done, 1 the job failed, 2 recipe or arguments are wrong, 130 interrupted.
+
+    Every verb takes ``--debug``; it is looked for here, so that it also works for errors before the verb begins.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        app(arguments, prog_name="optkit")
+    except BrokenPipeError:
+        # The reader of our output has gone (`optkit list | head`); Python must not complain again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        sys.exit(report(error))
+
+
+def report(error: BaseException) -> int:
+    """Prints one error to stderr and returns the exit code."""
+    if isinstance(error, OptkitError):
+        print(error, file=sys.stderr)
+        return error.exit_code
+    said = " ".join(str(error).split())
+    print(f"unexpected {type(error).__name__}: {said} (run again with --debug for the traceback)", file=sys.stderr)
+    return 1

@@ -1,0 +1,22 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.", show_default=False)]
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change one value, such as prune.0.schedule.to=0.9; repeatable.",
+        default_factory=list,
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

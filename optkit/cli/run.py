@@ -1,0 +1,48 @@
+"""`optkit run`: the whole job of a recipe, as far as it is not done yet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optkit.cli.options import Debug, Json, RecipeFile, Set
+
+
+def command(
+    recipe: RecipeFile,
+    set_: Set,
+    output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
+    stop_after: Annotated[str | None, typer.Option(metavar="STAGE", help="The last stage to run.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what is done, start over.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Prune, quantize, export and measure as a recipe says; does only what is missing or changed."""
+    from optkit.pipeline import enforce_max_drop, run
+
+    report = run(recipe, set_, output=output, stop_after=stop_after, fresh=fresh, quiet=quiet)
+    if as_json:
+        print(json.dumps(report, indent=2))
+    elif "evaluate" in report:
+        _show(report)
+    else:
+        print(f"stopped after {report['stopped_after']}: {report['output']}")
+    enforce_max_drop(report)
+
+
+def _show(report: dict) -> None:
+    from rich.console import Console
+
+    from optkit.reporting.markdown import table, verdict
+
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table(report))
+    console.print(verdict(report))
+    where = {"pruned": "plain checkpoint", "openvino": "OpenVINO IR"}
+    for name, what in where.items():
+        console.print(f"{what + ':':18} {report['folders'][name]}")
+    console.print(f"{'report:':18} {report['output']}/report.md")

@@ -1,0 +1,7 @@
+"""Loading examples from files, from the Hub, or from a generator."""
+
+from __future__ import annotations
+
+from optkit.data.loading import load_splits
+
+__all__ = ["load_splits"]

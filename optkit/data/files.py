@@ -1,0 +1,141 @@
+"""Reads one data file into an Arrow table: csv, tsv, json, jsonl or parquet, by its ending.
+
+Nothing is guessed that could change a text: tsv has no quoting, as in GLUE, csv has the usual one, every cell of both is
+text, and a column becomes integers only where each cell is written as an integer is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
+
+
+def read_file(path: Path) -> pa.Table:
+    """The rows of ``path``, in order.
+
+    Raises:
+        DataError: one line, if the file is missing, of an unknown type, or not what its ending says.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: unknown file type '{path.suffix}', one of {', '.join(READERS)}")
+    if not path.is_file():
+        what = "is a folder, not a data file" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}: correct task.dataset.files")
+    import pyarrow as pa
+
+    try:
+        table = reader(path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8: convert the file") from None
+    except (pa.ArrowException, ValueError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a readable {path.suffix[1:].lower()} file: {said[:300]}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: two columns are called '{twice[0]}'")
+    return table
+
+
+def _delimited(path: Path, delimiter: str, quote: str | bool) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    parse = csv.ParseOptions(
+        delimiter=delimiter, quote_char=quote, double_quote=bool(quote), newlines_in_values=bool(quote)
+    )
+    # One thread: the order of rows is certain, and messages can tell the row.
+    read = csv.ReadOptions(use_threads=False, block_size=1 << 24)
+    with csv.open_csv(path, read, parse) as opened:
+        names = opened.schema.names
+    text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    table = csv.read_csv(path, read, parse, text)
+    for i, name in enumerate(names):
+        table = table.set_column(i, name, _integers(table.column(i)))
+    return table
+
+
+def _integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts as int64 where that loses nothing, else as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if len(column) and pc.all(pc.match_substring_regex(column, _INTEGER)).as_py():
+        return column.cast(pa.int64())
+    return column
+
+
+def _json(path: Path) -> pa.Table:
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        # A file of one object a line is often called .json too.
+        return _rows(_lines(text))
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
+        value = next(iter(value.values()))
+    if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
+        value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+    return _rows(value if isinstance(value, list) else [value])
+
+
+def _json_lines(path: Path) -> pa.Table:
+    return _rows(_lines(path.read_text(encoding="utf-8-sig")))
+
+
+def _lines(text: str) -> list[Any]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg} at column {error.colno}") from None
+    return rows
+
+
+def _rows(rows: list[Any]) -> pa.Table:
+    """A table of all the keys that any row has; a row without one has None there."""
+    import pyarrow as pa
+
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise ValueError(f"row {number} is {json.dumps(row)[:40]}, expected an object such as {{\"text\": ..., \"label\": ...}}")
+    columns = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        try:
+            columns[name] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise ValueError(f"column '{name}' mixes types, such as numbers and words") from None
+    return pa.table(columns)
+
+
+def _parquet(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
+    return table
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".csv": lambda path: _delimited(path, ",", '"'),
+    ".tsv": lambda path: _delimited(path, "\t", False),
+    ".json": _json,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,99 @@
+"""From the recipe's ``dataset`` to splits in memory: local files, a dataset of the Hub, or a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import DataError
+from optkit.registry import suggest
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from optkit.recipe.schema import DatasetSpec
+
+
+def load_splits(dataset: DatasetSpec, *, seed: int, needed: Sequence[str]) -> DatasetDict:
+    """Loads the ``needed`` splits, and no others.
+
+    Local files and generated examples stay in memory and leave no cache behind; the Hub's keep to the Hub's cache.
+
+    Args:
+        dataset: the recipe's task.dataset.
+        seed: of a generator, where the dataset names none of its own.
+        needed: names of splits; repeated ones count once.
+
+    Raises:
+        DataError: every missing split, missing or unreadable file and empty split at once, a line each.
+        OptkitError: if the Hub can't be reached.
+    """
+    import datasets
+
+    needed = list(dict.fromkeys(needed))
+    if dataset.files is not None:
+        splits = _from_files(dataset.files, needed)
+    elif dataset.generate is not None:
+        splits = _generated(dataset, needed, seed)
+    else:
+        splits = _from_hub(dataset, needed)
+    _refuse([f"split '{name}' of the dataset is empty" for name, rows in splits.items() if not len(rows)])
+    return datasets.DatasetDict(splits)
+
+
+def _from_files(files: dict[str, str], needed: Sequence[str]) -> dict[str, Any]:
+    import datasets
+
+    from optkit.data.files import read_file
+
+    splits, problems = {}, _missing(needed, list(files))
+    for name in needed:
+        if name in files:
+            try:
+                splits[name] = datasets.Dataset(read_file(Path(files[name])), split=datasets.NamedSplit(name))
+            except DataError as error:
+                problems += error.problems
+    _refuse(problems)
+    return splits
+
+
+def _generated(dataset: DatasetSpec, needed: Sequence[str], seed: int) -> dict[str, Any]:
+    import datasets
+
+    from optkit.data.generate import DEFAULT_SIZES, GENERATORS
+
+    sizes = {name: getattr(dataset, name) or size for name, size in DEFAULT_SIZES.items()}
+    if dataset.test:
+        sizes["test"] = dataset.test
+    _refuse(_missing(needed, list(sizes)))
+    generator = GENERATORS[dataset.generate]
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(generator.labels))}
+    )
+    splits = {}
+    for name in needed:
+        texts, labels = generator(name, sizes[name], seed if dataset.seed is None else dataset.seed)
+        splits[name] = datasets.Dataset.from_dict({"text": texts, "label": labels}, features, split=name)
+    return splits
+
+
+def _from_hub(dataset: DatasetSpec, needed: Sequence[str]) -> dict[str, Any]:
+    from optkit.adapters.hub import load_dataset
+
+    found = load_dataset(dataset.name, dataset.config, dataset.revision)
+    _refuse(_missing(needed, list(found)))
+    return {name: found[name] for name in needed}
+
+
+def _missing(needed: Sequence[str], there: Sequence[str]) -> list[str]:
+    return [
+        f"the dataset has no split '{name}'{suggest(name, there)}: it has {', '.join(there)}"
+        for name in needed
+        if name not in there
+    ]
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise DataError(problems)

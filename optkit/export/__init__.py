@@ -1,0 +1,1 @@
+"""Formats that a pruned checkpoint leaves optkit in; each is one file."""

@@ -1,0 +1,213 @@
+"""The sparsity tags inside an IR: the one place that knows their layout, which docs/ir-tags.md writes down for others.
+
+They are strings under ``optkit`` in the model's rt_info, so they travel inside ``openvino_model.xml`` and any program
+that reads IRs can see them. What is read back is untrusted: every value is checked, and a newer layout is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import OptkitError
+from optkit.ir.io import read_model
+
+if TYPE_CHECKING:
+    import openvino
+
+ROOT = "optkit"
+FORMAT_VERSION = 1
+DENSE = "dense"
+
+# Half of a layer's bytes: OpenVINO's sparse path stores a bit per weight and a byte per non-zero, and unpacks at each
+# use, so near 0 it reads more than the dense layer does. Where it begins to pay depends on the machine's memory.
+LOWEST_RATE = 0.5
+
+
+@dataclass(frozen=True)
+class LayerTag:
+    """How sparse one linear layer is.
+
+    Attributes:
+        matmul: friendly name of the MatMul in this IR.
+        parameter: the checkpoint's parameter; several MatMuls may share one.
+        shape: (out, in).
+        structure: ``dense``, ``element`` or ``RxC`` (R outputs x C inputs): the groups that the zeros come in.
+        sparsity: share of zero weights in the checkpoint.
+        block_sparsity: share of all-zero blocks of ``structure`` in the checkpoint.
+        int8_sparsity: share of zero integers in this IR, where rounding adds zeros; None in an IR that is not int8.
+
+    Shares are kept to six decimals, as they are written.
+    """
+
+    matmul: str
+    parameter: str
+    shape: tuple[int, int]
+    structure: str
+    sparsity: float
+    block_sparsity: float
+    int8_sparsity: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("sparsity", "block_sparsity", "int8_sparsity"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, round(value, 6))
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What an IR says about itself.
+
+    Attributes:
+        layers: in natural order of their parameters (layer 2 before layer 10).
+        decompression_rate: suggested CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE; 1 switches OpenVINO's sparse path off.
+        recipe_hash: of the recipe that made the model, where one did.
+        optkit_version: of the optkit that wrote the tags.
+    """
+
+    layers: tuple[LayerTag, ...]
+    decompression_rate: float
+    recipe_hash: str | None = None
+    optkit_version: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(sorted(self.layers, key=_natural_order)))
+        object.__setattr__(self, "decompression_rate", round(self.decompression_rate, 2))
+
+
+def _natural_order(layer: LayerTag) -> list[Any]:
+    text = f"{layer.parameter}/{layer.matmul}"
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def suggest_decompression_rate(layers: Iterable[LayerTag]) -> float:
+    """The value of CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE that serves ``layers`` best.
+
+    OpenVINO has one threshold for the whole model, and packs each int8 layer whose own share of zeros reaches it. So
+    the threshold is the lowest int8 sparsity among the pruned layers, rounded down to two decimals: every pruned layer
+    is packed, layers that were not pruned stay dense. A layer with less than half its weights gone does not count: it
+    would pull the threshold down to where packing costs more than it saves. Nor does a shape that is no multiple of 64
+    either way, which OpenVINO never packs. 1 (off) when none is left.
+    """
+    pruned = [layer for layer in layers if layer.structure != DENSE and not any(size % 64 for size in layer.shape)]
+    worth = [layer.int8_sparsity for layer in pruned if (layer.int8_sparsity or 0) >= LOWEST_RATE]
+    return math.floor(min(worth) * 100 + 1e-9) / 100 if worth else 1.0
+
+
+def optkit_version() -> str:
+    """The installed optkit's version, or ``unknown`` when it runs from a folder that was never installed."""
+    try:
+        return version("optkit")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _share(value: float) -> str:
+    return f"{value:.6f}"
+
+
+def write_tags(model: openvino.Model, tags: Tags) -> None:
+    """Puts ``tags`` into the rt_info of ``model``; saving the model writes them down."""
+    head = {"format_version": str(FORMAT_VERSION), "optkit_version": tags.optkit_version or optkit_version()}
+    head["sparse_weights_decompression_rate"] = f"{tags.decompression_rate:.2f}"
+    if tags.recipe_hash:
+        head["recipe_hash"] = tags.recipe_hash
+    for key, value in head.items():
+        model.set_rt_info(value, [ROOT, key])
+    for layer in tags.layers:
+        entry = {
+            "parameter": layer.parameter,
+            "shape": f"{layer.shape[0]}x{layer.shape[1]}",
+            "structure": layer.structure,
+            "sparsity": _share(layer.sparsity),
+            "block_sparsity": _share(layer.block_sparsity),
+        }
+        if layer.int8_sparsity is not None:
+            entry["int8_sparsity"] = _share(layer.int8_sparsity)
+        for key, value in entry.items():
+            model.set_rt_info(value, [ROOT, "layers", layer.matmul, key])
+
+
+def read_tags(source: Path | str | openvino.Model) -> Tags | None:
+    """The tags of an IR (a model, an xml, or a folder with ``openvino_model.xml``), None when it has none.
+
+    Raises:
+        OptkitError: if there is no IR, the tags are of a newer format, or a value is not what the format says.
+    """
+    where = str(source) if isinstance(source, (str, Path)) else "model"
+    model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
+    if not model.has_rt_info(ROOT):
+        return None
+    root = model.get_rt_info()[ROOT]
+    try:
+        return _parse(_plain(root))
+    except _Fault as fault:
+        raise OptkitError(f"{where}: its optkit tags cannot be used: {fault}") from None
+
+
+class _Fault(Exception):
+    """One fault of the tags, in words."""
+
+
+def _plain(value: Any) -> Any:
+    """Nested dicts of strings from what OpenVINO returns, which wraps the leaves."""
+    value = getattr(value, "value", value)
+    return {str(key): _plain(item) for key, item in value.items()} if isinstance(value, dict) else str(value)
+
+
+def _parse(root: Any) -> Tags:
+    if not isinstance(root, Mapping):
+        raise _Fault("they are no mapping")
+    found = _text(root, "format_version", "the tags")
+    if not found.isdecimal() or len(found) > 9:
+        raise _Fault(f"format_version is '{found[:40]}', not a number")
+    if int(found) > FORMAT_VERSION:
+        raise _Fault(f"format {found} is newer than this optkit reads (up to {FORMAT_VERSION}): upgrade optkit")
+    layers = root.get("layers", {})
+    if not isinstance(layers, Mapping):
+        raise _Fault("layers is no mapping")
+    return Tags(
+        layers=tuple(_parse_layer(matmul, entry) for matmul, entry in layers.items()),
+        decompression_rate=_parse_share(root, "sparse_weights_decompression_rate", "the tags"),
+        recipe_hash=_text(root, "recipe_hash", "the tags") if "recipe_hash" in root else None,
+        optkit_version=_text(root, "optkit_version", "the tags"),
+    )
+
+
+def _parse_layer(matmul: str, entry: Any) -> LayerTag:
+    if not isinstance(entry, Mapping):
+        raise _Fault(f"{matmul[:120]} is no mapping")
+    shape = re.fullmatch(r"([1-9]\d{0,8})x([1-9]\d{0,8})", _text(entry, "shape", matmul))
+    structure = _text(entry, "structure", matmul)
+    if shape is None:
+        raise _Fault(f"{matmul[:120]}: shape is '{entry['shape'][:40]}', not OUTxIN")
+    if not re.fullmatch(rf"{DENSE}|element|[1-9]\d{{0,4}}x[1-9]\d{{0,4}}", structure):
+        raise _Fault(f"{matmul[:120]}: structure is '{structure[:40]}', not dense, element or RxC")
+    return LayerTag(
+        matmul=matmul,
+        parameter=_text(entry, "parameter", matmul),
+        shape=(int(shape[1]), int(shape[2])),
+        structure=structure,
+        sparsity=_parse_share(entry, "sparsity", matmul),
+        block_sparsity=_parse_share(entry, "block_sparsity", matmul),
+        int8_sparsity=_parse_share(entry, "int8_sparsity", matmul) if "int8_sparsity" in entry else None,
+    )
+
+
+def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str):
+        raise _Fault(f"{where[:120]}: {key} is missing")
+    return value
+
+
+def _parse_share(entry: Mapping[str, Any], key: str, where: str) -> float:
+    text = _text(entry, key, where)
+    if not re.fullmatch(r"[01](\.\d{1,17})?", text) or float(text) > 1:
+        raise _Fault(f"{where[:120]}: {key} is '{text[:40]}', not a share between 0 and 1")
+    return float(text)

@@ -1,0 +1,90 @@
+"""The metrics that optkit ships: folders that ``evaluate.load`` reads from disk, so that no network is needed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optkit.errors import OptkitError, RecipeError
+from optkit.registry import suggest
+
+FOLDER = Path(__file__).parent
+
+
+def available() -> tuple[str, ...]:
+    """The names of the shipped metrics."""
+    return tuple(sorted(script.stem for script in FOLDER.glob("*/*.py") if script.stem == script.parent.name))
+
+
+class Metrics:
+    """Several metrics computed on the same predictions; ``load`` makes it.
+
+    Args:
+        names: in the order in which the scores are to come; the first is the headline.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        unknown = [name for name in names if name not in available()]
+        if unknown:
+            raise RecipeError(
+                [
+                    f"unknown metric '{name}'{suggest(name, available()) or ', one of ' + ', '.join(available())}"
+                    for name in unknown
+                ]
+            )
+        self.names = tuple(names)
+        self._modules: list[Any] = []
+
+    def compute(
+        self, predictions: Sequence[int], references: Sequence[int], *, classes: int | None = None
+    ) -> dict[str, float]:
+        """The score of each metric by its name.
+
+        Args:
+            predictions: class ids, shape (n,).
+            references: the right class ids, shape (n,).
+            classes: how many classes there are; None takes the highest id seen as the last class. With two, f1 is
+                that of class 1, with more it is the mean over all classes.
+
+        Returns:
+            accuracy and f1 in [0, 1], matthews_correlation in [-1, 1].
+        """
+        if len(predictions) != len(references) or not len(references):
+            raise ValueError(f"got {len(predictions)} predictions for {len(references)} references")
+        if classes is None:
+            classes = 1 + int(max(max(predictions), max(references)))
+        scores: dict[str, float] = {}
+        for module in self._load():
+            found = module.compute(predictions=predictions, references=references, classes=classes)
+            scores.update({name: float(value) for name, value in found.items()})
+        return scores
+
+    def _load(self) -> list[Any]:
+        if not self._modules:
+            # Imported at first use: evaluate takes seconds to import.
+            import evaluate
+
+            # What evaluate buffers on disk goes to a folder that is removed with this object, and not to the home.
+            self._scratch = tempfile.TemporaryDirectory(prefix="optkit-metrics-", ignore_cleanup_errors=True)
+            try:
+                self._modules = [
+                    evaluate.load(str(FOLDER / name), cache_dir=self._scratch.name, keep_in_memory=True)
+                    for name in self.names
+                ]
+            except OSError as error:
+                raise OptkitError(
+                    f"evaluate cannot keep its copy of the metric in {evaluate.config.HF_MODULES_CACHE} "
+                    f"({error.strerror or error}): set HF_HOME to a folder that can be written"
+                ) from error
+        return self._modules
+
+
+def load(names: str | Sequence[str]) -> Metrics:
+    """An object whose ``compute`` gives the scores of all metrics in ``names``.
+
+    Raises:
+        RecipeError: for names that optkit does not ship.
+    """
+    return Metrics([names] if isinstance(names, str) else names)

@@ -1,0 +1,142 @@
+"""The order of the stages. Each is skipped when it finished before from the same inputs, else run into its folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import Interrupted, OptkitError, RecipeError
+from optkit.progress import Reporter, duration
+from optkit.rundir import RunDir, write_atomic
+
+if TYPE_CHECKING:
+    from optkit.recipe import Recipe
+
+#: Names only, so that the command line can check one without loading torch.
+STAGES = ("plan", "dense", "teacher", "train", "export", "evaluate", "benchmark", "report")
+
+
+def run(
+    recipe: Recipe | str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    output: str | Path | None = None,
+    stop_after: str | None = None,
+    fresh: bool = False,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Does what ``recipe`` says, as far as it is not done yet.
+
+    Args:
+        recipe: a recipe file, or a Recipe.
+        overrides: ``path.to.key=value`` texts, as ``--set`` takes them; only for a file.
+        output: the run folder; ``runs/<name>`` by default.
+        stop_after: the last stage to run, one of ``STAGES``.
+        fresh: set aside what is done and start over.
+        quiet: print nothing.
+
+    Returns:
+        the report, as report.json holds it; without ``evaluate`` in it when stopped before the report.
+
+    Raises:
+        RecipeError: if the recipe, an argument or the data is wrong.
+        OptkitError: if a stage failed, or the exported model lost more than ``evaluate.max_drop``.
+        Interrupted: on ctrl-C.
+    """
+    from optkit.recipe import load_recipe
+
+    if isinstance(recipe, (str, Path)):
+        recipe = load_recipe(recipe, overrides)
+    elif overrides:
+        raise RecipeError("overrides need a recipe file: change the Recipe itself")
+    if stop_after is not None and stop_after not in STAGES:
+        raise RecipeError(f"--stop-after: unknown stage '{stop_after}', one of {', '.join(STAGES)}")
+    reporter = Reporter(quiet)
+    with RunDir(Path(output) if output else Path("runs") / recipe.name, recipe.name) as folder:
+        if fresh:
+            folder.start_over()
+        with _one_line(folder):
+            _run_stages(recipe, folder, reporter, stop_after)
+    if stop_after is not None and stop_after != STAGES[-1]:
+        return {"name": recipe.name, "stopped_after": stop_after, "output": str(folder.path)}
+    report = json.loads((folder.path / "report.json").read_text(encoding="utf-8"))
+    report["output"] = str(folder.path)
+    return report
+
+
+def enforce_max_drop(report: dict[str, Any]) -> None:
+    """Raises OptkitError if the exported model lost more than the recipe allows."""
+    evaluated = report.get("evaluate", {})
+    if not evaluated.get("within_max_drop", True):
+        raise OptkitError(
+            f"{report['output']}: the exported model is {evaluated['drop']:.2f} points below the dense baseline, "
+            f"evaluate.max_drop allows {evaluated['max_drop']:g}: prune less, train longer, or raise it"
+        )
+
+
+def _run_stages(recipe: Recipe, folder: RunDir, reporter: Reporter, stop_after: str | None) -> None:
+    from optkit.stages.job import Job
+
+    write_atomic(folder.path / "recipe.resolved.yaml", recipe.resolved_yaml())
+    job = Job(recipe, folder, reporter)
+    for number, name in enumerate(STAGES, 1):
+        stage = _load(name)
+        if stage.needed(job):
+            _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}")
+        if name == stop_after:
+            return
+
+
+def _run_stage(stage: ModuleType, job: Any, title: str) -> None:
+    key = stage.key(job)
+    if job.run.is_done(stage.NAME, key, stage.FOLDER):
+        job.reporter.say(f"{title}: done before, skipped")
+        return
+    job.reporter.say(title)
+    with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions) as work:
+        stage.run(job, work)
+    job.reporter.say(f"{title}: {duration(job.run.entry(stage.NAME)['seconds'])}")
+
+
+def _load(name: str) -> ModuleType:
+    from importlib import import_module
+
+    return import_module(f"optkit.stages.{name}")
+
+
+@contextmanager
+def _one_line(folder: RunDir) -> Iterator[None]:
+    """Turns ctrl-C and a full disk into one line with the way out; what is complete stays."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {_last_checkpoint(folder)}; run the same command again to go on") from None
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        raise OptkitError(
+            f"{folder.path}: the disk is full; finished stages are kept: free some space and run the same command again"
+        ) from error
+
+
+def _last_checkpoint(folder: RunDir) -> str:
+    from optkit.adapters.trainer import whole_checkpoints
+
+    found = whole_checkpoints(folder.path / "checkpoints")
+    return f"the last whole checkpoint is {found[-1]}" if found else "no checkpoint is whole yet"
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind ``error``: libraries in C++ and Rust say it in words only."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "PytorchStreamWriter failed writing" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

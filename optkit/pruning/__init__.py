@@ -1,0 +1,30 @@
+"""Pruning while a model is fine-tuned; needs torch and transformers only.
+
+The names are imported on first use, so that a rule can be written without loading torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_NAMES = {
+    "PruningCallback": "optkit.pruning.callback",
+    "Pruner": "optkit.pruning.masking",
+    "DistillationMixin": "optkit.pruning.distillation",
+    "distillation_loss": "optkit.pruning.distillation",
+    "Rule": "optkit.pruning.config",
+    "Schedule": "optkit.pruning.config",
+    "Structure": "optkit.pruning.config",
+    "Magnitude": "optkit.pruning.config",
+    "Movement": "optkit.pruning.config",
+    "Frozen": "optkit.pruning.config",
+}
+
+__all__ = list(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'optkit.pruning' has no attribute '{name}'")
+    return getattr(import_module(_NAMES[name]), name)

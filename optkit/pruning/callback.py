@@ -1,0 +1,105 @@
+"""Pruning as a callback of transformers' Trainer: give it to any Trainer, the loop stays the Trainer's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from optkit.errors import PruningError
+from optkit.pruning.config import Rule
+from optkit.pruning.masking import Pruner, RuleState
+
+
+class PruningCallback(TrainerCallback):
+    """Prunes a model while ``transformers.Trainer`` fine-tunes it.
+
+    Pass it in ``Trainer(..., callbacks=[PruningCallback(rules)])``; after training, ``callback.fold()`` turns the masks
+    into exact zeros of a plain model. Masks and scores are part of every checkpoint, so ``resume_from_checkpoint``
+    continues as if nothing had happened. Logs gain ``sparsity`` and ``target_sparsity``.
+
+    With ``load_best_model_at_end`` evaluations before the target sparsity is reached do not count: an early, denser
+    model is never taken for the best.
+
+    Args:
+        rules: what to prune, a Rule or several; see ``optkit.pruning.config.Rule``.
+
+    Raises:
+        PruningError: while the Trainer is built, if a rule cannot be applied to the model; when training begins, if a
+            schedule does not end within it; when it ends, if a target was not reached.
+    """
+
+    def __init__(self, rules: Rule | Sequence[Rule]):
+        self.rules = [rules] if isinstance(rules, Rule) else list(rules)
+        self.pruner: Pruner | None = None
+        self._sparsity = 0.0
+
+    # Masks must be there before a checkpoint is loaded and before the optimizer takes the parameters: both happen
+    # between the end of the Trainer's construction and on_train_begin.
+    def on_init_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
+    ) -> None:
+        self.pruner = Pruner(model, self.rules)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
+    ) -> None:
+        if self.pruner is None:
+            raise PruningError(
+                "PruningCallback came too late: pass it as Trainer(..., callbacks=[...]), not by add_callback"
+            )
+        if self.pruner.model is not model and self.pruner.model not in list(model.modules()):
+            raise PruningError("the Trainer replaced the model after masks were attached: pass model=, not model_init=")
+        self.pruner.start(state.max_steps, state.max_steps / max(state.num_train_epochs, 1))
+        if state.global_step == 0:
+            self.pruner.update(0)
+        self._sparsity = self.pruner.sparsity()
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+    ) -> None:
+        self.pruner.observe(skip_nonfinite=args.fp16)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if self.pruner.update(state.global_step):
+            self._sparsity = self.pruner.sparsity()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs
+    ) -> None:
+        if self.pruner is None or not logs or "loss" not in logs:
+            return
+        extra = {"sparsity": self._sparsity, "target_sparsity": self.pruner.target(state.global_step)}
+        logs.update(extra)
+        if state.log_history:
+            state.log_history[-1].update(extra)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **kwargs
+    ) -> None:
+        if not args.load_best_model_at_end or self.pruner.at_target(state.global_step):
+            return
+        key = args.metric_for_best_model
+        key = key if key.startswith("eval_") else f"eval_{key}"
+        metrics[key] = -math.inf if args.greater_is_better else math.inf
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if not self.pruner.at_target(state.global_step):
+            raise PruningError(
+                f"training stopped at step {state.global_step}, before the target sparsity was reached: take off early "
+                "stopping, or end the schedule sooner"
+            )
+        self.pruner.check_reached()
+
+    def fold(self) -> list[RuleState]:
+        """Turns masks into exact zeros and removes all that pruning added to the model; call it once, after training.
+
+        Returns:
+            the count of groups that each rule pruned.
+
+        Raises:
+            PruningError: if a target was not reached.
+        """
+        return self.pruner.fold()

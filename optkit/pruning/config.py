@@ -1,0 +1,197 @@
+"""What a pruning rule says, without torch: criteria, structures, schedules, rules.
+
+The recipe builds these objects from YAML and the callback takes them as they are, so a rule means the same in both.
+``sparsity`` is the share of zeros, always in [0, 1].
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Remove the weights that are smallest in absolute value; a block counts by the sum of its absolute values.
+
+    The strongest simple choice below about 90 % sparsity, and the only one of these that needs no gradients.
+    """
+
+    name: ClassVar[str] = "magnitude"
+    paper: ClassVar[str] = "Zhu & Gupta 2017, To prune, or not to prune, https://arxiv.org/abs/1710.01878"
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Remove the weights that fine-tuning moves towards zero: lowest accumulated -w * dL/dw first, with an exact count.
+
+    Suits fine-tuning of a pretrained model to high sparsity (90 % and more), where the pretrained magnitudes say
+    little about the new task.
+
+    Args:
+        momentum: share of the accumulated score that is kept at each optimizer step, in (0, 1]. 1.0 is the paper's
+            plain sum; lower it when training is long, so that early steps are forgotten.
+    """
+
+    momentum: float = 1.0
+
+    name: ClassVar[str] = "movement"
+    paper: ClassVar[str] = "Sanh et al. 2020, Movement Pruning, https://arxiv.org/abs/2005.07683"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.momentum <= 1.0:
+            raise ValueError(f"momentum must be above 0 and at most 1, got {self.momentum}")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Keep the zeros that the model already has, and add none: fine-tune a sparse model without filling it again."""
+
+    name: ClassVar[str] = "frozen"
+    paper: ClassVar[str] = "Zafrir et al. 2021, Prune Once for All, https://arxiv.org/abs/2111.05754"
+
+
+Criterion = Magnitude | Movement | Frozen
+CRITERIA: dict[str, type] = {c.name: c for c in (Magnitude, Movement, Frozen)}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The group of weights that lives or dies together: ``rows`` outputs x ``cols`` inputs of a weight (out, in)."""
+
+    rows: int = 1
+    cols: int = 1
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1:
+            raise ValueError(f"a block has at least 1 row and 1 column, got {self.rows}x{self.cols}")
+
+    @classmethod
+    def parse(cls, text: str | Structure) -> Structure:
+        """Reads ``element`` or ``RxC`` (``1x4``, ``32x1`` ...); raises ValueError on anything else."""
+        if isinstance(text, Structure):
+            return text
+        if text == "element":
+            return cls()
+        match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", str(text))
+        if not match:
+            raise ValueError(f"unknown structure '{text}': write element, or rows x columns such as 1x4, 4x1 or 32x1")
+        return cls(int(match[1]), int(match[2]))
+
+    def nests_in(self, coarser: Structure) -> bool:
+        """Whether blocks of this structure tile a block of ``coarser``."""
+        return coarser.rows % self.rows == 0 and coarser.cols % self.cols == 0
+
+    def __str__(self) -> str:
+        return "element" if (self.rows, self.cols) == (1, 1) else f"{self.rows}x{self.cols}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A length of training: a share of it, a number of optimizer steps, or a number of epochs."""
+
+    value: float
+    unit: Literal["share", "steps", "epochs"]
+
+    def __post_init__(self) -> None:
+        if self.value < 0 or (self.unit == "share" and self.value > 1):
+            raise ValueError(f"'{self}' is not a part of training: write 5%, a number of steps, or 1ep")
+
+    @classmethod
+    def parse(cls, value: str | int | float | Span) -> Span:
+        """Reads ``"5%"`` and ``0.05`` (shares), ``200`` (optimizer steps), ``"1ep"`` or ``"0.5ep"`` (epochs)."""
+        if isinstance(value, Span):
+            return value
+        if isinstance(value, bool):
+            raise ValueError(f"'{value}' is not a part of training: write 5%, a number of steps, or 1ep")
+        if isinstance(value, int):
+            return cls(value, "steps")
+        if isinstance(value, float):
+            return cls(value, "share")
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|ep)", str(value).strip())
+        if not match:
+            raise ValueError(f"'{value}' is not a part of training: write 5%, a number of steps, or 1ep")
+        number = float(match[1])
+        return cls(number / 100, "share") if match[2] == "%" else cls(number, "epochs")
+
+    def steps(self, total: int, per_epoch: float) -> int:
+        """The optimizer step this span ends at, given ``total`` steps of training and ``per_epoch`` steps an epoch."""
+        length = {"share": self.value * total, "steps": self.value, "epochs": self.value * per_epoch}[self.unit]
+        return round(length)
+
+    def __str__(self) -> str:
+        number = f"{self.value * 100:g}%" if self.unit == "share" else f"{self.value:g}"
+        return number + "ep" if self.unit == "epochs" else number
+
+
+SHAPES = ("cubic", "linear", "constant")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Sparsity as a function of the optimizer step: from ``initial`` at ``begin`` to ``to`` at ``end``.
+
+    Args:
+        shape: ``cubic`` (fast first, slow last; Zhu & Gupta 2017), ``linear``, or ``constant`` (``to`` from ``begin`` on).
+        initial: sparsity at ``begin`` (``from`` in a recipe).
+        to: sparsity at ``end`` and after.
+        begin, end: spans of training; see ``Span.parse`` for what they may be given as.
+        every: optimizer steps between two changes of the masks.
+    """
+
+    shape: Literal["cubic", "linear", "constant"] = "cubic"
+    initial: float = 0.0
+    to: float = 0.8
+    begin: Span = Span(0.05, "share")
+    end: Span = Span(0.7, "share")
+    every: int = 20
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "begin", Span.parse(self.begin))
+        object.__setattr__(self, "end", Span.parse(self.end))
+        if self.shape not in SHAPES:
+            raise ValueError(f"unknown schedule shape '{self.shape}': one of {', '.join(SHAPES)}")
+        if not 0.0 <= self.initial <= self.to < 1.0:
+            raise ValueError(f"sparsity must grow within [0, 1), got from {self.initial:g} to {self.to:g}")
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1 optimizer step, got {self.every}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which weights to prune, by what criterion, in which groups, and how fast.
+
+    Args:
+        targets: ``encoder_linear`` (every nn.Linear inside the longest repeated ModuleList) or patterns on dotted module
+            names: globs whose ``*`` crosses dots, or ``re:`` and a regular expression that matches the whole name.
+        exclude: patterns of modules to leave alone.
+        criterion: which groups go first.
+        structure: what a group is; a ``Structure`` or its text (``element``, ``1x4`` ...).
+        scope: ``global`` ranks the groups of all matched weights together, ``local`` those of each weight on its own.
+        schedule: None exactly when the criterion is ``Frozen``.
+        regrow: whether a masked weight may return when its score rises again.
+        name: how reports call this rule.
+    """
+
+    targets: tuple[str, ...] = ("encoder_linear",)
+    exclude: tuple[str, ...] = ()
+    criterion: Criterion = Magnitude()
+    structure: Structure = Structure()
+    scope: Literal["global", "local"] = "global"
+    schedule: Schedule | None = None
+    regrow: bool = False
+    name: str = "weights"
+
+    def __post_init__(self) -> None:
+        as_tuple = lambda v: (v,) if isinstance(v, str) else tuple(v)  # noqa: E731
+        object.__setattr__(self, "targets", as_tuple(self.targets))
+        object.__setattr__(self, "exclude", as_tuple(self.exclude))
+        object.__setattr__(self, "structure", Structure.parse(self.structure))
+        if self.scope not in ("global", "local"):
+            raise ValueError(f"scope is global or local, got '{self.scope}'")
+        if isinstance(self.criterion, Frozen):
+            if self.schedule is not None:
+                raise ValueError("frozen keeps the zeros that are there and takes no schedule: remove it")
+        elif self.schedule is None:
+            object.__setattr__(self, "schedule", Schedule())

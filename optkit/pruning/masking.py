@@ -1,0 +1,314 @@
+"""The stateful part of pruning: masks on the weights of a model, updated over training and folded at its end.
+
+Each pruned weight gets a parametrization that zeroes what its mask removes, so the mask is part of the forward pass and
+neither weight decay nor an optimizer's momentum can bring a weight back. A state dict taken at any time holds the
+masked weight under its own name, and mask and accumulated score beside it: it loads as a plain dense model, and, loaded
+into a model with the same rules attached, continues where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from optkit.errors import PruningError
+from optkit.pruning.config import Frozen, Rule, Structure
+from optkit.pruning.criteria import Criterion, build
+from optkit.pruning.schedules import Steps, resolve
+from optkit.pruning.selection import select, target_count
+from optkit.pruning.structures import alive, expand, groups_shape, pool
+from optkit.pruning.targets import resolve_targets
+
+
+class WeightMask(nn.Module):
+    """Parametrization of one weight (out, in): keeps it where ``mask`` is True, is 0.0 elsewhere."""
+
+    mask: Tensor
+    score: Tensor | None
+
+    def __init__(self, weight: Tensor, *, scored: bool, regrow: bool):
+        super().__init__()
+        self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
+        self.register_buffer("score", torch.zeros_like(weight, dtype=torch.float32) if scored else None)
+        self.register_buffer("zero", torch.zeros((), dtype=weight.dtype, device=weight.device), persistent=False)
+        self.regrow = regrow
+        self._effective_gradient: Tensor | None = None
+
+    def forward(self, weight: Tensor) -> Tensor:
+        # where, not weight * mask: the product leaves -0.0 behind, and NaN where a masked weight overflowed.
+        masked = torch.where(self.mask, weight, self.zero)
+        if self.regrow and self.score is not None and masked.requires_grad:
+            masked.register_hook(self._collect)
+        return masked
+
+    def _collect(self, gradient: Tensor) -> None:
+        collected = self._effective_gradient
+        self._effective_gradient = gradient.detach().clone() if collected is None else collected.add_(gradient)
+
+    def effective_gradient(self, raw: Tensor) -> Tensor:
+        """Gradient of the masked weight (out, in), unscaled and clipped as ``raw``, the one that reached the parameter.
+
+        Without regrowth only living weights matter, and there both gradients are the same. With it, what the hook
+        collected differs from ``raw`` by one common factor (loss scale, clipping), read off where both are known.
+        """
+        collected, self._effective_gradient = self._effective_gradient, None
+        if collected is None:
+            return raw
+        known = torch.where(self.mask, collected, self.zero)
+        energy = (known * known).sum()
+        return collected * torch.where(energy > 0, (known * raw).sum() / energy, 1.0)
+
+
+def _save_masked(module: nn.Module, state: dict, prefix: str, local_metadata: dict) -> None:
+    inner = f"{prefix}parametrizations.weight."
+    raw, mask = state.pop(f"{inner}original"), state.pop(f"{inner}0.mask")
+    score = state.pop(f"{inner}0.score", None)
+    state[f"{prefix}weight"] = torch.where(mask, raw, torch.zeros((), dtype=raw.dtype, device=raw.device))
+    state[f"{prefix}weight_mask"] = mask
+    if score is not None:
+        state[f"{prefix}weight_score"] = score
+    if module.parametrizations.weight[0].regrow:
+        state[f"{prefix}weight_raw"] = raw
+
+
+def _load_masked(module: nn.Module, state: dict, prefix: str, *_: object) -> None:
+    inner = f"{prefix}parametrizations.weight."
+    weight, raw = state.pop(f"{prefix}weight", None), state.pop(f"{prefix}weight_raw", None)
+    names = {"original": raw if raw is not None else weight}
+    names |= {f"0.{name}": state.pop(f"{prefix}weight_{name}", None) for name in ("mask", "score")}
+    state.update({inner + name: value for name, value in names.items() if value is not None})
+
+
+@dataclass
+class _BoundRule:
+    """A rule on the layers it matched."""
+
+    rule: Rule
+    criterion: Criterion
+    layers: dict[str, nn.Linear]
+    steps: Steps | None = None
+
+    def masks(self) -> list[WeightMask]:
+        return [layer.parametrizations.weight[0] for layer in self.layers.values()]
+
+    def raw_weights(self) -> list[nn.Parameter]:
+        return [layer.parametrizations.weight.original for layer in self.layers.values()]
+
+    def living(self) -> list[Tensor]:
+        return [alive(mask.mask, self.rule.structure) for mask in self.masks()]
+
+    @torch.no_grad()
+    def prune(self, target: float) -> None:
+        structure = self.rule.structure
+        scores = [
+            pool(self.criterion.score(raw.detach(), mask.score), structure)
+            for raw, mask in zip(self.raw_weights(), self.masks(), strict=True)
+        ]
+        living = [torch.ones_like(a) for a in self.living()] if self.rule.regrow else self.living()
+        for mask, keep in zip(self.masks(), select(scores, living, target, self.rule.scope), strict=True):
+            weights = expand(keep, structure)
+            # Without regrowth the old mask stays in force: a finer rule may have pruned inside a living block.
+            mask.mask.copy_(weights if self.rule.regrow else mask.mask & weights)
+
+
+@dataclass(frozen=True)
+class RuleState:
+    """How far a rule is: ``pruned`` of ``groups`` groups are zero, ``target`` of them (a share) is asked for at the end."""
+
+    name: str
+    structure: Structure
+    groups: int
+    pruned: int
+    target: float
+    begin: int
+    end: int
+
+    @property
+    def sparsity(self) -> float:
+        return self.pruned / self.groups
+
+
+def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[dict[str, nn.Linear]], list[tuple[int, str]]]:
+    """Matches every rule against ``model`` (the meta device suffices).
+
+    Returns:
+        the linear layers of each rule by name, and every problem as (index of the rule, one line).
+    """
+    matched: list[dict[str, nn.Linear]] = []
+    problems: list[tuple[int, str]] = []
+    for index, rule in enumerate(rules):
+        try:
+            layers = resolve_targets(model, rule)
+        except PruningError as error:
+            problems.append((index, str(error)))
+            layers = {}
+        for name, layer in layers.items():
+            try:
+                groups_shape(rule.structure, tuple(layer.weight.shape))
+            except ValueError as error:
+                problems.append((index, f"rule '{rule.name}': {name}.weight: {error}; exclude it or choose other blocks"))
+        for earlier, found in zip(rules, matched):
+            shared = [name for name in layers if name in found]
+            if shared and not (
+                rule.structure.nests_in(earlier.structure)
+                and rule.structure != earlier.structure
+                and rule.criterion == earlier.criterion
+            ):
+                problems.append(
+                    (
+                        index,
+                        f"rules '{earlier.name}' and '{rule.name}' both claim {shared[0]}.weight: give them separate "
+                        "targets, or one criterion and structures that nest, the coarser first",
+                    )
+                )
+        matched.append(layers)
+    return matched, problems
+
+
+class Pruner:
+    """Masks on a model, driven by optimizer steps. ``PruningCallback`` drives one under the Trainer; a loop may too::
+
+        pruner = Pruner(model, rules)
+        pruner.start(total_steps, steps_per_epoch)
+        for step, batch in enumerate(batches, start=1):
+            model(**batch).loss.backward()
+            pruner.observe()
+            optimizer.step(); optimizer.zero_grad()
+            pruner.update(step)
+        pruner.fold()
+
+    Args:
+        model: changed in place: the weights of matched layers get a parametrization.
+        rules: applied in order; a later rule sees what remains.
+
+    Raises:
+        PruningError: if a pattern matches nothing, blocks do not divide a weight, or two rules clash.
+    """
+
+    def __init__(self, model: nn.Module, rules: Sequence[Rule]):
+        matched, problems = resolve_rules(model, rules)
+        if problems:
+            raise PruningError("\n".join(text for _, text in problems))
+        self.model = model
+        self._hooks: list = []
+        self._rules = [_BoundRule(rule, build(rule.criterion), layers) for rule, layers in zip(rules, matched)]
+        for bound in self._rules:
+            for name, layer in bound.layers.items():
+                if not parametrize.is_parametrized(layer, "weight"):
+                    self._attach(name, layer, bound)
+                elif bound.rule.regrow:
+                    layer.parametrizations.weight[0].regrow = True
+        for bound in self._rules:
+            if isinstance(bound.rule.criterion, Frozen):
+                for mask, weight in zip(bound.masks(), bound.raw_weights()):
+                    mask.mask &= expand(alive(weight.detach() != 0, bound.rule.structure), bound.rule.structure)
+        self._by_mask = {id(mask): bound for bound in self._rules for mask in bound.masks()}
+
+    def _attach(self, name: str, layer: nn.Linear, bound: _BoundRule) -> None:
+        mask = WeightMask(layer.weight.detach(), scored=bound.criterion.stateful, regrow=bound.rule.regrow)
+        # unsafe skips a trial forward that would only check shape and dtype, which torch.where keeps.
+        parametrize.register_parametrization(layer, "weight", mask, unsafe=True)
+        self._hooks.append(layer.register_state_dict_post_hook(_save_masked))
+        self._hooks.append(layer.register_load_state_dict_pre_hook(_load_masked))
+
+    def start(self, total_steps: int, steps_per_epoch: float) -> None:
+        """Places the schedules in a training of ``total_steps`` optimizer steps.
+
+        Raises:
+            PruningError: if a schedule does not end within the training.
+        """
+        for bound in self._rules:
+            if bound.rule.schedule is not None:
+                bound.steps = resolve(bound.rule.schedule, total_steps, steps_per_epoch)
+
+    @torch.no_grad()
+    def observe(self, *, skip_nonfinite: bool = False) -> None:
+        """Lets criteria see the gradients of an optimizer step, just before it.
+
+        Args:
+            skip_nonfinite: pass over weights whose gradient holds inf or NaN, as a loss scaler skips such steps.
+        """
+        for bound in {id(b): b for b in self._by_mask.values()}.values():
+            if not bound.criterion.stateful:
+                continue
+            for mask, raw in zip(bound.masks(), bound.raw_weights(), strict=True):
+                if self._by_mask[id(mask)] is not bound or raw.grad is None:
+                    continue
+                gradient = mask.effective_gradient(raw.grad)
+                if skip_nonfinite and not bool(torch.isfinite(gradient.sum())):
+                    continue
+                bound.criterion.observe(mask.score, raw, gradient)
+
+    def update(self, step: int) -> bool:
+        """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did."""
+        changed = False
+        for bound in self._rules:
+            if bound.steps is not None and bound.steps.changes_at(step):
+                bound.prune(bound.steps.target(step))
+                changed = True
+        return changed
+
+    def target(self, step: int) -> float:
+        """Sparsity asked for once ``step`` optimizer steps are done, over all groups of rules with a schedule."""
+        states = [(b, sum(a.numel() for a in b.living())) for b in self._rules if b.steps is not None]
+        return sum(b.steps.target(step) * n for b, n in states) / max(sum(n for _, n in states), 1)
+
+    def at_target(self, step: int) -> bool:
+        """Whether every schedule has ended once ``step`` optimizer steps are done."""
+        return all(bound.steps is None or step >= bound.steps.end for bound in self._rules)
+
+    def sparsity(self) -> float:
+        """Share of masked weights among all weights that any rule matches."""
+        masks = {id(m): m.mask for bound in self._rules for m in bound.masks()}.values()
+        return 1.0 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+
+    def states(self) -> list[RuleState]:
+        """How far each rule is, in the order given."""
+        states = []
+        for bound in self._rules:
+            living = bound.living()
+            groups, pruned = sum(a.numel() for a in living), sum(int((~a).sum()) for a in living)
+            steps = bound.steps
+            target, begin, end = (steps.schedule.to, steps.begin, steps.end) if steps else (pruned / groups, 0, 0)
+            states.append(RuleState(bound.rule.name, bound.rule.structure, groups, pruned, target, begin, end))
+        return states
+
+    def check_reached(self) -> None:
+        """Raises PruningError unless every rule pruned exactly the groups that its target asks for.
+
+        A rule may end above its target only where another rule or zeros that were there before took more.
+        """
+        for bound, state in zip(self._rules, self.states(), strict=True):
+            if bound.steps is None:
+                continue
+            sizes = [a.numel() for a in bound.living()] if bound.rule.scope == "local" else [state.groups]
+            wanted = sum(target_count(state.target, size) for size in sizes)
+            shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)
+            if state.pruned < wanted or (state.pruned > wanted and not shared):
+                raise PruningError(
+                    f"rule '{state.name}' ended with {state.pruned} of {state.groups} groups pruned, {wanted} were asked "
+                    f"for: train to step {state.end}, where its schedule ends"
+                )
+
+    @torch.no_grad()
+    def fold(self) -> list[RuleState]:
+        """Makes the model plain again: masks become exact zeros (0.0) in ordinary weights.
+
+        Raises:
+            PruningError: if a target was not reached; the model is then left as it is.
+        """
+        self.check_reached()
+        states = self.states()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        for layer in {id(layer): layer for bound in self._rules for layer in bound.layers.values()}.values():
+            mask = layer.parametrizations.weight[0].mask
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            if bool(layer.weight[~mask].count_nonzero()):
+                raise PruningError("folding left a pruned weight that is not zero")
+        return states

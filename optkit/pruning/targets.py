@@ -1,0 +1,85 @@
+"""Which linear layers a rule means: named groups and patterns, resolved on a model (the meta device suffices)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from optkit.errors import PruningError
+from optkit.pruning.config import Rule
+
+ENCODER_LINEAR = "encoder_linear"
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Every nn.Linear by dotted name; a layer or weight that is shared appears once, under its first name."""
+    seen: set[int] = set()
+    layers = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and id(module.weight) not in seen:
+            seen.add(id(module.weight))
+            layers[name] = module
+    return layers
+
+
+def encoder_prefix(model: nn.Module) -> str | None:
+    """Name of the longest repeated ModuleList that holds linear layers, None where there is none.
+
+    Of lists of equal length the one with the most weights in linear layers is taken, then the first.
+    """
+    linear = linear_layers(model)
+
+    def weights_below(prefix: str) -> int:
+        return sum(layer.weight.numel() for name, layer in linear.items() if name.startswith(prefix + "."))
+
+    ranked = [
+        (len(module), weights_below(name), name)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList)
+    ]
+    ranked = [entry for entry in ranked if entry[1]]
+    return max(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether ``pattern`` (a glob whose ``*`` crosses dots, or ``re:`` and a regular expression) is the whole ``name``."""
+    if pattern.startswith("re:"):
+        return re.fullmatch(pattern[3:], name) is not None
+    return fnmatchcase(name, pattern)
+
+
+def _select(pattern: str, layers: dict[str, nn.Linear], encoder: str | None) -> Iterator[str]:
+    for name in layers:
+        if name.startswith(f"{encoder}.") if pattern == ENCODER_LINEAR else matches(pattern, name):
+            yield name
+
+
+def resolve_targets(model: nn.Module, rule: Rule) -> dict[str, nn.Linear]:
+    """The linear layers that ``rule`` matches, by name, in the model's order.
+
+    Raises:
+        PruningError: if a pattern matches no linear layer, or nothing is left after ``exclude``.
+    """
+    layers, encoder = linear_layers(model), encoder_prefix(model)
+    chosen: set[str] = set()
+    for pattern in rule.targets:
+        found = set(_select(pattern, layers, encoder))
+        if not found:
+            raise PruningError(f"rule '{rule.name}': '{pattern}' matches no linear layer{_hint(pattern, list(layers))}")
+        chosen |= found
+    for pattern in rule.exclude:
+        chosen -= set(_select(pattern, layers, encoder))
+    if not chosen:
+        raise PruningError(f"rule '{rule.name}': exclude leaves no linear layer of {', '.join(rule.targets)}")
+    return {name: layer for name, layer in layers.items() if name in chosen}
+
+
+def _hint(pattern: str, names: list[str]) -> str:
+    if pattern == ENCODER_LINEAR:
+        return ": the model has no repeated ModuleList of them; name the layers by patterns instead"
+    close = get_close_matches(pattern, names, n=1, cutoff=0.4) or names[:1]
+    return f"; a name here is '{close[0]}'" if close else "; the model has none"

@@ -1,0 +1,86 @@
+"""What the parts of a recipe share: the frozen base, shorthands, shares, spans, and faults with a place."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+
+from optkit.pruning.config import Span
+
+T = TypeVar("T")
+
+
+class Part(BaseModel):
+    """A piece of a recipe: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+
+
+class Wrong(NamedTuple):
+    """A fault for `refuse`: where, below the checked field; what; whether the key is wrong rather than its value."""
+
+    where: tuple[str | int, ...]
+    said: str
+    key: bool = False
+
+
+def refuse(*faults: Wrong) -> NoReturn:
+    """Raises every fault at once, from inside a validator."""
+    lines = [
+        InitErrorDetails(
+            type=PydanticCustomError("bad_key" if wrong.key else "bad_value", "{said}", {"said": wrong.said}),
+            loc=wrong.where,
+            input=None,
+        )
+        for wrong in faults
+    ]
+    raise ValidationError.from_exception_data("recipe", lines)
+
+
+class _Listed:
+    """Takes a scalar as the list of it, and says so in the JSON Schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_before_validator_function(self.listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        array = handler(schema["schema"])
+        return {"anyOf": [array["items"], array]}
+
+    @staticmethod
+    def listed(value: Any) -> Any:
+        return [value] if isinstance(value, (str, int, float)) else value
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and (percent := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())):
+        return float(percent[1]) / 100
+    return value
+
+
+def _span(value: Any) -> Span:
+    if isinstance(value, (str, int, float, Span)):
+        return Span.parse(value)
+    raise ValueError("expected a part of training: 5%, a number of steps, or 1ep")
+
+
+def span_out(value: Any) -> Any:
+    """A span as plain data that reads back exactly: a share as a fraction, steps whole, epochs with ``ep``."""
+    if not isinstance(value, Span):
+        return value
+    if value.unit == "epochs":
+        return f"{value.value:.15f}".rstrip("0").rstrip(".") + "ep"
+    return float(value.value) if value.unit == "share" else int(value.value)
+
+
+Many = Annotated[tuple[T, ...], Strict(False), _Listed()]
+"""A list that may be written as its only element."""
+
+Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=float | str)]
+"""A fraction, or ``N%``."""
+
+SpanField = Annotated[Span, BeforeValidator(_span, json_schema_input_type=str | int | float)]
+"""A part of training: ``5%`` or a fraction, optimizer steps, or ``1ep``."""

@@ -1,0 +1,45 @@
+"""The recipe's JSON Schema, for completion and checks in editors; shorthands and TrainingArguments included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optkit.recipe.schema import Recipe
+from optkit.recipe.training_arguments import OWNED, SPANS, Argument, arguments
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The schema of a recipe file, JSON Schema 2020-12.
+
+    What must be there is said for the top level only, and not of a file with ``extends``: a file that extends another
+    may give any part of a part.
+    """
+    schema = Recipe.model_json_schema()
+    for part in schema["$defs"].values():
+        # A criterion is told from the others by its name; every other part may lack anything its base has.
+        if "const" not in part["properties"].get("name", {}):
+            part.pop("required", None)
+    schema.pop("required")
+    properties = schema["properties"]
+    properties["extends"] = {"type": "string", "description": "A recipe to start from; this file is laid on it."}
+    properties["train"] = {
+        "type": "object",
+        "description": "transformers.TrainingArguments under their own names.",
+        "additionalProperties": False,
+        "properties": {a.name: _argument(a) for a in arguments().values() if a.name not in OWNED},
+    }
+    whole = {"required": ["optkit", "model", "task"], "anyOf": [{"required": ["prune"]}, {"required": ["quantize"]}]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "optkit recipe",
+        "anyOf": [{"required": ["extends"]}, whole],
+    }
+
+
+def _argument(argument: Argument) -> dict[str, Any]:
+    if argument.name in SPANS:
+        return {"type": ["string", "number", "null"], "description": "5%, a number of steps, or 1ep"}
+    if argument.choices and set(argument.types) <= {"string", "null"}:
+        return {"enum": [*argument.choices, *([None] if "null" in argument.types else [])]}
+    return {"type": list(argument.types)} if argument.types else {}

@@ -1,0 +1,127 @@
+"""From a file to a frozen Recipe, or to every static fault at once, each with the place it was written at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from optkit.errors import RecipeError
+from optkit.recipe.checking import check
+from optkit.recipe.faults import Fault, Mark, Source, StaticError
+from optkit.recipe.migrations import migrate
+from optkit.recipe.overrides import apply_set, merge
+from optkit.recipe.resolved import DATA, MODELS, NO_MODEL
+from optkit.recipe.schema import FORMAT, Recipe
+from optkit.recipe.tree import Node, read_tree
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, its bases, and ``path.to.key=value`` overrides, in that order; imports no torch.
+
+    Raises:
+        RecipeError: with every static fault at once, each as ``file:line:column: path: message`` and the line.
+    """
+    faults: list[Fault] = []
+    sources: list[Source] = []
+    root = _read_chain(str(path), (), sources, faults, None)
+    if root is None:
+        raise StaticError(faults)
+    sources += [apply_set(root, text, Path.cwd(), faults) for text in overrides]
+    if "optkit" not in root.value:
+        faults.append(Fault(root.mark, "optkit", f"required, write `optkit: {FORMAT}`, the recipe's format", False))
+    _anchor_local_paths(root)
+    recipe = check(root, faults, default_name=Path(path).stem)
+    if recipe is None or faults:
+        faults.sort(key=lambda fault: (sources.index(fault.mark.source), fault.mark.line, fault.mark.column))
+        raise StaticError(faults)
+    recipe._source = Path(path)
+    return recipe
+
+
+def _read_chain(
+    shown: str, above: tuple[Path, ...], sources: list[Source], faults: list[Fault], by: Mark | None
+) -> Node | None:
+    """The tree of one file laid on its bases; None when something is missing that would make other faults moot.
+
+    Args:
+        shown: the file as the user would name it.
+        above: the files that led here, to notice a cycle.
+        by: where the file was named; None for the first.
+    """
+    path = Path(shown)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or "unreadable").lower() if isinstance(error, OSError) else "not UTF-8 text"
+        if by is None:
+            raise RecipeError(f"{shown}: {reason}, give the path of a recipe such as recipes/quickstart.yaml") from None
+        faults.append(Fault(by, "extends", f"{shown}: {reason}"))
+        return None
+    source = Source(shown, text, path.resolve().parent)
+    sources.append(source)
+    root = read_tree(source, faults)
+    if root is None:
+        return None
+    if not isinstance(root.value, dict):
+        faults.append(Fault(root.mark, "", "a recipe is a mapping that begins with `optkit: 1`", False))
+        return None
+    _bring_up_to_date(root)
+    extends = root.value.pop("extends", None)
+    if extends is None:
+        return root
+    base, mark = extends.node.value, extends.node.mark
+    if not isinstance(base, str) or not base:
+        faults.append(Fault(mark, "extends", "expected the path of one recipe"))
+        return None
+    here = (*above, path.resolve())
+    base = os.path.normpath(os.path.join(os.path.dirname(shown), os.path.expanduser(base)))
+    if Path(base).resolve() in here:
+        faults.append(Fault(mark, "extends", f"{base} extends itself, directly or by way of others"))
+        return None
+    below = _read_chain(base, here, sources, faults, mark)
+    return below and merge(below, root)
+
+
+def _bring_up_to_date(root: Node) -> None:
+    """Migrates an older format; raises on a newer one, whose other keys this version cannot judge."""
+    entry = root.value.get("optkit")
+    number = entry.node.value if entry else None
+    if not isinstance(number, int) or isinstance(number, bool):
+        return
+    if number > FORMAT:
+        newer = f"recipe format {number} is newer than this optkit, which reads up to {FORMAT}: upgrade optkit"
+        raise StaticError([Fault(entry.node.mark, "optkit", newer)])
+    if number >= 1:
+        migrate(root, number, FORMAT)
+
+
+def _anchor_local_paths(root: Node) -> None:
+    """Makes relative paths absolute, each relative to the folder of the file, or ``--set``, that wrote it.
+
+    A model is local when such a folder is there, or when it is written as a path (``./model``, ``~/model``).
+    """
+    files = _descend(root, DATA)
+    if files is not None and isinstance(files.value, dict):
+        for entry in files.value.values():
+            if isinstance(entry.node.value, str) and entry.node.value:
+                entry.node.value = _absolute(entry.node)
+    for place in MODELS:
+        node = _descend(root, place)
+        if node is not None and isinstance(node.value, str) and node.value not in ("", *NO_MODEL):
+            path = _absolute(node)
+            if node.value.startswith((".", "~", "/")) or Path(path).is_dir():
+                node.value = path
+
+
+def _absolute(node: Node) -> str:
+    return os.path.normpath(node.mark.source.folder / os.path.expanduser(node.value))
+
+
+def _descend(node: Node | None, keys: Sequence[str]) -> Node | None:
+    for key in keys:
+        entry = node.value.get(key) if isinstance(node.value, dict) else None
+        if entry is None:
+            return None
+        node = entry.node
+    return node

@@ -1,0 +1,116 @@
+"""Laying one tree over another: ``extends`` and ``--set``. Values keep the marks of whoever wrote them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optkit.recipe.faults import Fault, Mark, Source
+from optkit.recipe.tree import Entry, Node, read_tree
+from optkit.registry import suggest
+
+
+def merge(base: Node, over: Node) -> Node:
+    """``over`` laid on ``base``: mappings merge, everything else replaces, null deletes what ``base`` has."""
+    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
+        return over
+    merged = dict(base.value)
+    for key, entry in over.value.items():
+        if key not in merged:
+            merged[key] = entry
+        elif entry.node.value is None and not entry.node.broken:
+            del merged[key]
+        else:
+            merged[key] = Entry(entry.key, merge(merged[key].node, entry.node))
+    return Node(merged, over.mark)
+
+
+def apply_set(root: Node, text: str, folder: Path, faults: list[Fault]) -> Source:
+    """Writes one ``path.to.key=value`` into ``root``; appends to ``faults`` what is wrong with it.
+
+    A path goes through keys, list indices and, under ``prune``, names of rules. Keys that are not there are made, so
+    that the schema says what is wrong with a mistyped one.
+    """
+    source = Source("--set", text, folder, is_file=False)
+    path, equals, _ = text.partition("=")
+    parts = path.strip().split(".")
+    mark = Mark(source, 0, 0, max(len(path), 1))
+    if not equals or not all(parts):
+        faults.append(Fault(mark, "", "expected path.to.key=value, such as prune.0.schedule.to=0.9"))
+        return source
+    value = read_tree(source, faults, offset=len(path) + 1, at=tuple(parts))
+    if value is None:
+        return source
+    if parts[0] == "extends":
+        faults.append(Fault(mark, "extends", "is for recipe files, it cannot be set"))
+        return source
+    try:
+        _write(root, parts, value, source)
+    except _NoSuchPlace as error:
+        faults.append(Fault(error.mark, ".".join(parts[: error.depth + 1]), str(error)))
+    return source
+
+
+class _NoSuchPlace(Exception):
+    def __init__(self, message: str, mark: Mark, depth: int):
+        super().__init__(message)
+        self.mark, self.depth = mark, depth
+
+
+def _write(node: Node, parts: list[str], value: Node, source: Source) -> None:
+    """Replaces what is at ``parts`` below ``node``; a null value deletes what is there."""
+    column = len(source.text) - len(source.text.lstrip())
+    for depth, part in enumerate(parts):
+        mark = Mark(source, 0, column, len(part))
+        column += len(part) + 1
+        _expand(node, part, parts[depth - 1] if depth else "")
+        last = depth == len(parts) - 1
+        if isinstance(node.value, list):
+            index = _index(node.value, part, rules=parts[:depth] == ["prune"])
+            if index is None:
+                raise _NoSuchPlace(_choices(node.value, part, rules=parts[:depth] == ["prune"]), mark, depth)
+            if last and value.value is None:
+                del node.value[index]
+            elif last:
+                node.value[index] = value
+            else:
+                node = node.value[index]
+        elif isinstance(node.value, dict):
+            entry = node.value.get(part)
+            if last and entry is not None and value.value is None:
+                del node.value[part]
+            elif last:
+                node.value[part] = Entry(mark, value)
+            else:
+                if entry is None or entry.node.value is None:
+                    entry = node.value[part] = Entry(mark, Node({}, mark))
+                node = entry.node
+        else:
+            raise _NoSuchPlace(f"'{'.'.join(parts[:depth])}' is a value and has no keys", mark, depth)
+
+
+def _expand(node: Node, part: str, key: str) -> None:
+    """Writes out a shorthand that a path goes into: a criterion's name, or the only element of a list."""
+    if isinstance(node.value, (str, int, float)):
+        whole = Node(node.value, node.mark, node.text)
+        if key == "criterion":
+            node.value = {"name": Entry(node.mark, whole)}
+        elif part.isdigit():
+            node.value = [whole]
+
+
+def _index(items: list[Node], part: str, rules: bool) -> int | None:
+    """The place that ``part`` names in a list: an index, or the name of a rule."""
+    if part.isdigit() and part.isascii():
+        return int(part) if int(part) < len(items) else None
+    return _rule_names(items).index(part) if rules and part in _rule_names(items) else None
+
+
+def _rule_names(items: list[Node]) -> list[str]:
+    entries = [item.value.get("name") if isinstance(item.value, dict) else None for item in items]
+    return [str(entry.node.value) if entry else f"rule{i}" for i, entry in enumerate(entries)]
+
+
+def _choices(items: list[Node], part: str, rules: bool) -> str:
+    there = _rule_names(items) if rules else [str(i) for i in range(len(items))]
+    kind = "rule" if rules else "element"
+    return f"there is no {kind} '{part}'{suggest(part, there) or ', only ' + ', '.join(there) if there else ''}"

@@ -1,0 +1,154 @@
+"""`prune` as a recipe writes it. Criteria are those of pruning/config.py: a new one there needs nothing here."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, create_model, field_validator
+
+from optkit.pruning.config import CRITERIA, SHAPES, Frozen, Rule, Schedule, Span, Structure
+from optkit.recipe.fields import Many, Part, Share, SpanField
+from optkit.registry import suggest
+
+_DEFAULT = Schedule()
+_PLANNED = re.compile(r"row|column|head|neuron|\d+:\d+")
+
+
+class CriterionSpec(Part):
+    """A criterion by name, with its own parameters."""
+
+    name: str
+
+    def build(self) -> Any:
+        """The dataclass in pruning/config.py that this describes."""
+        parameters = self.model_dump(exclude={"name"})
+        return CRITERIA[self.name](**parameters)
+
+    @field_validator("*")
+    @classmethod
+    def _the_criterion_agrees(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name != "name":
+            CRITERIA[cls.model_fields["name"].default](**{info.field_name: value})
+        return value
+
+
+def _spec(name: str, criterion: type) -> type[CriterionSpec]:
+    hints = get_type_hints(criterion)
+    share = {float: Share}
+    parameters = {f.name: (share.get(hints[f.name], hints[f.name]), f.default) for f in dataclasses.fields(criterion)}
+    summary = criterion.__doc__.split("\n\n")[0].replace("\n    ", " ")
+    fields = {"name": (Literal[name], name), **parameters}
+    return create_model(criterion.__name__, __base__=CriterionSpec, __doc__=summary, **fields)
+
+
+def _named(value: Any) -> Any:
+    """The mapping that a criterion given as a word stands for; says which names there are when it is none of them."""
+    value = {"name": value} if isinstance(value, str) else value
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"] not in CRITERIA:
+        name = value["name"]
+        raise ValueError(f"unknown criterion '{name}'{suggest(name, CRITERIA) or ', one of ' + ', '.join(CRITERIA)}")
+    return value
+
+
+CRITERION_SPECS = {name: _spec(name, criterion) for name, criterion in CRITERIA.items()}
+AnyCriterion = Annotated[
+    reduce(or_, CRITERION_SPECS.values()),
+    Field(discriminator="name"),
+    BeforeValidator(_named, json_schema_input_type=Literal[tuple(CRITERIA)] | reduce(or_, CRITERION_SPECS.values())),
+]
+
+
+class ScheduleSpec(Part):
+    """Sparsity as a function of the optimizer step: `from` at `begin`, `to` at `end`."""
+
+    shape: Literal[SHAPES] = _DEFAULT.shape
+    initial: Share = Field(_DEFAULT.initial, alias="from", ge=0.0, lt=1.0)
+    to: Share = Field(_DEFAULT.to, ge=0.0, lt=1.0)
+    begin: SpanField = _DEFAULT.begin
+    end: SpanField = _DEFAULT.end
+    every: int = Field(_DEFAULT.every, ge=1)
+
+    @field_validator("to")
+    @classmethod
+    def _grows(cls, to: float, info: ValidationInfo) -> float:
+        initial = info.data.get("initial", 0.0)
+        if initial > to:
+            raise ValueError(f"sparsity must grow, but `from` is {initial:g} and `to` is {to:g}")
+        return to
+
+    @field_validator("end")
+    @classmethod
+    def _ends_last(cls, end: Span, info: ValidationInfo) -> Span:
+        begin = info.data.get("begin")
+        if begin is not None and begin.unit == end.unit and begin.value > end.value:
+            raise ValueError(f"the schedule ends at {end}, before it begins at {begin}")
+        return end
+
+    def build(self) -> Schedule:
+        """The schedule for optkit.pruning."""
+        return Schedule(self.shape, self.initial, self.to, self.begin, self.end, self.every)
+
+
+def _structure(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    if _PLANNED.fullmatch(text):
+        raise ValueError(f"structure '{text}' is not available yet: use element, or rows x columns such as 1x4")
+    if text != "element" and (near := suggest(text, ["element"])):
+        raise ValueError(f"unknown structure '{text}'{near}")
+    return str(Structure.parse(text))
+
+
+def _pattern(pattern: str) -> str:
+    if not pattern:
+        raise ValueError("an empty pattern matches nothing")
+    try:
+        re.compile(pattern[3:] if pattern.startswith("re:") else "")
+    except re.error as error:
+        raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class RuleSpec(Part):
+    """Which weights to remove, by what criterion, in which groups, and how fast."""
+
+    name: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
+    targets: Many[Pattern] = Field(("encoder_linear",), min_length=1)
+    exclude: Many[Pattern] = ()
+    criterion: AnyCriterion = CRITERION_SPECS["magnitude"]()
+    structure: Annotated[str, BeforeValidator(_structure, json_schema_input_type=str)] = "element"
+    scope: Literal["global", "local"] = "global"
+    schedule: ScheduleSpec | None = None
+    regrow: bool = False
+
+    @field_validator("schedule")
+    @classmethod
+    def _frozen_has_none(cls, schedule: ScheduleSpec | None, info: ValidationInfo) -> ScheduleSpec | None:
+        criterion = info.data.get("criterion")
+        if criterion is None:
+            return schedule
+        if criterion.name == Frozen.name:
+            if schedule is not None:
+                raise ValueError("frozen keeps the zeros that are there and takes no schedule, remove it")
+            return None
+        return schedule or ScheduleSpec()
+
+    def build(self) -> Rule:
+        """The rule for optkit.pruning."""
+        return Rule(
+            targets=self.targets,
+            exclude=self.exclude,
+            criterion=self.criterion.build(),
+            structure=Structure.parse(self.structure),
+            scope=self.scope,
+            schedule=self.schedule and self.schedule.build(),
+            regrow=self.regrow,
+            name=self.name or "weights",
+        )

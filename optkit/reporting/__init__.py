@@ -1,0 +1,1 @@
+"""Reports, all from one gathering of facts."""

@@ -1,0 +1,60 @@
+"""Everything that a report says, gathered once from the run folder as plain data."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.sparsity import sparsity
+
+if TYPE_CHECKING:
+    from optkit.stages.job import Job
+
+FORMAT = 1
+STAGES = ("plan", "dense", "teacher", "train", "export", "evaluate", "benchmark")
+
+
+def gather(job: Job) -> dict[str, Any]:
+    """The report of a run whose stages have finished, as plain data for report.json."""
+    run, recipe = job.run, job.recipe
+    evaluated = run.facts("evaluate")
+    drop, most = evaluated["drop"], recipe.evaluate.max_drop
+    folders = {name: run.path / name for name in ("dense", "pruned", "openvino") if (run.path / name).is_dir()}
+    return {
+        "format": FORMAT,
+        "name": recipe.name,
+        "description": recipe.description,
+        "recipe_hash": recipe.hash(),
+        "seed": recipe.seed,
+        "evaluate": evaluated
+        | {"max_drop": most, "within_max_drop": drop is None or most is None or drop <= most + 1e-9},
+        "sparsity": {name: sparsity(folders[name]).to_dict() for name in ("pruned", "openvino") if name in folders},
+        "bytes": {name: weight_bytes(folder) for name, folder in folders.items()},
+        "folders": {name: str(folder) for name, folder in folders.items()},
+        "benchmark": run.facts("benchmark") or None,
+        "export": run.facts("export"),
+        "training": {k: v for k, v in run.facts("train").items() if k != "history"},
+        "history": run.facts("train").get("history", []),
+        "seconds": {name: run.entry(name)["seconds"] for name in STAGES if run.entry(name)},
+        "versions": job.versions,
+        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform()},
+    }
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the files in ``folder`` that hold weights or the graph: what a deployment would carry."""
+    endings = (".safetensors", ".bin", ".xml")
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in endings)
+
+
+def cpu_name() -> str:
+    """The processor's own name for itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

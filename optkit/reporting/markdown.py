@@ -1,0 +1,127 @@
+"""The report as Markdown, and its headline table for the terminal: the same rows in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from optkit.progress import duration, size
+
+HEADER = ("model", "metric", "sparsity", "on disk", "latency")
+
+
+def headline(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of (model, metric on each split, encoder sparsity, bytes, latency) for dense, pruned and exported."""
+    evaluated = report["evaluate"]
+    rows = []
+    for name, folder, engine in (
+        ("dense", "dense", "dense torch"),
+        ("pruned", "pruned", "pruned torch"),
+        ("int8", "openvino", "int8 openvino"),
+        ("openvino", "openvino", "openvino"),
+    ):
+        scores = {split: found[name] for split, found in evaluated["splits"].items() if name in found}
+        if not scores:
+            continue
+        metric = ", ".join(f"{100 * score[evaluated['metric']]:.2f} {split}" for split, score in scores.items())
+        found = report["sparsity"].get(folder)
+        share = _percent(found["denominators"]["encoder_linear"]) if found else "-"
+        held = report["bytes"].get(folder)
+        label = {"int8": "int8 IR", "openvino": "fp32 IR"}.get(name, name)
+        rows.append((label, metric, share, size(held) if held else "-", _latency(report["benchmark"], engine)))
+    return rows
+
+
+def _percent(denominator: dict[str, Any] | None) -> str:
+    return "-" if denominator is None else f"{denominator['sparsity']:.2%}"
+
+
+def _latency(benchmark: dict[str, Any] | None, engine: str) -> str:
+    rows = [row for row in (benchmark or {}).get("rows", []) if engine in row["milliseconds"]]
+    return f"{rows[0]['milliseconds'][engine]:.2f} ms" if rows else "-"
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """One sentence: what was lost against the baseline, and whether that is allowed."""
+    evaluated = report["evaluate"]
+    if evaluated["drop"] is None:
+        return "No baseline to compare with."
+    said = f"{abs(evaluated['drop']):.2f} points {'below' if evaluated['drop'] >= 0 else 'above'} the dense baseline"
+    limit = evaluated["max_drop"]
+    if limit is None:
+        return f"{said}."
+    return f"{said}; max_drop allows {limit:g}" + ("." if evaluated["within_max_drop"] else ": TOO MUCH.")
+
+
+def table(report: dict[str, Any]) -> Any:
+    """The headline as a rich table."""
+    from rich.table import Table
+
+    shown = Table(title=f"{report['name']} ({report['evaluate']['metric']})", title_justify="left")
+    for column in HEADER:
+        shown.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+    for row in headline(report):
+        shown.add_row(*row)
+    return shown
+
+
+def render(report: dict[str, Any]) -> str:
+    """report.md."""
+    evaluated = report["evaluate"]
+    parts = [f"# {report['name']}", report["description"], verdict(report)]
+    parts.append(_markdown((*HEADER[:1], evaluated["metric"], *HEADER[2:]), headline(report)))
+    if report["benchmark"]:
+        parts += ["## Latency", _benchmark(report["benchmark"])]
+    agreement = ", ".join(f"{found['agreement']:.2%} on {split}" for split, found in evaluated["splits"].items())
+    parts += ["## Agreement", f"Checkpoint and exported IR predict the same class for {agreement}."]
+    parts += ["## Sparsity", *_sparsity(report)]
+    seconds = [(name, duration(value)) for name, value in report["seconds"].items()]
+    parts += ["## Time", _markdown(("stage", "time"), seconds)]
+    machine = report["machine"]
+    parts += [
+        "## Made with",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}. Seed {report['seed']}. "
+        + ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+        + ".",
+        f"Recipe `{report['recipe_hash'][:16]}`, written out in recipe.resolved.yaml.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _benchmark(benchmark: dict[str, Any]) -> str:
+    engines = list(dict.fromkeys(engine for row in benchmark["rows"] for engine in row["milliseconds"]))
+    rows = [
+        (str(row["batch"]), str(row["seq"]), *(f"{row['milliseconds'].get(e, float('nan')):.2f}" for e in engines))
+        for row in benchmark["rows"]
+    ]
+    notes = [f"Median milliseconds of {benchmark['rounds']} rounds by turns, {benchmark['threads']} threads."]
+    notes += [f"`{name}` was left out: {why}." for name, why in benchmark["skipped"].items()]
+    return _markdown(("batch", "tokens", *engines), rows) + "\n\n" + " ".join(notes)
+
+
+def _sparsity(report: dict[str, Any]) -> list[str]:
+    found = report["sparsity"]["pruned"]
+    names = {
+        "encoder_linear": "Linear weights of the encoder",
+        "linear": "all Linear weights",
+        "matmul_conv": "all matrix-product and convolution weights",
+        "all": "all parameters",
+    }
+    totals = [
+        (names[name], f"{d['zeros']:,}", f"{d['size']:,}", f"{d['sparsity']:.2%}")
+        for name, d in found["denominators"].items()
+        if d is not None
+    ]
+    layers = [
+        (layer["name"], "x".join(map(str, layer["shape"])), layer["structure"], f"{layer['sparsity']:.2%}")
+        for layer in found["layers"]
+    ]
+    return [
+        _markdown(("of", "zeros", "weights", "sparsity"), totals),
+        _markdown(("layer", "shape", "structure", "sparsity"), layers),
+    ]
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])

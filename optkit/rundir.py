@@ -1,0 +1,158 @@
+"""The folder of a run: one folder a stage, a manifest that says from what each was made, a lock, and what was replaced.
+
+A stage writes into a temporary folder that gets its real name when it is whole, then the manifest records it. So whatever
+kills a run, each folder is either whole or absent, and the next run does only what is missing or changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from optkit.errors import OptkitError, RecipeError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def digest(facts: Any) -> str:
+    """SHA-256 of ``facts`` as sorted JSON: equal facts have equal digests."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes ``text`` so that ``path`` holds either all of it or what it held before."""
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+class RunDir:
+    """One run's folder. Use it as a context manager: it holds the lock meanwhile.
+
+    Args:
+        path: made when it is not there.
+        name: of the recipe; a folder of another recipe is refused.
+
+    Raises:
+        RecipeError: if the folder belongs to another recipe, or holds something that is no run.
+        OptkitError: if another process is using it, or its manifest cannot be read.
+    """
+
+    def __init__(self, path: Path, name: str):
+        self.path = Path(path)
+        self._manifest: dict[str, Any] = {"format": FORMAT, "recipe": name, "stages": {}}
+        manifest = self.path / MANIFEST
+        if self.path.exists() and not self.path.is_dir():
+            raise RecipeError(f"{self.path}: is a file, not a run folder: choose another --output")
+        if manifest.is_file():
+            self._manifest = _read(manifest)
+            if self._manifest["recipe"] != name:
+                raise RecipeError(
+                    f"{self.path}: holds a run of recipe '{self._manifest['recipe']}', not of '{name}': choose another "
+                    "--output"
+                )
+        elif self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+            raise RecipeError(f"{self.path}: is not empty and no run folder: choose another --output")
+        self._lock: Any = None
+
+    def __enter__(self) -> RunDir:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise OptkitError(f"{self.path}: another optkit is at work here: wait for it, or choose --output") from None
+        for left in self.path.glob(".tmp-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        self._save()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def _save(self) -> None:
+        write_atomic(self.path / MANIFEST, json.dumps(self._manifest, indent=2, default=str) + "\n")
+
+    def entry(self, stage: str) -> dict[str, Any] | None:
+        """What the manifest says of a finished stage, None if it has not finished."""
+        return self._manifest["stages"].get(stage)
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What a finished stage found out; empty if it has not finished."""
+        return (self.entry(stage) or {}).get("facts", {})
+
+    def is_done(self, stage: str, key: str, folder: str | None) -> bool:
+        """Whether ``stage`` finished with the input ``key`` and its folder is still there."""
+        entry = self.entry(stage)
+        return entry is not None and entry["key"] == key and (folder is None or (self.path / folder).is_dir())
+
+    @contextmanager
+    def writing(self, stage: str, key: str, folder: str | None, versions: Mapping[str, str]) -> Iterator[Stage]:
+        """The temporary folder and the facts of a stage; both become the run's when the block ends without an error."""
+        temporary = self.path / f".tmp-{stage}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        work, begun = Stage(temporary), time.perf_counter()
+        try:
+            yield work
+            if folder is not None:
+                self.retire(self.path / folder)
+                os.replace(temporary, self.path / folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._manifest["stages"][stage] = {
+            "key": key,
+            "seconds": round(time.perf_counter() - begun, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "versions": dict(versions),
+            "facts": work.facts,
+        }
+        self._save()
+
+    def retire(self, path: Path) -> None:
+        """Moves what is about to be replaced to ``stale/``, under a name of its own."""
+        if not path.exists():
+            return
+        stale = self.path / "stale"
+        stale.mkdir(exist_ok=True)
+        number = 1
+        while (stale / f"{path.name}-{number}").exists():
+            number += 1
+        os.replace(path, stale / f"{path.name}-{number}")
+
+    def start_over(self) -> None:
+        """Forgets every finished stage; their folders go to ``stale/``."""
+        for path in sorted(self.path.iterdir()):
+            if path.is_dir() and path.name != "stale" and not path.name.startswith("."):
+                self.retire(path)
+        self._manifest["stages"] = {}
+        self._save()
+
+
+class Stage:
+    """What a stage makes: files in ``folder``, and ``facts`` (plain data) for the manifest."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.facts: dict[str, Any] = {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        known = manifest["format"] == FORMAT and isinstance(manifest["stages"], dict) and "recipe" in manifest
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise OptkitError(f"{path}: not a manifest that this optkit can read: move the folder away, or use --output")
+    return manifest

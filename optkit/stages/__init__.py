@@ -1,0 +1,5 @@
+"""The stages of a run. Each is a module with a ``key(job)``, what its result depends on, and a ``run(job, stage)``.
+
+``FOLDER`` names the folder that a stage makes, None where it has only facts; ``needed(job)`` says whether a recipe asks
+for it.
+"""

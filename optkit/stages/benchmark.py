@@ -1,0 +1,84 @@
+"""Latency of the dense model in torch, the pruned one in torch and the IR in OpenVINO: same inputs, by turns, medians.
+
+Turns share whatever else the machine does, so ratios within one run mean more than the milliseconds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optkit.stages import dense, export, train
+
+if TYPE_CHECKING:
+    from optkit.rundir import Stage
+    from optkit.stages.job import Job
+
+NAME, FOLDER = "benchmark", None
+#: Timed turns of each engine, after two that warm up; and seconds after which no further turn begins.
+ROUNDS, LONGEST = 20, 30.0
+
+
+def needed(job: Job) -> bool:
+    return job.recipe.benchmark is not None
+
+
+def key(job: Job) -> str:
+    return job.key("benchmark", exported=export.key(job), dense=dense.key(job))
+
+
+def run(job: Job, stage: Stage) -> None:
+    """Adds ``rows``: batch, seq and the median milliseconds of each engine; and ``skipped`` backends with the reason."""
+    import torch
+
+    from optkit.adapters import optimum
+    from optkit.models import load_model
+
+    spec = job.recipe.benchmark
+    engines: dict[str, Any] = {}
+    skipped = {}
+    if "torch" in spec.backends:
+        baseline = dense.load(job)
+        if baseline is not None:
+            engines["dense torch"] = baseline[0].eval()
+        engines["pruned torch"] = load_model(job.path(train.FOLDER), job.task.auto_class, job.labels, seed=0).eval()
+    if "openvino" in spec.backends:
+        engines["int8 openvino" if job.recipe.quantize else "openvino"] = optimum.load(
+            job.path(export.FOLDER), job.task.ov_class
+        )
+    if "optkit" in spec.backends:
+        skipped["optkit"] = "this installation has no sparse runtime"
+    rng = np.random.default_rng(job.recipe.seed)
+    rows = []
+    for batch in spec.batch:
+        for seq in spec.seq:
+            length = min(seq, job.tokenizer.model_max_length)
+            ids = torch.from_numpy(rng.integers(5, len(job.tokenizer), (batch, length)))
+            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            if "token_type_ids" in job.tokenizer.model_input_names:
+                inputs["token_type_ids"] = torch.zeros_like(ids)
+            calls = {name: (lambda model=model: model(**inputs)) for name, model in engines.items()}
+            rows.append({"batch": batch, "seq": length, "milliseconds": by_turns(calls)})
+    stage.facts |= {"rows": rows, "skipped": skipped, "threads": torch.get_num_threads(), "rounds": ROUNDS}
+
+
+def by_turns(calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median milliseconds of each call, every round calling each once."""
+    import torch
+
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        for number in range(-2, rounds):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                if number >= 0:
+                    seconds[name].append(time.perf_counter() - start)
+            if number >= 2 and time.perf_counter() - begun > LONGEST:
+                break
+    return {name: round(1000 * statistics.median(values), 3) for name, values in seconds.items()}

@@ -1,0 +1,53 @@
+"""From the pruned checkpoint to a tagged OpenVINO IR, int8 where the recipe asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optkit.stages import train
+
+if TYPE_CHECKING:
+    from optkit.rundir import Stage
+    from optkit.stages.job import Job
+
+NAME, FOLDER = "export", "openvino"
+
+
+def needed(job: Job) -> bool:
+    return True
+
+
+def key(job: Job) -> str:
+    return job.key("quantize", "export", pruned=train.key(job), recipe=job.recipe.hash())
+
+
+def run(job: Job, stage: Stage) -> None:
+    from optkit.export.openvino import export_openvino
+
+    quantize = job.recipe.quantize
+    job.reporter.say("  converting" + (", quantizing to int8" if quantize else "") + ", tagging, verifying")
+    result = export_openvino(
+        job.path(train.FOLDER),
+        stage.folder,
+        export_task=job.task.export_task,
+        rules=job.rules,
+        calibration=_calibration(job) if quantize else (),
+        target=quantize.target if quantize else None,
+        recipe_hash=job.recipe.hash(),
+        seed=job.recipe.seed,
+    )
+    stage.facts |= {
+        "seconds": {name: round(value, 2) for name, value in result.seconds.items()},
+        "decompression_rate": result.decompression_rate,
+        "layers": len(result.layers),
+    }
+
+
+def _calibration(job: Job) -> list[dict[str, Any]]:
+    """Samples of the training split drawn with the recipe's seed, as unpadded token ids."""
+    encoded = job.encoded("train").remove_columns("labels")
+    wanted = min(job.recipe.quantize.calibration.samples, len(encoded))
+    rows = np.random.default_rng(job.recipe.seed).permutation(len(encoded))[:wanted]
+    return [encoded[int(row)] for row in rows]

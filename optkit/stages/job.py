@@ -1,0 +1,113 @@
+"""What the stages of one run share: the recipe, the run folder, and the data and tokenizer, loaded at first use."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.models import adopt_labels, has_trained_head, load_tokenizer
+from optkit.recipe.resolved import identity
+from optkit.rundir import digest
+from optkit.tasks import get_task
+
+if TYPE_CHECKING:
+    from optkit.progress import Reporter
+    from optkit.pruning.config import Rule
+    from optkit.recipe import Recipe
+    from optkit.rundir import RunDir
+
+PACKAGES = ("optkit", "torch", "transformers", "datasets", "accelerate", "openvino", "nncf", "optimum-intel")
+
+
+class Job:
+    """One recipe at work.
+
+    Args:
+        recipe: what to do.
+        run: where; None when nothing is written, as for a plan.
+        reporter: who is told.
+    """
+
+    def __init__(self, recipe: Recipe, run: RunDir | None, reporter: Reporter):
+        self.recipe, self.run, self.reporter = recipe, run, reporter
+        self.task = get_task(recipe.task)
+        self._encoded: dict[str, Any] = {}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The recipe as plain data, local paths replaced by hashes: what keys are made of."""
+        return identity(self.recipe)
+
+    def key(self, *parts: str, **more: Any) -> str:
+        """Digest of these parts of the recipe, and of whatever else a stage depends on."""
+        return digest({part: self.identity.get(part) for part in parts} | more)
+
+    @property
+    def data_identity(self) -> dict[str, Any]:
+        """The part of ``task`` that changes what the model sees."""
+        return {name: value for name, value in self.identity["task"].items() if name != "metric"}
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Installed versions of what a result may depend on."""
+        found = {"python": sys.version.split()[0]}
+        for package in PACKAGES:
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:
+                continue
+        return found
+
+    @cached_property
+    def splits(self) -> Any:
+        """The training split and those that are evaluated, checked."""
+        from optkit.data import load_splits
+
+        splits = load_splits(
+            self.recipe.task.dataset, seed=self.recipe.seed, needed=["train", *self.recipe.evaluate.splits]
+        )
+        self.task.check(splits)
+        return splits
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Names of the classes by id: the data's, or the start model's where the data only numbers them."""
+        labels = self.task.labels(self.splits)
+        if self.recipe.model.name is None:
+            return labels
+        return adopt_labels(self.recipe.model, self.task.auto_class, labels)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        train = self.splits["train"]
+        texts = (str(text) for column in self.task.text for text in train[column])
+        return load_tokenizer(self.recipe.model, texts)
+
+    def encoded(self, split: str) -> Any:
+        """The examples of a split as the start model's token ids."""
+        if split not in self._encoded:
+            self._encoded[split] = self.task.encode(self.splits[split], self.tokenizer, self.labels)
+        return self._encoded[split]
+
+    @cached_property
+    def rules(self) -> list[Rule]:
+        return [rule.build() for rule in self.recipe.prune]
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """What the result is compared with: ``start``, ``teacher``, ``trained``, a checkpoint's name, or None."""
+        wanted = self.recipe.evaluate.baseline
+        if wanted != "auto":
+            return None if wanted == "none" else wanted
+        if self.recipe.model.name is not None and has_trained_head(
+            self.recipe.model, self.task.auto_class, self.labels
+        ):
+            return "start"
+        return "teacher" if self.recipe.distill is not None else "trained"
+
+    def path(self, name: str) -> Path:
+        """A folder of this run."""
+        return self.run.path / name

@@ -1,0 +1,89 @@
+"""Errors become a line on stderr and an exit code in one place, and static verbs import nothing heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optkit.cli import validate
+from optkit.cli.app import main
+from optkit.errors import Interrupted, OptkitError
+
+ROOT = Path(__file__).parents[2]
+RECIPE = str(ROOT / "recipes" / "bert_sst2_80sparse.yaml")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["schema"], ["validate", RECIPE]])
+def test_static_verbs_import_nothing_heavy(arguments):
+    code = f"""
+import sys
+from optkit.cli.app import main
+try:
+    main({arguments!r})
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"torch", "transformers", "datasets", "openvino", "nncf", "numpy"}} & set(sys.modules)
+assert not heavy, heavy
+if {arguments!r} == ["--help"]:
+    light = {{"pydantic", "ruamel", "rich"}} & set(sys.modules)
+    assert not light, light
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def exit_code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return end.value.code or 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OptkitError("it failed"), 1, "it failed\n"),
+        (Interrupted("interrupted; checkpoint-3 is whole"), 130, "interrupted; checkpoint-3 is whole\n"),
+        (KeyError("x"), 1, "unexpected KeyError: 'x' (run again with --debug for the traceback)\n"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(monkeypatch, capsys, error, code, said):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(validate, "make_plan", fail)
+    assert exit_code("validate", "--plan", RECIPE) == code
+    assert capsys.readouterr() == ("", said)
+    with pytest.raises(type(error)):
+        main(["validate", "--plan", RECIPE, "--debug"])
+
+
+def test_ctrl_c_is_130(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(validate, "make_plan", stop)
+    assert exit_code("validate", "--plan", RECIPE) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_wrong_arguments_are_2(capsys):
+    assert exit_code("validate") == 2
+    assert exit_code("validate", RECIPE, "--nope") == 2
+    assert exit_code("valdate") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_python_dash_m():
+    done = subprocess.run(
+        [sys.executable, "-m", "optkit", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "validate" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"{sys.executable} -m optkit schema | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "{\n" and done.stderr == ""

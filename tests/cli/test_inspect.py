@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from optkit.cli.app import main
+from optkit.ir.tags import LayerTag, Tags
+
+
+@pytest.fixture
+def optkit(capsys):
+    def run(*arguments):
+        try:
+            main(["inspect", *map(str, arguments)])
+        except SystemExit as stop:
+            code = stop.code or 0
+        else:
+            code = 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def ir(tmp_path_factory, prune, save_ir):
+    weight = (prune(np.random.default_rng(0), (64, 64), (1, 4), 0.75) * 100).astype(np.int8)
+    weight[np.flatnonzero(weight[:, 0])[0], 0] = 0  # at least one zero of rounding
+    int8 = float((weight == 0).mean())
+    matmul = "__module.encoder.layer.0.a_rather_long_name_for_a_dense_layer_in_a_test/aten::linear/MatMul"
+    parameter = "encoder.layer.0.a_rather_long_name_for_a_dense_layer_in_a_test.weight"
+    tags = Tags((LayerTag(matmul, parameter, (64, 64), "1x4", 0.75, 0.75, int8),), 0.75)
+    weights = {parameter.removesuffix(".weight"): weight}
+    folder = tmp_path_factory.mktemp("inspect")
+    return save_ir(folder / "tagged", weights, tags), save_ir(folder / "plain", weights), parameter, int8
+
+
+def test_a_tagged_ir_shows_sparsity_before_and_after_int8(optkit, ir):
+    tagged, _, parameter, int8 = ir
+    code, out, err = optkit(tagged)
+    assert (code, err) == (0, "")
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("encoder.")]
+    assert row[:5] == [parameter, "64x64", "1x4", "75.00", "%"]
+    assert row[-2] == f"{100 * int8:.2f}"
+    (total,) = [line.split() for line in out.splitlines() if "(all)" in line]
+    assert total[3:] == [f"{round(int8 * 4096):,}", "4,096", f"{100 * int8:.2f}", "%"]
+
+
+def test_json_is_alone_on_stdout(optkit, ir):
+    _, plain, parameter, int8 = ir
+    code, out, err = optkit(plain / "openvino_model.xml", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    (layer,) = report["layers"]
+    assert (layer["name"], layer["structure"], layer["int8_sparsity"]) == (parameter, "1x4", int8)
+    assert layer["tagged_sparsity"] is None
+    assert report["denominators"]["encoder_linear"] == {"zeros": round(int8 * 4096), "size": 4096, "sparsity": int8}
+    assert len(report["notes"]) == 1
+
+
+def test_what_is_no_model_is_one_line_and_exit_1(optkit, tmp_path):
+    code, out, err = optkit(tmp_path / "nowhere")
+    assert (code, out, err) == (1, "", f"{tmp_path / 'nowhere'}: not found\n")
+    code, out, err = optkit(tmp_path)
+    assert (code, out) == (1, "") and err.startswith(f"{tmp_path}: no model here") and err.count("\n") == 1

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optkit.errors import OptkitError
+from optkit.ir.io import read_model
+from optkit.ir.tags import LayerTag, Tags, read_tags, suggest_decompression_rate, write_tags
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = {f"net.layer.{i}": np.ones((64, 64), np.int8) for i in (10, 2)} | {"head": np.ones((2, 64), np.float32)}
+
+
+def _tag(module, shape=(64, 64), structure="1x4", int8_sparsity=0.8125):
+    matmul = f"__module.{module}/aten::linear/MatMul"
+    return LayerTag(matmul, f"{module}.weight", shape, structure, 0.8, 2 / 3, int8_sparsity)
+
+
+TAGS = Tags(
+    (_tag("net.layer.10"), _tag("net.layer.2"), _tag("head", (2, 64), "dense", None)),
+    decompression_rate=0.81,
+    recipe_hash="c0ffee",
+    optkit_version="1.2.3",
+)
+
+
+@pytest.fixture(scope="module")
+def ir(tmp_path_factory, save_ir):
+    return save_ir(tmp_path_factory.mktemp("tagged"), WEIGHTS, TAGS)
+
+
+def test_tags_come_back_from_the_file_in_natural_order(ir):
+    tags = read_tags(ir)
+    assert tags == TAGS == read_tags(ir / "openvino_model.xml") == read_tags(read_model(ir))
+    assert [layer.parameter for layer in tags.layers] == ["head.weight", "net.layer.2.weight", "net.layer.10.weight"]
+    assert tags.layers[1].block_sparsity == 0.666667 and tags.layers[0].int8_sparsity is None
+
+
+def test_the_written_text_is_the_documented_one(ir):
+    text = (ir / "openvino_model.xml").read_text()
+    block = re.search(r"<optkit>.*</optkit>", text, re.DOTALL)[0]
+    assert re.findall(r'<(\w+) value="([^"]*)"', block[: block.index("<layers>")] + block.split("</layers>")[1]) == [
+        ("format_version", "1"),
+        ("optkit_version", "1.2.3"),
+        ("recipe_hash", "c0ffee"),
+        ("sparse_weights_decompression_rate", "0.81"),
+    ]
+    layer = block.split('name="__module.net.layer.2/aten::linear/MatMul"')[1].split("</info>")[0]
+    assert dict(re.findall(r'<(\w+) value="([^"]*)"', layer)) == {
+        "parameter": "net.layer.2.weight",
+        "shape": "64x64",
+        "structure": "1x4",
+        "sparsity": "0.800000",
+        "block_sparsity": "0.666667",
+        "int8_sparsity": "0.812500",
+    }
+
+
+def test_the_reader_in_the_documentation_works(ir, tmp_path):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "ir-tags.md").read_text(), re.DOTALL)[1]
+    assert len(code.splitlines()) <= 10
+    command = [sys.executable, "-c", code, str(ir / "openvino_model.xml")]
+    environment = {"PATH": "", "HOME": str(tmp_path), "CI": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert sorted(done.stdout.splitlines()) == [
+        "head.weight dense 0.800000 __module.head/aten::linear/MatMul",
+        "net.layer.10.weight 1x4 0.800000 __module.net.layer.10/aten::linear/MatMul",
+        "net.layer.2.weight 1x4 0.800000 __module.net.layer.2/aten::linear/MatMul",
+    ]
+
+
+def test_an_ir_without_tags_has_none(tmp_path, save_ir):
+    assert read_tags(save_ir(tmp_path, {"head": WEIGHTS["head"]})) is None
+    with pytest.raises(OptkitError, match="no OpenVINO IR here"):
+        read_tags(tmp_path / "nowhere")
+
+
+LAYER = "__module.net.layer.2/aten::linear/MatMul"
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "fault"),
+    [
+        ("2", ["format_version"], "format 2 is newer than this optkit reads (up to 1): upgrade optkit"),
+        ("one", ["format_version"], "format_version is 'one', not a number"),
+        ("1.5", ["sparse_weights_decompression_rate"], "is '1.5', not a share between 0 and 1"),
+        ("nan", ["layers", LAYER, "sparsity"], f"{LAYER}: sparsity is 'nan', not a share between 0 and 1"),
+        ("-0.5", ["layers", LAYER, "int8_sparsity"], "int8_sparsity is '-0.5'"),
+        ("64x0", ["layers", LAYER, "shape"], f"{LAYER}: shape is '64x0', not OUTxIN"),
+        ("../..", ["layers", LAYER, "structure"], "structure is '../..', not dense, element or RxC"),
+        ("x", ["layers", "another"], "another is no mapping"),
+        ("0.5", ["layers", "another", "sparsity"], "another: shape is missing"),
+    ],
+)
+def test_tags_that_break_the_format_are_one_clear_line(ir, value, path, fault):
+    model = read_model(ir)
+    model.set_rt_info(value, ["optkit", *path])
+    with pytest.raises(OptkitError) as caught:
+        read_tags(model)
+    assert str(caught.value).startswith("model: its optkit tags cannot be used: ") and fault in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tags_that_are_no_mapping_are_refused(tmp_path, save_ir):
+    model = read_model(save_ir(tmp_path, {"head": WEIGHTS["head"]}))
+    model.set_rt_info("yes", "optkit")
+    with pytest.raises(OptkitError, match="they are no mapping"):
+        read_tags(model)
+
+
+def test_a_model_without_layers_may_be_tagged(tmp_path, save_ir):
+    model = read_model(save_ir(tmp_path, {"head": WEIGHTS["head"]}))
+    write_tags(model, Tags((), 1.0, optkit_version="1"))
+    assert read_tags(model) == Tags((), 1.0, optkit_version="1")
+
+
+def test_the_suggested_rate_packs_every_pruned_layer_and_no_other():
+    layers = [
+        _tag("a", int8_sparsity=0.8199),
+        _tag("b", int8_sparsity=0.9),
+        _tag("c", structure="dense", int8_sparsity=0.7),  # zeros of rounding
+        _tag("d", int8_sparsity=0.3),  # too few to be worth packing
+        _tag("e", shape=(64, 96), int8_sparsity=0.6),  # OpenVINO packs multiples of 64 only
+    ]
+    assert suggest_decompression_rate(layers) == 0.81
+    assert suggest_decompression_rate([replace(layers[0], int8_sparsity=0.57)]) == 0.57  # 0.57 * 100 is below 57
+    assert suggest_decompression_rate(layers[2:]) == 1.0
+    assert suggest_decompression_rate([replace(layers[0], int8_sparsity=None)]) == 1.0

@@ -1,0 +1,181 @@
+"""From a file to a recipe or to every fault: defaults, `extends`, local paths, and where a fault points."""
+
+from __future__ import annotations
+
+import pytest
+
+from optkit.errors import RecipeError
+from optkit.pruning.config import Frozen, Movement, Schedule, Span, Structure
+from optkit.recipe import load_recipe
+
+FIVE_MISTAKES = """\
+optkit: 1
+model: {name: bert-base-uncased}
+task:
+  type: text-classification
+  dataset: {name: glue, config: sst2}
+train:
+  learning_rate: fast
+  num_train_epoch: 6
+prune:
+  - name: encoder
+    criterion: movment
+    schedul: {shape: cubic, to: 0.80}
+quantize:
+  calibration: {samples: 0}
+"""
+
+FIVE_FAULTS = """\
+{file}:7:18: train.learning_rate: expected a number, got 'fast'
+    7 |   learning_rate: fast
+      |                  ^^^^
+{file}:8:3: train.num_train_epoch: unknown key, TrainingArguments has none of this name, did you mean 'num_train_epochs'?
+    8 |   num_train_epoch: 6
+      |   ^^^^^^^^^^^^^^^
+{file}:11:16: prune.0.criterion: unknown criterion 'movment', did you mean 'movement'?
+   11 |     criterion: movment
+      |                ^^^^^^^
+{file}:12:5: prune.0.schedul: unknown key, did you mean 'schedule'?
+   12 |     schedul: {{shape: cubic, to: 0.80}}
+      |     ^^^^^^^
+{file}:14:26: quantize.calibration.samples: must be at least 1, got 0
+   14 |   calibration: {{samples: 0}}
+      |                          ^"""
+
+
+def test_five_static_mistakes_are_five_faults_at_once(recipes):
+    path = recipes.write(FIVE_MISTAKES)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == FIVE_FAULTS.format(file=path)
+    assert len(caught.value.problems) == 5 and caught.value.exit_code == 2
+
+
+def test_a_minimal_recipe_has_the_documented_defaults(recipes):
+    recipe = recipes.load()
+    assert (recipe.name, recipe.seed, recipe.model.revision) == ("r", 42, "main")
+    assert (recipe.task.text, recipe.task.metric, recipe.task.max_length) == (("text",), ("accuracy",), 128)
+    assert (recipe.evaluate.splits, recipe.evaluate.baseline) == (("validation",), "auto")
+    assert recipe.quantize.target == "any" and recipe.quantize.calibration.samples == 300
+    assert recipe.benchmark is None and recipe.source == recipes.folder / "r.yaml"
+
+
+def test_a_rule_becomes_the_rule_of_pruning(recipes):
+    rules = """\
+prune:
+  - {criterion: frozen}
+  - targets: 're:.*query'
+    criterion: {name: movement, momentum: 90%}
+    structure: 1x4
+    scope: local
+    schedule: {shape: linear, from: 10%, to: 0.8, begin: 5, end: 1.5ep, every: 3}
+"""
+    frozen, grown = (rule.build() for rule in recipes.load(recipes.minimal.split("prune:")[0] + rules).prune)
+    assert frozen.criterion == Frozen() and frozen.schedule is None and frozen.name == "rule0"
+    assert grown.targets == ("re:.*query",) and grown.criterion == Movement(0.9) and grown.structure == Structure(1, 4)
+    assert grown.schedule == Schedule("linear", 0.1, 0.8, Span(5, "steps"), Span(1.5, "epochs"), 3)
+    assert grown.scope == "local" and grown.name == "rule1"
+
+
+def test_text_that_looks_like_a_number_is_text_where_text_is_due(recipes):
+    text = recipes.minimal.replace("{name: bert-base-uncased}", "{name: m, revision: 1234567}")
+    assert recipes.load(text).model.revision == "1234567"
+    assert recipes.load(text.replace("1234567", "1e5")).model.revision == "1e5"
+    assert recipes.load(text.replace("1234567", "0123")).model.revision == "0123"
+    assert recipes.load(text + "train: {learning_rate: 3e-5}\n").train == {"learning_rate": 3e-5}
+
+
+def test_a_newer_format_is_one_fault(recipes):
+    text = recipes.minimal.replace("optkit: 1", "optkit: 7") + "unknown: 1\n"
+    assert recipes.problems(text) == [
+        "r.yaml:1:9: optkit: recipe format 7 is newer than this optkit, which reads up to 1: upgrade optkit"
+    ]
+
+
+def test_what_must_be_there_is_named(recipes):
+    assert recipes.problems("name: x\n") == [
+        "r.yaml:1:1: optkit: required, write `optkit: 1`, the recipe's format",
+        "r.yaml:1:1: model: required, but missing",
+        "r.yaml:1:1: task: required, but missing",
+        "r.yaml:1:1: quantize: nothing to do: a recipe prunes, quantizes, or both, so write `prune` or `quantize`",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "just words\n", "- a\n"])
+def test_what_is_no_mapping_is_one_fault(recipes, text):
+    assert recipes.problems(text) == ["r.yaml:1:1: a recipe is a mapping that begins with `optkit: 1`"]
+
+
+def test_a_file_that_cannot_be_read_is_one_line(recipes):
+    for path, reason in ((recipes.folder / "none.yaml", "no such file"), (recipes.folder, "is a directory")):
+        with pytest.raises(RecipeError, match=reason) as caught:
+            load_recipe(path)
+        assert "\n" not in str(caught.value)
+    (recipes.folder / "latin.yaml").write_bytes(b"name: \xff\n")
+    with pytest.raises(RecipeError, match="not UTF-8 text"):
+        load_recipe(recipes.folder / "latin.yaml")
+
+
+def test_extends_merges_mappings_replaces_lists_and_null_deletes(recipes):
+    recipes.write(
+        recipes.minimal + "train: {num_train_epochs: 3, weight_decay: 0.1}\nevaluate: {splits: [a, b]}\n", "base.yaml"
+    )
+    recipes.write("extends: base.yaml\ntrain: {num_train_epochs: 5, learning_rate: 1e-4}\n", "middle.yaml")
+    recipe = recipes.load(
+        "extends: middle.yaml\ntrain: {weight_decay: null}\nevaluate: {splits: [c]}\nquantize: null\n"
+    )
+    assert recipe.train == {"num_train_epochs": 5.0, "learning_rate": 1e-4}
+    assert recipe.evaluate.splits == ("c",) and recipe.quantize is None and recipe.prune[0].name == "encoder"
+
+
+def test_a_fault_points_at_the_file_or_set_that_wrote_it(recipes):
+    recipes.write(recipes.minimal + "train: {num_train_epochs: many}\n", "deep/base.yaml")
+    text = "extends: deep/base.yaml\nseed: -1\n"
+    assert recipes.problems(text, "task.max_length=0") == [
+        "r.yaml:2:7: seed: must be at least 0, got -1",
+        "deep/base.yaml:10:27: train.num_train_epochs: expected a number, got 'many'",
+        "--set: task.max_length: must be at least 2, got 0",
+    ]
+
+
+def test_cycles_and_missing_bases_are_refused_where_they_are_named(recipes):
+    recipes.write("extends: r.yaml\n", "other.yaml")
+    assert recipes.problems("extends: other.yaml\n") == [
+        "other.yaml:1:10: extends: r.yaml extends itself, directly or by way of others"
+    ]
+    assert recipes.problems("a: 1\nextends: gone.yaml\n") == [
+        "r.yaml:2:10: extends: gone.yaml: no such file or directory"
+    ]
+    assert recipes.problems("extends: [a, b]\n") == ["r.yaml:1:10: extends: expected the path of one recipe"]
+
+
+def test_local_paths_are_relative_to_whoever_names_them(recipes, monkeypatch):
+    base = recipes.minimal.replace("{name: glue, config: sst2}", "{files: {train: a.tsv, validation: ../b.csv}}")
+    recipes.write(base.replace("bert-base-uncased", "model"), "deep/base.yaml")
+    (recipes.folder / "deep/model").mkdir()
+    (recipes.folder / "cwd").mkdir()
+    monkeypatch.chdir(recipes.folder / "cwd")
+    recipe = recipes.load(
+        "extends: deep/base.yaml\ndistill: {teacher: ./teacher}\n",
+        "task.dataset.files.test=c.jsonl",
+        "task.dataset.files.validation=/data/d.csv",
+    )
+    folder = str(recipes.folder)
+    assert recipe.task.dataset.files == {
+        "train": f"{folder}/deep/a.tsv",
+        "validation": "/data/d.csv",
+        "test": f"{folder}/cwd/c.jsonl",
+    }
+    assert recipe.model.name == f"{folder}/deep/model" and recipe.distill.teacher == f"{folder}/teacher"
+    assert recipe.evaluate.baseline == "auto"
+
+
+def test_the_recipes_of_the_project_load():
+    from pathlib import Path
+
+    files = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+    assert {"bert_sst2_80sparse.yaml", "bert_sst2_80sparse_element.yaml"} <= {file.name for file in files}
+    for file in files:
+        recipe = load_recipe(file)
+        assert recipe.name == file.stem
+        assert [rule.build().name for rule in recipe.prune] == [rule.name for rule in recipe.prune]

@@ -1,0 +1,52 @@
+"""Rules: what two keys of one rule say against each other, and criteria checked by their own dataclass."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("{criterion: frozen, schedule: {to: 0.5}}", "6:29: prune.0.schedule: frozen keeps the zeros that are there"),
+        ("{schedule: {from: 0.9, to: 0.5}}", "6:36: prune.0.schedule.to: sparsity must grow, but `from` is 0.9 and"),
+        (
+            "{schedule: {begin: 80%, end: 0.5}}",
+            "6:38: prune.0.schedule.end: the schedule ends at 50%, before it begins",
+        ),
+        ("{schedule: {begin: 9, end: 5}}", "6:36: prune.0.schedule.end: the schedule ends at 5, before it begins at 9"),
+        ("{schedule: {to: 100%}}", "6:25: prune.0.schedule.to: must be below 1, got 1"),
+        ("{schedule: {begin: 5 %%}}", "6:28: prune.0.schedule.begin: '5 %%' is not a part of training"),
+        ("{schedule: {every: 0}}", "6:28: prune.0.schedule.every: must be at least 1, got 0"),
+        ("{schedule: {shape: cubik}}", "6:28: prune.0.schedule.shape: unknown value 'cubik', did you mean 'cubic'?"),
+        ("{structure: elemnt}", "6:21: prune.0.structure: unknown structure 'elemnt', did you mean 'element'?"),
+        ("{structure: 0x4}", "6:21: prune.0.structure: unknown structure '0x4': write element, or rows x columns"),
+        ("{structure: 2:4}", "6:21: prune.0.structure: structure '2:4' is not available yet"),
+        ("{criterion: {name: movement, momentum: 2}}", "6:48: prune.0.criterion.momentum: momentum must be above 0"),
+        ("{criterion: {name: movement, momentom: 1}}", "6:38: prune.0.criterion.momentom: unknown key, did you mean"),
+        ("{criterion: {name: magnitude, momentum: 1}}", "6:39: prune.0.criterion.momentum: unknown key, one of name"),
+        ("{criterion: {momentum: 1}}", "6:10: prune.0.criterion: a criterion needs a `name`"),
+        ("{criterion: 5}", "6:21: prune.0.criterion: expected a name or a mapping, got 5"),
+        ("{targets: []}", "6:10: prune.0.targets: must not be empty"),
+        ("{targets: [a, 're:(']}", "6:23: prune.0.targets.1: 're:(' is no regular expression"),
+        ("{targets: [[ab]]}", "6:20: prune.0.targets.0: expected text, got a list; quote a pattern"),
+        ("{name: 3x}", "6:16: prune.0.name: '3x' is no name"),
+    ],
+)
+def test_a_wrong_rule_is_one_fault_at_its_place(recipes, rule, said):
+    head = recipes.minimal.split("prune:")[0]
+    problems = recipes.problems(f"{head}prune: [{rule}]\n")
+    assert len(problems) == 1 and problems[0].startswith(f"r.yaml:{said}")
+
+
+def test_rules_have_names_of_their_own(recipes):
+    head = recipes.minimal.split("prune:")[0]
+    assert recipes.problems(f"{head}prune: [{{name: a}}, {{name: b}}, {{name: a}}]\n") == [
+        "r.yaml:6:38: prune.2.name: two rules are called 'a'"
+    ]
+
+
+def test_spans_of_different_units_are_not_compared(recipes):
+    head = recipes.minimal.split("prune:")[0]
+    schedule = recipes.load(f"{head}prune: [{{schedule: {{begin: 100, end: 10%}}}}]\n").prune[0].schedule
+    assert (schedule.begin.steps(5000, 500), schedule.end.steps(5000, 500)) == (100, 500)

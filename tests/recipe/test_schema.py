@@ -1,0 +1,72 @@
+"""Static checks of the parts of a recipe: each wrong value is refused, at its own place."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from optkit.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("name=../x", "name: '../x' is no safe folder name"),
+        ("name=.x", "name: '.x' is no safe folder name"),
+        ("seed=true", "seed: expected a whole number, got true"),
+        ("seed='1'", "seed: expected a whole number, got '1'"),
+        ("seed=1.5", "seed: expected a whole number, got 1.5"),
+        ("model={}", "model.config: write `name` for a pretrained model or `config` for random weights"),
+        ("model.config={model_type: bert}", "model.config: write `name` for a pretrained model or `config`"),
+        ("model={config: {}, tokenizer: t}", "model.config.model_type: required, such as bert"),
+        ("model={config: {model_type: bert}}", "model.tokenizer: a model from a config needs one"),
+        ("model.tokenizer={train: bpe}", "model.tokenizer.train: unknown value 'bpe', one of wordpiece"),
+        ("model.tokenizer=[a]", "model.tokenizer: expected a name, or {train: wordpiece"),
+        ("model.trust_remote_code=yes", "model.trust_remote_code: expected true or false, got 'yes'"),
+        ("task.type=question-answering", "task.type: task 'question-answering' is not available yet"),
+        ("task.type=text-clasification", "task.type: unknown task 'text-clasification', did you mean"),
+        ("task.metric=[accuracy, acuracy]", "task.metric.1: unknown metric 'acuracy', did you mean 'accuracy'?"),
+        ("task.text=[a, b, c]", "task.text: at most 2 elements, got 3"),
+        ("task.dataset={}", "task.dataset.generate: write one of `name`, `files` and `generate`"),
+        ("task.dataset.files={train: a.csv}", "task.dataset.files: write only one of `name`, `files` and"),
+        ("task.dataset={files: {train: a.txt}}", "task.dataset.files.train: unknown file type '.txt', one of .csv"),
+        ("task.dataset={files: {a b: a.csv}}", "task.dataset.files.a b: 'a b' is no name"),
+        ("task.dataset.train=5", "task.dataset.train: belongs to a dataset by `generate`"),
+        ("task.dataset={generate: nothing}", "task.dataset.generate: unknown dataset 'nothing'"),
+        ("distill={teacher: t, weight: 1.5}", "distill.weight: must be at most 1, got 1.5"),
+        ("distill={teacher: t, temperature: 0}", "distill.temperature: must be above 0, got 0"),
+        ("distill={weight: 0.5}", "distill.teacher: required, but missing"),
+        ("quantize.target=avx", "quantize.target: unknown value 'avx', one of any, vnni, optkit"),
+        ("export.formats=[onnx]", "export.formats.0: unknown value 'onnx', one of openvino"),
+        ("evaluate.splits=[]", "evaluate.splits: must not be empty"),
+        ("evaluate.max_drop=.nan", "evaluate.max_drop: expected a finite number, got nan"),
+        ("benchmark={batch: [0]}", "benchmark.batch.0: must be at least 1, got 0"),
+        ("benchmark={backends: [tourch]}", "benchmark.backends.0: unknown backend 'tourch', did you mean 'torch'?"),
+        ("publish.repo_id=a/b/c", "publish.repo_id: 'a/b/c' is no Hub id"),
+        ("publish.repo_id=a--b", "publish.repo_id: 'a--b' is no Hub id"),
+    ],
+)
+def test_a_wrong_value_is_one_fault(recipes, override, said):
+    problems = recipes.problems(recipes.minimal, override)
+    assert len(problems) == 1 and problems[0].startswith(f"--set: {said}")
+
+
+def test_a_split_that_no_file_gives_is_named(recipes):
+    text = recipes.minimal.replace("{name: glue, config: sst2}", "{files: {train: a.tsv, validation: b.tsv}}")
+    assert recipes.load(text).task.dataset.splits == ("train", "validation")
+    assert recipes.problems(text + "evaluate: {splits: [validation, tset]}\n") == [
+        "r.yaml:10:33: evaluate.splits.1: the dataset has no split 'tset', only train, validation"
+    ]
+
+
+@pytest.mark.parametrize("repo_id", ["name", "organisation/name-1.5_x", None])
+def test_hub_ids(recipes, repo_id):
+    assert recipes.load(recipes.minimal + f"publish: {{repo_id: {repo_id or 'null'}}}\n").publish.repo_id == repo_id
+
+
+def test_a_recipe_can_be_made_in_python_and_is_frozen():
+    task = {"type": "text-classification", "dataset": {"name": "glue", "config": "sst2"}, "text": ["a", "b"]}
+    recipe = Recipe.model_validate({"model": {"name": "m"}, "task": task, "prune": [{"criterion": "magnitude"}]})
+    assert recipe.source is None and recipe.task.text == ("a", "b") and recipe.prune[0].schedule.to == 0.8
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.seed = 3

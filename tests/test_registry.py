@@ -1,0 +1,25 @@
+"""The registry: what it lists is what recipes accept, and it corrects typing."""
+
+from __future__ import annotations
+
+from optkit.pruning.config import CRITERIA, SHAPES
+from optkit.registry import entries, names, suggest
+
+
+def test_it_lists_each_kind_once_by_name():
+    listed = [(entry.kind, entry.name) for entry in entries()]
+    assert len(listed) == len(set(listed))
+    assert names("criterion") == tuple(CRITERIA) and names("schedule") == SHAPES
+    assert {"structure", "task", "metric", "backend", "dataset"} < {kind for kind, _ in listed}
+
+
+def test_criteria_come_with_parameters_and_papers():
+    movement = next(entry for entry in entries("criterion") if entry.name == "movement")
+    assert movement.parameters == {"momentum": "1.0"} and "arxiv.org" in movement.paper
+    assert movement.summary.startswith("Remove the weights") and "\n" not in movement.summary
+
+
+def test_suggestions():
+    assert suggest("schedul", ["shape", "schedule"]) == ", did you mean 'schedule'?"
+    assert suggest("Movment", ["movement", "magnitude"]) == ", did you mean 'movement'?"
+    assert suggest("zzz", ["movement"]) == ""
