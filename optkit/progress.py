@@ -94,8 +94,6 @@ def duration(seconds: float) -> str:
 
 def size(count: float) -> str:
     """Bytes in words: ``1.5 MB``, decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
+    units = ("B", "kB", "MB", "GB")
+    power = min(len(units) - 1, max(0, len(f"{count:.0f}") - 1) // 3)
+    return f"{count / 1000**power:.{bool(power):d}f} {units[power]}"

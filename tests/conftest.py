@@ -1,5 +1,6 @@
-"""What several folders of tests share: a tiny checkpoint and data, checkpoints with exactly known zeros, IRs made node by
-node. Nothing asks the Hub, and nothing is kept in the home folder.
+"""What several folders of tests share: tiny data and checkpoints, exactly known zeros, IRs made node by node.
+
+Nothing asks the Hub, and nothing is kept in the home folder.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def tiny_checkpoint(tmp_path_factory, tiny_files) -> Path:
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
-    from optkit.tokenization import train_wordpiece
+    from optkit.models.wordpiece import train_wordpiece
 
     folder = tmp_path_factory.mktemp("tiny_checkpoint")
     texts = [line.split("\t")[0] for line in tiny_files["train"].read_text(encoding="utf-8").splitlines()[1:]]

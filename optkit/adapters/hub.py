@@ -1,4 +1,4 @@
-"""The Hub: models and datasets by id, fetched into the Hub's own cache; each failure becomes one line with a way out."""
+"""The Hub: models and datasets by id, fetched into the Hub's own cache; each failure becomes one line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def model_folder(name: str, revision: str = "main", *, key: str, weights: bool =
             raise PlanError(
                 f"{key}: neither a folder nor a model that the Hub shows you: {name}: correct the name, or {way_out}"
             ) from error
-        raise OptkitError(f"{key}: no folder {name}, and the Hub can't be reached ({_cause(error)}): {way_out}") from error
+        raise OptkitError(
+            f"{key}: no folder {name}, and the Hub can't be reached ({_cause(error)}): {way_out}"
+        ) from error
 
 
 def load_dataset(name: str, config: str | None, revision: str) -> Any:
@@ -71,13 +73,13 @@ def load_dataset(name: str, config: str | None, revision: str) -> Any:
     try:
         datasets.disable_progress_bars()
         return datasets.load_dataset(name, config, revision=None if Path(name).is_dir() else revision)
-    except Exception as error:  # what an unreachable Hub raises here changes with the version, RuntimeError included
+    except Exception as error:  # which class an unreachable Hub raises changes with the version
         if _says(error, "DatasetNotFoundError", "RevisionNotFoundError"):
             at = "" if revision == "main" else f" with revision '{revision}'"
             raise DataError(f"task.dataset.name: the Hub shows no dataset '{name}'{at}: {way_out}") from error
-        if _says(error, "ConnectionError", "ConnectError", "OfflineModeIsEnabled", "RuntimeError", "HTTPError"):
+        if _unreachable(error):
             raise OptkitError(
-                f"task.dataset.name: '{name}' is not in the cache and the Hub can't be reached ({_cause(error)}): {way_out}"
+                f"task.dataset.name: '{name}' is not cached and the Hub can't be reached ({_cause(error)}): {way_out}"
             ) from error
         raise DataError(f"task.dataset: '{name}' cannot be loaded: {reason(error)}: {way_out}") from error
     finally:
@@ -107,6 +109,13 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 def _says(error: BaseException, *names: str) -> bool:
     """Whether the error, or what caused it, is of a class of one of these names."""
     return any(cls.__name__ in names for link in _chain(error) for cls in type(link).__mro__)
+
+
+def _unreachable(error: BaseException) -> bool:
+    # After a failed connection huggingface_hub 1.x closes its client, and the retry of datasets then says only this.
+    return _says(error, "ConnectionError", "ConnectError", "OfflineModeIsEnabled", "HTTPError") or (
+        "client has been closed" in str(error)
+    )
 
 
 def _cause(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Reads one data file into an Arrow table: csv, tsv, json, jsonl or parquet, by its ending.
 
-Nothing is guessed that could change a text: tsv has no quoting, as in GLUE, csv has the usual one, every cell of both is
-text, and a column becomes integers only where each cell is written as an integer is.
+Nothing is guessed that could change a text. tsv has no quoting, as in GLUE, and csv has the usual one. Every cell of
+both is text, and a column becomes integers only where each cell is written as an integer is.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _rows(rows: list[Any]) -> pa.Table:
 
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise ValueError(f"row {number} is {json.dumps(row)[:40]}, expected an object such as {{\"text\": ..., \"label\": ...}}")
+            raise ValueError(f"row {number} is {json.dumps(row)[:40]}, expected an object of columns")
     columns = {}
     for name in dict.fromkeys(key for row in rows for key in row):
         try:

@@ -43,7 +43,7 @@ _WITH_VERB = 0.25
 _DENIED = 0.2
 _OWN_WORD = 0.2
 # Praise comes first more often than by chance: a foothold, without which some random weights learn nothing for long.
-_PRAISE_FIRST = 0.6
+_PRAISE_FIRST = 0.5
 
 
 @dataclass(frozen=True)

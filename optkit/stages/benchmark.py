@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def run(job: Job, stage: Stage) -> None:
             inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
             if "token_type_ids" in job.tokenizer.model_input_names:
                 inputs["token_type_ids"] = torch.zeros_like(ids)
-            calls = {name: (lambda model=model: model(**inputs)) for name, model in engines.items()}
+            calls = {name: partial(model, **inputs) for name, model in engines.items()}
             rows.append({"batch": batch, "seq": length, "milliseconds": by_turns(calls)})
     stage.facts |= {"rows": rows, "skipped": skipped, "threads": torch.get_num_threads(), "rounds": ROUNDS}
 

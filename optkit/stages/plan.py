@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
@@ -94,19 +95,24 @@ class Plan:
 
         table = Table(title=f"plan of {self.name}", title_justify="left")
         for column in ("rule", "criterion", "structure", "scope"):
-            table.add_column(column)
-        for column in ("layers", "weights", "groups", "of all linear", "to", "steps that change masks"):
-            table.add_column(column, justify="right")
+            table.add_column(column, no_wrap=True)
+        for column in ("layers", "weights", "of linear", "to"):
+            table.add_column(column, justify="right", no_wrap=True)
+        lines = []
         for rule in self.rules:
-            steps = [step for step, _ in rule.changes]
-            shown = f"{len(steps)}, {steps[0]} to {steps[-1]}" if steps else "none"
             to = f"{rule.changes[-1][1]:.0%}" if rule.changes else "kept"
             table.add_row(
                 *(rule.name, rule.criterion, rule.structure, rule.scope, str(len(rule.layers))),
-                *(f"{rule.weights:,}", f"{rule.groups:,}", f"{rule.share:.0%}", to, shown),
+                *(f"{rule.weights:,}", f"{rule.share:.0%}", to),
             )
+            if rule.changes:
+                (first, low), (last, high) = rule.changes[0], rule.changes[-1]
+                lines.append(
+                    f"masks of {rule.name}: {len(rule.changes)} changes, {low:.1%} at step {first:,} to {high:.1%} at "
+                    f"step {last:,}"
+                )
         counts = ", ".join(f"{name} {count:,}" for name, count in self.examples.items())
-        lines = [f"examples: {counts}; classes: {', '.join(self.labels)}; baseline: {self.baseline or 'none'}"]
+        lines.append(f"examples: {counts}; classes: {', '.join(self.labels)}; baseline: {self.baseline or 'none'}")
         if self.steps:
             lines.append(f"training: {self.steps:,} optimizer steps, {self.per_epoch:,} an epoch")
         if self.estimate:
@@ -132,7 +138,6 @@ def make_plan(recipe: Recipe) -> Plan:
 def _plan(job: Job) -> Plan:
     from optkit.adapters.trainer import steps_of, training_arguments
     from optkit.models import load_teacher, load_tokenizer, meta_model
-    from optkit.pruning.config import Structure
     from optkit.pruning.masking import resolve_rules
     from optkit.pruning.targets import linear_layers
 
@@ -155,8 +160,7 @@ def _plan(job: Job) -> Plan:
     total, per_epoch = steps_of(recipe.train, examples)
     trains = bool(recipe.prune or recipe.train)
     if trains:
-        attempt(lambda: training_arguments(recipe.train, job.path("checkpoints") if job.run else "checkpoints",
-                                           seed=recipe.seed, examples=examples))
+        attempt(lambda: training_arguments(recipe.train, Path("checkpoints"), seed=recipe.seed, examples=examples))
     if recipe.distill is not None:
         attempt(lambda: load_teacher(recipe.distill, job.task.auto_class, labels))
     baseline = attempt(lambda: job.baseline)
@@ -174,7 +178,7 @@ def _plan(job: Job) -> Plan:
         except PruningError as error:
             problems.append(f"prune.{index}.schedule: {error}")
         weights = sum(layer.weight.numel() for layer in layers.values())
-        structure = rule.structure or Structure()
+        structure = rule.structure
         rules.append(
             RulePlan(
                 *(rule.name, rule.criterion.name, str(structure), rule.scope, list(layers), weights),

@@ -96,7 +96,8 @@ def label_ids(split: str, rows: Dataset, column: str, names: Sequence[str]) -> t
     elif pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
         known = dict(enumerate(range(len(names))))
     else:
-        return [], [f"task.label: column '{column}' of split '{split}' holds {values.type}: labels are words or integers"]
+        held = f"column '{column}' of split '{split}' holds {values.type}"
+        return [], [f"task.label: {held}: labels are words, or integers from 0"]
     labels = values.to_pylist()
     ids = [known.get(label) for label in labels]
     if None in ids:
@@ -125,7 +126,6 @@ def _two_or_more(names: list[str], split: str, column: str) -> tuple[list[str], 
 
 
 def _missing_label(split: str, rows: Dataset, column: str) -> list[str]:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     values = _column(rows, column)

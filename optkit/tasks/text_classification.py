@@ -45,8 +45,8 @@ class TextClassification:
         """Looks at every example before any work is done.
 
         Raises:
-            DataError: all faults at once, a line each: columns that are not there, splits without rows, texts and labels
-                that are missing, and labels that are no class.
+            DataError: all faults at once, a line each: columns that are not there, splits without rows, missing texts
+                and labels, labels that are no class.
         """
         problems = find_columns(splits, self.text, self.label)
         if not problems:
@@ -118,9 +118,7 @@ class TextClassification:
         """The class ids, shape (n,), that ``logits`` of shape (n, classes) mean."""
         return logits.argmax(-1)
 
-    def score(
-        self, predictions: np.ndarray, references: np.ndarray, classes: int | None = None
-    ) -> dict[str, float]:
+    def score(self, predictions: np.ndarray, references: np.ndarray, classes: int | None = None) -> dict[str, float]:
         """The recipe's metrics, the headline first, as shares of 1 (matthews_correlation: -1 to 1).
 
         Args:

@@ -11,9 +11,7 @@ class Accuracy(evaluate.Metric):
             description=__doc__,
             citation="",
             inputs_description="predictions and references: class ids, shape (n,). classes: unused.",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
     def _compute(self, predictions, references, classes=None):

@@ -14,9 +14,7 @@ class MatthewsCorrelation(evaluate.Metric):
             description=__doc__,
             citation="",
             inputs_description="predictions and references: class ids, shape (n,). classes: unused.",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
     def _compute(self, predictions, references, classes=None):

@@ -1,0 +1,17 @@
+"""Loads what a recipe starts from and learns from: tokenizer, model, teacher."""
+
+from __future__ import annotations
+
+from optkit.models.config import longest_input
+from optkit.models.loading import adopt_labels, has_trained_head, load_model, load_teacher, meta_model
+from optkit.models.tokenizer import load_tokenizer
+
+__all__ = [
+    "adopt_labels",
+    "has_trained_head",
+    "load_model",
+    "load_teacher",
+    "load_tokenizer",
+    "longest_input",
+    "meta_model",
+]

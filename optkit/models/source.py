@@ -1,0 +1,54 @@
+"""Where a model comes from: the recipe's ``model``, its teacher, or a plain checkpoint folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import OptkitError, PlanError
+
+if TYPE_CHECKING:
+    from optkit.recipe.schema import ModelSpec
+
+
+@dataclass(frozen=True)
+class Source:
+    """A ModelSpec's fields, or those of a plain folder, and the recipe's key for its name."""
+
+    name: str | None
+    revision: str = "main"
+    config: dict[str, Any] | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    tokenizer: Any = None
+    trust_remote_code: bool = False
+    key: str = "model.name"
+
+    @classmethod
+    def of(cls, model: ModelSpec | Source | str | Path) -> Source:
+        if isinstance(model, (Source, str, Path)):
+            return model if isinstance(model, Source) else cls(str(model))
+        return cls(
+            model.name, model.revision, model.config, dict(model.overrides), model.tokenizer, model.trust_remote_code
+        )
+
+    def folder(self, weights: bool = True) -> Path:
+        from optkit.adapters.hub import model_folder
+
+        return model_folder(self.name, self.revision, key=self.key, weights=weights, code=self.trust_remote_code)
+
+
+@contextlib.contextmanager
+def refusing(source: Source) -> Iterator[None]:
+    """Turns what an architecture raises on values that it can't work with into one line."""
+    from optkit.adapters import quiet, reason
+
+    try:
+        with quiet():
+            yield
+    except OptkitError:
+        raise
+    except Exception as error:
+        raise PlanError(f"{'model.config' if source.name is None else source.name}: {reason(error)}") from error

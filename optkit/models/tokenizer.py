@@ -1,0 +1,64 @@
+"""Loads a model's tokenizer, or trains one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optkit.errors import OptkitError, PlanError
+from optkit.models.config import longest_input, make_config
+from optkit.models.source import Source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from optkit.recipe.schema import ModelSpec
+
+
+def load_tokenizer(model: ModelSpec | str | Path, texts: Iterable[str] | None = None) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer, the one that ``model.tokenizer`` names, or one trained on ``texts``.
+
+    Args:
+        model: the recipe's model, or a checkpoint folder.
+        texts: those of the training split; needed only where the recipe says ``tokenizer: {train: wordpiece}``.
+
+    Raises:
+        PlanError: if there is none, or it can't pad.
+        OptkitError: if it can't be read, or the Hub can't be reached.
+    """
+    source = Source.of(model)
+    wanted = source.tokenizer
+    if wanted is not None and not isinstance(wanted, str):
+        from optkit.models.wordpiece import train_wordpiece
+
+        if texts is None:
+            raise PlanError("model.tokenizer: {train: wordpiece} needs the texts of the training split")
+        config = make_config(source)
+        types = getattr(config, "type_vocab_size", 0) > 1
+        return train_wordpiece(texts, wanted.vocab_size, longest_input(config) or 512, token_types=types)
+    if wanted is not None:
+        source = Source(wanted, trust_remote_code=source.trust_remote_code, key="model.tokenizer")
+    return own_tokenizer(source)
+
+
+def own_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    from optkit.adapters import quiet, reason
+
+    folder = source.folder(weights=False)
+    way_out = "give a folder that has one with --set model.tokenizer=FOLDER"
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=source.trust_remote_code
+            )
+    except Exception as error:
+        raise OptkitError(f"{folder}: its tokenizer cannot be read ({reason(error)}): {way_out}") from error
+    # For a folder without a tokenizer, transformers makes one that knows its special tokens and nothing else.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise PlanError(f"{folder}: no tokenizer here: {way_out}")
+    if tokenizer.pad_token is None:
+        raise PlanError(f"{folder}: this tokenizer has no padding token, which batches need: {way_out}")
+    return tokenizer

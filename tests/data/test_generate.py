@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import pytest
+
+from optkit.data.generate import DEFAULT_SIZES, GENERATORS
+
+TOPICS = GENERATORS["topics"]
+
+
+def test_the_same_seed_writes_the_same_text_everywhere():
+    texts, labels = TOPICS("train", 500, 42)
+    assert (texts, labels) == TOPICS("train", 500, 42)
+    digest = hashlib.sha256("\n".join(f"{label} {text}" for text, label in zip(texts, labels, strict=True)).encode())
+    assert digest.hexdigest()[:16] == "3ba8fe41b79dc5f3"
+    assert TOPICS("train", 500, 43)[0] != texts
+
+
+def test_sizes_and_balance():
+    for count in (1, 7, 1000):
+        texts, labels = TOPICS("validation", count, 1)
+        assert len(texts) == len(labels) == count
+        shares = Counter(labels).values()
+        assert max(shares) - (min(shares) if count >= 5 else 1) <= 1
+    assert set(labels) == set(range(len(TOPICS.labels))) == {0, 1, 2, 3, 4}
+
+
+def test_no_text_twice_and_none_in_two_splits():
+    splits = [TOPICS(split, count, 3)[0] for split, count in (("train", 8000), ("validation", 1000), ("test", 1000))]
+    assert len(set().union(*splits)) == 10_000
+
+
+def test_a_longer_split_begins_with_the_shorter_one():
+    long, short = TOPICS("train", 900, 5), TOPICS("train", 300, 5)
+    assert long[0][:300] == short[0] and long[1][:300] == short[1]
+
+
+def test_every_class_is_praised_and_blamed_in_plain_sentences():
+    texts, labels = TOPICS("train", 2000, 0)
+    assert all(text[0].isupper() and text.endswith(".") and text.isascii() for text in texts)
+    assert not any(" a a" in f" {text.lower()}" or " a e" in text or "  " in text for text in texts)
+    # A topic's own thing occurs in notes of other classes too, or its name would give the class away.
+    soups = Counter(label for text, label in zip(texts, labels, strict=True) if "soup" in text)
+    assert soups[TOPICS.labels.index("food")] < 0.6 * soups.total()
+
+
+def test_words_alone_do_not_tell_the_class():
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    train, validation = TOPICS("train", 3000, 0), TOPICS("validation", 1000, 0)
+    counter = CountVectorizer()
+    classifier = LogisticRegression(max_iter=200).fit(counter.fit_transform(train[0]), train[1])
+    accuracy = classifier.score(counter.transform(validation[0]), validation[1])
+    assert 0.25 < accuracy < 0.6
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_the_registry_lists_every_generator(name):
+    from optkit.registry import names
+
+    assert name in names("dataset")
+    assert DEFAULT_SIZES["train"] > DEFAULT_SIZES["validation"]
