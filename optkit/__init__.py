@@ -20,7 +20,7 @@ _NAMES = {
     "OptkitError": "optkit.errors",
 }
 
-__all__ = sorted(("__version__", *_NAMES))  # noqa: PLE0605
+__all__ = sorted(("__version__", *_NAMES))
 
 
 def __getattr__(name: str) -> Any:

@@ -99,7 +99,7 @@ def parameter_kinds(folder: Path) -> ParameterKinds:
     """What the parameters of the checkpoint in ``folder`` are, by the architecture that its config.json names."""
     try:
         model = _meta_model(folder)
-    except Exception as error:  # noqa: BLE001 a config may name any architecture, and each fails in its own way
+    except Exception as error:  # a config may name any architecture, and each fails in its own way
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         return ParameterKinds(
             problem=f"which weights belong to linear layers cannot be told ({reason}): every 2-D weight is listed, "

@@ -1,7 +1,7 @@
 """The folder of a run: one folder a stage, a manifest that says from what each was made, a lock, and what was replaced.
 
-A stage writes into a temporary folder that gets its real name when it is whole, then the manifest records it. So whatever
-kills a run, each folder is either whole or absent, and the next run does only what is missing or changed.
+A stage writes into a temporary folder that gets its real name when it is whole, then the manifest records it. So
+whatever kills a run, each folder is either whole or absent, and the next run does only what is missing or changed.
 """
 
 from __future__ import annotations

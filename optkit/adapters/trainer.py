@@ -144,7 +144,9 @@ class WholeCheckpoints(TrainerCallback):
         if control.should_save:
             _require_finite(model, state.global_step)
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs
+    ) -> None:
         if not math.isfinite(logs.get("loss", 0.0)):
             raise _diverged(state.global_step)
 
@@ -193,7 +195,9 @@ class Watch(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self.tell(state.global_step, state.max_steps, {})
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs
+    ) -> None:
         self.tell(state.global_step, state.max_steps, logs)
 
 
@@ -230,7 +234,7 @@ def build(
 
 
 def time_steps(model: nn.Module, args: TrainingArguments, encoded: Any, collator: Callable, *, steps: int = 3) -> float:
-    """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` spread over an epoch; changes ``model``."""
+    """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``."""
     batch = args.train_batch_size
     sizes = [len(ids) for ids in encoded.with_format(None)["input_ids"]]
     if args.train_sampling_strategy == "group_by_length":

@@ -10,9 +10,8 @@ import typer
 from optkit.cli.options import Debug, Json, RecipeFile, Set
 
 if TYPE_CHECKING:
-    from optkit.stages.plan import Plan
-
     from optkit.recipe import Recipe
+    from optkit.stages.plan import Plan
 
 
 def command(

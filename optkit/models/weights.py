@@ -22,7 +22,7 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     for index in folder.glob("*.index.json"):
         named = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
         absent = sorted(named - {file.name for file in files + pickled})
-        if absent and index.name.startswith(("model" if files else "pytorch_model")):
+        if absent and index.name.startswith("model" if files else "pytorch_model"):
             raise OptkitError(f"{folder}: {absent[0]} is missing, which {index.name} names: copy the whole checkpoint")
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files or pickled:

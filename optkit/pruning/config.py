@@ -133,7 +133,8 @@ class Schedule:
     """Sparsity as a function of the optimizer step: from ``initial`` at ``begin`` to ``to`` at ``end``.
 
     Args:
-        shape: ``cubic`` (fast first, slow last; Zhu & Gupta 2017), ``linear``, or ``constant`` (``to`` from ``begin`` on).
+        shape: ``cubic`` (fast first, slow last; Zhu & Gupta 2017), ``linear``, or ``constant`` (``to`` from
+            ``begin`` on).
         initial: sparsity at ``begin`` (``from`` in a recipe).
         to: sparsity at ``end`` and after.
         begin, end: spans of training; see ``Span.parse`` for what they may be given as.
@@ -163,8 +164,9 @@ class Rule:
     """Which weights to prune, by what criterion, in which groups, and how fast.
 
     Args:
-        targets: ``encoder_linear`` (every nn.Linear inside the longest repeated ModuleList) or patterns on dotted module
-            names: globs whose ``*`` crosses dots, or ``re:`` and a regular expression that matches the whole name.
+        targets: ``encoder_linear`` (every nn.Linear inside the longest repeated ModuleList) or patterns on dotted
+            module names: globs whose ``*`` crosses dots, or ``re:`` and a regular expression that matches the whole
+            name.
         exclude: patterns of modules to leave alone.
         criterion: which groups go first.
         structure: what a group is; a ``Structure`` or its text (``element``, ``1x4`` ...).

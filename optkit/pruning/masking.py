@@ -117,7 +117,7 @@ class _BoundRule:
 
 @dataclass(frozen=True)
 class RuleState:
-    """How far a rule is: ``pruned`` of ``groups`` groups are zero, ``target`` of them (a share) is asked for at the end."""
+    """How far a rule is: ``pruned`` of ``groups`` groups are zero, the share ``target`` is asked for at the end."""
 
     name: str
     structure: Structure
@@ -150,7 +150,8 @@ def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[dict[st
             try:
                 groups_shape(rule.structure, tuple(layer.weight.shape))
             except ValueError as error:
-                problems.append((index, f"rule '{rule.name}': {name}.weight: {error}; exclude it or choose other blocks"))
+                way_out = "exclude it or choose other blocks"
+                problems.append((index, f"rule '{rule.name}': {name}.weight: {error}: {way_out}"))
         for earlier, found in zip(rules, matched):
             shared = [name for name in layers if name in found]
             if shared and not (
@@ -290,8 +291,8 @@ class Pruner:
             shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)
             if state.pruned < wanted or (state.pruned > wanted and not shared):
                 raise PruningError(
-                    f"rule '{state.name}' ended with {state.pruned} of {state.groups} groups pruned, {wanted} were asked "
-                    f"for: train to step {state.end}, where its schedule ends"
+                    f"rule '{state.name}' ended with {state.pruned} of {state.groups} groups pruned, and {wanted} were "
+                    f"asked for: train to step {state.end}, where its schedule ends"
                 )
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ class Steps:
         return step == self.end or (self.begin <= step < self.end and (step - self.begin) % self.schedule.every == 0)
 
     def target(self, step: int) -> float:
-        """Sparsity that holds once ``step`` optimizer steps are done, in [0, 1]; it changes only at ``changes_at`` steps."""
+        """Sparsity once ``step`` optimizer steps are done, in [0, 1]; it changes only at ``changes_at`` steps."""
         if step < self.begin:
             return 0.0
         if step >= self.end or self.schedule.shape == "constant":
@@ -52,7 +52,7 @@ def resolve(schedule: Schedule, total: int, per_epoch: float) -> Steps:
     if schedule.shape == "constant":
         end = begin
     if begin > end:
-        raise PruningError(f"the schedule begins at step {begin}, after its end at step {end}: lower begin or raise end")
+        raise PruningError(f"the schedule begins at step {begin}, after its end at step {end}: lower begin")
     if end > total:
         raise PruningError(
             f"the schedule ends at step {end}, after the training's last step {total}: lower end or train longer"

@@ -46,7 +46,7 @@ def encoder_prefix(model: nn.Module) -> str | None:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether ``pattern`` (a glob whose ``*`` crosses dots, or ``re:`` and a regular expression) is the whole ``name``."""
+    """Whether ``pattern`` (a glob whose ``*`` crosses dots, or ``re:`` and a regular expression) covers ``name``."""
     if pattern.startswith("re:"):
         return re.fullmatch(pattern[3:], name) is not None
     return fnmatchcase(name, pattern)

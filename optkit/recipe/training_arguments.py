@@ -21,7 +21,7 @@ from optkit.registry import suggest
 SPANS = ("warmup_steps", "eval_steps", "save_steps", "logging_steps")
 """Lengths of training, which may also be written as ``5%`` or ``1ep``."""
 
-_BEST = "optkit itself keeps the best checkpoint among those at the target sparsity"
+_BEST = "the result is the last step, which is at the target sparsity"
 _PUBLISH = "use publish.repo_id, or run with --push"
 _RESUME = "run the recipe again to resume it, or with --fresh to start over"
 _EXACT = "it would break that a resumed run ends bit for bit like an uninterrupted one"

@@ -33,7 +33,7 @@ def key(job: Job) -> str:
 
 
 def run(job: Job, stage: Stage) -> None:
-    """Adds ``rows``: batch, seq and the median milliseconds of each engine; and ``skipped`` backends with the reason."""
+    """Adds ``rows``: batch, seq and each engine's median milliseconds; and ``skipped``: backends with the reason."""
     import torch
 
     from optkit.adapters import optimum

@@ -22,7 +22,7 @@ class Criterion(Protocol):
     stateful: bool  #: whether it accumulates something over training, kept in a buffer of the checkpoint
 
     def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
-        """Updates ``state`` in place, once an optimizer step, just before it; ``gradient`` is of the effective weight."""
+        """Updates ``state`` in place, once an optimizer step, just before it; ``gradient`` is the masked weight's."""
 
     def score(self, weight: Tensor, state: Tensor | None) -> Tensor:
         """Importance of each weight, higher stays."""
