@@ -45,7 +45,8 @@ def run(
 
     Raises:
         RecipeError: if the recipe, an argument or the data is wrong.
-        OptkitError: if a stage failed, or the exported model lost more than ``evaluate.max_drop``.
+        OptkitError: if a stage failed. A model that lost more than ``evaluate.max_drop`` is told by the report, and
+            refused by ``enforce_max_drop``.
         Interrupted: on ctrl-C.
     """
     from optkit.recipe import load_recipe
@@ -58,9 +59,9 @@ def run(
         raise RecipeError(f"--stop-after: unknown stage '{stop_after}', one of {', '.join(STAGES)}")
     reporter = Reporter(quiet)
     with RunDir(Path(output) if output else Path("runs") / recipe.name, recipe.name) as folder:
-        if fresh:
-            folder.start_over()
         with _one_line(folder):
+            if fresh:
+                folder.start_over()
             _run_stages(recipe, folder, reporter, stop_after)
     if stop_after is not None and stop_after != STAGES[-1]:
         return {"name": recipe.name, "stopped_after": stop_after, "output": str(folder.path)}
@@ -94,7 +95,8 @@ def _run_stages(recipe: Recipe, folder: RunDir, reporter: Reporter, stop_after: 
 
 def _run_stage(stage: ModuleType, job: Any, title: str) -> None:
     key = stage.key(job)
-    if job.run.is_done(stage.NAME, key, stage.FOLDER):
+    made = [stage.FOLDER] if stage.FOLDER else getattr(stage, "FILES", ())
+    if job.run.is_done(stage.NAME, key, made):
         job.reporter.say(f"{title}: done before, skipped")
         return
     job.reporter.say(title)
@@ -127,8 +129,14 @@ def _one_line(folder: RunDir) -> Iterator[None]:
 def _last_checkpoint(folder: RunDir) -> str:
     from optkit.adapters.trainer import whole_checkpoints
 
-    found = whole_checkpoints(folder.path / "checkpoints")
-    return f"the last whole checkpoint is {found[-1]}" if found else "no checkpoint is whole yet"
+    newest = [whole[-1] for kind in folder.path.glob("checkpoints*") if (whole := whole_checkpoints(kind))]
+    if not newest:
+        return "no checkpoint is whole yet"
+    return f"the last whole checkpoint is {max(newest, key=lambda checkpoint: checkpoint.stat().st_mtime)}"
+
+
+#: All that safetensors, OpenVINO and the two halves of torch.save say when they cannot write.
+_FULL = ("No space left on device", "iostream error", "PytorchStreamWriter failed writing", "inline_container.cc")
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
@@ -136,7 +144,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if "No space left on device" in str(error) or "PytorchStreamWriter failed writing" in str(error):
+        if any(words in str(error) for words in _FULL):
             return True
         error = error.__cause__ or error.__context__
     return False

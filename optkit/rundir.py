@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class RunDir:
 
     Raises:
         RecipeError: if the folder belongs to another recipe, or holds something that is no run.
-        OptkitError: if another process is using it, or its manifest cannot be read.
+        OptkitError: if another process is using it, it cannot be written, or its manifest cannot be read.
     """
 
     def __init__(self, path: Path, name: str):
@@ -65,16 +65,18 @@ class RunDir:
         self._lock: Any = None
 
     def __enter__(self) -> RunDir:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / ".lock").open("w")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            for left in self.path.glob(".tmp-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            self._save()
+        except BlockingIOError:
             self._lock.close()
             raise OptkitError(f"{self.path}: another optkit is at work here: wait for it, or choose --output") from None
-        for left in self.path.glob(".tmp-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        self._save()
+        except OSError as error:
+            raise OptkitError(f"{self.path}: cannot be written: {error.strerror}: choose another --output") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,10 +93,10 @@ class RunDir:
         """What a finished stage found out; empty if it has not finished."""
         return (self.entry(stage) or {}).get("facts", {})
 
-    def is_done(self, stage: str, key: str, folder: str | None) -> bool:
-        """Whether ``stage`` finished with the input ``key`` and its folder is still there."""
+    def is_done(self, stage: str, key: str, made: Sequence[str]) -> bool:
+        """Whether ``stage`` finished with the input ``key`` and all that it ``made`` is still there."""
         entry = self.entry(stage)
-        return entry is not None and entry["key"] == key and (folder is None or (self.path / folder).is_dir())
+        return entry is not None and entry["key"] == key and all((self.path / name).exists() for name in made)
 
     @contextmanager
     def writing(self, stage: str, key: str, folder: str | None, versions: Mapping[str, str]) -> Iterator[Stage]:
@@ -105,6 +107,8 @@ class RunDir:
         work, begun = Stage(temporary), time.perf_counter()
         try:
             yield work
+            if self._manifest["stages"].pop(stage, None):  # it tells of the folder that is replaced now
+                self._save()
             if folder is not None:
                 self.retire(self.path / folder)
                 os.replace(temporary, self.path / folder)

@@ -6,10 +6,13 @@ Nothing asks the Hub, and nothing is kept in the home folder.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 # Read by the Hub's libraries when they are imported, so set before any of them is.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -132,3 +135,116 @@ def tiny_checkpoint(tmp_path_factory, tiny_files) -> Path:
         BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+class Outcome(NamedTuple):
+    """What one command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def optkit_cli(tmp_path_factory):
+    """Runs `optkit ARGUMENTS` in this process; what C++ libraries print by themselves is caught, too."""
+    folder = tmp_path_factory.mktemp("printed")
+
+    def call(*arguments: object) -> Outcome:
+        from optkit.cli.app import main
+
+        code, saved = 0, [os.dup(1), os.dup(2)]
+        with open(folder / "out", "w+") as out, open(folder / "err", "w+") as err:
+            try:
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                    main([str(argument) for argument in arguments])
+            except SystemExit as end:
+                code = end.code or 0
+            finally:
+                out.flush(), err.flush()
+                for number, descriptor in enumerate(saved, 1):
+                    os.dup2(descriptor, number)
+                    os.close(descriptor)
+            return Outcome(code, *((folder / name).read_text(encoding="utf-8") for name in ("out", "err")))
+
+    return call
+
+
+GENERATED = """\
+optkit: 1
+name: tiny
+description: Topics for a tiny BERT.
+seed: 3
+model:
+  config: {model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, max_position_embeddings: 64}
+  tokenizer: {train: wordpiece, vocab_size: 300}
+task:
+  type: text-classification
+  dataset: {generate: topics, train: 120, validation: 40}
+  text: text
+  metric: [accuracy, f1]
+  max_length: 32
+train: {num_train_epochs: 2, learning_rate: 1e-3, per_device_train_batch_size: 16, train_sampling_strategy: group_by_length}
+prune:
+  - {name: encoder, criterion: movement, structure: 1x4, schedule: {shape: cubic, to: 0.8, begin: 0%, end: 70%, every: 2}}
+quantize: {calibration: {samples: 20}}
+benchmark: {batch: [1], seq: [16], backends: [torch, openvino, optkit]}
+"""
+
+FROM_FILES = """\
+optkit: 1
+name: files
+seed: 7
+model: {name: CHECKPOINT}
+task:
+  type: text-classification
+  dataset: {files: {train: TRAIN, validation: VALIDATION}}
+  text: sentence
+  max_length: 32
+train: {num_train_epochs: 2, learning_rate: 1e-3, per_device_train_batch_size: 16, save_steps: 3, logging_steps: 1}
+prune:
+  - {name: encoder, criterion: magnitude, schedule: {to: 0.5, begin: 0, end: 8, every: 2}}
+quantize: {}
+"""
+
+
+@pytest.fixture(scope="session")
+def generated_recipe(tmp_path_factory) -> Path:
+    """A recipe that needs no files: random weights, generated topics, movement in 1x4 blocks, a dense baseline."""
+    path = tmp_path_factory.mktemp("generated") / "tiny.yaml"
+    path.write_text(GENERATED, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def files_recipe(tmp_path_factory, tiny_checkpoint, tiny_files) -> Path:
+    """A recipe of 12 steps on ``tiny_files`` that starts from ``tiny_checkpoint`` and saves every 3 steps."""
+    path = tmp_path_factory.mktemp("from_files") / "files.yaml"
+    places = {"CHECKPOINT": tiny_checkpoint, "TRAIN": tiny_files["train"], "VALIDATION": tiny_files["validation"]}
+    text = FROM_FILES
+    for word, place in places.items():
+        text = text.replace(word, str(place))
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class Finished(NamedTuple):
+    """A whole run, done once: leave it as it is, or work on a copy."""
+
+    folder: Path
+    report: dict
+    printed: Outcome
+
+    def copy(self, to: Path) -> Path:
+        return shutil.copytree(self.folder, to / "run")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, generated_recipe, optkit_cli) -> Finished:
+    """``generated_recipe`` done from end to end with --json."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    printed = optkit_cli("run", generated_recipe, "--output", folder, "--json")
+    assert printed.code == 0, printed.err
+    return Finished(folder, json.loads(printed.out), printed)

@@ -130,19 +130,15 @@ class OptkitTrainer(DistillationMixin, Trainer):
 
 
 class WholeCheckpoints(TrainerCallback):
-    """Marks a checkpoint once its last byte is written, saves at the last step, and never saves a model with NaN.
+    """Marks a checkpoint once its last byte is written, saves at the last step, and never marks a model with NaN.
 
     The Trainer writes checkpoints in place, and rotation deletes them file by file; the marker lists every file with
     its size, so that neither a half-written nor a half-deleted one is taken for whole.
     """
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step >= state.max_steps:
             control.should_save = True
-        if control.should_save:
-            _require_finite(model, state.global_step)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs
@@ -150,15 +146,15 @@ class WholeCheckpoints(TrainerCallback):
         if not math.isfinite(logs.get("loss", 0.0)):
             raise _diverged(state.global_step)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
+    ) -> None:
+        # Here and not before the save: whether one comes is known only after every other callback has spoken.
+        if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+            raise _diverged(state.global_step)
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         sizes = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file() and p.name != MARKER}
         (folder / MARKER).write_text(json.dumps(sizes), encoding="utf-8")
-
-
-def _require_finite(model: nn.Module, step: int) -> None:
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
-        raise _diverged(step)
 
 
 def _diverged(step: int) -> OptkitError:

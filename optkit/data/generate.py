@@ -39,9 +39,9 @@ _DEGREES = ("", "", "", "very ", "rather ")
 _LINKS = (". ", "; ", ", and ", ", but ")
 
 # Of the ways to say a thing, as shares.
-_WITH_VERB = 0.25
-_DENIED = 0.2
-_OWN_WORD = 0.2
+_WITH_VERB = 0.2
+_DENIED = 0.15
+_OWN_WORD = 0.25
 # Praise comes first more often than by chance: a foothold, without which some random weights learn nothing for long.
 _PRAISE_FIRST = 0.5
 

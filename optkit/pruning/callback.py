@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -46,13 +46,10 @@ class PruningCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
     ) -> None:
-        if self.pruner is None:
-            raise PruningError(
-                "PruningCallback came too late: pass it as Trainer(..., callbacks=[...]), not by add_callback"
-            )
+        self._require_masks()
         if self.pruner.model is not model and self.pruner.model not in list(model.modules()):
             raise PruningError("the Trainer replaced the model after masks were attached: pass model=, not model_init=")
-        self.pruner.start(state.max_steps, state.max_steps / max(state.num_train_epochs, 1))
+        self.pruner.start(state.max_steps, _steps_per_epoch(args, state, kwargs.get("train_dataloader")))
         if state.global_step == 0:
             self.pruner.update(0)
         self._sparsity = self.pruner.sparsity()
@@ -79,6 +76,7 @@ class PruningCallback(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **kwargs
     ) -> None:
+        self._require_masks()
         if not args.load_best_model_at_end or self.pruner.at_target(state.global_step):
             return
         key = args.metric_for_best_model
@@ -93,6 +91,12 @@ class PruningCallback(TrainerCallback):
             )
         self.pruner.check_reached()
 
+    def _require_masks(self) -> None:
+        if self.pruner is None:
+            raise PruningError(
+                "PruningCallback came too late: pass it as Trainer(..., callbacks=[...]), not by add_callback"
+            )
+
     def fold(self) -> list[RuleState]:
         """Turns masks into exact zeros and removes all that pruning added to the model; call it once, after training.
 
@@ -103,3 +107,15 @@ class PruningCallback(TrainerCallback):
             PruningError: if a target was not reached.
         """
         return self.pruner.fold()
+
+
+def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Sized | None) -> int:
+    """Optimizer steps of a whole epoch as the Trainer counts them; a stream without a length is one epoch.
+
+    ``state.num_train_epochs`` is rounded up, so it cannot tell.
+    """
+    try:
+        batches = len(dataloader)
+    except TypeError:
+        return state.max_steps
+    return max(math.ceil(batches / args.gradient_accumulation_steps), 1)

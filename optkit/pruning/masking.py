@@ -20,8 +20,8 @@ from optkit.pruning.config import Frozen, Rule, Structure
 from optkit.pruning.criteria import Criterion, build
 from optkit.pruning.schedules import Steps, resolve
 from optkit.pruning.selection import select, target_count
-from optkit.pruning.structures import alive, expand, groups_shape, pool
-from optkit.pruning.targets import resolve_targets
+from optkit.pruning.structures import alive, expand, pool
+from optkit.pruning.targets import resolve_rules
 
 
 class WeightMask(nn.Module):
@@ -49,18 +49,29 @@ class WeightMask(nn.Module):
         collected = self._effective_gradient
         self._effective_gradient = gradient.detach().clone() if collected is None else collected.add_(gradient)
 
-    def effective_gradient(self, raw: Tensor) -> Tensor:
-        """Gradient of the masked weight (out, in), unscaled and clipped as ``raw``, the one that reached the parameter.
-
-        Without regrowth only living weights matter, and there both gradients are the same. With it, what the hook
-        collected differs from ``raw`` by one common factor (loss scale, clipping), read off where both are known.
-        """
+    def take_gradient(self) -> Tensor | None:
+        """What the hook collected since the last call (out, in), None where nothing may regrow."""
         collected, self._effective_gradient = self._effective_gradient, None
-        if collected is None:
-            return raw
-        known = torch.where(self.mask, collected, self.zero)
-        energy = (known * known).sum()
-        return collected * torch.where(energy > 0, (known * raw).sum() / energy, 1.0)
+        return collected
+
+
+def _effective_gradients(masks: Sequence[WeightMask], raw: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of the masked weights (out, in), unscaled and clipped as ``raw``, those that reached the parameters.
+
+    Without regrowth only living weights matter, and there both gradients are the same. With it, what the hooks
+    collected differs from ``raw`` by one factor (loss scale, clipping), the same for all weights, read off where both
+    are known; so it holds for a weight that is wholly masked, too.
+    """
+    collected = [mask.take_gradient() for mask in masks]
+    energy, overlap = 0.0, 0.0
+    for mask, gradient, clipped in zip(masks, collected, raw, strict=True):
+        if gradient is not None:
+            known = torch.where(mask.mask, gradient, mask.zero).float()
+            energy, overlap = energy + (known * known).sum(), overlap + (known * clipped).sum()
+    if not torch.is_tensor(energy):
+        return list(raw)
+    factor = torch.where(energy > 0, overlap / energy, 1.0)
+    return [r if g is None else g * factor.to(g.device, g.dtype) for g, r in zip(collected, raw, strict=True)]
 
 
 def _save_masked(module: nn.Module, state: dict, prefix: str, local_metadata: dict) -> None:
@@ -104,10 +115,11 @@ class _BoundRule:
     @torch.no_grad()
     def prune(self, target: float) -> None:
         structure = self.rule.structure
-        scores = [
-            pool(self.criterion.score(raw.detach(), mask.score), structure)
-            for raw, mask in zip(self.raw_weights(), self.masks(), strict=True)
-        ]
+        scores = []
+        for raw, mask in zip(self.raw_weights(), self.masks(), strict=True):
+            score = self.criterion.score(raw.detach(), mask.score)
+            # What a finer rule removed inside a living block counts for nothing; its raw weight is not in checkpoints.
+            scores.append(pool(score if self.rule.regrow else score.where(mask.mask, 0.0), structure))
         living = [torch.ones_like(a) for a in self.living()] if self.rule.regrow else self.living()
         for mask, keep in zip(self.masks(), select(scores, living, target, self.rule.scope), strict=True):
             weights = expand(keep, structure)
@@ -132,49 +144,12 @@ class RuleState:
         return self.pruned / self.groups
 
 
-def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[dict[str, nn.Linear]], list[tuple[int, str]]]:
-    """Matches every rule against ``model`` (the meta device suffices).
-
-    Returns:
-        the linear layers of each rule by name, and every problem as (index of the rule, one line).
-    """
-    matched: list[dict[str, nn.Linear]] = []
-    problems: list[tuple[int, str]] = []
-    for index, rule in enumerate(rules):
-        try:
-            layers = resolve_targets(model, rule)
-        except PruningError as error:
-            problems.append((index, str(error)))
-            layers = {}
-        for name, layer in layers.items():
-            try:
-                groups_shape(rule.structure, tuple(layer.weight.shape))
-            except ValueError as error:
-                way_out = "exclude it or choose other blocks"
-                problems.append((index, f"rule '{rule.name}': {name}.weight: {error}: {way_out}"))
-        for earlier, found in zip(rules, matched):
-            shared = [name for name in layers if name in found]
-            if shared and not (
-                rule.structure.nests_in(earlier.structure)
-                and rule.structure != earlier.structure
-                and rule.criterion == earlier.criterion
-            ):
-                problems.append(
-                    (
-                        index,
-                        f"rules '{earlier.name}' and '{rule.name}' both claim {shared[0]}.weight: give them separate "
-                        "targets, or one criterion and structures that nest, the coarser first",
-                    )
-                )
-        matched.append(layers)
-    return matched, problems
-
-
 class Pruner:
     """Masks on a model, driven by optimizer steps. ``PruningCallback`` drives one under the Trainer; a loop may too::
 
         pruner = Pruner(model, rules)
         pruner.start(total_steps, steps_per_epoch)
+        pruner.update(0)
         for step, batch in enumerate(batches, start=1):
             model(**batch).loss.backward()
             pruner.observe()
@@ -198,18 +173,16 @@ class Pruner:
         self._hooks: list = []
         self._rules = [_BoundRule(rule, build(rule.criterion), layers) for rule, layers in zip(rules, matched)]
         for bound in self._rules:
-            for name, layer in bound.layers.items():
+            for layer in bound.layers.values():
                 if not parametrize.is_parametrized(layer, "weight"):
-                    self._attach(name, layer, bound)
-                elif bound.rule.regrow:
-                    layer.parametrizations.weight[0].regrow = True
+                    self._attach(layer, bound)
         for bound in self._rules:
             if isinstance(bound.rule.criterion, Frozen):
                 for mask, weight in zip(bound.masks(), bound.raw_weights()):
                     mask.mask &= expand(alive(weight.detach() != 0, bound.rule.structure), bound.rule.structure)
         self._by_mask = {id(mask): bound for bound in self._rules for mask in bound.masks()}
 
-    def _attach(self, name: str, layer: nn.Linear, bound: _BoundRule) -> None:
+    def _attach(self, layer: nn.Linear, bound: _BoundRule) -> None:
         mask = WeightMask(layer.weight.detach(), scored=bound.criterion.stateful, regrow=bound.rule.regrow)
         # unsafe skips a trial forward that would only check shape and dtype, which torch.where keeps.
         parametrize.register_parametrization(layer, "weight", mask, unsafe=True)
@@ -220,11 +193,17 @@ class Pruner:
         """Places the schedules in a training of ``total_steps`` optimizer steps.
 
         Raises:
-            PruningError: if a schedule does not end within the training.
+            PruningError: if a schedule does not end within the training, or prunes before a criterion that watches
+                training has seen a step of it.
         """
         for bound in self._rules:
             if bound.rule.schedule is not None:
                 bound.steps = resolve(bound.rule.schedule, total_steps, steps_per_epoch)
+                if bound.criterion.stateful and bound.steps.target(0) > 0:
+                    raise PruningError(
+                        f"rule '{bound.rule.name}': {bound.rule.criterion.name} has seen no step when the schedule "
+                        "prunes at step 0: begin later"
+                    )
 
     @torch.no_grad()
     def observe(self, *, skip_nonfinite: bool = False) -> None:
@@ -233,16 +212,17 @@ class Pruner:
         Args:
             skip_nonfinite: pass over weights whose gradient holds inf or NaN, as a loss scaler skips such steps.
         """
-        for bound in {id(b): b for b in self._by_mask.values()}.values():
-            if not bound.criterion.stateful:
-                continue
-            for mask, raw in zip(bound.masks(), bound.raw_weights(), strict=True):
-                if self._by_mask[id(mask)] is not bound or raw.grad is None:
-                    continue
-                gradient = mask.effective_gradient(raw.grad)
-                if skip_nonfinite and not bool(torch.isfinite(gradient.sum())):
-                    continue
-                bound.criterion.observe(mask.score, raw, gradient)
+        watched = [
+            (bound.criterion, mask, raw)
+            for bound in self._rules
+            if bound.criterion.stateful
+            for mask, raw in zip(bound.masks(), bound.raw_weights(), strict=True)
+            if self._by_mask[id(mask)] is bound and raw.grad is not None
+        ]
+        gradients = _effective_gradients([mask for _, mask, _ in watched], [raw.grad for *_, raw in watched])
+        for (criterion, mask, raw), gradient in zip(watched, gradients, strict=True):
+            if not (skip_nonfinite and not bool(torch.isfinite(gradient.sum()))):
+                criterion.observe(mask.score, raw, gradient)
 
     def update(self, step: int) -> bool:
         """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did."""
@@ -254,9 +234,16 @@ class Pruner:
         return changed
 
     def target(self, step: int) -> float:
-        """Sparsity asked for once ``step`` optimizer steps are done, over all groups of rules with a schedule."""
-        states = [(b, sum(a.numel() for a in b.living())) for b in self._rules if b.steps is not None]
-        return sum(b.steps.target(step) * n for b, n in states) / max(sum(n for _, n in states), 1)
+        """Sparsity asked for once ``step`` optimizer steps are done, over the weights that ``sparsity`` counts.
+
+        Of several rules on a weight the highest target counts; a frozen weight's target is what it has.
+        """
+        wanted: dict[int, tuple[float, int]] = {}
+        for bound in self._rules:
+            for mask in (m.mask for m in bound.masks()):
+                target = bound.steps.target(step) if bound.steps else 1.0 - int(mask.sum()) / mask.numel()
+                wanted[id(mask)] = max(wanted.get(id(mask), (0.0, 0)), (target, mask.numel()))
+        return sum(target * size for target, size in wanted.values()) / sum(size for _, size in wanted.values())
 
     def at_target(self, step: int) -> bool:
         """Whether every schedule has ended once ``step`` optimizer steps are done."""
@@ -284,8 +271,10 @@ class Pruner:
         A rule may end above its target only where another rule or zeros that were there before took more.
         """
         for bound, state in zip(self._rules, self.states(), strict=True):
-            if bound.steps is None:
+            if bound.rule.schedule is None:
                 continue
+            if bound.steps is None:
+                raise PruningError(f"rule '{state.name}' was never started: train first")
             sizes = [a.numel() for a in bound.living()] if bound.rule.scope == "local" else [state.groups]
             wanted = sum(target_count(state.target, size) for size in sizes)
             shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from optkit.stages.train import fine_tune
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optkit.recipe import DistillSpec
     from optkit.rundir import Stage
     from optkit.stages.job import Job
 
@@ -32,17 +35,35 @@ def load(job: Job) -> tuple[Any, Any, list[int]] | None:
         PlanError: if it has no trained head for these labels.
     """
     from optkit.models import load_model, load_teacher, load_tokenizer
-    from optkit.recipe import DistillSpec
 
-    recipe, same = job.recipe, list(range(len(job.labels)))
+    same = list(range(len(job.labels)))
     if job.baseline is None:
         return None
     if job.baseline == "trained":
-        folder = job.path(FOLDER if recipe.prune else "pruned")
-        model = load_model(folder, job.task.auto_class, job.labels, seed=recipe.seed)
-        return model, load_tokenizer(folder), same
+        trained = folder(job)
+        model = load_model(trained, job.task.auto_class, job.labels, seed=job.recipe.seed)
+        return model, load_tokenizer(trained), same
     if job.baseline == "start":
-        model = load_model(recipe.model, job.task.auto_class, job.labels, seed=recipe.seed, tokenizer=job.tokenizer)
-        return model, job.tokenizer, same
-    distill = recipe.distill if job.baseline == "teacher" else DistillSpec(teacher=job.baseline)
-    return load_teacher(distill, job.task.auto_class, job.labels)
+        return job.start_model(), job.tokenizer, same
+    return load_teacher(_as_teacher(job), job.task.auto_class, job.labels)
+
+
+def folder(job: Job) -> Path | None:
+    """Where the baseline's checkpoint lies; None where there is none, or only its config."""
+    from optkit.adapters.hub import model_folder
+
+    model = job.recipe.model
+    if job.baseline is None:
+        return None
+    if job.baseline == "trained":
+        return job.path(FOLDER if job.recipe.prune else "pruned")
+    if job.baseline == "start":
+        return model_folder(model.name, model.revision, key="model.name") if model.name else None
+    teacher = _as_teacher(job)
+    return model_folder(teacher.teacher, teacher.revision, key="distill.teacher")
+
+
+def _as_teacher(job: Job) -> DistillSpec:
+    from optkit.recipe import DistillSpec
+
+    return job.recipe.distill if job.baseline == "teacher" else DistillSpec(teacher=job.baseline)

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.models import adopt_labels, has_trained_head, load_tokenizer
+from optkit.models import adopt_labels, has_trained_head, load_model, load_tokenizer
 from optkit.recipe.resolved import identity
 from optkit.rundir import digest
 from optkit.tasks import get_task
@@ -95,6 +95,16 @@ class Job:
     @cached_property
     def rules(self) -> list[Rule]:
         return [rule.build() for rule in self.recipe.prune]
+
+    def start_model(self) -> Any:
+        """What training starts from; the same weights at each call."""
+        spec, seed = self.recipe.model, self.recipe.seed
+        return load_model(spec, self.task.auto_class, self.labels, seed=seed, tokenizer=self.tokenizer)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is any training to do; a model that is only quantized stays as it is."""
+        return bool(self.recipe.prune or self.recipe.train)
 
     @cached_property
     def baseline(self) -> str | None:

@@ -88,14 +88,15 @@ class Plan:
 
     def render(self) -> Any:
         """The plan as something rich prints."""
+        from rich.box import SIMPLE_HEAD
         from rich.console import Group
         from rich.table import Table
 
         from optkit.progress import duration, size
 
-        table = Table(title=f"plan of {self.name}", title_justify="left")
+        table = Table(title=f"plan of {self.name}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in ("rule", "criterion", "structure", "scope"):
-            table.add_column(column, no_wrap=True)
+            table.add_column(column, overflow="fold")
         for column in ("layers", "weights", "of linear", "to"):
             table.add_column(column, justify="right", no_wrap=True)
         lines = []
@@ -137,7 +138,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _plan(job: Job) -> Plan:
     from optkit.adapters.trainer import steps_of, training_arguments
-    from optkit.models import load_teacher, load_tokenizer, meta_model
+    from optkit.models import load_teacher, load_tokenizer, longest_input, meta_model
     from optkit.pruning.masking import resolve_rules
     from optkit.pruning.targets import linear_layers
 
@@ -158,8 +159,7 @@ def _plan(job: Job) -> Plan:
     if isinstance(recipe.model.tokenizer, str) or recipe.model.tokenizer is None:
         attempt(lambda: load_tokenizer(recipe.model))
     total, per_epoch = steps_of(recipe.train, examples)
-    trains = bool(recipe.prune or recipe.train)
-    if trains:
+    if job.trains:
         attempt(lambda: training_arguments(recipe.train, Path("checkpoints"), seed=recipe.seed, examples=examples))
     if recipe.distill is not None:
         attempt(lambda: load_teacher(recipe.distill, job.task.auto_class, labels))
@@ -167,6 +167,9 @@ def _plan(job: Job) -> Plan:
     model = attempt(lambda: meta_model(recipe.model, job.task.auto_class, labels))
     if model is None:
         raise PlanError(problems)
+    longest = longest_input(model.config)
+    if longest is not None and recipe.task.max_length > longest:
+        problems.append(f"task.max_length: {recipe.task.max_length} is more than the {longest} tokens the model takes")
     matched, faults = resolve_rules(model, job.rules)
     problems += [f"prune.{index}: {text}" for index, text in faults]
     all_linear = sum(layer.weight.numel() for layer in linear_layers(model).values())
@@ -188,7 +191,7 @@ def _plan(job: Job) -> Plan:
     if problems:
         raise PlanError(problems)
     counts = {name: len(split) for name, split in splits.items()}
-    return Plan(recipe.name, counts, labels, total if trains else 0, per_epoch, baseline, rules)
+    return Plan(recipe.name, counts, labels, total if job.trains else 0, per_epoch, baseline, rules)
 
 
 def _not_yet(recipe: Recipe) -> list[str]:
@@ -217,10 +220,9 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     import sys
 
     from optkit.adapters.trainer import KEPT, time_steps, training_arguments
-    from optkit.models import load_model
 
     recipe = job.recipe
-    model = load_model(recipe.model, job.task.auto_class, job.labels, seed=recipe.seed, tokenizer=job.tokenizer)
+    model = job.start_model()
     parameters = 4 * sum(p.numel() for p in model.parameters())
     masked = sum(rule.weights for rule in plan.rules)
     runs = 1 + (plan.baseline == "trained" and bool(plan.rules))
@@ -229,9 +231,7 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     disk = 2 * parameters + parameters // 2 + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
     if not plan.steps:
         return Estimate(0.0, 0.0, 2 * parameters, disk)
-    args = training_arguments(
-        recipe.train, job.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"]
-    )
+    args = training_arguments(recipe.train, job.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"])
     step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Estimate(round(step, 4), round(step * plan.steps * runs, 1), peak + 5 * masked, disk)

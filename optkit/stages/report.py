@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from optkit.rundir import write_atomic
-from optkit.stages import benchmark, evaluate
+from optkit.stages import benchmark, dense, evaluate, export, plan, teacher, train
 
 if TYPE_CHECKING:
     from optkit.rundir import Stage
     from optkit.stages.job import Job
 
 NAME, FOLDER = "report", None
+FILES = ("report.json", "report.md")
 
 
 def needed(job: Job) -> bool:
@@ -27,7 +28,9 @@ def run(job: Job, stage: Stage) -> None:
     from optkit.reporting.facts import gather
     from optkit.reporting.markdown import render
 
-    report = gather(job)
-    write_atomic(job.path("report.json"), json.dumps(report, indent=2) + "\n")
-    write_atomic(job.path("report.md"), render(report))
+    # The manifest also remembers stages that an earlier version of the recipe asked for.
+    stages = [s.NAME for s in (plan, dense, teacher, train, export, evaluate, benchmark) if s.needed(job)]
+    report = gather(job, stages, dense.folder(job))
+    for file, text in zip(FILES, (json.dumps(report, indent=2) + "\n", render(report))):
+        write_atomic(job.path(file), text)
     stage.facts |= {"within_max_drop": report["evaluate"]["within_max_drop"]}

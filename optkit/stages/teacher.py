@@ -20,7 +20,7 @@ _FILE = "logits.safetensors"
 
 
 def needed(job: Job) -> bool:
-    return job.recipe.distill is not None and bool(job.recipe.prune or job.recipe.train)
+    return job.recipe.distill is not None and job.trains
 
 
 def key(job: Job) -> str:

@@ -27,6 +27,10 @@ def key(job: Job) -> str:
 
 
 def run(job: Job, stage: Stage) -> None:
+    if not job.trains:
+        _save(job, job.start_model(), stage)
+        stage.facts |= {"steps": 0, "rules": [], "history": []}
+        return
     logits = teacher.load(job) if teacher.needed(job) else None
     fine_tune(job, stage, key(job), "checkpoints", job.rules, logits)
 
@@ -42,8 +46,7 @@ def fine_tune(
         rules: what to prune, if anything.
         teacher_logits: float32 (examples, classes) for each row of the training split, None without a teacher.
     """
-    from optkit.adapters import quiet, trainer
-    from optkit.models import load_model
+    from optkit.adapters import trainer
     from optkit.pruning.callback import PruningCallback
 
     recipe, folder = job.recipe, job.path(checkpoints)
@@ -55,7 +58,7 @@ def fine_tune(
     encoded = job.encoded("train")
     args = trainer.training_arguments(recipe.train, folder, seed=recipe.seed, examples=len(encoded))
     trainer.seed_everything(recipe.seed)
-    model = load_model(recipe.model, job.task.auto_class, job.labels, seed=recipe.seed, tokenizer=job.tokenizer)
+    model = job.start_model()
     if teacher_logits is not None:
         encoded = encoded.add_column("teacher_logits", list(teacher_logits))
     pruning = PruningCallback(rules) if rules else None
@@ -73,10 +76,7 @@ def fine_tune(
         )
         begun_at = trainer.train(built, folder)
     rules_reached = pruning.fold() if pruning else []
-    with quiet():
-        # The original format would rename LayerNorm's parameters to those of BERT's TensorFlow days.
-        model.save_pretrained(stage.folder, save_original_format=False)
-        job.tokenizer.save_pretrained(stage.folder)
+    _save(job, model, stage)
     stage.facts |= {
         "steps": built.state.global_step,
         "resumed_at": begun_at,
@@ -86,6 +86,15 @@ def fine_tune(
         ],
         "history": [entry for entry in built.state.log_history if "loss" in entry],
     }
+
+
+def _save(job: Job, model: Any, stage: Stage) -> None:
+    from optkit.adapters import quiet
+
+    with quiet():
+        # The original format would rename LayerNorm's parameters to those of BERT's TensorFlow days.
+        model.save_pretrained(stage.folder, save_original_format=False)
+        job.tokenizer.save_pretrained(stage.folder)
 
 
 def _belongs(file: Any, key: str) -> bool:

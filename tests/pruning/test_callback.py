@@ -1,0 +1,297 @@
+"""The callback under a real transformers.Trainer: masks follow the schedule, resume is bitwise, misuse is one line."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+
+from optkit.errors import PruningError
+from optkit.pruning import PruningCallback
+from optkit.pruning.config import Frozen, Magnitude, Movement, Rule, Schedule
+
+#: Every second step from 2 to 8: 0.6 - 0.6 * (1 - progress)^3.
+SCHEDULE = Schedule(to=0.6, begin=2, end=8, every=2)
+TARGETS = {2: 0.0, 4: 0.6 - 0.6 * (2 / 3) ** 3, 6: 0.6 - 0.6 / 27, 8: 0.6}
+#: 4 matrices of 32x32 and 2 of 64x32 in each of 2 layers.
+WEIGHTS = 2 * (4 * 32 * 32 + 2 * 64 * 32)
+
+
+def held(table: dict, step: int) -> float:
+    return max((target for at, target in table.items() if at <= step), default=0.0)
+
+
+class Recorder(TrainerCallback):
+    """Counts the zeros of the encoder's weights after every step."""
+
+    def __init__(self):
+        self.zeros: dict[int, int] = {}
+
+    def on_step_end(self, args, state, control, model, **kwargs):
+        layers = [m for n, m in model.named_modules() if isinstance(m, nn.Linear) and ".layer." in n]
+        self.zeros[state.global_step] = sum(int((layer.weight == 0).sum()) for layer in layers)
+
+
+@pytest.fixture
+def trainer(bert, rows, arguments, tmp_path):
+    """``trainer(rules, ...)``: a Trainer on 24 random examples, with its PruningCallback as ``.pruning``."""
+
+    def build(rules, *, model=None, callbacks=(), folder="out", **given) -> Trainer:
+        pruning = PruningCallback(rules)
+        made = Trainer(
+            model=bert() if model is None else model,
+            args=arguments(tmp_path / folder, **given),
+            train_dataset=rows(24),
+            eval_dataset=rows(8, seed=1),
+            callbacks=[pruning, *callbacks],
+        )
+        made.pruning = pruning
+        return made
+
+    return build
+
+
+def test_masks_follow_the_schedule_and_logs_tell(trainer):
+    recorder = Recorder()
+    made = trainer(Rule(structure="1x4", schedule=SCHEDULE), callbacks=[recorder])
+    made.train()
+    assert recorder.zeros == {step: 4 * round(held(TARGETS, step) * WEIGHTS / 4) for step in range(1, 11)}
+    logs = {log["step"]: log for log in made.state.log_history if "loss" in log}
+    for step in range(1, 11):
+        assert logs[step]["sparsity"] == recorder.zeros[step] / WEIGHTS
+        assert logs[step]["target_sparsity"] == pytest.approx(held(TARGETS, step), abs=1e-12)
+    assert [state.pruned for state in made.pruning.fold()] == [round(0.6 * WEIGHTS / 4)]
+    assert not any(parametrize.is_parametrized(m) for m in made.model.modules())
+    assert type(made.model.bert.encoder.layer[0].output.dense) is nn.Linear
+
+
+def test_accumulated_batches_are_one_step(trainer):
+    recorder = Recorder()
+    made = trainer(
+        Rule(criterion=Movement(), schedule=SCHEDULE),
+        callbacks=[recorder],
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+    )
+    made.train()
+    assert recorder.zeros == {step: round(held(TARGETS, step) * WEIGHTS) for step in range(1, 11)}
+
+
+def nested() -> list[Rule]:
+    return [Rule(structure="1x4", schedule=SCHEDULE), Rule(schedule=Schedule(to=0.7, begin=3, end=9, every=3), name="fine")]
+
+
+RULES = {
+    "magnitude": lambda: Rule(criterion=Magnitude(), structure="1x4", schedule=SCHEDULE),
+    "movement": lambda: Rule(criterion=Movement(), structure="4x1", scope="local", schedule=SCHEDULE),
+    "movement, forgetting": lambda: Rule(criterion=Movement(momentum=0.7), schedule=SCHEDULE),
+    "frozen": lambda: Rule(criterion=Frozen()),
+    "magnitude, regrowing": lambda: Rule(criterion=Magnitude(), schedule=SCHEDULE, regrow=True),
+    "movement, regrowing": lambda: Rule(criterion=Movement(), structure="1x4", schedule=SCHEDULE, regrow=True),
+    "nested": nested,
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_a_resumed_run_ends_bitwise_where_the_uninterrupted_one_does(trainer, bert, rules, tmp_path):
+    def start() -> nn.Module:
+        model = bert()
+        for layer in model.bert.encoder.layer:
+            layer.output.dense.weight.data[:, ::2] = 0
+        return model
+
+    saving = {"save_strategy": "steps", "save_steps": 5}
+    whole = trainer(rules(), model=start(), folder="whole", **saving)
+    whole.train()
+    resumed = trainer(rules(), model=start(), folder="resumed", **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
+    assert resumed.state.global_step == 10
+    for made in (whole, resumed):
+        made.pruning.fold()
+    ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert any(not torch.equal(theirs[name], tensor) for name, tensor in start().state_dict().items())
+
+
+def test_a_checkpoint_of_the_trainer_loads_plainly(trainer, tmp_path):
+    made = trainer(Rule(schedule=SCHEDULE), save_strategy="steps", save_steps=5)
+    made.train()
+    plain = type(made.model).from_pretrained(tmp_path / "out" / "checkpoint-5")
+    zeros = sum(int((p == 0).sum()) for n, p in plain.named_parameters() if ".layer." in n and p.ndim == 2)
+    assert zeros == round(TARGETS[4] * WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ({"max_steps": 10}, 6),
+        ({"max_steps": 13}, 6),
+        ({"max_steps": -1, "num_train_epochs": 1.5}, 6),
+        ({"max_steps": -1, "num_train_epochs": 2, "gradient_accumulation_steps": 4}, 2),
+    ],
+)
+def test_an_epoch_is_what_the_trainer_counts_as_one(trainer, given, end):
+    recorder = Recorder()
+    schedule = Schedule(shape="constant", to=0.5, begin="1ep")
+    made = trainer(Rule(schedule=schedule), callbacks=[recorder], **given)
+    made.train()
+    assert [recorder.zeros[step] for step in (end - 1, end)] == [0, WEIGHTS // 2]
+
+
+def test_evaluations_before_the_target_are_never_the_best(trainer, tmp_path):
+    """The metric falls from step to step, so the first evaluation would win were it not gated."""
+    made = trainer(
+        Rule(schedule=SCHEDULE),
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=2,
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="score",
+    )
+    made.compute_metrics = lambda _: {"score": -made.state.global_step}
+    made.train()
+    assert (made.state.best_global_step, made.state.best_metric) == (8, -8)
+    assert made.state.best_model_checkpoint == str(tmp_path / "out" / "checkpoint-8")
+    assert made.pruning.fold()[0].pruned == round(0.6 * WEIGHTS)
+    logged = [log["eval_score"] for log in made.state.log_history if "eval_score" in log]
+    assert logged == [-2, -4, -6, -8, -10]
+
+
+def test_the_last_step_is_evaluated_so_that_one_evaluation_is_at_the_target(trainer):
+    made = trainer(
+        Rule(schedule=SCHEDULE),
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=6,
+        save_steps=6,
+        load_best_model_at_end=True,
+    )
+    made.train()
+    assert made.state.best_global_step == 10 and math.isfinite(made.state.best_metric)
+    assert made.pruning.fold()[0].pruned == round(0.6 * WEIGHTS)
+
+
+def test_early_stopping_before_the_target_is_an_error(trainer):
+    made = trainer(
+        Rule(schedule=SCHEDULE),
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=1)],
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=2,
+        save_steps=2,
+        load_best_model_at_end=True,
+    )
+    with pytest.raises(PruningError) as error:
+        made.train()
+    assert str(error.value) == (
+        "training stopped at step 4, before the target sparsity was reached: take off early stopping, or end the "
+        "schedule sooner"
+    )
+
+
+def test_a_schedule_that_ends_after_training_is_an_error_before_the_first_step(trainer):
+    recorder = Recorder()
+    made = trainer(Rule(schedule=Schedule(begin=1, end=11)), callbacks=[recorder])
+    with pytest.raises(PruningError, match="the schedule ends at step 11, after the training's last step 10"):
+        made.train()
+    assert recorder.zeros == {}
+
+
+def test_a_callback_that_is_added_later_is_an_error(bert, rows, arguments, tmp_path):
+    made = Trainer(model=bert(), args=arguments(tmp_path), train_dataset=rows(8))
+    made.add_callback(PruningCallback(Rule(schedule=SCHEDULE)))
+    with pytest.raises(PruningError) as error:
+        made.train()
+    assert str(error.value) == (
+        "PruningCallback came too late: pass it as Trainer(..., callbacks=[...]), not by add_callback"
+    )
+
+
+def test_a_callback_that_is_added_later_says_so_when_evaluating_first(bert, rows, arguments, tmp_path):
+    args = arguments(tmp_path, eval_strategy="steps", save_strategy="steps", load_best_model_at_end=True)
+    made = Trainer(model=bert(), args=args, train_dataset=rows(8), eval_dataset=rows(8))
+    made.add_callback(PruningCallback(Rule(schedule=SCHEDULE)))
+    with pytest.raises(PruningError, match="PruningCallback came too late"):
+        made.evaluate()
+
+
+def test_model_init_is_an_error(bert, rows, arguments, tmp_path):
+    made = Trainer(
+        model_init=lambda: bert(),
+        args=arguments(tmp_path),
+        train_dataset=rows(8),
+        callbacks=[PruningCallback(Rule(schedule=SCHEDULE))],
+    )
+    with pytest.raises(PruningError) as error:
+        made.train()
+    assert str(error.value) == (
+        "the Trainer replaced the model after masks were attached: pass model=, not model_init="
+    )
+
+
+def test_a_rule_that_cannot_work_is_an_error_while_the_trainer_is_built(trainer):
+    with pytest.raises(PruningError, match="'decoder' matches no linear layer"):
+        trainer(Rule(targets="decoder"))
+
+
+def test_a_folded_model_goes_on_as_any_other(trainer, tmp_path):
+    made = trainer(Rule(schedule=SCHEDULE))
+    made.train()
+    made.pruning.fold()
+    assert made.evaluate()["eval_loss"] > 0
+    made.save_model(str(tmp_path / "saved"))
+    saved = type(made.model).from_pretrained(tmp_path / "saved").state_dict()
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in made.model.state_dict().items())
+
+
+LOOP = """
+import sys
+for name in ("openvino", "pydantic", "nncf", "datasets", "optimum", "evaluate", "ruamel", "typer", "rich"):
+    sys.modules[name] = None
+import torch
+from torch import nn
+from optkit.pruning import Movement, Pruner, PruningCallback, Rule, Schedule
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+
+    def forward(self, x):
+        return self.layers[1](torch.relu(self.layers[0](x)))
+
+torch.manual_seed(0)
+model, data = Model(), torch.randn(12, 4, 8)
+rule = Rule(criterion=Movement(), structure="1x4", schedule=Schedule(to=0.75, begin=1, end=8, every=2))
+pruner = Pruner(model, [rule])
+pruner.start(total_steps=12, steps_per_epoch=12)
+pruner.update(0)
+optimizer = torch.optim.AdamW(model.parameters())
+for step, batch in enumerate(data, start=1):
+    (model(batch) - batch).square().mean().backward()
+    pruner.observe()
+    optimizer.step()
+    optimizer.zero_grad()
+    pruner.update(step)
+print(pruner.fold()[0].pruned, sum(int((layer.weight == 0).sum()) for layer in model.layers))
+"""
+
+
+def test_pruning_alone_needs_only_torch_and_transformers_and_works_in_a_plain_loop():
+    done = subprocess.run([sys.executable, "-c", LOOP], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["24", "96"]
+
+
+def test_writing_a_rule_loads_no_torch():
+    code = "import sys; from optkit.pruning import Rule, Schedule; Rule(schedule=Schedule()); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,89 @@
+"""What a rule may say, and the one line that refuses the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from optkit.pruning.config import CRITERIA, Frozen, Magnitude, Movement, Rule, Schedule, Span, Structure
+
+
+@pytest.mark.parametrize(("text", "rows", "cols"), [("element", 1, 1), ("1x4", 1, 4), ("32x1", 32, 1), ("2x3", 2, 3)])
+def test_structures_parse_and_print_as_they_are_written(text, rows, cols):
+    structure = Structure.parse(text)
+    assert (structure.rows, structure.cols) == (rows, cols)
+    assert str(structure) == text
+
+
+@pytest.mark.parametrize("text", ["4", "x4", "0x4", "4x0", "1x4x4", "-1x4", "1 x 4", "row", "", "123456x1"])
+def test_other_structures_are_refused(text):
+    with pytest.raises(ValueError, match=f"unknown structure '{text}': write element, or rows x columns"):
+        Structure.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("fine", "coarse", "nests"),
+    [("element", "1x4", True), ("1x2", "1x4", True), ("1x4", "2x8", True), ("1x4", "4x1", False), ("1x4", "1x2", False)],
+)
+def test_which_structures_nest(fine, coarse, nests):
+    assert Structure.parse(fine).nests_in(Structure.parse(coarse)) is nests
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "text"),
+    [("5%", 10, "5%"), (0.05, 10, "5%"), (30, 30, "30"), ("1ep", 80, "1ep"), ("0.5ep", 40, "0.5ep"), ("12.5%", 25, "12.5%")],
+)
+def test_spans_become_optimizer_steps(given, steps, text):
+    span = Span.parse(given)
+    assert span.steps(total=200, per_epoch=80) == steps
+    assert str(span) == text
+
+
+@pytest.mark.parametrize("given", ["5", "ep", "-5%", "101%", 1.5, -1, True, "1 epoch"])
+def test_other_spans_are_refused(given):
+    with pytest.raises(ValueError, match="is not a part of training: write 5%, a number of steps, or 1ep"):
+        Span.parse(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shape": "cosine"}, "unknown schedule shape 'cosine': one of cubic, linear, constant"),
+        ({"initial": 0.9, "to": 0.8}, "sparsity must grow within [0, 1), got from 0.9 to 0.8"),
+        ({"to": 1.0}, "sparsity must grow within [0, 1), got from 0 to 1"),
+        ({"initial": -0.1}, "sparsity must grow within [0, 1), got from -0.1 to 0.8"),
+        ({"every": 0}, "every must be at least 1 optimizer step, got 0"),
+    ],
+)
+def test_schedules_that_make_no_sense_are_refused(given, message):
+    with pytest.raises(ValueError) as error:
+        Schedule(**given)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("momentum", [0.0, -0.5, 1.1, float("nan")])
+def test_movement_refuses_a_momentum_outside_its_range(momentum):
+    with pytest.raises(ValueError, match="momentum must be above 0 and at most 1"):
+        Movement(momentum=momentum)
+
+
+def test_a_rule_takes_texts_and_fills_in_a_schedule():
+    rule = Rule(targets="*.query", exclude=["a", "b"], structure="4x1")
+    assert rule.targets == ("*.query",) and rule.exclude == ("a", "b")
+    assert rule.structure == Structure(4, 1)
+    assert rule.schedule == Schedule() and rule.criterion == Magnitude()
+
+
+def test_frozen_takes_no_schedule_and_others_always_have_one():
+    assert Rule(criterion=Frozen()).schedule is None
+    with pytest.raises(ValueError, match="frozen keeps the zeros that are there and takes no schedule: remove it"):
+        Rule(criterion=Frozen(), schedule=Schedule())
+
+
+def test_a_rule_refuses_another_scope():
+    with pytest.raises(ValueError, match="scope is global or local, got 'layer'"):
+        Rule(scope="layer")
+
+
+def test_every_criterion_is_listed_under_its_own_name_with_its_paper():
+    assert sorted(CRITERIA) == ["frozen", "magnitude", "movement"]
+    assert all(CRITERIA[name].name == name and "https://arxiv.org/abs/" in CRITERIA[name].paper for name in CRITERIA)

@@ -1,0 +1,166 @@
+"""What criteria see: movement's sum, gradients of masked weights, zeros that stay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import linear
+from torch.nn.utils import clip_grad_norm_
+
+from optkit.pruning.config import Frozen, Magnitude, Movement, Rule, Schedule
+from optkit.pruning.masking import Pruner
+
+BATCHES = torch.linspace(-1, 2, 4 * 2 * 5 * 6).view(4, 2, 5, 6)  # steps, accumulated batches, examples, inputs
+
+
+def reference_scores(model, masks, *, momentum: float, max_norm: float, regrow: bool) -> list[torch.Tensor]:
+    """Movement's scores of a two-layer tanh network after four SGD steps, from its definition.
+
+    ``masks`` holds the masks in force at each step. Clipping takes the norm over what reaches the parameters.
+    """
+    weights = [layer.weight.detach().clone().requires_grad_() for layer in model.layers]
+    biases = [layer.bias.detach().clone().requires_grad_() for layer in model.layers]
+    scores = [torch.zeros_like(w) for w in weights]
+    for step, batches in enumerate(BATCHES):
+        effective_gradients = [torch.zeros_like(w) for w in weights]
+        for values in batches:
+            effective = [w * m for w, m in zip(weights, masks[step])]
+            for tensor in effective:
+                tensor.retain_grad()
+            for w, b in zip(effective, biases):
+                values = torch.tanh(linear(values, w, b))
+            (values.square().sum() / len(batches)).backward()
+            for total, tensor in zip(effective_gradients, effective):
+                total += tensor.grad
+        norm = torch.stack([p.grad.norm() for p in [*weights, *biases]]).norm()
+        scale = min(1.0, max_norm / (float(norm) + 1e-6))
+        with torch.no_grad():
+            for w, mask, score, gradient in zip(weights, masks[step], scores, effective_gradients):
+                seen = gradient * scale if regrow else gradient * mask * scale
+                score.mul_(momentum).sub_(w * seen)
+            for p in [*weights, *biases]:
+                p -= 0.1 * p.grad * scale
+                p.grad = None
+    return scores
+
+
+@pytest.mark.parametrize("regrow", [False, True])
+@pytest.mark.parametrize("momentum", [1.0, 0.5])
+@pytest.mark.parametrize("max_norm", [1e9, 0.3])
+def test_movement_is_the_sum_of_minus_weight_times_clipped_gradient(stack, regrow, momentum, max_norm):
+    model, untouched = stack((8, 6), (4, 8)), stack((8, 6), (4, 8))
+    schedule = Schedule(shape="linear", to=0.8, begin=1, end=3, every=1)
+    pruner = Pruner(model, [Rule(criterion=Movement(momentum), schedule=schedule, regrow=regrow)])
+    pruner.start(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    masks, norms = [], []
+    for step, batches in enumerate(BATCHES, start=1):
+        masks.append([layer.parametrizations.weight[0].mask.clone() for layer in model.layers])
+        for values in batches:
+            (model(values).square().sum() / len(batches)).backward()
+        norms.append(float(clip_grad_norm_(model.parameters(), max_norm)))
+        pruner.observe()
+        optimizer.step()
+        optimizer.zero_grad()
+        pruner.update(step)
+    assert min(norms) > 0.3  # else nothing was clipped, and the case proves nothing
+    expected = reference_scores(untouched, masks, momentum=momentum, max_norm=max_norm, regrow=regrow)
+    for layer, scores in zip(model.layers, expected):
+        mask = layer.parametrizations.weight[0]
+        torch.testing.assert_close(mask.score, scores, rtol=1e-4, atol=1e-6)  # two orders of summation in float32
+    assert pruner.states()[0].pruned == round(0.8 * 80)
+
+
+def test_the_gradient_of_a_wholly_masked_weight_is_clipped_like_all_others(stack):
+    model = stack((4, 6), (4, 6))
+    pruner = Pruner(model, [Rule(criterion=Movement(), regrow=True)])
+    first, second = (layer.parametrizations.weight for layer in model.layers)
+    second[0].mask.fill_(False)
+    values = BATCHES[0, 0]
+    (model.layers[0](values) + model.layers[1](values)).square().sum().backward()
+    norm = float(clip_grad_norm_(model.parameters(), 0.3))
+    assert norm > 3.0 and not bool(second.original.grad.any())
+    pruner.observe()
+    with torch.no_grad():
+        out = linear(values, first.original, model.layers[0].bias + model.layers[1].bias)
+        gradient = 2 * out.T @ values * 0.3 / norm
+    for weight in (first, second):
+        torch.testing.assert_close(weight[0].score, -weight.original.detach() * gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_a_layer_used_twice_collects_both_gradients(stack):
+    model = stack((6, 6))
+    model.layers.append(model.layers[0])
+    pruner = Pruner(model, [Rule(criterion=Movement(), regrow=True)])
+    weights = model.layers[0].parametrizations.weight
+    weights[0].mask[0] = False
+    model(BATCHES[0, 0]).square().sum().backward()
+    pruner.observe()
+    effective = torch.where(weights[0].mask, weights.original.detach(), 0.0).requires_grad_()
+    bias = model.layers[0].bias.detach()
+    torch.tanh(linear(torch.tanh(linear(BATCHES[0, 0], effective, bias)), effective, bias)).square().sum().backward()
+    assert bool(effective.grad[0].any())
+    torch.testing.assert_close(weights[0].score, -weights.original.detach() * effective.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_steps_that_a_loss_scaler_skips_leave_no_trace(stack):
+    model = stack((6, 6))
+    pruner = Pruner(model, [Rule(criterion=Movement())])
+    raw, mask = model.layers[0].parametrizations.weight.original, model.layers[0].parametrizations.weight[0]
+    raw.grad = torch.full_like(raw, torch.inf)
+    pruner.observe(skip_nonfinite=True)
+    assert not bool(mask.score.any())
+    raw.grad = torch.full_like(raw, 2.0)
+    pruner.observe(skip_nonfinite=True)
+    assert torch.equal(mask.score, -2.0 * raw.detach())
+
+
+@pytest.mark.parametrize("regrow", [False, True])
+def test_a_weight_returns_only_where_the_rule_says_so(stack, regrow):
+    model = stack((1, 8))
+    model.layers[0].weight.data = torch.tensor([[1.0, 2, 3, 4, 5, 6, 7, 8]])
+    schedule = Schedule(shape="linear", initial=0.25, to=0.5, begin=1, end=2, every=1)
+    pruner = Pruner(model, [Rule(criterion=Magnitude(), regrow=regrow, schedule=schedule)])
+    pruner.start(2, 2)
+    pruner.update(1)
+    raw, mask = model.layers[0].parametrizations.weight.original, model.layers[0].parametrizations.weight[0]
+    assert mask.mask.tolist() == [[False] * 2 + [True] * 6]
+    raw.data[0, 0] = 9.0
+    pruner.update(2)
+    kept = [0, 5, 6, 7] if regrow else [4, 5, 6, 7]
+    assert torch.nonzero(mask.mask[0]).flatten().tolist() == kept
+    pruner.fold()
+    folded = [9, 0, 0, 0, 0, 6, 7, 8] if regrow else [0, 0, 0, 0, 5, 6, 7, 8]
+    assert model.layers[0].weight.tolist() == [folded]
+
+
+def test_the_raw_weights_of_a_regrowing_rule_are_in_its_checkpoints(stack):
+    rule = Rule(regrow=True, schedule=Schedule(shape="constant", to=0.5, begin=0))
+    model, other = stack((4, 4)), stack((4, 4), seed=1)
+    pruner, _ = Pruner(model, [rule]), Pruner(other, [rule])
+    pruner.start(1, 1)
+    pruner.update(0)
+    state = model.state_dict()
+    assert sorted(state) == ["layers.0.bias", "layers.0.weight", "layers.0.weight_mask", "layers.0.weight_raw"]
+    assert int((state["layers.0.weight"] == 0).sum()) == 8
+    other.load_state_dict(state)
+    raw = [m.layers[0].parametrizations.weight.original for m in (model, other)]
+    assert torch.equal(*raw) and int((raw[1] == 0).sum()) == 0
+
+
+@pytest.mark.parametrize(("structure", "kept_dead"), [("element", 11), ("1x4", 8), ("2x4", 8), ("4x1", 0)])
+def test_frozen_keeps_exactly_the_groups_that_are_zero(stack, structure, kept_dead):
+    model = stack((4, 8))
+    weight = model.layers[0].weight.data
+    weight[:2, :4] = 0
+    weight[3, 5:] = torch.tensor([0.0, -0.0, 0.0])
+    pruner = Pruner(model, [Rule(criterion=Frozen(), structure=structure)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    for _ in range(3):
+        (model(torch.linspace(-1, 1, 16).view(2, 8)) - 1).square().sum().backward()
+        pruner.observe()
+        optimizer.step()
+        optimizer.zero_grad()
+    pruner.fold()
+    assert int((model.layers[0].weight == 0).sum()) == kept_dead
+    assert not bool(torch.signbit(model.layers[0].weight[model.layers[0].weight == 0]).any())

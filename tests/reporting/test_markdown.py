@@ -1,0 +1,127 @@
+"""The report as people read it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from optkit.reporting.markdown import headline, render, verdict
+
+LAYER = {"name": "encoder.0.weight", "shape": [64, 32], "structure": "1x4", "sparsity": 0.8125}
+REPORT = {
+    "name": "small",
+    "description": "A small one.",
+    "recipe_hash": "0123456789abcdef" * 4,
+    "seed": 42,
+    "evaluate": {
+        "baseline": "start",
+        "metric": "accuracy",
+        "drop": 1.5,
+        "max_drop": None,
+        "within_max_drop": True,
+        "splits": {
+            "validation": {
+                "examples": 1000,
+                "dense": {"accuracy": 0.9},
+                "pruned": {"accuracy": 0.8875},
+                "int8": {"accuracy": 0.885},
+                "agreement": 0.9931,
+            },
+            "test": {
+                "examples": 100,
+                "dense": {"accuracy": 0.91},
+                "pruned": {"accuracy": 0.9},
+                "int8": {"accuracy": 0.89},
+                "agreement": 1.0,
+            },
+        },
+    },
+    "sparsity": {
+        "pruned": {
+            "denominators": {
+                "encoder_linear": {"zeros": 1664, "size": 2048, "sparsity": 0.8125},
+                "linear": None,
+                "matmul_conv": {"zeros": 1664, "size": 4096, "sparsity": 0.40625},
+                "all": {"zeros": 1700, "size": 17000, "sparsity": 0.1},
+            },
+            "layers": [LAYER],
+        },
+        "openvino": {"denominators": {"encoder_linear": None}, "layers": [LAYER]},
+    },
+    "bytes": {"dense": 90_900_000, "pruned": 90_900_000, "openvino": 23_400_000},
+    "benchmark": {
+        "rows": [{"batch": 1, "seq": 64, "milliseconds": {"dense torch": 8.126, "int8 openvino": 2.5}}],
+        "skipped": {"optkit": "this installation has no sparse runtime"},
+        "threads": 2,
+        "rounds": 20,
+    },
+    "seconds": {"plan": 2.2, "train": 3725.0},
+    "versions": {"python": "3.11.7", "torch": "2.13.0"},
+    "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux"},
+}
+
+
+@pytest.fixture
+def report():
+    return copy.deepcopy(REPORT)
+
+
+def test_headline(report):
+    assert headline(report) == [
+        ("dense", "90.00 validation, 91.00 test", "-", "90.9 MB", "8.13 ms"),
+        ("pruned", "88.75 validation, 90.00 test", "81.25%", "90.9 MB", "-"),
+        ("int8 IR", "88.50 validation, 89.00 test", "-", "23.4 MB", "2.50 ms"),
+    ]
+
+
+def test_headline_of_an_fp32_ir_without_baseline_or_benchmark(report):
+    for split in report["evaluate"]["splits"].values():
+        del split["dense"]
+        split["openvino"] = split.pop("int8")
+    report["benchmark"] = None
+    assert [row[0] for row in headline(report)] == ["pruned", "fp32 IR"]
+    assert {row[-1] for row in headline(report)} == {"-"}
+
+
+@pytest.mark.parametrize(
+    ("drop", "limit", "within", "said"),
+    [
+        (1.5, None, True, "1.50 points below the dense baseline."),
+        (-0.25, None, True, "0.25 points above the dense baseline."),
+        (1.5, 2.0, True, "1.50 points below the dense baseline; max_drop allows 2."),
+        (1.5, 1.0, False, "1.50 points below the dense baseline; max_drop allows 1: TOO MUCH."),
+        (None, 1.0, True, "No baseline to compare with."),
+    ],
+)
+def test_verdict(report, drop, limit, within, said):
+    report["evaluate"] |= {"drop": drop, "max_drop": limit, "within_max_drop": within}
+    assert verdict(report) == said
+
+
+def test_render(report):
+    text = render(report)
+    assert text.startswith(
+        "# small\n\nA small one.\n\n1.50 points below the dense baseline.\n\n"
+        "| model | accuracy | sparsity | on disk | latency |\n|---|---|---|---|---|\n"
+        "| dense | 90.00 validation, 91.00 test | - | 90.9 MB | 8.13 ms |\n"
+    )
+    for line in (
+        "| batch | tokens | dense torch | int8 openvino |",
+        "| 1 | 64 | 8.13 | 2.50 |",
+        "Median milliseconds of 20 rounds by turns, 2 threads. `optkit` was left out: this installation has no sparse runtime.",
+        "Checkpoint and exported IR predict the same class for 99.31% on validation, 100.00% on test.",
+        "| Linear weights of the encoder | 1,664 | 2,048 | 81.25% |",
+        "| all parameters | 1,700 | 17,000 | 10.00% |",
+        "| encoder.0.weight | 64x32 | 1x4 | 81.25% |",
+        "| train | 1 h 2 min |",
+        "A CPU, 2 cores, Linux. Seed 42. python 3.11.7, torch 2.13.0.",
+        "Recipe `0123456789abcdef`, written out in recipe.resolved.yaml.",
+    ):
+        assert line in text.splitlines()
+    assert "all Linear weights" not in text and text.endswith("\n") and "\n\n\n" not in text
+
+
+def test_render_leaves_out_what_was_not_measured(report):
+    report |= {"benchmark": None, "description": ""}
+    assert "## Latency" not in render(report) and render(report).startswith("# small\n\n1.50 points")

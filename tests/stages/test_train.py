@@ -1,0 +1,135 @@
+"""A training that is killed anywhere and run again ends, bit for bit, where an uninterrupted one ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import optkit
+
+ROOT = Path(__file__).parents[2]
+STEPS, EVERY = 24, 4
+
+# Dropout, two epochs and batches by length: all that draws random numbers while training. The tokenizer is trained anew
+# in each process.
+RECIPE = f"""\
+optkit: 1
+name: killed
+seed: 5
+model:
+  config: {{model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, max_position_embeddings: 64, hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1}}
+  tokenizer: {{train: wordpiece, vocab_size: 300}}
+task:
+  type: text-classification
+  dataset: {{generate: topics, train: 192, validation: 20}}
+  max_length: 32
+train:
+  num_train_epochs: 2
+  learning_rate: 2e-3
+  per_device_train_batch_size: 8
+  gradient_accumulation_steps: 2
+  warmup_steps: 10%
+  train_sampling_strategy: SAMPLING
+  save_steps: {EVERY}
+evaluate: {{baseline: none}}
+prune:
+"""
+VARIANTS = {
+    "movement": (
+        "group_by_length",
+        "  - {criterion: {name: movement, momentum: 0.9}, structure: 1x4, regrow: true, schedule: {to: 0.8, begin: 0%, end: 80%, every: 3}}\n",
+    ),
+    "magnitude": (
+        "random",
+        "  - {criterion: magnitude, structure: 4x1, scope: local, schedule: {to: 0.7, begin: 2, end: 20, every: 1}}\n",
+    ),
+}
+
+
+def deaths(seed: int) -> list[tuple[int, str, int]]:
+    """One death of each kind, in any order; each run is given so few steps that all are met before the last."""
+    rng = random.Random(seed)
+    files_of_state = 4  # optimizer, schedule, random states, arguments
+    batches = (2 * EVERY + 1, 3 * EVERY)  # of two accumulated ones: between the first save of a run and its second
+    chosen = [
+        (signal.SIGKILL, "weights", 1),
+        (signal.SIGKILL, "state", rng.randint(1, files_of_state)),
+        (signal.SIGKILL, "marker", 1),
+        (signal.SIGINT, "backward", rng.randint(*batches)),
+        (signal.SIGKILL, "backward", rng.randint(*batches)),
+        (signal.SIGKILL, "rotation", 1),
+    ]
+    rng.shuffle(chosen)
+    # The last one has all its checkpoints, and dies before the result is in its place.
+    return [*chosen, (signal.SIGKILL, "fold", 1)]
+
+
+class Ended(NamedTuple):
+    """How the runs of one variant ended: exit codes, and whole checkpoints after each of the killed ones."""
+
+    folder: Path
+    deaths: list[tuple[int, str, int]]
+    codes: list[int]
+    whole: list[list[str]]
+    said: str
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory) -> dict[str, Ended]:
+    jobs = {}
+    for seed, (variant, (sampling, rule)) in enumerate(VARIANTS.items()):
+        folder = tmp_path_factory.mktemp(variant)
+        (folder / "killed.yaml").write_text(RECIPE.replace("SAMPLING", sampling) + rule, encoding="utf-8")
+        jobs[variant] = (str(folder / "killed.yaml"), str(folder), deaths(seed))
+    harness = subprocess.run(
+        [sys.executable, Path(__file__).with_name("killed_runs.py"), json.dumps(list(jobs.values()))],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert harness.returncode == 0, harness.stderr
+    told = zip(jobs.items(), json.loads(harness.stdout))
+    return {
+        variant: Ended(Path(folder), chosen, end["codes"], end["whole"], harness.stderr)
+        for (variant, (_, folder, chosen)), end in told
+    }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_killed_run_ends_like_a_whole_one(variant, ended):
+    folder, chosen, codes, checkpoints, said = ended[variant]
+    expected = [130 if number == signal.SIGINT else -number for number, *_ in chosen]
+    assert codes == [0, *expected, 0], (chosen, said)
+    # What was whole stays whole: each run goes on from there or beyond.
+    newest = [int(names[-1].split("-")[1]) if names else 0 for names in checkpoints]
+    assert newest == sorted(newest) and newest[-1] == STEPS
+
+    whole, killed = (folder / name / "pruned" / "model.safetensors" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()
+    manifests = [json.loads((folder / name / "manifest.json").read_text()) for name in ("whole", "killed")]
+    facts = [manifest["stages"]["train"]["facts"] for manifest in manifests]
+    assert [fact["steps"] for fact in facts] == [STEPS, STEPS]
+    assert (facts[0]["resumed_at"], facts[1]["resumed_at"]) == (0, STEPS)
+    assert facts[0]["rules"] == facts[1]["rules"] and facts[0]["history"] == facts[1]["history"]
+    assert not list((folder / "killed").glob(".tmp-*"))
+
+    zeros = optkit.sparsity(killed.parent).denominators["encoder_linear"]["zeros"]
+    assert zeros == 4 * facts[1]["rules"][0]["pruned"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_interrupted_run_names_its_last_whole_checkpoint(variant, ended):
+    folder, chosen, _, checkpoints, said = ended[variant]
+    at = [number for number, *_ in chosen].index(signal.SIGINT)
+    newest = folder / "killed" / "checkpoints" / checkpoints[at][-1]
+    line = f"interrupted; the last whole checkpoint is {newest}; run the same command again to go on"
+    assert line in said.splitlines()

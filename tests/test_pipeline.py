@@ -1,0 +1,280 @@
+"""The whole job: what it leaves, what a second run does again, and what a change of the recipe does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import optkit
+from optkit import pipeline
+from optkit.errors import OptkitError, RecipeError
+from optkit.recipe import load_recipe
+
+STAGES = ["plan", "dense", "train", "export", "evaluate", "benchmark", "report"]
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())["stages"]
+
+
+def done(printed):
+    """The stages that were worked on and those that were skipped, from what a run said."""
+    skipped = re.findall(r"\[./8\] (\w+): done before, skipped", printed.err)
+    return [name for name in re.findall(r"\[./8\] (\w+)$", printed.err, re.MULTILINE)], skipped
+
+
+def test_the_run_folder(finished_run):
+    assert {path.name for path in finished_run.folder.iterdir()} == {
+        *(".lock", "manifest.json", "recipe.resolved.yaml", "report.json", "report.md"),
+        *("checkpoints", "checkpoints-dense", "dense", "pruned", "openvino"),
+    }
+    assert list(manifest(finished_run.folder)) == STAGES
+    for entry in manifest(finished_run.folder).values():
+        assert len(entry["key"]) == 64 and entry["seconds"] >= 0 and entry["versions"]["torch"] == torch.__version__
+    resolved = load_recipe(finished_run.folder / "recipe.resolved.yaml")
+    assert resolved.hash() == finished_run.report["recipe_hash"]
+
+
+def test_the_plan_is_kept_in_the_manifest(finished_run):
+    plan = manifest(finished_run.folder)["plan"]["facts"]
+    assert (plan["steps"], plan["per_epoch"], plan["baseline"]) == (16, 8, "trained")
+    assert plan["examples"] == {"train": 120, "validation": 40}
+    assert plan["labels"] == ["food", "music", "price", "room", "staff"]
+    [rule] = plan["rules"]
+    assert (rule["weights"], rule["groups"], len(rule["layers"])) == (16384, 4096, 12)
+    assert [step for step, _ in rule["changes"]] == [0, 2, 4, 6, 8, 10, 11] and rule["changes"][-1][1] == 0.8
+    assert plan["estimate"]["disk"] > finished_run.report["bytes"]["pruned"] and plan["estimate"]["step"] > 0
+
+
+def test_the_report_counts_what_lies_there(finished_run):
+    folder, report = finished_run.folder, finished_run.report
+    zeros = 4 * round(0.8 * 4096)
+    assert report["training"]["rules"] == [
+        {"name": "encoder", "structure": "1x4", "groups": 4096, "pruned": zeros // 4, "target": 0.8}
+    ]
+    assert (report["training"]["steps"], report["training"]["resumed_at"], report["seed"]) == (16, 0, 3)
+    for kind in ("pruned", "openvino"):
+        found = report["sparsity"][kind]
+        assert set(found["denominators"]) == {"encoder_linear", "linear", "matmul_conv", "all"}
+        assert len(found["layers"]) == 14
+    pruned = report["sparsity"]["pruned"]["denominators"]
+    assert pruned["encoder_linear"] == {"zeros": zeros, "size": 16384, "sparsity": zeros / 16384}
+    assert pruned["linear"]["size"] == 16384 + 32 * 32 + 5 * 32
+    # Quantization rounds more weights to zero, never fewer.
+    assert report["sparsity"]["openvino"]["denominators"]["encoder_linear"]["zeros"] >= zeros
+    held = {name: (folder / name / "model.safetensors").stat().st_size for name in ("dense", "pruned")}
+    held["openvino"] = sum((folder / "openvino" / f"openvino_model.{end}").stat().st_size for end in ("xml", "bin"))
+    assert report["bytes"] == held
+    assert list(report["seconds"]) == STAGES[:-1] and report["versions"]["openvino"] and report["machine"]["cpu"]
+    [row] = report["benchmark"]["rows"]
+    assert set(row["milliseconds"]) == {"dense torch", "pruned torch", "int8 openvino"}
+    assert set(report["benchmark"]["skipped"]) == {"optkit"}
+
+
+def test_the_report_scores_what_the_folders_predict(finished_run, generated_recipe):
+    from optimum.intel import OVModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from optkit.data import load_splits
+
+    split = load_splits(load_recipe(generated_recipe).task.dataset, seed=3, needed=["validation"])["validation"]
+    auto = {name: AutoModelForSequenceClassification for name in ("dense", "pruned")}
+    predictions = {}
+    for kind, loader in (auto | {"openvino": OVModelForSequenceClassification}).items():
+        model = loader.from_pretrained(finished_run.folder / kind)
+        tokenizer = AutoTokenizer.from_pretrained(finished_run.folder / kind)
+        inputs = tokenizer(split["text"][:], padding=True, truncation=True, max_length=32, return_tensors="pt")
+        with torch.no_grad():
+            predictions[kind] = model(**inputs).logits.argmax(-1).numpy()
+        assert list(model.config.id2label.values()) == ["food", "music", "price", "room", "staff"]
+    scored = finished_run.report["evaluate"]["splits"]["validation"]
+    references = np.asarray(split["label"])
+    for kind, name in {"dense": "dense", "pruned": "pruned", "openvino": "int8"}.items():
+        assert scored[name]["accuracy"] == (predictions[kind] == references).mean()
+        assert 0 <= scored[name]["f1"] <= 1
+    assert scored["agreement"] == (predictions["pruned"] == predictions["openvino"]).mean()
+    assert scored["examples"] == 40
+    lost = 100 * (scored["dense"]["accuracy"] - scored["int8"]["accuracy"])
+    assert finished_run.report["evaluate"]["drop"] == pytest.approx(lost)
+
+
+def test_json_is_alone_on_stdout(finished_run):
+    written = json.loads((finished_run.folder / "report.json").read_text())
+    assert json.loads(finished_run.printed.out) == written | {"output": str(finished_run.folder)}
+    assert done(finished_run.printed) == (STAGES, [])
+    assert "plan of tiny" in finished_run.printed.err and "training: 16/16" in finished_run.printed.err
+
+
+def test_sparsity_while_training_is_in_the_history(finished_run):
+    history = finished_run.report["history"]
+    assert [entry["step"] for entry in history] == list(range(1, 17))
+    assert [round(entry["sparsity"], 3) for entry in history[-6:]] == [0.8] * 6
+    assert all(a["sparsity"] <= b["sparsity"] for a, b in zip(history, history[1:]))
+    assert "learning_rate" in history[0] and history[0]["target_sparsity"] == 0
+
+
+def test_sparsity_of_a_run_folder(finished_run):
+    found = optkit.sparsity(finished_run.folder)
+    reports = found if isinstance(found, dict) else {"pruned": found}
+    assert reports["pruned"].to_dict()["denominators"] == finished_run.report["sparsity"]["pruned"]["denominators"]
+
+
+def test_a_second_run_skips_everything_and_says_so(finished_run, generated_recipe, optkit_cli):
+    before = {path: path.stat().st_mtime_ns for path in finished_run.folder.rglob("*") if path.is_file()}
+    again = optkit_cli("run", generated_recipe, "--output", finished_run.folder, "--json")
+    assert (again.code, done(again)) == (0, ([], STAGES))
+    assert json.loads(again.out) == finished_run.report
+    after = {path: path.stat().st_mtime_ns for path in finished_run.folder.rglob("*") if path.is_file()}
+    unlike = {path.name for path in after if after[path] != before.get(path)}
+    assert unlike == {".lock", "manifest.json", "recipe.resolved.yaml"} and set(before) == set(after)
+
+
+def test_quiet_prints_the_result_only(finished_run, generated_recipe, optkit_cli):
+    quiet = optkit_cli("run", generated_recipe, "--output", finished_run.folder, "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+    assert "int8 IR" in quiet.out and f"{finished_run.folder}/openvino" in quiet.out
+
+
+def test_python_does_what_the_command_does(finished_run, generated_recipe, capfd):
+    assert optkit.run(generated_recipe, output=finished_run.folder) == finished_run.report
+    assert optkit.run(load_recipe(generated_recipe), output=finished_run.folder) == finished_run.report
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(RecipeError, match="overrides need a recipe file"):
+        optkit.run(load_recipe(generated_recipe), ["seed=1"], output=finished_run.folder)
+
+
+def test_a_change_of_evaluate_trains_nothing_and_max_drop_fails_the_run(
+    finished_run, generated_recipe, optkit_cli, tmp_path, monkeypatch
+):
+    from optkit.stages import evaluate
+
+    measured = evaluate.run
+
+    def worse(job, stage):
+        measured(job, stage)
+        stage.facts["drop"] = 7.5
+
+    monkeypatch.setattr(evaluate, "run", worse)
+    folder = finished_run.copy(tmp_path)
+    weights = (folder / "pruned" / "model.safetensors").stat().st_mtime_ns
+    changed = ("run", generated_recipe, "--output", folder, "--set", "evaluate.max_drop=2.5")
+    printed = optkit_cli(*changed)
+    assert printed.code == 1
+    assert printed.err.splitlines()[-1] == (
+        f"{folder}: the exported model is 7.50 points below the dense baseline, evaluate.max_drop allows 2.5: prune "
+        "less, train longer, or raise it"
+    )
+    # The IR carries the recipe's hash, so it is made again; what took the time is not.
+    assert done(printed) == (["plan", "export", "evaluate", "benchmark", "report"], ["dense", "train"])
+    assert (folder / "pruned" / "model.safetensors").stat().st_mtime_ns == weights
+    assert {path.name for path in (folder / "stale").iterdir()} == {"openvino-1"}
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["evaluate"]["within_max_drop"], report["evaluate"]["max_drop"]) == (False, 2.5)
+    assert "max_drop allows 2.5: TOO MUCH." in (folder / "report.md").read_text()
+
+    (folder / "report.json").unlink()
+    again = optkit_cli(*changed)
+    assert (again.code, done(again)[0]) == (1, ["report"])
+    assert json.loads((folder / "report.json").read_text()) == report
+
+
+def test_a_change_of_prune_trains_again_and_keeps_the_old(finished_run, generated_recipe, optkit_cli, tmp_path):
+    folder = finished_run.copy(tmp_path)
+    old = (folder / "pruned" / "model.safetensors").read_bytes()
+    arguments = ("run", generated_recipe, "--output", folder, "--stop-after", "train", "--set")
+    printed = optkit_cli(*arguments, "prune.encoder.schedule.to=0.5")
+    assert (printed.code, done(printed)) == (0, (["plan", "train"], ["dense"]))
+    assert printed.out == f"stopped after train: {folder}\n"
+    assert {path.name for path in (folder / "stale").iterdir()} == {"pruned-1", "checkpoints-1"}
+    assert (folder / "stale" / "pruned-1" / "model.safetensors").read_bytes() == old
+    assert optkit.sparsity(folder / "pruned").denominators["encoder_linear"]["zeros"] == 8192
+    # Back to what it was: the same bytes come out.
+    printed = optkit_cli(*arguments, "prune.encoder.schedule.to=0.8", "--json")
+    assert json.loads(printed.out) == {"name": "tiny", "stopped_after": "train", "output": str(folder)}
+    assert (folder / "pruned" / "model.safetensors").read_bytes() == old
+
+
+def test_fresh_sets_everything_aside(finished_run, generated_recipe, optkit_cli, tmp_path):
+    folder = finished_run.copy(tmp_path)
+    printed = optkit_cli("run", generated_recipe, "--output", folder, "--fresh", "--stop-after", "plan")
+    assert (printed.code, done(printed)) == (0, (["plan"], []))
+    assert {path.name for path in (folder / "stale").iterdir()} == {
+        *("checkpoints-1", "checkpoints-dense-1", "dense-1", "pruned-1", "openvino-1")
+    }
+    assert list(manifest(folder)) == ["plan"]
+
+
+def test_a_half_written_stage_is_swept_up(finished_run, generated_recipe, optkit_cli, tmp_path):
+    folder = finished_run.copy(tmp_path)
+    (folder / ".tmp-train").mkdir()
+    (folder / ".tmp-train" / "model.safetensors").write_bytes(b"half")
+    printed = optkit_cli("run", generated_recipe, "--output", folder)
+    assert (printed.code, done(printed)) == (0, ([], STAGES))
+    assert not (folder / ".tmp-train").exists()
+
+
+def test_a_stage_whose_folder_was_deleted_is_done_again(finished_run, generated_recipe, optkit_cli, tmp_path):
+    folder = finished_run.copy(tmp_path)
+    old = (folder / "pruned" / "model.safetensors").read_bytes()
+    shutil.rmtree(folder / "pruned")
+    printed = optkit_cli("run", generated_recipe, "--output", folder, "--stop-after", "train")
+    assert (printed.code, done(printed)) == (0, (["train"], ["plan", "dense"]))
+    # From its last checkpoint, without a step.
+    assert manifest(folder)["train"]["facts"]["resumed_at"] == 16
+    assert (folder / "pruned" / "model.safetensors").read_bytes() == old
+
+
+def test_what_is_only_quantized_is_not_trained(files_recipe, tiny_checkpoint, tmp_path):
+    from safetensors.torch import load_file
+
+    without = ["prune=null", "train=null"]
+    optkit.run(files_recipe, without, output=tmp_path / "run", stop_after="train")
+    start = load_file(tiny_checkpoint / "model.safetensors")
+    kept = load_file(tmp_path / "run" / "pruned" / "model.safetensors")
+    assert kept.keys() == start.keys() and all(torch.equal(kept[name], start[name]) for name in start)
+    facts = manifest(tmp_path / "run")["train"]["facts"]
+    assert (facts["steps"], facts["history"]) == (0, [])
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_teacher_is_asked_once(files_recipe, tiny_checkpoint, tmp_path):
+    from safetensors.numpy import load_file
+
+    output, teacher = tmp_path / "run", f"distill={{teacher: {tiny_checkpoint}}}"
+    optkit.run(files_recipe, [teacher], output=output, stop_after="train")
+    assert load_file(output / "teacher" / "logits.safetensors")["logits"].shape == (96, 2)
+    before, first = manifest(output), (output / "pruned" / "model.safetensors").read_bytes()
+    # Temperature and weight need no new logits, but another training.
+    optkit.run(files_recipe, [teacher, "distill.weight=0.5"], output=output, stop_after="train")
+    assert manifest(output)["teacher"] == before["teacher"]
+    assert manifest(output)["train"]["key"] != before["train"]["key"]
+    assert (output / "pruned" / "model.safetensors").read_bytes() != first
+
+
+@pytest.mark.parametrize("writer", ["torch", "safetensors", "python"])
+def test_a_full_disk_is_known_by_any_librarys_words(writer):
+    import safetensors.torch
+
+    tensors = {"a": torch.zeros(100_000)}
+    with pytest.raises(Exception) as caught, open("/dev/full", "w") as full:
+        if writer == "torch":
+            torch.save(tensors, "/dev/full")
+        elif writer == "safetensors":
+            safetensors.torch.save_file(tensors, "/dev/full")
+        else:
+            full.write("x" * 100_000)
+    assert pipeline._disk_is_full(caught.value)
+    assert pipeline._disk_is_full(OptkitError("wrapped").with_traceback(None)) is False
+
+
+def test_max_drop_within_and_without_baseline():
+    pipeline.enforce_max_drop({"stopped_after": "train"})
+    pipeline.enforce_max_drop({"evaluate": {"within_max_drop": True}})
+    with pytest.raises(OptkitError, match="2.00 points below the dense baseline, evaluate.max_drop allows 1:"):
+        evaluated = {"within_max_drop": False, "drop": 2.0, "max_drop": 1.0}
+        pipeline.enforce_max_drop({"output": "runs/r", "evaluate": evaluated})
