@@ -45,7 +45,10 @@ def test_plain_lines_come_with_facts_now_and_then_and_at_the_end(monkeypatch):
         task.advance(51, 101, {"loss": 0.25})  # at 20
         task.advance(52, 101, {"loss": 0.24})  # at 21: too soon
         task.advance(101, 101, {"loss": 0.125, "lr": 1e-5})
-    assert heard.getvalue() == "  training: 51/101, 10 s left  loss 0.25\n  training: 101/101, 0 s left  loss 0.125  lr 1e-05\n"
+    assert (
+        heard.getvalue()
+        == "  training: 51/101, 10 s left  loss 0.25\n  training: 101/101, 0 s left  loss 0.125  lr 1e-05\n"
+    )
 
 
 def test_a_terminal_gets_a_bar(monkeypatch):

@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import (
+    PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -211,6 +213,10 @@ def build(
     """A Trainer that prints nothing itself. The first of ``callbacks`` comes before the Trainer's own, so that trackers
     see what it adds to logs.
     """
+    if isinstance(model, PreTrainedModel):
+        # Checkpoints hold the names that the model itself uses. By default a model that was loaded is saved under those
+        # of its source, in BERT's case LayerNorm.gamma and .beta, and resuming passes over them without a word.
+        model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
     with quiet():
         trainer = OptkitTrainer(
             model=model,

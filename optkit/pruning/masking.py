@@ -144,6 +144,23 @@ class RuleState:
         return self.pruned / self.groups
 
 
+def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:
+    """The schedule of ``rule`` in a training of ``total_steps`` optimizer steps, None for a rule without one.
+
+    Raises:
+        PruningError: if it does not end within the training, or prunes before a criterion that watches training has seen
+            a step of it.
+    """
+    if rule.schedule is None:
+        return None
+    steps = resolve(rule.schedule, total_steps, steps_per_epoch)
+    if build(rule.criterion).stateful and steps.target(0) > 0:
+        raise PruningError(
+            f"rule '{rule.name}': {rule.criterion.name} has seen no step when the schedule prunes at step 0: begin later"
+        )
+    return steps
+
+
 class Pruner:
     """Masks on a model, driven by optimizer steps. ``PruningCallback`` drives one under the Trainer; a loop may too::
 
@@ -193,17 +210,10 @@ class Pruner:
         """Places the schedules in a training of ``total_steps`` optimizer steps.
 
         Raises:
-            PruningError: if a schedule does not end within the training, or prunes before a criterion that watches
-                training has seen a step of it.
+            PruningError: as ``place``.
         """
         for bound in self._rules:
-            if bound.rule.schedule is not None:
-                bound.steps = resolve(bound.rule.schedule, total_steps, steps_per_epoch)
-                if bound.criterion.stateful and bound.steps.target(0) > 0:
-                    raise PruningError(
-                        f"rule '{bound.rule.name}': {bound.rule.criterion.name} has seen no step when the schedule "
-                        "prunes at step 0: begin later"
-                    )
+            bound.steps = place(bound.rule, total_steps, steps_per_epoch)
 
     @torch.no_grad()
     def observe(self, *, skip_nonfinite: bool = False) -> None:

@@ -139,8 +139,8 @@ def make_plan(recipe: Recipe) -> Plan:
 def _plan(job: Job) -> Plan:
     from optkit.adapters.trainer import steps_of, training_arguments
     from optkit.models import load_teacher, load_tokenizer, longest_input, meta_model
-    from optkit.pruning.masking import resolve_rules
-    from optkit.pruning.targets import linear_layers
+    from optkit.pruning.masking import place
+    from optkit.pruning.targets import linear_layers, resolve_rules
 
     recipe, problems = job.recipe, _not_yet(job.recipe)
 
@@ -177,7 +177,8 @@ def _plan(job: Job) -> Plan:
     for index, (rule, layers) in enumerate(zip(job.rules, matched)):
         changes: list[tuple[int, float]] = []
         try:
-            changes = _changes(rule, total, per_epoch)
+            steps = place(rule, total, per_epoch)
+            changes = steps.table() if steps else []
         except PruningError as error:
             problems.append(f"prune.{index}.schedule: {error}")
         weights = sum(layer.weight.numel() for layer in layers.values())
@@ -206,12 +207,6 @@ def _not_yet(recipe: Recipe) -> list[str]:
     if recipe.publish.repo_id is not None:
         problems.append("publish.repo_id: publishing is not available yet: leave it out, and push the folder yourself")
     return problems
-
-
-def _changes(rule: Any, total: int, per_epoch: int) -> list[tuple[int, float]]:
-    from optkit.pruning.schedules import resolve
-
-    return resolve(rule.schedule, total, per_epoch).table() if rule.schedule is not None else []
 
 
 def _measure(job: Job, plan: Plan) -> Estimate:

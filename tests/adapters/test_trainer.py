@@ -96,7 +96,9 @@ def test_arguments_are_resolved_and_owned(tmp_path):
 def test_arguments_that_transformers_refuses(tmp_path):
     with pytest.raises(RecipeError) as caught:
         trainer.training_arguments({"lr_scheduler_type": "nonsense"}, tmp_path, seed=0, examples=10)
-    assert str(caught.value).startswith("train: transformers refuses these arguments: nonsense is not a valid SchedulerType")
+    assert str(caught.value).startswith(
+        "train: transformers refuses these arguments: nonsense is not a valid SchedulerType"
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -170,7 +172,7 @@ def test_saved_checkpoints_are_whole_and_half_ones_are_passed_over(tmp_path):
     ("train", "sound", "step"),
     [
         ({"save_strategy": "steps", "save_steps": 2, "logging_steps": 1}, 2, 3),  # the loss shows it
-        ({"save_strategy": "steps", "save_steps": 2, "logging_strategy": "no"}, 2, 4),  # the weights that are saved next
+        ({"save_strategy": "steps", "save_steps": 2, "logging_strategy": "no"}, 2, 4),  # the weights saved next do
         ({"save_strategy": "epoch", "logging_strategy": "no"}, 6, 12),
     ],
 )

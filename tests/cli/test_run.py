@@ -95,7 +95,7 @@ def test_a_column_that_is_not_there(fails):
 
 
 def test_a_label_that_is_no_class(fails, tmp_path):
-    train = table(tmp_path / "train.tsv", ["good\tpos", "bad\tneg"] * 20)
+    train = table(tmp_path / "train.tsv", ["good\tpos", "bad\tneg"] * 48)
     dev = table(tmp_path / "dev.tsv", ["good\tpos", "so so\tneutral"])
     code, line = fails(f"task.dataset.files={{train: {train}, validation: {dev}}}")
     assert code == 2 and "validation" in line and "'neutral'" in line and "row 2" in line
@@ -108,7 +108,9 @@ def test_the_hub_cannot_be_reached(fails):
         "folder with --set model.name=FOLDER"
     )
     code, line = fails("task.dataset={name: nobody/no-data}")
-    assert code == 1 and line.startswith("task.dataset.name: 'nobody/no-data' is not cached and the Hub can't be reached")
+    assert code == 1 and line.startswith(
+        "task.dataset.name: 'nobody/no-data' is not cached and the Hub can't be reached"
+    )
 
 
 def test_a_teacher_folder_that_is_missing(fails, tmp_path):
@@ -120,7 +122,7 @@ def test_a_teacher_folder_that_is_missing(fails, tmp_path):
 
 
 def test_a_teacher_with_other_labels(fails, tiny_checkpoint, tmp_path):
-    train = table(tmp_path / "train.tsv", ["good\tpos", "bad\tneg"] * 20)
+    train = table(tmp_path / "train.tsv", ["good\tpos", "bad\tneg"] * 48)
     teacher = checkpoint(tiny_checkpoint, tmp_path / "teacher", ["yes", "no"])
     code, line = fails(f"distill={{teacher: {teacher}}}", f"task.dataset.files={{train: {train}, validation: {train}}}")
     assert code == 2 and line.startswith(
@@ -146,10 +148,16 @@ def test_a_plan_that_cannot_work_tells_every_reason(files_recipe, optkit_cli, tm
     assert "prune.0: rule 'encoder': bert.encoder.layer.0.attention.self.query.weight:" in err
 
 
-def test_the_learning_rate_is_too_high(fails, succeeds, whole, tmp_path):
-    code, line = fails("train.learning_rate=1e30", "train.max_grad_norm=0", "train.save_steps=1")
-    assert code == 1 and line.startswith("the loss is NaN or infinite at step ")
-    assert "lower train.learning_rate, or add warmup_steps; checkpoints from before are kept" in line
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("prune=null", "the loss is NaN or infinite at step "),
+        ("prune.encoder.schedule.every=1", "scores hold NaN: training has diverged; "),
+    ],
+)
+def test_the_learning_rate_is_too_high(fails, succeeds, whole, tmp_path, rules, said):
+    code, line = fails("train.learning_rate=1e30", "train.max_grad_norm=0", "train.save_steps=1", rules)
+    assert code == 1 and line.startswith(said) and "lower train.learning_rate" in line
     for saved in trainer.whole_checkpoints(tmp_path / "run" / "checkpoints"):
         assert all(torch.isfinite(tensor).all() for tensor in load_file(saved / "model.safetensors").values())
     assert not (tmp_path / "run" / "pruned").exists()

@@ -145,8 +145,10 @@ def test_an_epoch_is_what_the_trainer_counts_as_one(trainer, given, end):
     assert [recorder.zeros[step] for step in (end - 1, end)] == [0, WEIGHTS // 2]
 
 
-def test_evaluations_before_the_target_are_never_the_best(trainer, tmp_path):
-    """The metric falls from step to step, so the first evaluation would win were it not gated."""
+@pytest.mark.parametrize("greater_is_better", [True, False])
+def test_evaluations_before_the_target_are_never_the_best(trainer, tmp_path, greater_is_better):
+    """The metric gets worse from step to step, so the first evaluation would win were it not gated."""
+    sign = -1 if greater_is_better else 1
     made = trainer(
         Rule(schedule=SCHEDULE),
         eval_strategy="steps",
@@ -155,14 +157,15 @@ def test_evaluations_before_the_target_are_never_the_best(trainer, tmp_path):
         save_steps=2,
         load_best_model_at_end=True,
         metric_for_best_model="score",
+        greater_is_better=greater_is_better,
     )
-    made.compute_metrics = lambda _: {"score": -made.state.global_step}
+    made.compute_metrics = lambda _: {"score": sign * made.state.global_step}
     made.train()
-    assert (made.state.best_global_step, made.state.best_metric) == (8, -8)
+    assert (made.state.best_global_step, made.state.best_metric) == (8, sign * 8)
     assert made.state.best_model_checkpoint == str(tmp_path / "out" / "checkpoint-8")
     assert made.pruning.fold()[0].pruned == round(0.6 * WEIGHTS)
     logged = [log["eval_score"] for log in made.state.log_history if "eval_score" in log]
-    assert logged == [-2, -4, -6, -8, -10]
+    assert logged == [sign * step for step in (2, 4, 6, 8, 10)]
 
 
 def test_the_last_step_is_evaluated_so_that_one_evaluation_is_at_the_target(trainer):

@@ -20,12 +20,12 @@ import traceback
 from pathlib import Path
 
 import torch
-import transformers.trainer  # noqa: F401
+import transformers.trainer
 from transformers import modeling_utils
 
-import optkit.data.loading  # noqa: F401
-import optkit.stages.plan  # noqa: F401
-import optkit.stages.train  # noqa: F401
+import optkit.data.loading
+import optkit.stages.plan
+import optkit.stages.train  # noqa: F401 - so that the children need not
 from optkit.adapters import trainer
 from optkit.cli.app import main
 

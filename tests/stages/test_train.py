@@ -18,15 +18,13 @@ import optkit
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 24, 4
 
-# Dropout, two epochs and batches by length: all that draws random numbers while training. The tokenizer is trained anew
-# in each process.
+# Two epochs and, as BERT has it by default, dropout: all that draws random numbers while training.
 RECIPE = f"""\
 optkit: 1
 name: killed
 seed: 5
 model:
-  config: {{model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, max_position_embeddings: 64, hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1}}
-  tokenizer: {{train: wordpiece, vocab_size: 300}}
+  MODEL
 task:
   type: text-classification
   dataset: {{generate: topics, train: 192, validation: 20}}
@@ -42,12 +40,19 @@ train:
 evaluate: {{baseline: none}}
 prune:
 """
+# Random weights and a tokenizer trained in each process anew; and a checkpoint, whose parameters were loaded.
+FROM_CONFIG = """\
+config: {model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}
+  tokenizer: {train: wordpiece, vocab_size: 300}"""
+FROM_CHECKPOINT = "name: CHECKPOINT"
 VARIANTS = {
     "movement": (
+        FROM_CONFIG,
         "group_by_length",
         "  - {criterion: {name: movement, momentum: 0.9}, structure: 1x4, regrow: true, schedule: {to: 0.8, begin: 0%, end: 80%, every: 3}}\n",
     ),
     "magnitude": (
+        FROM_CHECKPOINT,
         "random",
         "  - {criterion: magnitude, structure: 4x1, scope: local, schedule: {to: 0.7, begin: 2, end: 20, every: 1}}\n",
     ),
@@ -83,11 +88,12 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory) -> dict[str, Ended]:
+def ended(tmp_path_factory, tiny_checkpoint) -> dict[str, Ended]:
     jobs = {}
-    for seed, (variant, (sampling, rule)) in enumerate(VARIANTS.items()):
+    for seed, (variant, (model, sampling, rule)) in enumerate(VARIANTS.items()):
         folder = tmp_path_factory.mktemp(variant)
-        (folder / "killed.yaml").write_text(RECIPE.replace("SAMPLING", sampling) + rule, encoding="utf-8")
+        text = RECIPE.replace("MODEL", model.replace("CHECKPOINT", str(tiny_checkpoint)))
+        (folder / "killed.yaml").write_text(text.replace("SAMPLING", sampling) + rule, encoding="utf-8")
         jobs[variant] = (str(folder / "killed.yaml"), str(folder), deaths(seed))
     harness = subprocess.run(
         [sys.executable, Path(__file__).with_name("killed_runs.py"), json.dumps(list(jobs.values()))],
