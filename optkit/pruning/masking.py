@@ -148,15 +148,16 @@ def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:
     """The schedule of ``rule`` in a training of ``total_steps`` optimizer steps, None for a rule without one.
 
     Raises:
-        PruningError: if it does not end within the training, or prunes before a criterion that watches training has seen
-            a step of it.
+        PruningError: if it does not end within the training, or prunes before a criterion that watches training has
+            seen a step of it.
     """
     if rule.schedule is None:
         return None
     steps = resolve(rule.schedule, total_steps, steps_per_epoch)
     if build(rule.criterion).stateful and steps.target(0) > 0:
         raise PruningError(
-            f"rule '{rule.name}': {rule.criterion.name} has seen no step when the schedule prunes at step 0: begin later"
+            f"rule '{rule.name}': {rule.criterion.name} has seen no step when the schedule prunes at step 0: "
+            "begin later"
         )
     return steps
 
