@@ -169,10 +169,9 @@ def test_a_change_of_evaluate_trains_nothing_and_max_drop_fails_the_run(
         f"{folder}: the exported model is 7.50 points below the dense baseline, evaluate.max_drop allows 2.5: prune "
         "less, train longer, or raise it"
     )
-    # The IR carries the recipe's hash, so it is made again; what took the time is not.
-    assert done(printed) == (["plan", "export", "evaluate", "benchmark", "report"], ["dense", "train"])
+    assert done(printed) == (["plan", "evaluate", "report"], ["dense", "train", "export", "benchmark"])
     assert (folder / "pruned" / "model.safetensors").stat().st_mtime_ns == weights
-    assert {path.name for path in (folder / "stale").iterdir()} == {"openvino-1"}
+    assert not (folder / "stale").exists()
     report = json.loads((folder / "report.json").read_text())
     assert (report["evaluate"]["within_max_drop"], report["evaluate"]["max_drop"]) == (False, 2.5)
     assert "max_drop allows 2.5: TOO MUCH." in (folder / "report.md").read_text()

@@ -10,7 +10,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import (
-    PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -33,6 +31,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from optkit.adapters import quiet
 from optkit.errors import OptkitError, RecipeError
+from optkit.pruning.callback import save_under_own_names
 from optkit.pruning.config import Span
 from optkit.pruning.distillation import DistillationMixin
 
@@ -213,10 +212,7 @@ def build(
     """A Trainer that prints nothing itself. The first of ``callbacks`` comes before the Trainer's own, so that trackers
     see what it adds to logs.
     """
-    if isinstance(model, PreTrainedModel):
-        # Checkpoints hold the names that the model itself uses. By default a model that was loaded is saved under those
-        # of its source, in BERT's case LayerNorm.gamma and .beta, and resuming passes over them without a word.
-        model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
+    save_under_own_names(model)
     with quiet():
         trainer = OptkitTrainer(
             model=model,

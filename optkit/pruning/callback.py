@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence, Sized
+from functools import partial
 
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optkit.errors import PruningError
 from optkit.pruning.config import Rule
@@ -42,6 +44,7 @@ class PruningCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
     ) -> None:
         self.pruner = Pruner(model, self.rules)
+        save_under_own_names(model)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
@@ -107,6 +110,17 @@ class PruningCallback(TrainerCallback):
             PruningError: if a target was not reached.
         """
         return self.pruner.fold()
+
+
+def save_under_own_names(model: nn.Module) -> None:
+    """Makes ``model`` save its parameters under the names that it uses itself.
+
+    transformers 5 saves a model that was loaded under the names it was loaded from, in BERT's case LayerNorm.gamma and
+    .beta, and a Trainer that resumes passes over these without a word.
+    """
+    if isinstance(model, PreTrainedModel):
+        if "save_original_format" in inspect.signature(model.save_pretrained).parameters:
+            model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
 
 
 def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Sized | None) -> int:

@@ -90,10 +90,11 @@ def fine_tune(
 
 def _save(job: Job, model: Any, stage: Stage) -> None:
     from optkit.adapters import quiet
+    from optkit.pruning.callback import save_under_own_names
 
+    save_under_own_names(model)
     with quiet():
-        # The original format would rename LayerNorm's parameters to those of BERT's TensorFlow days.
-        model.save_pretrained(stage.folder, save_original_format=False)
+        model.save_pretrained(stage.folder)
         job.tokenizer.save_pretrained(stage.folder)
 
 
