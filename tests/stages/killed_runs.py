@@ -12,6 +12,7 @@ last run goes on to the end.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -58,6 +59,7 @@ def arm(signal: int, event: str, count: int) -> None:
     owner, name = places[event]
     original = getattr(owner, name)
 
+    @functools.wraps(original)  # optkit looks at the signature
     def dying(*args, **kwargs):
         if event == "rotation" and "checkpoint-" in str(args[0]):
             (Path(args[0]) / "model.safetensors").unlink()
