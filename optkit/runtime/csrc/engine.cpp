@@ -1,0 +1,370 @@
+#include "engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "plan.h"
+#include "pool.h"
+#include "profile.h"
+
+namespace optkit {
+namespace {
+
+using profile::Timer;
+
+/// How a batch is cut: every sequence begins with a tile of its own, so that a tile's tokens share one attention.
+struct Tiling {
+    Batch batch;
+    int width = kLanes;   // tokens of a full tile
+    size_t per_sequence = 0;
+
+    size_t tiles() const { return batch.sequences * per_sequence; }
+    int count(size_t tile) const {
+        return int(std::min<size_t>(size_t(width), batch.length - tile % per_sequence * size_t(width)));
+    }
+    size_t first_token(size_t tile) const {
+        return tile / per_sequence * batch.length + tile % per_sequence * size_t(width);
+    }
+    /// Lanes that are computed: 16 serve a tile of up to 16 tokens.
+    int lanes(size_t tile) const { return count(tile) > 16 ? 32 : 16; }
+};
+
+/// Full tiles make the most of each weight that is read; half tiles keep more threads at work. What ends first is taken:
+/// a half tile costs about 0.6 of a full one.
+Tiling tile(const Batch& batch, int threads) {
+    const auto cut = [&](int width) {
+        return Tiling{batch, width, (batch.length + size_t(width) - 1) / size_t(width)};
+    };
+    const auto time = [&](const Tiling& tiling) {
+        const double cost = tiling.batch.length > 16 && tiling.width == 32 ? 1.0 : 0.6;
+        return std::ceil(double(tiling.tiles()) / threads) * cost;
+    };
+    const Tiling full = cut(32), half = cut(16);
+    return time(half) < time(full) ? half : full;
+}
+
+/// A mask as the kernels take it, for each of (batch or 1) x (heads or 1).
+struct Mask {
+    const float* keys = nullptr;  // [batch x heads][length]: the same for every query
+    const float* full = nullptr;  // [batch x heads][tile][length][32]
+    size_t batches = 1, heads = 1;
+};
+
+/// One run: its memory, and what each tile does.
+class Run {
+public:
+    Run(const Plan& plan, const Tiling& tiling, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
+        const Threads& threads, Workspace& workspace)
+        : plan_(plan), kernels_(*plan.kernels), tiling_(tiling), inputs_(inputs), outputs_(outputs), threads_(threads),
+          workspace_(workspace), masks_(plan.features.size()) {}
+
+    void run() {
+        const size_t scratch = std::max(plan_.scratch_floats, plan_.attentions.empty() ? 0 : tiling_.batch.length * kLanes);
+        shared_ = workspace_.shared.reserve(tiling_.tiles() * plan_.shared_features * kLanes);
+        workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(threads_.count)));
+        for (Buffer& buffer : workspace_.scratch)
+            buffer.reserve(scratch);
+        prepare_masks();
+        for (const Segment& segment : plan_.segments) {
+            if (segment.attention >= 0) {
+                const AttentionPlan& attention = plan_.attentions[size_t(segment.attention)];
+                in_parallel(tiling_.tiles() * attention.heads,
+                            [&](size_t task, float* scratch) { attend(attention, task, scratch); });
+            } else {
+                in_parallel(tiling_.tiles(), [&](size_t tile, float* scratch) {
+                    for (const Action& action : segment.actions)
+                        act(action, tile, scratch);
+                });
+            }
+        }
+    }
+
+private:
+    /// Threads take the next task when they are done with one: a thread that is held up does not hold up the others.
+    template <typename F>
+    void in_parallel(size_t tasks, const F& task) {
+        const int threads = int(std::min<size_t>(size_t(threads_.count), tasks));
+        std::atomic<size_t> next{0};
+        const auto work = [&](int thread) {
+            float* scratch = workspace_.scratch[size_t(thread)].reserve(0);
+            for (size_t now = next++; now < tasks; now = next++)
+                task(now, scratch);
+        };
+        if (threads <= 1)
+            work(0);
+        else
+            threads_.run(threads, work);
+    }
+
+    float* at(uint32_t value, size_t tile, float* scratch) const {
+        const Place& place = plan_.places[value];
+        if (place.where == Place::shared)
+            return shared_ + (tile * plan_.shared_features + place.offset) * kLanes;
+        return scratch + place.offset;
+    }
+
+    void act(const Action& action, size_t tile, float* scratch) {
+        const int lanes = tiling_.lanes(tile), count = tiling_.count(tile);
+        switch (action.kind) {
+            case Action::load: {
+                const Timer timer(profile::kLoad);
+                const uint32_t features = plan_.features[action.value];
+                const float* from = static_cast<const float*>(inputs_[action.number].data);
+                kernels_.load(at(action.value, tile, scratch), from + tiling_.first_token(tile) * features, features,
+                              count, lanes);
+                break;
+            }
+            case Action::store: {
+                const Timer timer(profile::kStore);
+                const uint32_t features = plan_.features[action.value];
+                kernels_.store(outputs_[action.number] + tiling_.first_token(tile) * features,
+                               at(action.value, tile, scratch), features, count);
+                break;
+            }
+            case Action::quantize: {
+                const Timer timer(profile::kQuantize);
+                quantize(plan_.panels[action.number], tile, lanes, scratch);
+                break;
+            }
+            case Action::linear:
+                linear(plan_.linears[action.number], tile, lanes, scratch);
+                break;
+            case Action::elementwise: {
+                const Elementwise& step = plan_.elementwise[action.number];
+                const Timer timer(step.op == Op::layer_norm ? profile::kLayerNorm : profile::kElementwise);
+                const uint32_t rows = plan_.features[step.target];
+                const float* other = step.other == kNone ? nullptr : at(step.other, tile, scratch);
+                elementwise(step, at(step.target, tile, scratch), at(step.source, tile, scratch), other, 0, rows, lanes);
+                break;
+            }
+        }
+    }
+
+    /// `rows` features from `row` on: target, source and other point to the first of them.
+    void elementwise(const Elementwise& step, float* target, const float* source, const float* other, uint32_t row,
+                     uint32_t rows, int lanes) const {
+        switch (step.op) {
+            case Op::activation:
+                return kernels_.activation(target, source, rows, lanes, step.activation);
+            case Op::affine:
+                return kernels_.affine(target, source, rows, lanes, step.first ? step.first + row : nullptr,
+                                       step.second ? step.second + row : nullptr);
+            case Op::fake_quantize:
+                return kernels_.fake_quantize(target, source, rows, lanes, step.low, step.high, step.levels);
+            case Op::add:
+                return kernels_.add(target, source, other, rows, lanes);
+            case Op::layer_norm:
+                return kernels_.layer_norm(target, source, rows, lanes, step.first, step.second, step.epsilon);
+            default:
+                return;
+        }
+    }
+
+    void quantize(const Panel& panel, size_t tile, int lanes, float* scratch) const {
+        const uint32_t features = plan_.features[panel.source];
+        const float* source = at(panel.source, tile, scratch);
+        uint8_t* target = reinterpret_cast<uint8_t*>(scratch + panel.offset);
+        const float *low = panel.lows.data(), *inverse = panel.inverses.data();
+        if (panel.dynamic) {
+            float* ranges = range_of(panel, scratch);
+            kernels_.range(source, features, lanes, panel.channel_scale, ranges, ranges + kLanes, ranges + 2 * kLanes);
+            low = ranges;
+            inverse = ranges + kLanes;
+        }
+        (panel.grouped ? kernels_.quantize4 : kernels_.quantize1)(target, source, features, lanes, panel.channel_scale,
+                                                                  low, inverse);
+    }
+
+    /// Low, inverse and step of each token's range, behind its panel.
+    float* range_of(const Panel& panel, float* scratch) const {
+        return scratch + panel.offset + panel.bytes(plan_.features[panel.source]) / sizeof(float);
+    }
+
+    void linear(const LinearPlan& step, size_t tile, int lanes, float* scratch) const {
+        const Layout& layout = step.layout;
+        const size_t chunks = layout.chunks.size();
+        const void* source = step.panel >= 0 ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
+                                             : at(step.source, tile, scratch);
+        float* sums = step.target == kNone ? scratch + step.sums : at(step.target, tile, scratch);
+        const bool one_block = step.target == kNone && chunks == 1;  // the sums of a block are used up before the next
+        const auto kernel = layout.kernel(kernels_);
+        for (size_t number = 0; number < chunks; ++number)
+            for (uint32_t row = 0; row < layout.rows(); row += kBlock / layout.height) {
+                const uint32_t rows = std::min(kBlock / layout.height, layout.rows() - row), first = row * layout.height;
+                float* block = sums + (one_block ? 0 : size_t(first) * kLanes);
+                {
+                    const Timer timer(profile::kProducts);
+                    kernel({layout.chunk(number), source, row, rows, lanes, number > 0, block});
+                }
+                if (number + 1 == chunks) {
+                    const Timer timer(profile::kEpilogue);
+                    finish(step, block, first, std::min(kBlock, layout.out - first), tile, lanes, scratch);
+                }
+            }
+        if (profile::enabled.load(std::memory_order_relaxed))
+            profile::multiply_adds += step.nonzeros * uint64_t(tiling_.count(tile));
+    }
+
+    /// What follows the sums of `rows` outputs from `first` on, in place.
+    void finish(const LinearPlan& step, float* block, uint32_t first, uint32_t rows, size_t tile, int lanes,
+                float* scratch) const {
+        if (step.layout.integer()) {
+            ScaleArgs args{step.scales.data() + first, step.bias.data() + first};
+            if (step.dynamic) {
+                const float* ranges = range_of(plan_.panels[size_t(step.panel)], scratch);
+                args.token_low = ranges;
+                args.token_scale = ranges + 2 * kLanes;
+                args.low_factor = step.low_factor.data() + first;
+            }
+            kernels_.scale(block, rows, lanes, args);
+        } else {
+            kernels_.affine(block, block, rows, lanes, nullptr, step.bias.data() + first);
+        }
+        for (const Elementwise& after : step.after) {
+            const float* other = after.other == kNone ? nullptr : at(after.other, tile, scratch) + size_t(first) * kLanes;
+            elementwise(after, block, block, other, first, rows, lanes);
+        }
+        if (step.target_panel >= 0) {
+            const Panel& panel = plan_.panels[size_t(step.target_panel)];
+            uint8_t* target = reinterpret_cast<uint8_t*>(scratch + panel.offset) + size_t(first) * kLanes;
+            (panel.grouped ? kernels_.quantize4 : kernels_.quantize1)(
+                target, block, rows, lanes, panel.channel_scale ? panel.channel_scale + first : nullptr,
+                panel.lows.data(), panel.inverses.data());
+        }
+    }
+
+    void attend(const AttentionPlan& step, size_t task, float* scratch) const {
+        const Timer timer(profile::kAttention);
+        const size_t tile = task / step.heads, head = task % step.heads;
+        const size_t sequence = tile / tiling_.per_sequence, first = sequence * tiling_.per_sequence;
+        const size_t stride = plan_.shared_features * kLanes, offset = head * step.size * kLanes;
+        AttentionArgs args{};
+        args.query = at(step.query, first, scratch) + offset;
+        args.key = at(step.key, first, scratch) + offset;
+        args.value = at(step.value, first, scratch) + offset;
+        args.target = at(step.target, tile, scratch) + offset;
+        args.query_stride = args.key_stride = args.value_stride = stride;
+        args.size = step.size;
+        args.length = uint32_t(tiling_.batch.length);
+        args.width = uint32_t(tiling_.width);
+        args.tile = uint32_t(tile - first);
+        args.lanes = tiling_.lanes(tile);
+        args.scale = step.scale;
+        args.scratch = scratch;
+        if (step.mask != kNone) {
+            const Mask& mask = masks_[step.mask];
+            const size_t which = (mask.batches > 1 ? sequence : 0) * mask.heads + (mask.heads > 1 ? head : 0);
+            if (mask.keys)
+                args.key_mask = mask.keys + which * tiling_.batch.length;
+            if (mask.full)
+                args.mask = mask.full + ((which * tiling_.per_sequence + args.tile) * tiling_.batch.length) * kLanes;
+        }
+        kernels_.attention(args);
+    }
+
+    // ---- masks --------------------------------------------------------------------------------------------------
+
+    void prepare_masks() {
+        size_t floats = 0;
+        std::vector<std::pair<size_t, bool>> which;  // input, the same for every query
+        for (size_t i = 0; i < plan_.inputs.size(); ++i) {
+            if (plan_.features[plan_.inputs[i]] > 0 || !inputs_[i].data)
+                continue;
+            const Input& input = inputs_[i];
+            const bool keys = same_for_all_queries(input);
+            which.emplace_back(i, keys);
+            floats += input.dims[0] * input.dims[1] * tiling_.batch.length *
+                      (keys ? 1 : tiling_.per_sequence * size_t(kLanes));
+        }
+        float* memory = workspace_.masks.reserve(floats);
+        for (const auto& [i, keys] : which) {
+            const Input& input = inputs_[i];
+            Mask& mask = masks_[plan_.inputs[i]];
+            mask.batches = input.dims[0];
+            mask.heads = input.dims[1];
+            (keys ? mask.keys : mask.full) = memory;
+            memory = keys ? write_keys(input, memory) : write_full(input, memory);
+        }
+    }
+
+    static float number(const Input& input, size_t index) {
+        if (!input.boolean)
+            return static_cast<const float*>(input.data)[index];
+        const bool there = static_cast<const uint8_t*>(input.data)[index] != 0;
+        return there ? 0.0f : -std::numeric_limits<float>::infinity();
+    }
+
+    static bool same_for_all_queries(const Input& input) {
+        const size_t row = input.dims[3] * (input.boolean ? 1 : sizeof(float));
+        const char* data = static_cast<const char*>(input.data);
+        for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix, data += input.dims[2] * row)
+            for (size_t query = 1; query < input.dims[2]; ++query)
+                if (std::memcmp(data, data + query * row, row) != 0)
+                    return false;
+        return true;
+    }
+
+    float* write_keys(const Input& input, float* to) const {
+        const size_t length = input.dims[3];
+        for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix)
+            for (size_t key = 0; key < length; ++key)
+                *to++ = number(input, matrix * input.dims[2] * length + key);
+        return to;
+    }
+
+    float* write_full(const Input& input, float* to) const {
+        const size_t length = input.dims[3], width = size_t(tiling_.width);
+        for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix)
+            for (size_t tile = 0; tile < tiling_.per_sequence; ++tile)
+                for (size_t key = 0; key < length; ++key, to += kLanes)
+                    for (size_t lane = 0; lane < size_t(kLanes); ++lane) {
+                        const size_t query = tile * width + lane;
+                        const bool there = lane < width && query < length;
+                        to[lane] = there ? number(input, (matrix * length + query) * length + key) : 0.0f;
+                    }
+        return to;
+    }
+
+    const Plan& plan_;
+    const Kernels& kernels_;
+    const Tiling tiling_;
+    const std::vector<Input>& inputs_;
+    const std::vector<float*>& outputs_;
+    const Threads& threads_;
+    Workspace& workspace_;
+    std::vector<Mask> masks_;
+    float* shared_ = nullptr;
+};
+
+}  // namespace
+
+Engine::Engine(const uint8_t* bytes, size_t size, const Kernels& kernels)
+    : plan_(new Plan(parse(bytes, size), kernels)) {}
+
+Engine::~Engine() = default;
+
+const std::vector<uint32_t>& Engine::features() const { return plan_->features; }
+const std::vector<uint32_t>& Engine::inputs() const { return plan_->inputs; }
+const std::vector<uint32_t>& Engine::outputs() const { return plan_->outputs; }
+bool Engine::has_attention() const { return !plan_->attentions.empty(); }
+
+uint32_t Engine::heads_of(size_t input) const {
+    for (const AttentionPlan& attention : plan_->attentions)
+        if (attention.mask == plan_->inputs[input])
+            return attention.heads;
+    return 0;
+}
+
+void Engine::run(const Batch& batch, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
+                 const Threads& threads) const {
+    if (batch.sequences == 0 || batch.length == 0)
+        return;
+    std::unique_ptr<Workspace> workspace = plan_->pool->take();
+    Run(*plan_, tile(batch, threads.count), inputs, outputs, threads, *workspace).run();
+    plan_->pool->give(std::move(workspace));
+}
+
+}  // namespace optkit

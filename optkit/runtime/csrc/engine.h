@@ -1,0 +1,58 @@
+// Runs a program: plans its steps once, then executes them tile by tile on as many threads as it is given.
+// Knows nothing of OpenVINO, so that it can be tested and fuzzed alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace optkit {
+
+/// One of the op's inputs. Values are float32 rows of tokens; a mask is (batch or 1, heads or 1, length or 1, length).
+struct Input {
+    const void* data = nullptr;
+    bool boolean = false;            // mask: bytes, non-zero where a key takes part; else float32 that is added
+    size_t dims[4] = {1, 1, 1, 1};   // mask
+};
+
+/// Sequences and their tokens. Without attention in the program, one sequence of all tokens will do.
+struct Batch {
+    size_t sequences = 0, length = 0;
+};
+
+/// Calls its second argument with 0 .. its first - 1, each once, on as many threads as there are.
+struct Threads {
+    int count = 1;
+    std::function<void(int, const std::function<void(int)>&)> run;
+};
+
+struct Plan;
+
+class Engine {
+public:
+    /// @throws FormatError if the bytes are no valid program.
+    Engine(const uint8_t* bytes, size_t size, const Kernels& kernels);
+    ~Engine();
+
+    const std::vector<uint32_t>& features() const;  // of each value, 0 for masks
+    const std::vector<uint32_t>& inputs() const;
+    const std::vector<uint32_t>& outputs() const;
+    /// Whether the inputs have to be (batch, length, features).
+    bool has_attention() const;
+    /// The heads of the attention that uses mask number `input`, to check its shape; 0 if none does.
+    uint32_t heads_of(size_t input) const;
+
+    /// Computes the outputs, (sequences x length, features) each. Safe to call from several threads at once; the result
+    /// does not depend on the number of threads.
+    void run(const Batch& batch, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
+             const Threads& threads) const;
+
+private:
+    std::unique_ptr<Plan> plan_;
+};
+
+}  // namespace optkit

@@ -1,0 +1,240 @@
+#include "format.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace optkit {
+namespace {
+
+constexpr size_t kHeader = 64, kStep = 96, kSection = 16, kAlignment = 64;
+// Far above any model, and low enough that no product of two leaves 64 bits.
+constexpr uint32_t kMaxCount = 1u << 20, kMaxFeatures = 1u << 24;
+// 65,536 x 255 x 128 still fits a 32-bit sum.
+constexpr uint32_t kMaxIntegerInputs = 1u << 16;
+
+[[noreturn]] void fail(const std::string& what) {
+    throw FormatError("the packed program is damaged: " + what);
+}
+
+void check(bool holds, const std::string& what) {
+    if (!holds)
+        fail(what);
+}
+
+template <typename T>
+T load(const uint8_t* from) {
+    T value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+class Reader {
+public:
+    Reader(const uint8_t* bytes, size_t size) : bytes_(bytes), size_(size) {}
+
+    Spec read() {
+        check(size_ >= kHeader, "it is shorter than its header");
+        check(std::memcmp(bytes_, "OPTKPROG", 8) == 0, "it does not begin with OPTKPROG");
+        const uint32_t version = u32(8);
+        if (version != 1)
+            throw FormatError("the packed program has format " + std::to_string(version) +
+                              ", this library reads 1: use the optkit that baked the model, or bake it again");
+        const uint32_t values = u32(12), steps = u32(16), sections = u32(20), inputs = u32(24), outputs = u32(28);
+        for (uint32_t count : {values, steps, sections, inputs, outputs})
+            check(count <= kMaxCount, "a count is out of range");
+        check(load<uint64_t>(bytes_ + 32) == size_, "its length is not what its header says");
+        const size_t tables = kHeader + 4 * (size_t(values) + inputs + outputs);
+        section_table_ = tables + kStep * size_t(steps);
+        check(section_table_ + kSection * size_t(sections) <= size_, "its tables do not fit");
+        sections_ = sections;
+
+        Spec spec;
+        size_t at = kHeader;
+        for (uint32_t i = 0; i < values; ++i, at += 4) {
+            spec.features.push_back(u32(at));
+            check(spec.features.back() <= kMaxFeatures, "a value has too many features");
+        }
+        known_.assign(values, false);
+        mask_heads_.assign(values, 0);
+        for (uint32_t i = 0; i < inputs; ++i, at += 4) {
+            spec.inputs.push_back(u32(at));
+            check(spec.inputs.back() < values, "an input is no value");
+            check(!known_[spec.inputs.back()], "an input is given twice");
+            known_[spec.inputs.back()] = true;
+        }
+        for (uint32_t i = 0; i < outputs; ++i, at += 4)
+            spec.outputs.push_back(u32(at));
+        check(inputs > 0 && outputs > 0 && steps > 0, "it has no input, no output or no step");
+        check(spec.features[spec.inputs[0]] > 0, "its first input is a mask");
+        spec_ = &spec;
+        for (uint32_t i = 0; i < steps; ++i)
+            spec.steps.push_back(step(tables + kStep * size_t(i)));
+        std::vector<bool> computed(values, false);
+        for (const Step& each : spec.steps)
+            computed[each.target] = true;
+        for (uint32_t output : spec.outputs)
+            check(output < values && computed[output], "an output is never computed");
+        return spec;
+    }
+
+private:
+    uint32_t u32(size_t at) const { return load<uint32_t>(bytes_ + at); }
+
+    /// The array in a section: `count` numbers, or none when the step names no section.
+    template <typename T>
+    View<T> section(uint32_t number, uint64_t count) const {
+        if (number == kNone)
+            return {};
+        check(number < sections_, "a step names a section that is not there");
+        const uint8_t* entry = bytes_ + section_table_ + kSection * size_t(number);
+        const uint64_t offset = load<uint64_t>(entry), length = load<uint64_t>(entry + 8);
+        check(offset % kAlignment == 0 && offset <= size_ && length <= size_ - offset, "a section lies outside");
+        check(length == count * sizeof(T), "a section has the wrong length");
+        return {reinterpret_cast<const T*>(bytes_ + offset), size_t(count)};
+    }
+
+    uint64_t section_bytes(uint32_t number) const {
+        check(number < sections_, "a step names a section that is not there");
+        return load<uint64_t>(bytes_ + section_table_ + kSection * size_t(number) + 8);
+    }
+
+    uint32_t source(uint32_t number) const {
+        check(number < known_.size() && known_[number], "a step uses a value before it is computed");
+        check(spec_->features[number] > 0, "a step computes with a mask");
+        return spec_->features[number];
+    }
+
+    Step step(size_t at) {
+        Step step;
+        step.op = Op(u32(at));
+        for (int i = 0; i < 4; ++i)
+            step.sources[i] = u32(at + 4 + 4 * i);
+        step.target = u32(at + 20);
+        uint32_t integers[6], numbers[8];
+        float floats[4];
+        std::memcpy(integers, bytes_ + at + 24, sizeof integers);
+        std::memcpy(floats, bytes_ + at + 48, sizeof floats);
+        std::memcpy(numbers, bytes_ + at + 64, sizeof numbers);
+        for (float number : floats)
+            check(std::isfinite(number), "a step has a number that is not finite");
+        check(step.target < known_.size() && !known_[step.target], "a step computes a value that is already there");
+        const uint32_t in = source(step.sources[0]), out = spec_->features[step.target];
+        check(out > 0, "a step computes a mask");
+        const int sources = step.op == Op::attention ? 4 : step.op == Op::add ? 2 : 1;
+        for (int i = sources; i < 4; ++i)
+            check(step.sources[i] == kNone, "a step has too many sources");
+        if (step.op != Op::linear)
+            check(in == out, "a step changes the number of features");
+        switch (step.op) {
+            case Op::linear:
+                linear(step, in, out, integers, floats, numbers);
+                break;
+            case Op::activation:
+                check(integers[0] >= 1 && integers[0] <= 6, "an activation is unknown");
+                step.activation = ActivationKind(integers[0]);
+                break;
+            case Op::affine:
+            case Op::layer_norm:
+                step.first = section<float>(numbers[0], in);
+                step.second = section<float>(numbers[1], in);
+                step.epsilon = floats[0];
+                check(step.epsilon >= 0, "an epsilon is negative");
+                break;
+            case Op::fake_quantize:
+                step.levels = integers[0];
+                step.low = floats[0];
+                step.high = floats[1];
+                check(step.levels >= 2 && step.levels <= 65536 && step.low < step.high, "a range is empty");
+                break;
+            case Op::add:
+                check(source(step.sources[1]) == in, "a step adds values of different features");
+                break;
+            case Op::attention:
+                attention(step, in, integers, floats);
+                break;
+            default:
+                fail("a step is of an unknown kind");
+        }
+        known_[step.target] = true;
+        return step;
+    }
+
+    void attention(Step& step, uint32_t features, const uint32_t* integers, const float* floats) {
+        check(source(step.sources[1]) == features && source(step.sources[2]) == features,
+              "query, key and value have different features");
+        step.heads = integers[0];
+        check(step.heads > 0 && features % step.heads == 0, "the heads do not divide the features");
+        step.scale = floats[0];
+        const uint32_t mask = step.sources[3];
+        if (mask == kNone)
+            return;
+        check(mask < known_.size() && known_[mask] && spec_->features[mask] == 0, "a mask is no mask");
+        check(mask_heads_[mask] == 0 || mask_heads_[mask] == step.heads, "a mask serves different numbers of heads");
+        mask_heads_[mask] = step.heads;
+    }
+
+    void linear(Step& step, uint32_t in, uint32_t out, const uint32_t* integers, const float* floats,
+                const uint32_t* numbers) const {
+        PackedWeights& weights = step.weights;
+        weights.out = integers[0];
+        weights.in = integers[1];
+        weights.rows = integers[2];
+        weights.columns = integers[3];
+        check(weights.out == out && weights.in == in, "a layer's shape is not that of its values");
+        check(weights.rows >= 1 && weights.rows <= 32 && (weights.rows & (weights.rows - 1)) == 0,
+              "a block's height is not 1, 2, 4, 8, 16 or 32");
+        check(integers[4] <= 1 && integers[5] <= 2, "a layer's type is unknown");
+        weights.single = integers[4] == 1;
+        step.quantize = Quantize(integers[5]);
+        check(weights.columns == 1 || (weights.columns == 4 && !weights.single), "a block's width is not 1 or 4");
+        check((step.quantize == Quantize::none) == weights.single, "a layer's weights and activations do not fit");
+        check(in <= kMaxIntegerInputs, "a layer has too many inputs");
+
+        const uint64_t groups = (uint64_t(out) + weights.rows - 1) / weights.rows;
+        const uint32_t width = (in + weights.columns - 1) / weights.columns;
+        weights.pointers = section<uint32_t>(numbers[0], groups + 1);
+        check(bool(weights.pointers), "a layer has no pointers");
+        const uint64_t blocks = section_bytes(numbers[1]) / sizeof(uint16_t);
+        weights.indices = section<uint16_t>(numbers[1], blocks);
+        if (weights.single)
+            weights.floats = section<float>(numbers[2], blocks * weights.rows * weights.columns);
+        else
+            weights.bytes = section<int8_t>(numbers[2], blocks * weights.rows * weights.columns);
+        check(weights.single ? bool(weights.floats) : bool(weights.bytes), "a layer has no weights");
+        check(weights.pointers[0] == 0 && weights.pointers[groups] == blocks, "a layer's pointers miss its blocks");
+        for (uint64_t group = 0; group < groups; ++group) {
+            const uint32_t begin = weights.pointers[group], end = weights.pointers[group + 1];
+            check(begin <= end && end <= blocks, "a layer's pointers do not ascend");
+            for (uint32_t block = begin; block < end; ++block) {
+                check(weights.indices[block] < width, "a block lies outside its matrix");
+                check(block == begin || weights.indices[block - 1] < weights.indices[block], "blocks do not ascend");
+            }
+        }
+        step.scales = section<float>(numbers[3], out);
+        step.bias = section<float>(numbers[4], out);
+        step.channel_scale = section<float>(numbers[5], in);
+        check(bool(step.scales) != weights.single, "only int8 weights have scales, and all have");
+        step.low = floats[0];
+        step.high = floats[1];
+        if (step.quantize == Quantize::fixed)
+            check(step.low < step.high, "an activation range is empty");
+    }
+
+    const uint8_t* bytes_;
+    size_t size_;
+    size_t section_table_ = 0;
+    uint32_t sections_ = 0;
+    std::vector<bool> known_;
+    std::vector<uint32_t> mask_heads_;
+    const Spec* spec_ = nullptr;
+};
+
+}  // namespace
+
+Spec parse(const uint8_t* bytes, size_t size) {
+    if (reinterpret_cast<uintptr_t>(bytes) % alignof(uint64_t) != 0)
+        fail("it is not aligned");
+    return Reader(bytes, size).read();
+}
+
+}  // namespace optkit

@@ -1,0 +1,59 @@
+// AVX2 without VNNI. `vpmaddubsw` adds two u8 x s8 products in 16 bits and saturates: it is exact only as long as the
+// same-signed weights of a pair add up to 128 at most (255 x 128 < 2^15). The layout guarantees that (layout.cpp halves
+// the rare weights that break it), and pairs entries up whose 16-bit sums can be added before they are widened.
+#define OPTKIT_WIDTH 8
+
+#include <immintrin.h>
+
+#include <type_traits>
+
+#include "kernels.h"
+
+namespace optkit {
+namespace {
+
+#include "vector.inl"
+#include "tile.inl"
+#include "attention.inl"
+
+struct Dot {
+    static constexpr bool kChains = true;
+
+    static __m256i widen(__m256i sums, __m256i pairs) {
+        return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+
+    static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
+        return widen(sums, _mm256_maddubs_epi16(panel, weights));
+    }
+
+    static __m256i add_two(__m256i sums, __m256i a, __m256i w, __m256i b, __m256i x) {
+        return widen(sums, _mm256_add_epi16(_mm256_maddubs_epi16(a, w), _mm256_maddubs_epi16(b, x)));
+    }
+};
+
+#include "linear_x86.inl"
+#include "single.inl"
+
+void block4(const LinearArgs& args) { args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args); }
+
+uint64_t peak(uint64_t iterations, int32_t* sink) {
+    __m256i sums[8] = {}, panel = _mm256_set1_epi8(3), weights = _mm256_set1_epi8(2);
+    for (uint64_t i = 0; i < iterations; ++i) {
+        for (auto& sum : sums) {
+            __asm__ volatile("" : "+x"(panel), "+x"(sum));  // else the products are done once
+            sum = Dot::add(sum, panel, weights);
+        }
+    }
+    for (auto& sum : sums)
+        *sink += _mm256_extract_epi32(sum, 0);
+    return iterations * 8 * 32;
+}
+
+}  // namespace
+
+const Kernels kAvx2Kernels = {
+    "avx2", true, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
+    fake_quantize, add, layer_norm, quantize4, quantize1, range, attention, load, store, peak};
+
+}  // namespace optkit

@@ -1,0 +1,87 @@
+// AVX-512 with VNNI (Cascade Lake and later, Zen 4): 16 tokens a vector, exact dot products of four in one instruction.
+#define OPTKIT_WIDTH 16
+
+#include <immintrin.h>
+
+#include <type_traits>
+
+#include "kernels.h"
+
+namespace optkit {
+namespace {
+
+#include "vector.inl"
+#include "tile.inl"
+#include "attention.inl"
+
+struct Dot {
+    static constexpr bool kChains = false;
+
+    static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
+        return _mm256_dpbusd_epi32(sums, panel, weights);
+    }
+
+    static __m256i add_two(__m256i sums, __m256i a, __m256i w, __m256i b, __m256i x) {
+        return add(add(sums, a, w), b, x);
+    }
+};
+
+#include "linear_x86.inl"
+#include "single.inl"
+
+template <int kVectors>
+void block4_wide(const LinearArgs& args) {
+    // Entries take turns with this many sets of sums: one set would wait for itself.
+    constexpr int kSets = 4;
+    const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
+    const uint16_t* indices = args.chunk.indices;
+    const int32_t* weights = args.chunk.weights;
+    for (uint32_t row = 0; row < args.rows; ++row) {
+        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[args.row + row]) * kLanes;
+        uint32_t entry = args.chunk.begin[args.row + row];
+        const uint32_t end = args.chunk.begin[args.row + row + 1];
+        __m512i sums[kSets][kVectors] = {};
+        if (args.accumulate)
+            for (int v = 0; v < kVectors; ++v)
+                sums[0][v] = _mm512_loadu_si512(out + 16 * v);
+        const auto one = [&](int set) {
+            const uint8_t* at = panel + size_t(indices[entry]) * (4 * kLanes);
+            const __m512i w = _mm512_set1_epi32(weights[entry]);
+            for (int v = 0; v < kVectors; ++v)
+                sums[set][v] = _mm512_dpbusd_epi32(sums[set][v], _mm512_loadu_si512(at + 64 * v), w);
+            ++entry;
+        };
+        while (entry + kSets <= end)
+            for (int set = 0; set < kSets; ++set)
+                one(set);
+        while (entry < end)
+            one(0);
+        for (int v = 0; v < kVectors; ++v) {
+            const __m512i even = _mm512_add_epi32(sums[0][v], sums[2][v]), odd = _mm512_add_epi32(sums[1][v], sums[3][v]);
+            _mm512_storeu_si512(out + 16 * v, _mm512_add_epi32(even, odd));
+        }
+    }
+}
+
+void block4(const LinearArgs& args) { args.lanes > 16 ? block4_wide<2>(args) : block4_wide<1>(args); }
+
+uint64_t peak(uint64_t iterations, int32_t* sink) {
+    __m512i sums[12] = {}, panel = _mm512_set1_epi8(3), weights = _mm512_set1_epi8(2);
+    for (uint64_t i = 0; i < iterations; ++i) {
+        for (auto& sum : sums) {
+            __asm__ volatile("" : "+v"(panel), "+v"(sum));  // else the products are done once
+            sum = _mm512_dpbusd_epi32(sum, panel, weights);
+        }
+    }
+    for (auto& sum : sums)
+        *sink += _mm256_extract_epi32(_mm512_castsi512_si256(sum), 0);
+    return iterations * 12 * 64;
+}
+
+}  // namespace
+
+const Kernels kAvx512VnniKernels = {
+    "avx512vnni", false, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
+    fake_quantize, add, layer_norm, quantize4, quantize1, range, attention, load, store, peak};
+
+}  // namespace optkit

@@ -1,0 +1,208 @@
+// What happens to a tile outside the matrix products, feature by feature, tokens along the vector.
+// Included once per translation unit, inside its unnamed namespace, after vector.inl.
+
+/// Calls f(offset) for every vector of a block of `rows` x `lanes`.
+template <typename F>
+inline void each(uint32_t rows, int lanes, F f) {
+    for (uint32_t row = 0; row < rows; ++row)
+        for (int lane = 0; lane < lanes; lane += kWidth)
+            f(size_t(row) * kLanes + lane);
+}
+
+void scale(float* block, uint32_t rows, int lanes, const ScaleArgs& args) {
+    for (uint32_t row = 0; row < rows; ++row) {
+        const float factor = args.scales ? args.scales[row] : 1.0f, bias = args.bias ? args.bias[row] : 0.0f;
+        const float low_factor = args.token_low ? args.low_factor[row] : 0.0f;
+        for (int lane = 0; lane < lanes; lane += kWidth) {
+            float* at = block + size_t(row) * kLanes + lane;
+            Ints sums;
+            __builtin_memcpy(&sums, at, sizeof sums);
+            Floats result = __builtin_convertvector(sums, Floats) * factor;
+            if (args.token_scale)
+                result = result * read(args.token_scale + lane) + read(args.token_low + lane) * low_factor;
+            write(at, result + bias);
+        }
+    }
+}
+
+void activation(float* target, const float* source, uint32_t rows, int lanes, ActivationKind kind) {
+    const auto apply = [&](auto f) {
+        each(rows, lanes, [&](size_t at) { write(target + at, f(read(source + at))); });
+    };
+    switch (kind) {
+        case ActivationKind::gelu_erf:
+            return apply([](Floats x) { return x * (0.5f + half_normal(x)); });
+        case ActivationKind::gelu_tanh:  // 0.5 x (1 + tanh(z)) = x sigmoid(2 z)
+            return apply([](Floats x) { return x * sigmoid(1.59576912f * (x + 0.044715f * x * x * x)); });
+        case ActivationKind::relu:
+            return apply([](Floats x) { return larger(x, Floats{}); });
+        case ActivationKind::tanh:
+            return apply([](Floats x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; });
+        case ActivationKind::sigmoid:
+            return apply([](Floats x) { return sigmoid(x); });
+        case ActivationKind::silu:
+            return apply([](Floats x) { return x * sigmoid(x); });
+    }
+}
+
+void affine(float* target, const float* source, uint32_t rows, int lanes, const float* scale, const float* shift) {
+    for (uint32_t row = 0; row < rows; ++row) {
+        const float factor = scale ? scale[row] : 1.0f, summand = shift ? shift[row] : 0.0f;
+        for (int lane = 0; lane < lanes; lane += kWidth) {
+            const size_t at = size_t(row) * kLanes + lane;
+            write(target + at, read(source + at) * factor + summand);
+        }
+    }
+}
+
+void fake_quantize(float* target, const float* source, uint32_t rows, int lanes, float low, float high,
+                   uint32_t levels) {
+    const float inverse = float(levels - 1) / (high - low), step = (high - low) / float(levels - 1);
+    each(rows, lanes, [&](size_t at) {
+        const Floats bounded = smaller(larger(read(source + at), splat(low)), splat(high));
+        write(target + at, __builtin_convertvector(nearest((bounded - low) * inverse), Floats) * step + low);
+    });
+}
+
+void add(float* target, const float* left, const float* right, uint32_t rows, int lanes) {
+    each(rows, lanes, [&](size_t at) { write(target + at, read(left + at) + read(right + at)); });
+}
+
+template <int kVectors>
+void layer_norm_lanes(float* target, const float* source, uint32_t rows, const float* gamma, const float* beta,
+                      float epsilon) {
+    Floats mean[kVectors] = {}, square[kVectors] = {}, factor[kVectors];
+    for (uint32_t row = 0; row < rows; ++row)
+        for (int v = 0; v < kVectors; ++v)
+            mean[v] += read(source + size_t(row) * kLanes + v * kWidth);
+    for (int v = 0; v < kVectors; ++v)
+        mean[v] /= float(rows);
+    for (uint32_t row = 0; row < rows; ++row)
+        for (int v = 0; v < kVectors; ++v) {
+            const Floats distance = read(source + size_t(row) * kLanes + v * kWidth) - mean[v];
+            square[v] += distance * distance;
+        }
+    for (int v = 0; v < kVectors; ++v) {
+        const Floats variance = square[v] / float(rows) + epsilon;
+        for (int i = 0; i < kWidth; ++i)
+            factor[v][i] = 1.0f / __builtin_sqrtf(variance[i]);
+    }
+    for (uint32_t row = 0; row < rows; ++row) {
+        const float scale = gamma ? gamma[row] : 1.0f, shift = beta ? beta[row] : 0.0f;
+        for (int v = 0; v < kVectors; ++v) {
+            const size_t at = size_t(row) * kLanes + v * kWidth;
+            write(target + at, (read(source + at) - mean[v]) * (factor[v] * scale) + shift);
+        }
+    }
+}
+
+void layer_norm(float* target, const float* source, uint32_t rows, int lanes, const float* gamma, const float* beta,
+                float epsilon) {
+    lanes > 16 ? layer_norm_lanes<32 / kWidth>(target, source, rows, gamma, beta, epsilon)
+               : layer_norm_lanes<16 / kWidth>(target, source, rows, gamma, beta, epsilon);
+}
+
+/// The 8-bit number of each lane, in the lowest bits of 32.
+inline Ints quantized(const float* source, float channel, Floats low, Floats inverse) {
+    const Floats steps = (read(source) * channel - low) * inverse;
+    return nearest(smaller(larger(steps, Floats{}), splat(255.0f)));
+}
+
+void quantize4(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
+               const float* inverse) {
+    for (uint32_t row = 0; row < rows; row += 4) {
+        const uint32_t count = rows - row < 4 ? rows - row : 4;
+        for (int lane = 0; lane < lanes; lane += kWidth) {
+            Ints packed = {};
+            for (uint32_t i = 0; i < count; ++i) {
+                const float* at = source + size_t(row + i) * kLanes + lane;
+                const float factor = channel ? channel[row + i] : 1.0f;
+                packed |= quantized(at, factor, read(low + lane), read(inverse + lane)) << int(8 * i);
+            }
+            __builtin_memcpy(panel + size_t(row) * kLanes + 4 * lane, &packed, sizeof packed);
+        }
+    }
+}
+
+void quantize1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
+               const float* inverse) {
+    for (uint32_t row = 0; row < rows; ++row) {
+        const float factor = channel ? channel[row] : 1.0f;
+        for (int lane = 0; lane < lanes; lane += kWidth) {
+            const size_t at = size_t(row) * kLanes + lane;
+            const Ints number = quantized(source + at, factor, read(low + lane), read(inverse + lane));
+            const Bytes bytes = __builtin_convertvector(number, Bytes);
+            __builtin_memcpy(panel + at, &bytes, sizeof bytes);
+        }
+    }
+}
+
+void range(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
+           float* step) {
+    for (int lane = 0; lane < lanes; lane += kWidth) {
+        Floats least = {}, most = {};
+        for (uint32_t row = 0; row < rows; ++row) {
+            const Floats number = read(source + size_t(row) * kLanes + lane) * (channel ? channel[row] : 1.0f);
+            least = smaller(number, least);
+            most = larger(number, most);
+        }
+        // A token of zeros has no range: any step serves, since all its numbers are its low, 0.
+        const Floats span = larger(most - least, splat(1e-30f));
+        write(low + lane, least);
+        write(inverse + lane, 255.0f / span);
+        write(step + lane, span / 255.0f);
+    }
+}
+
+typedef float Four __attribute__((vector_size(16)));
+
+inline Four read4(const float* from) {
+    Four value;
+    __builtin_memcpy(&value, from, sizeof value);
+    return value;
+}
+
+/// Writes a 4 x 4 block turned over its diagonal.
+inline void transpose4(const float* source, size_t source_stride, float* target, size_t target_stride) {
+    const Four a = read4(source), b = read4(source + source_stride), c = read4(source + 2 * source_stride),
+               d = read4(source + 3 * source_stride);
+    const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const Four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    const Four rows[4] = {
+        __builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+        __builtin_shufflevector(AB, CD, 0, 1, 4, 5), __builtin_shufflevector(AB, CD, 2, 3, 6, 7)};
+    for (int i = 0; i < 4; ++i)
+        __builtin_memcpy(target + i * target_stride, &rows[i], sizeof(Four));
+}
+
+void load(float* tile, const float* tokens, uint32_t features, int count, int lanes) {
+    const uint32_t even = features / 4 * 4;
+    int token = 0;
+    for (; token + 4 <= count; token += 4) {
+        const float* from = tokens + size_t(token) * features;
+        for (uint32_t feature = 0; feature < even; feature += 4)
+            transpose4(from + feature, features, tile + size_t(feature) * kLanes + token, kLanes);
+        for (uint32_t feature = even; feature < features; ++feature)
+            for (int i = 0; i < 4; ++i)
+                tile[size_t(feature) * kLanes + token + i] = from[size_t(i) * features + feature];
+    }
+    for (; token < lanes; ++token)
+        for (uint32_t feature = 0; feature < features; ++feature)
+            tile[size_t(feature) * kLanes + token] = token < count ? tokens[size_t(token) * features + feature] : 0.0f;
+}
+
+void store(float* tokens, const float* tile, uint32_t features, int count) {
+    const uint32_t even = features / 4 * 4;
+    int token = 0;
+    for (; token + 4 <= count; token += 4) {
+        float* to = tokens + size_t(token) * features;
+        for (uint32_t feature = 0; feature < even; feature += 4)
+            transpose4(tile + size_t(feature) * kLanes + token, kLanes, to + feature, features);
+        for (uint32_t feature = even; feature < features; ++feature)
+            for (int i = 0; i < 4; ++i)
+                to[size_t(i) * features + feature] = tile[size_t(feature) * kLanes + token + i];
+    }
+    for (; token < count; ++token)
+        for (uint32_t feature = 0; feature < features; ++feature)
+            tokens[size_t(token) * features + feature] = tile[size_t(feature) * kLanes + token];
+}

@@ -1,0 +1,422 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "pool.h"
+
+namespace optkit {
+namespace {
+
+struct Lifetime {
+    size_t first, last, size;
+    size_t offset = 0;
+};
+
+/// Gives each lifetime the lowest place that nothing alive at the same time takes; returns the size of all.
+size_t arrange(std::vector<Lifetime>& lives) {
+    std::vector<size_t> order(lives.size());
+    for (size_t i = 0; i < order.size(); ++i)
+        order[i] = i;
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return lives[a].first < lives[b].first; });
+    size_t total = 0;
+    std::vector<size_t> placed;
+    for (size_t now : order) {
+        std::vector<std::pair<size_t, size_t>> taken;
+        for (size_t other : placed)
+            if (lives[other].last >= lives[now].first && lives[other].first <= lives[now].last)
+                taken.emplace_back(lives[other].offset, lives[other].offset + lives[other].size);
+        std::sort(taken.begin(), taken.end());
+        size_t offset = 0;
+        for (const auto& [begin, end] : taken) {
+            if (offset + lives[now].size <= begin)
+                break;
+            offset = std::max(offset, end);
+        }
+        lives[now].offset = offset;
+        total = std::max(total, offset + lives[now].size);
+        placed.push_back(now);
+    }
+    return total;
+}
+
+size_t padded(uint32_t features) { return (size_t(features) + 3) / 4 * 4; }
+
+class Planner {
+public:
+    Planner(const Spec& spec, Plan& plan, bool chains)
+        : spec_(spec), plan_(plan), chains_(chains), value_(spec.features.size()), folded_(spec.steps.size(), false) {
+        for (size_t i = 0; i < spec.steps.size(); ++i)
+            for (uint32_t source : spec.steps[i].sources)
+                if (source < value_.size())
+                    value_[source].readers.push_back(i);
+        for (size_t i = 0; i < spec.inputs.size(); ++i)
+            value_[spec.inputs[i]].input = int(i);
+        for (uint32_t output : spec.outputs)
+            value_[output].output = true;
+        size_t part = 0;
+        for (const Step& step : spec.steps) {
+            part_.push_back(step.op == Op::attention ? ++part : part);
+            part += step.op == Op::attention;
+        }
+    }
+
+    void run() {
+        for (size_t i = 0; i < spec_.steps.size(); ++i)
+            if (!folded_[i])
+                emit(i);
+        place();
+    }
+
+private:
+    struct Value {
+        std::vector<size_t> readers;  // steps
+        int input = -1;
+        bool output = false;
+        size_t at = 0;                // the step with which it is computed, which may be earlier than its own
+        bool ready = false;           // some action before the current one has computed or loaded it
+        size_t segment = 0, first = 0, last = 0, last_segment = 0;
+        bool shared = false;
+    };
+    struct PanelLife {
+        size_t segment, first, last;
+    };
+    using PanelKey = std::tuple<size_t, uint32_t, bool, bool, float, float, const float*>;
+
+    // ---- emission -----------------------------------------------------------------------------------------------
+
+    Segment& tokenwise() {
+        if (plan_.segments.empty() || plan_.segments.back().attention >= 0)
+            plan_.segments.emplace_back();
+        return plan_.segments.back();
+    }
+
+    void push(Action action) { tokenwise().actions.push_back(action); }
+
+    size_t now() {
+        tokenwise();
+        return plan_.segments.size() - 1;
+    }
+
+    void defined(uint32_t number) {
+        Value& value = value_[number];
+        value.ready = true;
+        value.segment = value.last_segment = now();
+        value.first = value.last = tokenwise().actions.size();
+    }
+
+    /// The action about to be pushed reads these values.
+    void used(const std::vector<uint32_t>& numbers) {
+        for (uint32_t number : numbers)
+            if (!value_[number].ready) {  // an input, loaded when first needed
+                defined(number);
+                push({Action::load, size_t(value_[number].input), number});
+            }
+        for (uint32_t number : numbers) {
+            Value& value = value_[number];
+            value.shared |= value.segment != now();
+            value.last = tokenwise().actions.size();
+            value.last_segment = now();
+        }
+    }
+
+    void emit(size_t i) {
+        const Step& step = spec_.steps[i];
+        if (step.op == Op::attention)
+            return emit_attention(step);
+        uint32_t made;
+        if (step.op == Op::linear) {
+            made = emit_linear(i);
+        } else {
+            Elementwise elementwise = describe(step, step.sources[0]);
+            if (elementwise.other == kNone)
+                used({elementwise.source});
+            else
+                used({elementwise.source, elementwise.other});
+            made = elementwise.target = step.target;
+            defined(made);
+            plan_.elementwise.push_back(elementwise);
+            push({Action::elementwise, plan_.elementwise.size() - 1});
+        }
+        if (made != kNone && value_[made].output)
+            emit_stores(made);
+    }
+
+    void emit_stores(uint32_t number) {
+        for (size_t i = 0; i < spec_.outputs.size(); ++i)
+            if (spec_.outputs[i] == number) {
+                used({number});
+                push({Action::store, i, number});
+            }
+    }
+
+    void emit_attention(const Step& step) {
+        used({step.sources[0], step.sources[1], step.sources[2]});
+        for (int i = 0; i < 3; ++i)
+            value_[step.sources[i]].shared = true;
+        AttentionPlan attention{step.sources[0], step.sources[1], step.sources[2], step.target, step.sources[3],
+                                step.heads, spec_.features[step.target] / step.heads, step.scale};
+        plan_.attentions.push_back(attention);
+        plan_.segments.emplace_back();
+        plan_.segments.back().attention = int(plan_.attentions.size()) - 1;
+        const size_t segment = plan_.segments.size() - 1;
+        for (int i = 0; i < 3; ++i)
+            value_[step.sources[i]].last_segment = segment;
+        Value& target = value_[step.target];
+        target.ready = target.shared = true;
+        target.segment = target.last_segment = segment;
+        if (target.output)
+            emit_stores(step.target);
+    }
+
+    Elementwise describe(const Step& step, uint32_t source) {
+        Elementwise result;
+        result.op = step.op;
+        result.source = source;
+        if (step.op == Op::add)
+            result.other = step.sources[0] == source ? step.sources[1] : step.sources[0];
+        result.activation = step.activation;
+        result.first = keep(step.first);
+        result.second = keep(step.second);
+        result.low = step.low;
+        result.high = step.high;
+        result.levels = step.levels;
+        result.epsilon = step.epsilon;
+        return result;
+    }
+
+    const float* keep(const View<float>& numbers) {
+        if (!numbers)
+            return nullptr;
+        const float*& kept = kept_[numbers.data];
+        if (!kept) {
+            plan_.numbers.emplace_back(new float[numbers.size]);
+            std::copy(numbers.data, numbers.data + numbers.size, plan_.numbers.back().get());
+            kept = plan_.numbers.back().get();
+        }
+        return kept;
+    }
+
+    uint32_t emit_linear(size_t i) {
+        const Step& step = spec_.steps[i];
+        LinearPlan linear;
+        linear.source = step.sources[0];
+        linear.layout = make_layout(step.weights, chains_);
+        linear.dynamic = step.quantize == Quantize::dynamic;
+        fold_numbers(step, linear);
+
+        uint32_t current = step.target;
+        value_[current].at = i;
+        while (const Step* next = foldable(current, i)) {
+            linear.after.push_back(describe(*next, current));
+            current = next->target;
+            value_[current].at = i;
+        }
+        std::vector<uint32_t> read;
+        if (linear.layout.integer())
+            linear.panel = panel(step, linear.layout.grouped());
+        else
+            read.push_back(linear.source);
+        for (const Elementwise& after : linear.after)
+            if (after.other != kNone)
+                read.push_back(after.other);
+        used(read);
+        if (linear.panel >= 0)
+            panel_life_[size_t(linear.panel)].last = tokenwise().actions.size();
+
+        const Step* reader = only_panel(current);
+        if (reader) {
+            linear.target_panel = make_panel(*reader, current, reader->weights.columns == 4);
+            linear.sums = 1;
+        } else {
+            linear.target = current;
+            defined(current);
+        }
+        plan_.linears.push_back(std::move(linear));
+        push({Action::linear, plan_.linears.size() - 1});
+        return reader ? kNone : current;
+    }
+
+    /// The step that alone reads `value` and can be done row by row while linear step `i` makes it.
+    const Step* foldable(uint32_t value, size_t i) {
+        if (value_[value].output || value_[value].readers.size() != 1)
+            return nullptr;
+        const size_t reader = value_[value].readers[0];
+        const Step& step = spec_.steps[reader];
+        if (part_[reader] != part_[i])
+            return nullptr;
+        switch (step.op) {
+            case Op::activation:
+            case Op::affine:
+            case Op::fake_quantize:
+                break;
+            case Op::add: {
+                const uint32_t other = step.sources[0] == value ? step.sources[1] : step.sources[0];
+                if (value_[other].input < 0 && !value_[other].ready)
+                    return nullptr;
+                break;
+            }
+            default:
+                return nullptr;
+        }
+        folded_[reader] = true;
+        return &step;
+    }
+
+    /// A linear step such that all readers of `value` want the panel that it wants; null if `value` itself is needed.
+    const Step* only_panel(uint32_t value) {
+        const Value& facts = value_[value];
+        if (facts.output || facts.readers.empty())
+            return nullptr;
+        const Step& first = spec_.steps[facts.readers[0]];
+        for (size_t reader : facts.readers) {
+            const Step& step = spec_.steps[reader];
+            if (step.op != Op::linear || step.quantize != Quantize::fixed || folded_[reader] ||
+                part_[reader] != part_[facts.at] || key(step, value) != key(first, value))
+                return nullptr;
+        }
+        return &first;
+    }
+
+    PanelKey key(const Step& step, uint32_t source) const {
+        const bool dynamic = step.quantize == Quantize::dynamic;
+        return {plan_.segments.size(), source, dynamic, step.weights.columns == 4, dynamic ? 0.0f : step.low,
+                dynamic ? 0.0f : step.high, step.channel_scale.data};
+    }
+
+    int panel(const Step& step, bool grouped) {
+        tokenwise();
+        const auto found = panels_.find(key(step, step.sources[0]));
+        if (found != panels_.end())
+            return found->second;
+        used({step.sources[0]});
+        const int number = make_panel(step, step.sources[0], grouped);
+        push({Action::quantize, size_t(number), step.sources[0]});
+        return number;
+    }
+
+    /// A new panel, defined by the action that is about to be pushed.
+    int make_panel(const Step& step, uint32_t source, bool grouped) {
+        tokenwise();
+        const int number = int(plan_.panels.size());
+        panels_[key(step, source)] = number;
+        const size_t at = tokenwise().actions.size();
+        panel_life_.push_back({now(), at, at});
+        Panel panel;
+        panel.source = source;
+        panel.dynamic = step.quantize == Quantize::dynamic;
+        panel.grouped = grouped;
+        panel.low = step.low;
+        panel.high = step.high;
+        panel.channel_scale = keep(step.channel_scale);
+        if (!panel.dynamic) {
+            panel.lows.assign(kLanes, step.low);
+            panel.inverses.assign(kLanes, 255.0f / (step.high - step.low));
+        }
+        plan_.panels.push_back(std::move(panel));
+        return number;
+    }
+
+    static void fold_numbers(const Step& step, LinearPlan& linear) {
+        const PackedWeights& weights = step.weights;
+        std::vector<int64_t> sums(padded(weights.out), 0);
+        const size_t rows = weights.rows, columns = weights.columns;
+        for (size_t group = 0; group + 1 < weights.pointers.size; ++group)
+            for (size_t block = weights.pointers[group]; block < weights.pointers[group + 1]; ++block)
+                for (size_t i = 0; i < rows && group * rows + i < weights.out; ++i)
+                    for (size_t j = 0; j < columns; ++j) {
+                        const size_t at = (block * rows + i) * columns + j;
+                        if (weights.single) {
+                            linear.nonzeros += weights.floats[at] != 0.0f;
+                        } else {
+                            linear.nonzeros += weights.bytes[at] != 0;
+                            sums[group * rows + i] += weights.bytes[at];
+                        }
+                    }
+        linear.bias.assign(padded(weights.out), 0.0f);
+        if (step.bias)
+            std::copy(step.bias.data, step.bias.data + weights.out, linear.bias.begin());
+        if (weights.single)
+            return;
+        const bool fixed = step.quantize == Quantize::fixed;
+        const float unit = fixed ? (step.high - step.low) / 255.0f : 1.0f;
+        linear.scales.assign(padded(weights.out), 0.0f);
+        linear.low_factor.assign(padded(weights.out), 0.0f);
+        for (uint32_t n = 0; n < weights.out; ++n) {
+            linear.scales[n] = step.scales[n] * unit;
+            linear.low_factor[n] = step.scales[n] * float(sums[n]);
+            if (fixed)
+                linear.bias[n] += step.low * linear.low_factor[n];
+        }
+    }
+
+    // ---- places -------------------------------------------------------------------------------------------------
+
+    void place() {
+        plan_.places.resize(value_.size());
+        std::vector<Lifetime> lives;
+        std::vector<uint32_t> whose;
+        for (uint32_t i = 0; i < value_.size(); ++i)
+            if (value_[i].ready && value_[i].shared) {
+                lives.push_back({value_[i].segment, value_[i].last_segment, padded(spec_.features[i])});
+                whose.push_back(i);
+            }
+        plan_.shared_features = arrange(lives);
+        for (size_t i = 0; i < lives.size(); ++i)
+            plan_.places[whose[i]] = {Place::shared, lives[i].offset};
+        for (size_t segment = 0; segment < plan_.segments.size(); ++segment)
+            plan_.scratch_floats = std::max(plan_.scratch_floats, place_scratch(segment));
+    }
+
+    size_t place_scratch(size_t segment) {
+        std::vector<Lifetime> lives;
+        std::vector<size_t*> offsets;
+        for (uint32_t i = 0; i < value_.size(); ++i)
+            if (value_[i].ready && !value_[i].shared && value_[i].segment == segment) {
+                plan_.places[i].where = Place::scratch;
+                lives.push_back({value_[i].first, value_[i].last, padded(spec_.features[i]) * kLanes});
+                offsets.push_back(&plan_.places[i].offset);
+            }
+        for (size_t i = 0; i < plan_.panels.size(); ++i)
+            if (panel_life_[i].segment == segment) {
+                const size_t floats = plan_.panels[i].bytes(spec_.features[plan_.panels[i].source]) / 4 + 3 * kLanes;
+                lives.push_back({panel_life_[i].first, panel_life_[i].last, (floats + 15) / 16 * 16});
+                offsets.push_back(&plan_.panels[i].offset);
+            }
+        const auto& actions = plan_.segments[segment].actions;
+        for (size_t at = 0; at < actions.size(); ++at)
+            if (actions[at].kind == Action::linear && plan_.linears[actions[at].number].sums) {
+                LinearPlan& linear = plan_.linears[actions[at].number];
+                // With several chunks the sums of all outputs wait for the last one.
+                const size_t rows = linear.layout.chunks.size() > 1 ? padded(linear.layout.out) : size_t(kBlock);
+                lives.push_back({at, at, rows * kLanes});
+                offsets.push_back(&linear.sums);
+            }
+        const size_t total = arrange(lives);
+        for (size_t i = 0; i < lives.size(); ++i)
+            *offsets[i] = lives[i].offset;
+        return total;
+    }
+
+    const Spec& spec_;
+    Plan& plan_;
+    bool chains_;
+    std::vector<Value> value_;
+    std::vector<bool> folded_;
+    std::vector<size_t> part_;  // of each step: steps of one part run on a tile together
+    std::map<PanelKey, int> panels_;
+    std::vector<PanelLife> panel_life_;
+    std::map<const float*, const float*> kept_;
+};
+
+}  // namespace
+
+Plan::Plan(const Spec& spec, const Kernels& chosen)
+    : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), kernels(&chosen), pool(new Pool) {
+    Planner(spec, *this, chosen.chains).run();
+}
+
+Plan::~Plan() = default;
+
+}  // namespace optkit

@@ -1,0 +1,90 @@
+// What an engine does for each tile, decided once: which steps are fused, where each value lies and how long it lives.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine.h"
+#include "layout.h"
+
+namespace optkit {
+
+/// Where a value lies while a tile is worked on.
+struct Place {
+    enum Where { nowhere, scratch, shared } where = nowhere;
+    size_t offset = 0;  // scratch: floats; shared: features from the start of the shared buffer
+};
+
+/// How activations become a panel of u8, and where it lies in the scratch.
+struct Panel {
+    uint32_t source;
+    bool dynamic, grouped;
+    float low, high;
+    const float* channel_scale;           // into Plan::numbers
+    std::vector<float> lows, inverses;    // 32 each: fixed ranges, one number per token
+    size_t offset = 0;                    // floats; 3 x 32 floats of a dynamic range follow the panel
+
+    size_t bytes(uint32_t features) const { return size_t((features + 3) / 4 * 4) * kLanes; }
+};
+
+/// An elementwise step, on a whole value or on the rows that a linear step has just computed.
+struct Elementwise {
+    Op op;
+    uint32_t source = kNone, other = kNone, target = kNone;
+    ActivationKind activation{};
+    const float *first = nullptr, *second = nullptr;  // affine: scale, shift; layer_norm: gamma, beta
+    float low = 0, high = 0, epsilon = 0;
+    uint32_t levels = 0;
+};
+
+struct LinearPlan {
+    Layout layout;
+    uint64_t nonzeros = 0;
+    std::vector<float> scales, bias, low_factor;  // by output, everything that is known before folded in
+    bool dynamic = false;
+    int panel = -1;                // that it reads; -1: floats of `source`
+    uint32_t source = kNone;
+    std::vector<Elementwise> after;
+    uint32_t target = kNone;       // the value after them; kNone when only a panel is needed
+    int target_panel = -1;         // written directly
+    size_t sums = 0;               // scratch floats for the sums, where they are not in the target
+};
+
+struct AttentionPlan {
+    uint32_t query, key, value, target, mask, heads, size;
+    float scale;
+};
+
+struct Action {
+    enum Kind { load, quantize, linear, elementwise, store } kind;
+    size_t number;  // of the input, panel, linear, elementwise or output
+    uint32_t value = kNone;
+};
+
+/// A run of actions on one tile after another, or one attention over whole sequences.
+struct Segment {
+    std::vector<Action> actions;
+    int attention = -1;
+};
+
+struct Pool;
+
+struct Plan {
+    std::vector<uint32_t> features, inputs, outputs;
+    std::vector<Segment> segments;
+    std::vector<Panel> panels;
+    std::vector<LinearPlan> linears;
+    std::vector<Elementwise> elementwise;
+    std::vector<AttentionPlan> attentions;
+    std::vector<Place> places;              // of each value
+    std::vector<std::unique_ptr<float[]>> numbers;
+    size_t scratch_floats = 0, shared_features = 0;
+    const Kernels* kernels = nullptr;
+
+    std::unique_ptr<Pool> pool;
+
+    Plan(const Spec& spec, const Kernels& kernels);
+    ~Plan();
+};
+
+}  // namespace optkit

@@ -1,0 +1,131 @@
+#include "program.h"
+
+#include <cstring>
+
+#include <openvino/core/parallel.hpp>
+#include <openvino/op/constant.hpp>
+
+#include "dispatch.h"
+
+namespace optkit {
+namespace {
+
+std::shared_ptr<const Engine> make_engine(const ov::op::v0::Constant& packed) {
+    const auto* bytes = static_cast<const uint8_t*>(packed.get_data_ptr());
+    const size_t size = packed.get_byte_size();
+    // A constant that is mapped from a file lies where it lies there; the program wants its numbers aligned.
+    std::unique_ptr<uint64_t[]> aligned;
+    if (reinterpret_cast<uintptr_t>(bytes) % alignof(uint64_t) != 0) {
+        aligned.reset(new uint64_t[size / sizeof(uint64_t) + 1]);
+        std::memcpy(aligned.get(), bytes, size);
+        bytes = reinterpret_cast<const uint8_t*>(aligned.get());
+    }
+    return std::make_shared<const Engine>(bytes, size, chosen());
+}
+
+}  // namespace
+
+Program::Program(const ov::OutputVector& arguments) : Op(arguments) { constructor_validate_and_infer_types(); }
+
+void Program::validate_and_infer_types() {
+    NODE_VALIDATION_CHECK(this, get_input_size() >= 2, "optkit: a program has at least one input, and its packed form");
+    const size_t last = get_input_size() - 1;
+    if (!engine_) {
+        const auto packed = ov::as_type_ptr<ov::op::v0::Constant>(get_input_node_shared_ptr(last));
+        NODE_VALIDATION_CHECK(this, packed && packed->get_element_type() == ov::element::u8,
+                              "optkit: the packed form of a program has to be a constant of u8");
+        try {
+            engine_ = make_engine(*packed);
+        } catch (const std::exception& error) {
+            NODE_VALIDATION_CHECK(this, false, "optkit: ", error.what());
+        }
+    }
+    const auto& features = engine_->features();
+    NODE_VALIDATION_CHECK(this, engine_->inputs().size() == last, "optkit: the program has ",
+                          engine_->inputs().size(), " inputs, the node gives ", last);
+    for (size_t i = 0; i < last; ++i) {
+        const ov::PartialShape& shape = get_input_partial_shape(i);
+        const ov::element::Type type = get_input_element_type(i);
+        const uint32_t wanted = features[engine_->inputs()[i]];
+        if (wanted == 0) {
+            // The CPU plugin turns booleans into bytes before it compiles.
+            NODE_VALIDATION_CHECK(this, type.compatible(ov::element::boolean) || type == ov::element::u8 ||
+                                            type == ov::element::f32,
+                                  "optkit: a mask is boolean or f32, not ", type);
+            NODE_VALIDATION_CHECK(this, shape.rank().compatible(4), "optkit: a mask has four dimensions");
+            continue;
+        }
+        NODE_VALIDATION_CHECK(this, type.compatible(ov::element::f32), "optkit: an input is f32, not ", type);
+        if (shape.rank().is_dynamic())
+            continue;
+        NODE_VALIDATION_CHECK(this, shape.size() >= 1 && shape[shape.size() - 1].compatible(ov::Dimension(wanted)),
+                              "optkit: input ", i, " has to end with ", wanted, " features");
+        NODE_VALIDATION_CHECK(this, !engine_->has_attention() || shape.size() == 3,
+                              "optkit: attention needs (batch, length, features)");
+    }
+    set_output_size(engine_->outputs().size());
+    for (size_t i = 0; i < engine_->outputs().size(); ++i) {
+        ov::PartialShape shape = get_input_partial_shape(0);
+        if (shape.rank().is_static())
+            shape[shape.size() - 1] = features[engine_->outputs()[i]];
+        set_output_type(i, ov::element::f32, shape);
+    }
+}
+
+std::shared_ptr<ov::Node> Program::clone_with_new_inputs(const ov::OutputVector& arguments) const {
+    auto clone = std::make_shared<Program>();
+    clone->engine_ = engine_;
+    clone->set_arguments(arguments);
+    clone->constructor_validate_and_infer_types();
+    return clone;
+}
+
+bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
+    const auto& features = engine_->features();
+    const ov::Shape& shape = inputs[0].get_shape();
+    Batch batch;
+    if (engine_->has_attention()) {
+        OPENVINO_ASSERT(shape.size() == 3, "optkit: attention needs (batch, length, features)");
+        batch = {shape[0], shape[1]};
+    } else {
+        batch = {1, ov::shape_size(shape.begin(), shape.end() - 1)};
+    }
+    const size_t tokens = batch.sequences * batch.length;
+
+    std::vector<Input> arguments;
+    for (size_t i = 0; i < engine_->inputs().size(); ++i) {
+        const ov::Tensor& tensor = inputs[i];
+        const uint32_t wanted = features[engine_->inputs()[i]];
+        Input input;
+        input.data = tensor.data();
+        if (wanted == 0) {
+            const ov::Shape& dims = tensor.get_shape();
+            input.boolean = tensor.get_element_type() != ov::element::f32;
+            OPENVINO_ASSERT(dims.size() == 4 && (dims[0] == 1 || dims[0] == batch.sequences) &&
+                                (dims[1] == 1 || dims[1] == engine_->heads_of(i)) &&
+                                (dims[2] == 1 || dims[2] == batch.length) && dims[3] == batch.length,
+                            "optkit: a mask of shape ", dims, " does not fit ", batch.sequences, " sequences of ",
+                            batch.length, " tokens");
+            std::copy(dims.begin(), dims.end(), input.dims);
+        } else {
+            OPENVINO_ASSERT(tensor.get_element_type() == ov::element::f32 && tensor.get_size() == tokens * wanted &&
+                                tensor.is_continuous(),
+                            "optkit: input ", i, " of shape ", tensor.get_shape(), " does not fit ", tokens, " tokens");
+        }
+        arguments.push_back(input);
+    }
+    std::vector<float*> results;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+        ov::Shape result = shape;
+        result.back() = features[engine_->outputs()[i]];
+        outputs[i].set_shape(result);
+        results.push_back(outputs[i].data<float>());
+    }
+    const Threads threads{parallel_get_max_threads(), [](int count, const std::function<void(int)>& work) {
+                              ov::parallel_nt(count, [&](int thread, int) { work(thread); });
+                          }};
+    engine_->run(batch, arguments, results, threads);
+    return true;
+}
+
+}  // namespace optkit

@@ -1,0 +1,32 @@
+// The operation that OpenVINO sees.
+#pragma once
+
+#include <memory>
+
+#include <openvino/op/op.hpp>
+
+#include "engine.h"
+
+namespace optkit {
+
+/// Inputs: the program's (float32 values [.., features], boolean or float32 masks), then its packed form, a constant of
+/// u8. Outputs: float32 [.., features] with the first input's leading dimensions.
+class Program : public ov::op::Op {
+public:
+    OPENVINO_OP("Program", "optkit");
+
+    Program() = default;
+    explicit Program(const ov::OutputVector& arguments);
+
+    void validate_and_infer_types() override;
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& arguments) const override;
+    bool visit_attributes(ov::AttributeVisitor&) override { return true; }
+    bool has_evaluate() const override { return true; }
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
+
+private:
+    // Made from the constant once; clones share it, and it is safe to run from several threads.
+    std::shared_ptr<const Engine> engine_;
+};
+
+}  // namespace optkit

@@ -1,0 +1,184 @@
+"""What a rewritten part of a graph computes: a straight line of steps over tokens, and its packed form inside an IR.
+
+A ``Program`` takes activations (tokens x features, float32) and computes others from them. Every step but attention
+treats each token by itself, so the engine (csrc/) runs a run of steps over one tile of tokens after another, in cache,
+and only attention waits for the whole sequence. The packed form is a block of bytes that the engine validates when the
+model is loaded (packing.py). Packing knows nothing of instruction sets: weights are stored
+as their non-zero blocks, and the engine lays them out for the CPU that it finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+ACTIVATIONS = {"gelu_erf": 1, "gelu_tanh": 2, "relu": 3, "tanh": 4, "sigmoid": 5, "silu": 6}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How a linear layer is packed and computed.
+
+    Attributes:
+        name: ``block4``: int8 blocks of ``rows`` outputs x 4 inputs, the grain of 8-bit dot products; a dense layer is
+            one whose blocks are all there. ``element``: blocks of ``rows`` outputs x 1 input, int8 or float32.
+        rows: outputs of a block: 1, 2, 4, 8, 16 or 32.
+    """
+
+    name: str
+    rows: int = 1
+
+    @property
+    def columns(self) -> int:
+        return 4 if self.name == "block4" else 1
+
+
+@dataclass(frozen=True, eq=False)
+class PackedWeights:
+    """A weight matrix (out, in) as its non-zero blocks of ``rows`` outputs x ``columns`` inputs, row group by row group.
+
+    Attributes:
+        shape: (out, in) of the matrix.
+        rows: outputs of a block: 1, 2, 4, 8, 16 or 32. The last row group is padded with zeros.
+        columns: inputs of a block: 4 (``block4``) or 1 (``element``). The last block column is padded with zeros.
+        pointers: uint32 (groups + 1,): where each row group's blocks begin.
+        indices: uint16 (blocks,): block column of each block, ascending within a row group.
+        values: int8 or float32 (blocks, rows, columns).
+    """
+
+    shape: tuple[int, int]
+    rows: int
+    columns: int
+    pointers: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """How activations become u8: ``q = round((x * channel_scale - low) * 255 / (high - low))``, clamped to 0..255.
+
+    Attributes:
+        low, high: range of FakeQuantize with 256 levels (its input and output ranges equal). Both None for dynamic
+            quantization: each token's own range (0 always inside) at run time.
+        channel_scale: float32 (in,): factors of SmoothQuant, applied before; None for none.
+    """
+
+    low: float | None
+    high: float | None
+    channel_scale: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """``target = weights @ source * scales + bias``. With int8 weights the source is quantized first; with float32
+    weights ``quantization`` is None.
+
+    Attributes:
+        scales: float32 (out,) of int8 weights; None for float32 weights.
+        bias: float32 (out,) or None.
+    """
+
+    source: int
+    target: int
+    weights: PackedWeights
+    scales: np.ndarray | None
+    bias: np.ndarray | None
+    quantization: Quantization | None
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """``target = kind(source)``, see ACTIVATIONS."""
+
+    source: int
+    target: int
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``target = source * scale + shift``, each float32 (features,) or None."""
+
+    source: int
+    target: int
+    scale: np.ndarray | None
+    shift: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class FakeQuantize:
+    """OpenVINO's FakeQuantize per tensor: clamp to low..high, round to ``levels`` steps, back to float."""
+
+    source: int
+    target: int
+    low: float
+    high: float
+    levels: int = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Add:
+    """``target = left + right``."""
+
+    left: int
+    right: int
+    target: int
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNorm:
+    """Over the features of each token: ``(x - mean) / sqrt(variance + epsilon) * gamma + beta``; gamma, beta or None."""
+
+    source: int
+    target: int
+    gamma: np.ndarray | None
+    beta: np.ndarray | None
+    epsilon: float
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """``softmax(query @ key^T * scale + mask) @ value`` per sequence and head; feature ``h * d + i`` is head h's i-th.
+
+    Attributes:
+        query, key, value: (batch, seq, heads * d).
+        mask: an input of kind mask, (batch or 1, heads or 1, seq or 1, seq), boolean (True takes part) or float32
+            (added); None for none. A query all of whose keys a boolean mask leaves out gets zeros.
+        heads: that divide the features.
+        scale: of the scores before the mask.
+    """
+
+    query: int
+    key: int
+    value: int
+    mask: int | None
+    target: int
+    heads: int
+    scale: float
+
+
+Step = Linear | Activation | Affine | FakeQuantize | Add | LayerNorm | Attention
+
+
+@dataclass
+class Program:
+    """Values are numbered; each has so many features, 0 for a mask. Each value is an input or one step's target.
+
+    Attributes:
+        features: of each value, by its number; 0 marks a mask.
+        inputs: values that the op's inputs give, in order.
+        outputs: values that the op returns, in order.
+        steps: in an order in which each source is computed before it is used.
+    """
+
+    features: list[int] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def value(self, features: int) -> int:
+        """A new value of so many features."""
+        self.features.append(features)
+        return len(self.features) - 1
