@@ -188,8 +188,8 @@ private:
         const size_t chunks = layout.chunks.size();
         const void* source = step.panel >= 0 ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
                                              : at(step.source, tile, scratch);
-        float* sums = step.target == kNone ? scratch + step.sums : at(step.target, tile, scratch);
-        const bool one_block = step.target == kNone && chunks == 1;  // the sums of a block are used up before the next
+        float* sums = step.own_sums ? scratch + step.sums : at(step.target, tile, scratch);
+        const bool one_block = step.own_sums && chunks == 1;  // the sums of a block are used up before the next
         const auto kernel = layout.kernel(kernels_);
         for (size_t number = 0; number < chunks; ++number)
             for (uint32_t row = 0; row < layout.rows(); row += kBlock / layout.height) {
@@ -227,6 +227,10 @@ private:
             const float* other = after.other == kNone ? nullptr : at(after.other, tile, scratch) + size_t(first) * kLanes;
             elementwise(after, block, block, other, first, rows, lanes);
         }
+        if (step.integers) {
+            int16_t* target = reinterpret_cast<int16_t*>(at(step.target, tile, scratch)) + size_t(first) * kLanes;
+            kernels_.center(target, block, rows, lanes, step.low, step.inverse, step.zero);
+        }
         if (step.target_panel >= 0) {
             const Panel& panel = plan_.panels[size_t(step.target_panel)];
             uint8_t* target = reinterpret_cast<uint8_t*>(scratch + panel.offset) + size_t(first) * kLanes;
@@ -242,8 +246,9 @@ private:
         const size_t sequence = tile / tiling_.per_sequence, first = sequence * tiling_.per_sequence;
         const size_t stride = plan_.shared_features * kLanes, offset = head * step.size * kLanes;
         AttentionArgs args{};
-        args.query = at(step.query, first, scratch) + offset;
-        args.key = at(step.key, first, scratch) + offset;
+        args.integers = step.integers;
+        args.query = at(step.query, first, scratch) + (step.integers ? offset / 2 : offset);
+        args.key = at(step.key, first, scratch) + (step.integers ? offset / 2 : offset);
         args.value = at(step.value, first, scratch) + offset;
         args.target = at(step.target, tile, scratch) + offset;
         args.query_stride = args.key_stride = args.value_stride = stride;

@@ -9,7 +9,7 @@
 namespace optkit {
 
 /// Outputs whose sums are scaled, activated and so on together, while they are in cache.
-constexpr uint32_t kBlock = 64;
+constexpr uint32_t kBlock = 128;
 
 enum class Form { block4, element, element_rows4, single, single_rows4 };
 

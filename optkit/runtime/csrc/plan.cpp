@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -47,10 +48,12 @@ class Planner {
 public:
     Planner(const Spec& spec, Plan& plan, bool chains)
         : spec_(spec), plan_(plan), chains_(chains), value_(spec.features.size()), folded_(spec.steps.size(), false) {
-        for (size_t i = 0; i < spec.steps.size(); ++i)
+        for (uint32_t i = 0; i < spec.steps.size(); ++i) {
+            value_[spec.steps[i].target].made_by = i;
             for (uint32_t source : spec.steps[i].sources)
                 if (source < value_.size())
                     value_[source].readers.push_back(i);
+        }
         for (size_t i = 0; i < spec.inputs.size(); ++i)
             value_[spec.inputs[i]].input = int(i);
         for (uint32_t output : spec.outputs)
@@ -72,12 +75,14 @@ public:
 private:
     struct Value {
         std::vector<size_t> readers;  // steps
+        uint32_t made_by = kNone;     // step
         int input = -1;
         bool output = false;
         size_t at = 0;                // the step with which it is computed, which may be earlier than its own
         bool ready = false;           // some action before the current one has computed or loaded it
         size_t segment = 0, first = 0, last = 0, last_segment = 0;
         bool shared = false;
+        bool integers = false;        // int16 instead of floats
     };
     struct PanelLife {
         size_t segment, first, last;
@@ -156,7 +161,13 @@ private:
         for (int i = 0; i < 3; ++i)
             value_[step.sources[i]].shared = true;
         AttentionPlan attention{step.sources[0], step.sources[1], step.sources[2], step.target, step.sources[3],
-                                step.heads, spec_.features[step.target] / step.heads, step.scale};
+                                step.heads, spec_.features[step.target] / step.heads, step.scale, false};
+        const Step* query = integers(step, 0);
+        const Step* key = integers(step, 1);
+        if (query && key) {
+            attention.integers = true;
+            attention.scale *= (query->high - query->low) / 255.0f * ((key->high - key->low) / 255.0f);
+        }
         plan_.attentions.push_back(attention);
         plan_.segments.emplace_back();
         plan_.segments.back().attention = int(plan_.attentions.size()) - 1;
@@ -168,6 +179,35 @@ private:
         target.segment = target.last_segment = segment;
         if (target.output)
             emit_stores(step.target);
+    }
+
+    /// The FakeQuantize that makes the query (0) or key (1) of an attention, if its 8-bit numbers can be used as they are:
+    /// a linear step comes just before, nothing else reads it, and zero is one of its steps.
+    const Step* integers(const Step& attention, int which) const {
+        const uint32_t number = attention.sources[which];
+        const uint32_t size = spec_.features[number] / attention.heads;
+        const Value& value = value_[number];
+        if (size % 2 != 0 || value.output || value.readers.size() != 1 || value.made_by == kNone)
+            return nullptr;
+        const Step& step = spec_.steps[value.made_by];
+        if (step.op != Op::fake_quantize || step.levels != 256)
+            return nullptr;
+        const Value& before = value_[step.sources[0]];
+        if (before.output || before.readers.size() != 1 || before.made_by == kNone ||
+            spec_.steps[before.made_by].op != Op::linear || part_[before.made_by] != part_[value.made_by])
+            return nullptr;
+        const float zero = -step.low * 255.0f / (step.high - step.low);
+        const bool exact = zero >= 0 && zero <= 255 && std::fabs(zero - std::nearbyint(zero)) < 1e-3f;
+        return exact ? &step : nullptr;
+    }
+
+    /// Whether this value is a query or key that its attention wants as integers.
+    bool wanted_as_integers(uint32_t number) const {
+        const Value& value = value_[number];
+        if (value.readers.size() != 1)
+            return false;
+        const Step& reader = spec_.steps[value.readers[0]];
+        return reader.op == Op::attention && reader.sources[2] != number && integers(reader, 0) && integers(reader, 1);
     }
 
     Elementwise describe(const Step& step, uint32_t source) {
@@ -228,10 +268,18 @@ private:
         const Step* reader = only_panel(current);
         if (reader) {
             linear.target_panel = make_panel(*reader, current, reader->weights.columns == 4);
-            linear.sums = 1;
+            linear.own_sums = true;
         } else {
             linear.target = current;
             defined(current);
+        }
+        if (wanted_as_integers(current)) {
+            const Elementwise& last = linear.after.back();
+            linear.integers = linear.own_sums = value_[current].integers = true;
+            linear.low = last.low;
+            linear.inverse = 255.0f / (last.high - last.low);
+            linear.zero = int32_t(std::nearbyint(-last.low * linear.inverse));
+            linear.after.pop_back();
         }
         plan_.linears.push_back(std::move(linear));
         push({Action::linear, plan_.linears.size() - 1});
@@ -359,7 +407,7 @@ private:
         std::vector<uint32_t> whose;
         for (uint32_t i = 0; i < value_.size(); ++i)
             if (value_[i].ready && value_[i].shared) {
-                lives.push_back({value_[i].segment, value_[i].last_segment, padded(spec_.features[i])});
+                lives.push_back({value_[i].segment, value_[i].last_segment, padded(spec_.features[i]) / (value_[i].integers ? 2 : 1)});
                 whose.push_back(i);
             }
         plan_.shared_features = arrange(lives);
@@ -386,7 +434,7 @@ private:
             }
         const auto& actions = plan_.segments[segment].actions;
         for (size_t at = 0; at < actions.size(); ++at)
-            if (actions[at].kind == Action::linear && plan_.linears[actions[at].number].sums) {
+            if (actions[at].kind == Action::linear && plan_.linears[actions[at].number].own_sums) {
                 LinearPlan& linear = plan_.linears[actions[at].number];
                 // With several chunks the sums of all outputs wait for the last one.
                 const size_t rows = linear.layout.chunks.size() > 1 ? padded(linear.layout.out) : size_t(kBlock);

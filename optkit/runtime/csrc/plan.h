@@ -47,12 +47,18 @@ struct LinearPlan {
     std::vector<Elementwise> after;
     uint32_t target = kNone;       // the value after them; kNone when only a panel is needed
     int target_panel = -1;         // written directly
-    size_t sums = 0;               // scratch floats for the sums, where they are not in the target
+    bool own_sums = false;         // the sums lie in scratch instead of the target
+    size_t sums = 0;               // where
+    // The target holds queries or keys of integer attention: 8-bit numbers less their zero point.
+    bool integers = false;
+    float low = 0, inverse = 0;
+    int32_t zero = 0;
 };
 
 struct AttentionPlan {
     uint32_t query, key, value, target, mask, heads, size;
     float scale;
+    bool integers;  // queries and keys: their steps are part of the scale
 };
 
 struct Action {

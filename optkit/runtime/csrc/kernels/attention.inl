@@ -31,21 +31,58 @@ inline void inner(Floats (&sums)[kRows][kVectors], const float* numbers, size_t 
     }
 }
 
+/// scores[j][lanes] = the sum over pairs of int16: keys and queries [count][32][2]. Not inlined: inside its caller's loop
+/// a compiler runs out of registers and keeps one of the sums in memory.
+template <int kRows, int kVectors>
+__attribute__((noinline)) void integer_products(Floats (&scores)[kRows][kVectors], const int16_t* keys,
+                                                const int16_t* queries, uint32_t count) {
+    Ints sums[kRows][kVectors] = {};
+    for (uint32_t i = 0; i < count; ++i) {
+        Ints along[kVectors];
+        for (int v = 0; v < kVectors; ++v)
+            __builtin_memcpy(&along[v], queries + (size_t(i) * kLanes + v * kWidth) * 2, sizeof along[v]);
+        for (int j = 0; j < kRows; ++j) {
+            int32_t pair;
+            __builtin_memcpy(&pair, keys + (size_t(i) * kLanes + j) * 2, sizeof pair);
+            for (int v = 0; v < kVectors; ++v)
+                sums[j][v] = add_products(sums[j][v], along[v], Ints{} + pair);
+        }
+    }
+    for (int j = 0; j < kRows; ++j)
+        for (int v = 0; v < kVectors; ++v)
+            scores[j][v] = __builtin_convertvector(sums[j][v], Floats);
+}
+
+/// Scores of kRows keys from `key` on, before scale and mask.
+template <int kRows, int kVectors>
+inline void products(Floats (&scores)[kRows][kVectors], const AttentionArgs& args, uint32_t key, int lane) {
+    // kRows divides a tile's width, so these keys lie in one tile.
+    const size_t tile = key / args.width * args.key_stride, queries = args.tile * args.query_stride;
+    const uint32_t column = key % args.width;
+    if (args.integers) {
+        const auto* keys = reinterpret_cast<const int16_t*>(static_cast<const float*>(args.key) + tile);
+        const auto* from = reinterpret_cast<const int16_t*>(static_cast<const float*>(args.query) + queries);
+        return integer_products<kRows, kVectors>(scores, keys + 2 * column, from + 2 * lane, args.size / 2);
+    }
+    for (auto& row : scores)
+        for (Floats& score : row)
+            score = Floats{};
+    outer<kRows, kVectors>(scores, static_cast<const float*>(args.key) + tile + column, kLanes,
+                           static_cast<const float*>(args.query) + queries + lane, args.size);
+}
+
 /// The queries of kVectors vectors from `lane`, kRows keys or features at a time.
 template <int kRows, int kVectors>
 void attention_lanes(const AttentionArgs& args, int lane, float* scores) {
-    const float* queries = args.query + args.tile * args.query_stride + lane;
     // 2^x instead of e^x: the factor goes into the scores' scale.
     const float factor = args.scale * kLog2E;
     Floats most[kVectors], sum[kVectors] = {};
     for (int v = 0; v < kVectors; ++v)
         most[v] = splat(-3.0e38f);
     for (uint32_t key = 0; key < args.length; key += kRows) {
-        // kRows divides a tile's width, so these keys lie in one tile; those past the end are never looked at.
-        const float* keys = args.key + key / args.width * args.key_stride + key % args.width;
-        Floats sums[kRows][kVectors] = {};
-        outer<kRows, kVectors>(sums, keys, kLanes, queries, args.size);
-        for (uint32_t j = 0; j < kRows && key + j < args.length; ++j)
+        Floats sums[kRows][kVectors];
+        products<kRows, kVectors>(sums, args, key, lane);
+        for (uint32_t j = 0; j < kRows && key + j < args.length; ++j)  // the tile may hold fewer
             for (int v = 0; v < kVectors; ++v) {
                 Floats score = sums[j][v] * factor;
                 if (args.key_mask)

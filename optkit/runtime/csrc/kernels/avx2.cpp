@@ -14,6 +14,10 @@ namespace {
 
 #include "vector.inl"
 #include "tile.inl"
+
+/// Two int16 products each, added to 32 bits.
+inline Ints add_products(Ints sums, Ints a, Ints b) { return sums + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+
 #include "attention.inl"
 
 struct Dot {
@@ -54,6 +58,6 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
 
 const Kernels kAvx2Kernels = {
     "avx2", true, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, range, attention, load, store, peak};
+    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
 
 }  // namespace optkit

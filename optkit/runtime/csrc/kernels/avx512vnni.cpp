@@ -12,6 +12,12 @@ namespace {
 
 #include "vector.inl"
 #include "tile.inl"
+
+/// Two int16 products each, added to 32 bits.
+inline Ints add_products(Ints sums, Ints a, Ints b) {
+    return (Ints)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
+}
+
 #include "attention.inl"
 
 struct Dot {
@@ -82,6 +88,6 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
 
 const Kernels kAvx512VnniKernels = {
     "avx512vnni", false, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, range, attention, load, store, peak};
+    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
 
 }  // namespace optkit

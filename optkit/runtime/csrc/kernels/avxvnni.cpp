@@ -12,6 +12,12 @@ namespace {
 
 #include "vector.inl"
 #include "tile.inl"
+
+/// Two int16 products each, added to 32 bits.
+inline Ints add_products(Ints sums, Ints a, Ints b) {
+    return (Ints)_mm256_dpwssd_avx_epi32((__m256i)sums, (__m256i)a, (__m256i)b);
+}
+
 #include "attention.inl"
 
 struct Dot {
@@ -48,6 +54,6 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
 
 const Kernels kAvxVnniKernels = {
     "avxvnni", false, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, range, attention, load, store, peak};
+    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
 
 }  // namespace optkit

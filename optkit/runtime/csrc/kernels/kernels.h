@@ -48,8 +48,11 @@ struct ScaleArgs {
 };
 
 struct AttentionArgs {
-    // Tiles of one sequence, [tile][features][32]; a tile holds `width` tokens.
-    const float *query, *key, *value;
+    // Tiles of one sequence, [tile][features][32]; a tile holds `width` tokens. Queries and keys may be 8-bit numbers
+    // less their zero points, as int16 [tile][features / 2][32][2], so that two products add up in one instruction.
+    bool integers;
+    const void *query, *key;
+    const float* value;
     float* target;
     size_t query_stride, key_stride, value_stride;  // floats from tile to tile
     uint32_t size, length, width;                   // features of a head; tokens of the sequence; tokens of a tile
@@ -86,6 +89,9 @@ struct Kernels {
                       const float* low, const float* inverse);
     void (*quantize1)(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
                       const float* low, const float* inverse);
+    /// int16 [row / 2][lane][2] of what quantize4 would make, less `zero`; `rows` is even.
+    void (*center)(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse,
+                   int32_t zero);
     /// Each token's own range over all rows, 0 inside: low, inverse of the step, the step.
     void (*range)(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
                   float* step);

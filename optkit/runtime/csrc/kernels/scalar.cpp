@@ -11,6 +11,12 @@ namespace {
 
 #include "vector.inl"
 #include "tile.inl"
+
+/// Two int16 products each, added to 32 bits.
+inline Ints add_products(Ints sums, Ints a, Ints b) {
+    return sums + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+}
+
 #include "attention.inl"
 
 /// out[row x height + i][token] = sum over entries and j of weight[i][j] * panel(index, j, token).
@@ -75,6 +81,6 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
 
 const Kernels kScalarKernels = {
     "scalar", false, block4, gathered<1>, gathered<4>, single<1>, single<4>, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, range, attention, load, store, peak};
+    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
 
 }  // namespace optkit

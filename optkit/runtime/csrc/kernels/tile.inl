@@ -4,6 +4,11 @@
 /// Calls f(offset) for every vector of a block of `rows` x `lanes`.
 template <typename F>
 inline void each(uint32_t rows, int lanes, F f) {
+    if (lanes == kLanes) {
+        for (size_t at = 0; at < size_t(rows) * kLanes; at += kWidth)
+            f(at);
+        return;
+    }
     for (uint32_t row = 0; row < rows; ++row)
         for (int lane = 0; lane < lanes; lane += kWidth)
             f(size_t(row) * kLanes + lane);
@@ -122,6 +127,17 @@ void quantize4(uint8_t* panel, const float* source, uint32_t rows, int lanes, co
             __builtin_memcpy(panel + size_t(row) * kLanes + 4 * lane, &packed, sizeof packed);
         }
     }
+}
+
+void center(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse, int32_t zero) {
+    for (uint32_t row = 0; row < rows; row += 2)
+        for (int lane = 0; lane < lanes; lane += kWidth) {
+            const float* at = source + size_t(row) * kLanes + lane;
+            const Ints first = quantized(at, 1.0f, splat(low), splat(inverse)) - zero;
+            const Ints second = quantized(at + kLanes, 1.0f, splat(low), splat(inverse)) - zero;
+            const Ints pair = (first & 0xFFFF) | (second << 16);
+            __builtin_memcpy(target + size_t(row) * kLanes + 2 * lane, &pair, sizeof pair);
+        }
 }
 
 void quantize1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,

@@ -16,8 +16,17 @@ inline void write(float* to, Floats value) { __builtin_memcpy(to, &value, sizeof
 
 inline Floats splat(float number) { return Floats{} + number; }
 
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }    // b where a is no number
+// b where one is no number. Written out, since compilers do not recognise the instruction in a > b ? a : b.
+#if OPTKIT_WIDTH == 16
+inline Floats larger(Floats a, Floats b) { return (Floats)_mm512_max_ps((__m512)a, (__m512)b); }
+inline Floats smaller(Floats a, Floats b) { return (Floats)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif OPTKIT_WIDTH == 8
+inline Floats larger(Floats a, Floats b) { return (Floats)_mm256_max_ps((__m256)a, (__m256)b); }
+inline Floats smaller(Floats a, Floats b) { return (Floats)_mm256_min_ps((__m256)a, (__m256)b); }
+#else
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 inline Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
+#endif
 
 /// Nearest integer, ties to even, of |x| < 2^22: adding 1.5 x 2^23 leaves it in the lowest bits.
 inline Ints nearest(Floats x) { return (Ints)(x + 12582912.0f) - 0x4B400000; }
