@@ -42,16 +42,21 @@ struct Dot {
 void block4(const LinearArgs& args) { args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args); }
 
 uint64_t peak(uint64_t iterations, int32_t* sink) {
-    __m256i sums[8] = {}, panel = _mm256_set1_epi8(3), weights = _mm256_set1_epi8(2);
-    for (uint64_t i = 0; i < iterations; ++i) {
-        for (auto& sum : sums) {
-            __asm__ volatile("" : "+x"(panel), "+x"(sum));  // else the products are done once
-            sum = Dot::add(sum, panel, weights);
-        }
+    constexpr int kSums = 6;
+    // All different, so that none is computed for another.
+    __m256i sums[kSums], weights[kSums], panel = _mm256_set1_epi8(3);
+    for (int j = 0; j < kSums; ++j) {
+        sums[j] = _mm256_set1_epi32(j);
+        weights[j] = _mm256_set1_epi8(char(j + 1));
     }
-    for (auto& sum : sums)
-        *sink += _mm256_extract_epi32(sum, 0);
-    return iterations * 8 * 32;
+    for (uint64_t i = 0; i < iterations; ++i) {
+        __asm__ volatile("" : "+x"(panel));  // else the products are moved out of the loop
+        for (int j = 0; j < kSums; ++j)
+            sums[j] = Dot::add(sums[j], panel, weights[j]);
+    }
+    for (int j = 0; j < kSums; ++j)
+        *sink += _mm256_extract_epi32(sums[j], 0);
+    return iterations * kSums * 32;
 }
 
 }  // namespace

@@ -72,16 +72,21 @@ void block4_wide(const LinearArgs& args) {
 void block4(const LinearArgs& args) { args.lanes > 16 ? block4_wide<2>(args) : block4_wide<1>(args); }
 
 uint64_t peak(uint64_t iterations, int32_t* sink) {
-    __m512i sums[12] = {}, panel = _mm512_set1_epi8(3), weights = _mm512_set1_epi8(2);
-    for (uint64_t i = 0; i < iterations; ++i) {
-        for (auto& sum : sums) {
-            __asm__ volatile("" : "+v"(panel), "+v"(sum));  // else the products are done once
-            sum = _mm512_dpbusd_epi32(sum, panel, weights);
-        }
+    constexpr int kSums = 12;
+    // All different, so that none is computed for another.
+    __m512i sums[kSums], weights[kSums], panel = _mm512_set1_epi8(3);
+    for (int j = 0; j < kSums; ++j) {
+        sums[j] = _mm512_set1_epi32(j);
+        weights[j] = _mm512_set1_epi8(char(j + 1));
     }
-    for (auto& sum : sums)
-        *sink += _mm256_extract_epi32(_mm512_castsi512_si256(sum), 0);
-    return iterations * 12 * 64;
+    for (uint64_t i = 0; i < iterations; ++i) {
+        __asm__ volatile("" : "+v"(panel));  // else the products are moved out of the loop
+        for (int j = 0; j < kSums; ++j)
+            sums[j] = _mm512_dpbusd_epi32(sums[j], panel, weights[j]);
+    }
+    for (int j = 0; j < kSums; ++j)
+        *sink += _mm256_extract_epi32(_mm512_castsi512_si256(sums[j]), 0);
+    return iterations * kSums * 64;
 }
 
 }  // namespace
