@@ -296,8 +296,9 @@ private:
     }
 
     static float number(const Input& input, size_t index) {
+        // Bounded, so that "the lowest number there is" stays one when it is scaled: then all keys count alike.
         if (!input.boolean)
-            return static_cast<const float*>(input.data)[index];
+            return std::max(static_cast<const float*>(input.data)[index], -2.0e38f);
         const bool there = static_cast<const uint8_t*>(input.data)[index] != 0;
         return there ? 0.0f : -std::numeric_limits<float>::infinity();
     }

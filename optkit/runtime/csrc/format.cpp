@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 namespace optkit {
 namespace {
@@ -90,7 +91,11 @@ private:
         const uint64_t offset = load<uint64_t>(entry), length = load<uint64_t>(entry + 8);
         check(offset % kAlignment == 0 && offset <= size_ && length <= size_ - offset, "a section lies outside");
         check(length == count * sizeof(T), "a section has the wrong length");
-        return {reinterpret_cast<const T*>(bytes_ + offset), size_t(count)};
+        const T* numbers = reinterpret_cast<const T*>(bytes_ + offset);
+        if constexpr (std::is_floating_point_v<T>)
+            for (uint64_t i = 0; i < count; ++i)
+                check(std::isfinite(numbers[i]), "a section holds a number that is not finite");
+        return {numbers, size_t(count)};
     }
 
     uint64_t section_bytes(uint32_t number) const {
@@ -144,7 +149,8 @@ private:
                 step.levels = integers[0];
                 step.low = floats[0];
                 step.high = floats[1];
-                check(step.levels >= 2 && step.levels <= 65536 && step.low < step.high, "a range is empty");
+                check(step.levels >= 2 && step.levels <= 65536, "a number of levels is out of range");
+                check_range(step);
                 break;
             case Op::add:
                 check(source(step.sources[1]) == in, "a step adds values of different features");
@@ -157,6 +163,10 @@ private:
         }
         known_[step.target] = true;
         return step;
+    }
+
+    static void check_range(const Step& step) {
+        check(step.low < step.high && std::isfinite(step.high - step.low), "a range is empty, or too wide for float32");
     }
 
     void attention(Step& step, uint32_t features, const uint32_t* integers, const float* floats) {
@@ -217,7 +227,7 @@ private:
         step.low = floats[0];
         step.high = floats[1];
         if (step.quantize == Quantize::fixed)
-            check(step.low < step.high, "an activation range is empty");
+            check_range(step);
     }
 
     const uint8_t* bytes_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <tuple>
 
 namespace optkit {
 namespace {
@@ -35,6 +36,12 @@ struct Load {
                 return false;
         return true;
     }
+    void add(const Load& other) {
+        for (int i = 0; i < 2; ++i) {
+            plus[i] += other.plus[i];
+            minus[i] += other.minus[i];
+        }
+    }
 };
 
 struct Entry {
@@ -57,47 +64,57 @@ void append_safe(std::vector<Entry>& entries, const Entry& entry) {
     entries.push_back(rest);
 }
 
-/// Moves entries that can share a 16-bit sum to the front, two by two. The heaviest takes the lightest: first fit.
-uint32_t chain(std::vector<Entry>& entries) {
+struct Chained {
+    uint32_t fours = 0, pairs = 0;  // entries, multiples of 4 and 2
+};
+
+/// Orders entries so that those that can share a 16-bit sum come first: fours, then pairs, then the others. The heaviest
+/// takes the lightest that fit.
+Chained chain(std::vector<Entry>& entries) {
     const size_t count = entries.size();
     std::vector<Load> loads(count);
-    static thread_local std::vector<uint32_t> order;
-    order.resize(count);
-    for (size_t i = 0; i < count; ++i)
+    std::array<uint32_t, kSafe + 2> starts{};
+    for (size_t i = 0; i < count; ++i) {
         loads[i] = Load(entries[i].four);
-    std::array<uint32_t, 2 * kSafe + 2> starts{};
-    for (const Load& load : loads)
-        ++starts[load.most() + 1];
+        ++starts[size_t(loads[i].most()) + 1];
+    }
     for (size_t i = 1; i < starts.size(); ++i)
         starts[i] += starts[i - 1];
+    std::vector<uint32_t> order(count);
     for (size_t i = 0; i < count; ++i)
-        order[starts[loads[i].most()]++] = uint32_t(i);
+        order[starts[size_t(loads[i].most())]++] = uint32_t(i);
 
-    std::vector<Entry> pairs, alone;
-    pairs.reserve(count);
+    std::vector<Entry> fours, pairs, alone;
     size_t light = 0, heavy = count;
     while (light < heavy) {
-        const uint32_t big = order[--heavy];
-        // Among a few of the lightest, the first whose signs fit.
-        size_t found = heavy;
-        for (size_t i = light; i < std::min(light + 8, heavy); ++i)
-            if (loads[big].fits(loads[order[i]])) {
-                found = i;
+        uint32_t group[4] = {order[--heavy]};
+        size_t size = 1;
+        Load load = loads[group[0]];
+        for (; size < 4; ++size, ++light) {
+            // Among a few of the lightest, the first whose signs fit.
+            const size_t last = std::min(light + 8, heavy);
+            size_t found = light;
+            while (found < last && !load.fits(loads[order[found]]))
+                ++found;
+            if (found == last)
                 break;
-            }
-        if (found == heavy) {
-            alone.push_back(entries[big]);
-            continue;
+            std::rotate(order.begin() + long(light), order.begin() + long(found), order.begin() + long(found) + 1);
+            group[size] = order[light];
+            load.add(loads[group[size]]);
         }
-        pairs.push_back(entries[big]);
-        pairs.push_back(entries[order[found]]);
-        std::rotate(order.begin() + light, order.begin() + found, order.begin() + found + 1);
-        ++light;
+        if (size == 3) {  // the third waits for another
+            --size;
+            --light;
+        }
+        std::vector<Entry>& target = size == 4 ? fours : size == 2 ? pairs : alone;
+        for (size_t i = 0; i < size; ++i)
+            target.push_back(entries[group[i]]);
     }
-    const uint32_t chained = uint32_t(pairs.size());
-    entries = std::move(pairs);
+    const Chained result{uint32_t(fours.size()), uint32_t(pairs.size())};
+    entries = std::move(fours);
+    entries.insert(entries.end(), pairs.begin(), pairs.end());
     entries.insert(entries.end(), alone.begin(), alone.end());
-    return chained;
+    return result;
 }
 
 /// Gathers single weights four by four; each pair takes a large positive and a large negative one, so that few sums
@@ -143,11 +160,13 @@ struct Row {
     std::vector<uint16_t> indices;
     std::vector<int32_t> weights;
     std::vector<float> floats;
-    uint32_t entries = 0, chained = 0;
+    uint32_t entries = 0;
+    Chained chained;
 
     Row() = default;
     Row(std::vector<Entry>& from, int per_entry, bool chains) : entries(uint32_t(from.size())) {
-        chained = chains ? chain(from) : 0;
+        if (chains)
+            chained = chain(from);
         for (const Entry& entry : from) {
             indices.insert(indices.end(), entry.indices.begin(), entry.indices.begin() + per_entry);
             weights.push_back(join(entry.four));
@@ -254,12 +273,16 @@ void append(Layout::Owned& chunk, const std::vector<Row>& rows) {
     for (uint32_t i = 0; i < order.size(); ++i)
         order[i] = i;
     std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-        return std::make_pair(rows[a].chained, rows[a].entries) < std::make_pair(rows[b].chained, rows[b].entries);
+        const auto lengths = [&](const Row& row) {
+            return std::make_tuple(row.chained.fours, row.chained.pairs, row.entries);
+        };
+        return lengths(rows[a]) < lengths(rows[b]);
     });
     for (uint32_t number : order) {
         const Row& row = rows[number];
         chunk.order.push_back(number);
-        chunk.chained.push_back(row.chained);
+        chunk.fours.push_back(row.chained.fours);
+        chunk.pairs.push_back(row.chained.pairs);
         chunk.indices.insert(chunk.indices.end(), row.indices.begin(), row.indices.end());
         chunk.weights.insert(chunk.weights.end(), row.weights.begin(), row.weights.end());
         chunk.floats.insert(chunk.floats.end(), row.floats.begin(), row.floats.end());
@@ -271,7 +294,7 @@ void append(Layout::Owned& chunk, const std::vector<Row>& rows) {
 
 Chunk Layout::chunk(size_t number) const {
     const Owned& owned = chunks[number];
-    return {owned.begin.data(), owned.chained.data(), owned.order.data(), owned.indices.data(), owned.weights.data(), owned.floats.data()};
+    return {owned.begin.data(), owned.fours.data(), owned.pairs.data(), owned.order.data(), owned.indices.data(), owned.weights.data(), owned.floats.data()};
 }
 
 void (*Layout::kernel(const Kernels& kernels) const)(const LinearArgs&) {

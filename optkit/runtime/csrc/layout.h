@@ -19,7 +19,7 @@ struct Layout {
     uint32_t height = 1;  // outputs of a row: 4 in the forms that say so
 
     struct Owned {
-        std::vector<uint32_t> begin, chained, order;
+        std::vector<uint32_t> begin, fours, pairs, order;
         std::vector<uint16_t> indices;
         std::vector<int32_t> weights;
         std::vector<float> floats;

@@ -42,6 +42,9 @@ size_t arrange(std::vector<Lifetime>& lives) {
     return total;
 }
 
+// Of a head: so many products of two 9-bit numbers still fit a 32-bit sum.
+constexpr uint32_t kMaxIntegerSize = 1u << 14;
+
 size_t padded(uint32_t features) { return (size_t(features) + 3) / 4 * 4; }
 
 class Planner {
@@ -187,7 +190,7 @@ private:
         const uint32_t number = attention.sources[which];
         const uint32_t size = spec_.features[number] / attention.heads;
         const Value& value = value_[number];
-        if (size % 2 != 0 || value.output || value.readers.size() != 1 || value.made_by == kNone)
+        if (size % 2 != 0 || size > kMaxIntegerSize || value.output || value.readers.size() != 1 || value.made_by == kNone)
             return nullptr;
         const Step& step = spec_.steps[value.made_by];
         if (step.op != Op::fake_quantize || step.levels != 256)
@@ -229,7 +232,7 @@ private:
     const float* keep(const View<float>& numbers) {
         if (!numbers)
             return nullptr;
-        const float*& kept = kept_[numbers.data];
+        const float*& kept = kept_[{numbers.data, numbers.size}];
         if (!kept) {
             plan_.numbers.emplace_back(new float[numbers.size]);
             std::copy(numbers.data, numbers.data + numbers.size, plan_.numbers.back().get());
@@ -455,7 +458,7 @@ private:
     std::vector<size_t> part_;  // of each step: steps of one part run on a tile together
     std::map<PanelKey, int> panels_;
     std::vector<PanelLife> panel_life_;
-    std::map<const float*, const float*> kept_;
+    std::map<std::pair<const float*, size_t>, const float*> kept_;
 };
 
 }  // namespace

@@ -83,6 +83,7 @@ std::shared_ptr<ov::Node> Program::clone_with_new_inputs(const ov::OutputVector&
 bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
     const auto& features = engine_->features();
     const ov::Shape& shape = inputs[0].get_shape();
+    OPENVINO_ASSERT(!shape.empty(), "optkit: input 0 has no dimensions");
     Batch batch;
     if (engine_->has_attention()) {
         OPENVINO_ASSERT(shape.size() == 3, "optkit: attention needs (batch, length, features)");
@@ -90,7 +91,6 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
     } else {
         batch = {1, ov::shape_size(shape.begin(), shape.end() - 1)};
     }
-    const size_t tokens = batch.sequences * batch.length;
 
     std::vector<Input> arguments;
     for (size_t i = 0; i < engine_->inputs().size(); ++i) {
@@ -108,9 +108,11 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
                             batch.length, " tokens");
             std::copy(dims.begin(), dims.end(), input.dims);
         } else {
-            OPENVINO_ASSERT(tensor.get_element_type() == ov::element::f32 && tensor.get_size() == tokens * wanted &&
+            ov::Shape expected = shape;
+            expected.back() = wanted;
+            OPENVINO_ASSERT(tensor.get_element_type() == ov::element::f32 && tensor.get_shape() == expected &&
                                 tensor.is_continuous(),
-                            "optkit: input ", i, " of shape ", tensor.get_shape(), " does not fit ", tokens, " tokens");
+                            "optkit: input ", i, " of shape ", tensor.get_shape(), " does not fit ", expected);
         }
         arguments.push_back(input);
     }

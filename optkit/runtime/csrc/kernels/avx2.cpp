@@ -1,6 +1,6 @@
 // AVX2 without VNNI. `vpmaddubsw` adds two u8 x s8 products in 16 bits and saturates: it is exact only as long as the
 // same-signed weights of a pair add up to 128 at most (255 x 128 < 2^15). The layout guarantees that (layout.cpp halves
-// the rare weights that break it), and pairs entries up whose 16-bit sums can be added before they are widened.
+// the rare weights that break it), and groups entries whose 16-bit sums can be added before they are widened.
 #define OPTKIT_WIDTH 8
 
 #include <immintrin.h>
@@ -27,13 +27,9 @@ struct Dot {
         return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
 
-    static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
-        return widen(sums, _mm256_maddubs_epi16(panel, weights));
-    }
+    static __m256i pairs(__m256i panel, __m256i weights) { return _mm256_maddubs_epi16(panel, weights); }
 
-    static __m256i add_two(__m256i sums, __m256i a, __m256i w, __m256i b, __m256i x) {
-        return widen(sums, _mm256_add_epi16(_mm256_maddubs_epi16(a, w), _mm256_maddubs_epi16(b, x)));
-    }
+    static __m256i add(__m256i sums, __m256i panel, __m256i weights) { return widen(sums, pairs(panel, weights)); }
 };
 
 #include "linear_x86.inl"

@@ -26,10 +26,6 @@ struct Dot {
     static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
         return _mm256_dpbusd_epi32(sums, panel, weights);
     }
-
-    static __m256i add_two(__m256i sums, __m256i a, __m256i w, __m256i b, __m256i x) {
-        return add(add(sums, a, w), b, x);
-    }
 };
 
 #include "linear_x86.inl"
@@ -60,8 +56,14 @@ void block4_wide(const LinearArgs& args) {
         while (entry + kSets <= end)
             for (int set = 0; set < kSets; ++set)
                 one(set);
-        while (entry < end)
-            one(0);
+        if (entry < end) {
+            one(1);
+            if (entry < end) {
+                one(2);
+                if (entry < end)
+                    one(3);
+            }
+        }
         for (int v = 0; v < kVectors; ++v) {
             const __m512i even = _mm512_add_epi32(sums[0][v], sums[2][v]), odd = _mm512_add_epi32(sums[1][v], sums[3][v]);
             _mm512_storeu_si512(out + 16 * v, _mm512_add_epi32(even, odd));

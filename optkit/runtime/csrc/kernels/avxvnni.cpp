@@ -26,10 +26,6 @@ struct Dot {
     static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
         return _mm256_dpbusd_avx_epi32(sums, panel, weights);
     }
-
-    static __m256i add_two(__m256i sums, __m256i a, __m256i w, __m256i b, __m256i x) {
-        return add(add(sums, a, w), b, x);
-    }
 };
 
 #include "linear_x86.inl"

@@ -22,7 +22,8 @@ constexpr int kLanes = 32;
 ///   single_rows4  one index, 4 floats; a row is 4 outputs
 struct Chunk {
     const uint32_t* begin;    // rows + 1: where each row's entries begin
-    const uint32_t* chained;  // rows: so many of its first entries come in pairs whose 16-bit sums can be added
+    const uint32_t* fours;    // rows: so many of its first entries come in fours whose 16-bit sums can be added,
+    const uint32_t* pairs;    // and so many of those after them in pairs
     const uint32_t* order;    // rows: which row of its block (layout.h: kBlock outputs) each is
     const uint16_t* indices;
     const int32_t* weights;   // int8 forms

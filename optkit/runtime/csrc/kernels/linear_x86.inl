@@ -1,15 +1,16 @@
 // The matrix products with 256-bit vectors. What an instruction set adds is how four u8 x s8 products become 32 bits:
-//   struct Dot { static __m256i add(__m256i sums, __m256i panel, __m256i weights); ... }
+//   struct Dot { static __m256i add(__m256i sums, __m256i panel, __m256i weights); static constexpr bool kChains; }
+// and, where kChains says that products of two become 16 bits first: pairs(panel, weights), widen(sums, pairs).
 // Included once per translation unit, inside its unnamed namespace, after Dot is defined.
 
 inline __m256i load256(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 inline __m128i load128(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
 inline void store256(void* to, __m256i value) { _mm256_storeu_si256(static_cast<__m256i*>(to), value); }
 
-template <int kVectors>
+template <int kVectors, typename D = Dot>
 void block4_lanes(const LinearArgs& args) {
     // A dot product's latency is hidden by a second set of sums; vpaddd at the end of a chain has none to hide.
-    constexpr int kSets = Dot::kChains ? 1 : 2;
+    constexpr int kSets = D::kChains ? 1 : 2;
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     const uint16_t* indices = args.chunk.indices;
     const int32_t* weights = args.chunk.weights;
@@ -21,15 +22,28 @@ void block4_lanes(const LinearArgs& args) {
         if (args.accumulate)
             for (int v = 0; v < kVectors; ++v)
                 sums[0][v] = load256(out + 8 * v);
-        if (Dot::kChains) {
-            const uint32_t chained = entry + args.chunk.chained[args.row + row];
-            for (; entry < chained; entry += 2) {
-                const uint8_t* first = panel + size_t(indices[entry]) * (4 * kLanes);
-                const uint8_t* second = panel + size_t(indices[entry + 1]) * (4 * kLanes);
-                const __m256i w = _mm256_set1_epi32(weights[entry]), x = _mm256_set1_epi32(weights[entry + 1]);
-                for (int v = 0; v < kVectors; ++v)
-                    sums[0][v] = Dot::add_two(sums[0][v], load256(first + 32 * v), w, load256(second + 32 * v), x);
-            }
+        if constexpr (D::kChains) {
+            const auto together = [&](auto count) {
+                constexpr int kCount = decltype(count)::value;
+                const uint8_t* at[kCount];
+                __m256i w[kCount];
+                for (int i = 0; i < kCount; ++i, ++entry) {
+                    at[i] = panel + size_t(indices[entry]) * (4 * kLanes);
+                    w[i] = _mm256_set1_epi32(weights[entry]);
+                }
+                for (int v = 0; v < kVectors; ++v) {
+                    __m256i pairs = D::pairs(load256(at[0] + 32 * v), w[0]);
+                    for (int i = 1; i < kCount; ++i)
+                        pairs = _mm256_add_epi16(pairs, D::pairs(load256(at[i] + 32 * v), w[i]));
+                    sums[0][v] = D::widen(sums[0][v], pairs);
+                }
+            };
+            const uint32_t fours = entry + args.chunk.fours[args.row + row];
+            while (entry < fours)
+                together(std::integral_constant<int, 4>{});
+            const uint32_t pairs = entry + args.chunk.pairs[args.row + row];
+            while (entry < pairs)
+                together(std::integral_constant<int, 2>{});
         }
         const auto one = [&](int set) {
             const uint8_t* at = panel + size_t(indices[entry]) * (4 * kLanes);
@@ -73,6 +87,7 @@ inline void store_gathered(int32_t* out, const __m256i (&sums)[4], bool accumula
         store256(out + 8 * v, accumulate ? _mm256_add_epi32(ordered[v], load256(out + 8 * v)) : ordered[v]);
 }
 
+template <typename D = Dot>
 void element_32(const LinearArgs& args) {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     const uint16_t* indices = args.chunk.indices;
@@ -82,14 +97,25 @@ void element_32(const LinearArgs& args) {
         uint32_t entry = args.chunk.begin[args.row + row];
         const uint32_t end = args.chunk.begin[args.row + row + 1];
         __m256i sums[4] = {};
-        if (Dot::kChains) {
-            const uint32_t chained = entry + args.chunk.chained[args.row + row];
-            for (; entry < chained; entry += 2) {
-                const Gathered first(panel, indices + size_t(entry) * 4), second(panel, indices + size_t(entry) * 4 + 4);
-                const __m256i w = _mm256_set1_epi32(weights[entry]), x = _mm256_set1_epi32(weights[entry + 1]);
+        if constexpr (D::kChains) {
+            const auto together = [&](auto count) {
+                constexpr int kCount = decltype(count)::value;
+                __m256i pairs[4] = {};
+                for (int i = 0; i < kCount; ++i, ++entry) {
+                    const Gathered inputs(panel, indices + size_t(entry) * 4);
+                    const __m256i w = _mm256_set1_epi32(weights[entry]);
+                    for (int v = 0; v < 4; ++v)
+                        pairs[v] = _mm256_add_epi16(pairs[v], D::pairs(inputs.of[v], w));
+                }
                 for (int v = 0; v < 4; ++v)
-                    sums[v] = Dot::add_two(sums[v], first.of[v], w, second.of[v], x);
-            }
+                    sums[v] = D::widen(sums[v], pairs[v]);
+            };
+            const uint32_t fours = entry + args.chunk.fours[args.row + row];
+            while (entry < fours)
+                together(std::integral_constant<int, 4>{});
+            const uint32_t pairs = entry + args.chunk.pairs[args.row + row];
+            while (entry < pairs)
+                together(std::integral_constant<int, 2>{});
         }
         for (; entry < end; ++entry) {
             const Gathered inputs(panel, indices + size_t(entry) * 4);
@@ -166,4 +192,4 @@ void element_rows4(const LinearArgs& args) {
     }
 }
 
-void element(const LinearArgs& args) { args.lanes > 16 ? element_32(args) : element_16(args); }
+void element(const LinearArgs& args) { args.lanes > 16 ? element_32<>(args) : element_16(args); }
