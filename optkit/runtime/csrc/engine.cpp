@@ -15,6 +15,9 @@ namespace {
 
 using profile::Timer;
 
+/// Outputs that are finished together: their floats stay in the first-level cache from one pass to the next.
+constexpr uint32_t kFinish = 32;
+
 /// How a batch is cut: every sequence begins with a tile of its own, so that a tile's tokens share one attention.
 struct Tiling {
     Batch batch;
@@ -201,7 +204,10 @@ private:
                 }
                 if (number + 1 == chunks) {
                     const Timer timer(profile::kEpilogue);
-                    finish(step, block, first, std::min(kBlock, layout.out - first), tile, lanes, scratch);
+                    const uint32_t outputs = std::min(kBlock, layout.out - first);
+                    for (uint32_t part = 0; part < outputs; part += kFinish)
+                        finish(step, block + size_t(part) * kLanes, first + part, std::min(kFinish, outputs - part),
+                               tile, lanes, scratch);
                 }
             }
         if (profile::enabled.load(std::memory_order_relaxed))

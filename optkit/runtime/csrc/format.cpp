@@ -149,7 +149,7 @@ private:
                 step.levels = integers[0];
                 step.low = floats[0];
                 step.high = floats[1];
-                check(step.levels >= 2 && step.levels <= 65536, "a number of levels is out of range");
+                check(step.levels >= 2 && step.levels <= 65536, "a range has too few or too many levels");
                 check_range(step);
                 break;
             case Op::add:

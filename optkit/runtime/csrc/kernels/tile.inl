@@ -14,20 +14,33 @@ inline void each(uint32_t rows, int lanes, F f) {
             f(size_t(row) * kLanes + lane);
 }
 
-void scale(float* block, uint32_t rows, int lanes, const ScaleArgs& args) {
-    for (uint32_t row = 0; row < rows; ++row) {
-        const float factor = args.scales ? args.scales[row] : 1.0f, bias = args.bias ? args.bias[row] : 0.0f;
-        const float low_factor = args.token_low ? args.low_factor[row] : 0.0f;
-        for (int lane = 0; lane < lanes; lane += kWidth) {
-            float* at = block + size_t(row) * kLanes + lane;
+template <int kVectors, bool kDynamic>
+void scale_lanes(float* block, uint32_t rows, const ScaleArgs& args) {
+    const float *scales = args.scales, *biases = args.bias, *low_factors = args.low_factor;
+    Floats token_scale[kVectors], token_low[kVectors];
+    for (int v = 0; kDynamic && v < kVectors; ++v) {
+        token_scale[v] = read(args.token_scale + v * kWidth);
+        token_low[v] = read(args.token_low + v * kWidth);
+    }
+    for (uint32_t row = 0; row < rows; ++row, block += kLanes) {
+        const Floats factor = splat(scales[row]), bias = splat(biases[row]);
+        for (int v = 0; v < kVectors; ++v) {
             Ints sums;
-            __builtin_memcpy(&sums, at, sizeof sums);
+            __builtin_memcpy(&sums, block + v * kWidth, sizeof sums);
             Floats result = __builtin_convertvector(sums, Floats) * factor;
-            if (args.token_scale)
-                result = result * read(args.token_scale + lane) + read(args.token_low + lane) * low_factor;
-            write(at, result + bias);
+            if (kDynamic)
+                result = result * token_scale[v] + token_low[v] * low_factors[row];
+            write(block + v * kWidth, result + bias);
         }
     }
+}
+
+void scale(float* block, uint32_t rows, int lanes, const ScaleArgs& args) {
+    constexpr int kAll = 32 / kWidth, kHalf = 16 / kWidth;
+    if (args.token_scale)
+        lanes > 16 ? scale_lanes<kAll, true>(block, rows, args) : scale_lanes<kHalf, true>(block, rows, args);
+    else
+        lanes > 16 ? scale_lanes<kAll, false>(block, rows, args) : scale_lanes<kHalf, false>(block, rows, args);
 }
 
 void activation(float* target, const float* source, uint32_t rows, int lanes, ActivationKind kind) {
