@@ -1,0 +1,61 @@
+"""`optkit doctor`: whether the sparse runtime works on this machine, and what it finds there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from optkit.cli.options import Debug, Json
+
+
+def command(as_json: Json = False, debug: Debug = False) -> None:
+    """Say whether the sparse runtime works here; exit code 1 if not."""
+    from optkit.runtime.doctor import examine
+
+    found = examine()
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(found)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(found):
+        table.add_row(name, value)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 140)  # a pipe or file has no width: do not break the library's path
+    console.print(table)
+    # As they are: a line with a command in it has to stay whole.
+    for problem in found["problems"]:
+        console.print(f"problem: {problem}", style="red", soft_wrap=True)
+    if not found["problems"]:
+        console.print("the sparse runtime works", style="green")
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    cpu, kernels, library, versions = found["cpu"], found["kernels"], found["library"], found["versions"]
+    used = kernels["used"] or "none"
+    if kernels["wanted"]:
+        used += f" (OPTKIT_ISA={kernels['wanted']})"
+    compiled = [isa + " (not on this CPU)" * (isa in kernels["unsupported"]) for isa in kernels["compiled"]]
+    return [
+        ("processor", cpu["name"]),
+        ("instruction sets", " ".join(cpu["instruction_sets"]) or "none beyond the baseline"),
+        ("cores usable", f"{cpu['cores']:g}"),
+        ("kernels used", used),
+        ("kernels compiled", ", ".join(compiled) or "none"),
+        ("library", library["path"] or "none"),
+        ("built for OpenVINO", library["built_for"] or "unknown"),
+        *((name, number or "not installed") for name, number in versions.items()),
+    ]

@@ -1,0 +1,131 @@
+"""What the sparse runtime finds on this machine: processor, library, OpenVINO, and whether a program computes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from optkit import __version__
+from optkit.errors import OptkitError
+from optkit.runtime import extension
+
+CPUINFO = Path("/proc/cpuinfo")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+PACKAGES = ("openvino", "torch", "transformers", "nncf", "optimum-intel", "numpy")
+
+#: What matters to OpenVINO or to the kernels, as Linux names it.
+INSTRUCTION_SETS = (
+    "avx2",
+    "fma",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512dq",
+    "avx512vl",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_tile",
+    "amx_int8",
+)
+
+
+def examine() -> dict[str, Any]:
+    """Looks at everything and runs a small program, without importing torch.
+
+    Returns:
+        Plain data: ``cpu`` (name, instruction_sets, cores), ``kernels`` (used; wanted: ``OPTKIT_ISA`` or None;
+        compiled; unsupported: compiled, but not for this CPU), ``library`` (path or None, built_for), ``versions``
+        (of optkit, Python and ``PACKAGES``; None for what is not installed), and ``problems``, one line each: none
+        when the runtime works.
+    """
+    versions: dict[str, str | None] = {"optkit": __version__, "python": platform.python_version()}
+    versions |= {package: _version(package) for package in PACKAGES}
+    kernels: dict[str, Any] = {
+        "used": None,
+        "wanted": os.environ.get("OPTKIT_ISA") or None,
+        "compiled": [],
+        "unsupported": [],
+    }
+    library: dict[str, str | None] = {"path": None, "built_for": None}
+    problems: list[str] = []
+    runnable: tuple[str, ...] = ()
+    try:
+        library["path"] = str(extension.extension_path())
+        runnable = extension.isas()
+        library["built_for"] = extension.built_for()
+        kernels["compiled"] = list(extension.compiled_isas())
+        kernels["unsupported"] = [isa for isa in kernels["compiled"] if isa not in runnable]
+        kernels["used"] = extension.isa()
+        _run_program()
+    except OptkitError as error:
+        problems.append(str(error))
+    return {
+        "cpu": {"name": _cpu_name(), "instruction_sets": _instruction_sets(runnable), "cores": _cores()},
+        "kernels": kernels,
+        "library": library,
+        "versions": versions,
+        "problems": problems,
+    }
+
+
+def _run_program() -> None:
+    """Runs an int8 layer whose result is a whole number in OpenVINO, with the kernels that any model would use."""
+    import numpy as np
+
+    from optkit.ir.io import import_openvino, last_line
+    from optkit.runtime.packing import encode, pack
+    from optkit.runtime.program import Kernel, Linear, Program, Quantization
+
+    openvino = import_openvino()
+    weights = np.arange(-32, 32, dtype=np.int8).reshape(8, 8)
+    layer = Linear(0, 1, pack(weights, Kernel("block4")), np.ones(8, np.float32), None, Quantization(0.0, 255.0))
+    parameter = openvino.opset13.parameter([-1, 8], np.float32)
+    node = extension.create_node([parameter.output(0)], encode(Program([8, 8], [0], [1], [layer])), "trial")
+    model = openvino.Model([node.output(0)], [parameter], "trial")
+    x = np.arange(40, dtype=np.float32).reshape(5, 8)
+    try:
+        result = openvino.Core().compile_model(model, "CPU")(x)[0]
+    except RuntimeError as error:
+        raise OptkitError(f"OpenVINO cannot run a program: {last_line(error)}: install optkit again") from error
+    if not np.array_equal(result, x @ weights.T.astype(np.float32)):
+        raise OptkitError("the kernels compute wrong results here: set OPTKIT_ISA=scalar, and report this with the CPU")
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's entries; empty where Linux does not tell."""
+    try:
+        first = CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def _cpu_name() -> str:
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def _instruction_sets(runnable: tuple[str, ...]) -> list[str]:
+    flags = _cpuinfo().get("flags", "").split()
+    if not flags:
+        return [isa for isa in runnable if isa != "scalar"]
+    return [name for name in INSTRUCTION_SETS if name in flags]
+
+
+def _cores() -> float:
+    """Logical processors that this process may use: a container's quota can be less than one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text(encoding="utf-8").split()
+        return min(cores, round(int(quota) / int(period), 2))
+    except (OSError, ValueError, ZeroDivisionError):
+        return cores
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

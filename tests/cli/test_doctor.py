@@ -1,0 +1,138 @@
+"""`optkit doctor` says whether the sparse runtime works, and what it is that it found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from optkit.runtime import doctor, extension
+from optkit.runtime.packing import encode
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def works(monkeypatch):
+    monkeypatch.delenv("OPTKIT_ISA", raising=False)
+    if not extension.available():
+        pytest.skip(f"no compiled extension: {extension.missing_reason()}")
+
+
+def test_works(works, optkit_cli):
+    done = optkit_cli("doctor")
+    assert (done.code, done.err) == (0, "")
+    assert "the sparse runtime works" in done.out
+    for said in (extension.isa(), *extension.compiled_isas(), extension.built_for()):
+        assert said in done.out
+
+
+def test_as_json(works, optkit_cli):
+    done = optkit_cli("doctor", "--json")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert set(found) == {"cpu", "kernels", "library", "versions", "problems"}
+    assert found["problems"] == []
+    assert found["kernels"] == {
+        "used": extension.isas()[-1],
+        "wanted": None,
+        "compiled": list(extension.compiled_isas()),
+        "unsupported": [isa for isa in extension.compiled_isas() if isa not in extension.isas()],
+    }
+    assert found["library"] == {"path": str(extension.extension_path()), "built_for": extension.built_for()}
+    assert found["versions"]["openvino"] == extension.built_for()
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avxvnni", "avx512vnni"])
+def test_each_instruction_set(works, optkit_cli, monkeypatch, isa):
+    monkeypatch.setenv("OPTKIT_ISA", isa)
+    done = optkit_cli("doctor", "--json")
+    kernels = json.loads(done.out)["kernels"]
+    assert kernels["wanted"] == isa
+    if isa in extension.isas():
+        assert (done.code, kernels["used"]) == (0, isa)
+    else:
+        assert (done.code, kernels["used"]) == (1, None)
+
+
+def test_unknown_instruction_set(works, optkit_cli, monkeypatch):
+    monkeypatch.setenv("OPTKIT_ISA", "mmx")
+    done = optkit_cli("doctor")
+    assert done.code == 1
+    assert "none (OPTKIT_ISA=mmx)" in done.out
+    assert "problem: OPTKIT_ISA names no kernels that run here" in done.out
+
+
+def test_not_built(optkit_cli, monkeypatch, tmp_path):
+    monkeypatch.setattr(extension, "FOLDER", tmp_path)
+    done = optkit_cli("doctor")
+    assert done.code == 1
+    # In one line, however narrow the terminal is.
+    assert f"problem: {extension.missing_reason()}" in done.out.splitlines()
+    assert "the sparse runtime works" not in done.out
+    found = optkit_cli("doctor", "--json")
+    assert found.code == 1
+    assert json.loads(found.out)["problems"] == [extension.missing_reason()]
+    assert json.loads(found.out)["library"] == {"path": None, "built_for": None}
+
+
+def test_wrong_results_are_a_problem(works, optkit_cli, monkeypatch):
+    def twice(program):
+        program.steps = [replace(step, scales=step.scales * 2) for step in program.steps]
+        return encode(program)
+
+    monkeypatch.setattr("optkit.runtime.packing.encode", twice)
+    done = optkit_cli("doctor", "--json")
+    assert done.code == 1
+    assert "compute wrong results" in json.loads(done.out)["problems"][0]
+
+
+def test_processor(monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(
+        "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu sse2 avx2 fma avx_vnni\n\n"
+        "processor\t: 1\nmodel name\t: Another\nflags\t\t: amx_int8\n"
+    )
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "cpu.max")
+    assert doctor.examine()["cpu"] == {
+        "name": "Some CPU @ 2 GHz",
+        "instruction_sets": ["avx2", "fma", "avx_vnni"],
+        "cores": 0.5,
+    }
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert doctor.examine()["cpu"]["cores"] >= 1
+
+
+def test_other_systems_tell_less(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "cpu.max")
+    cpu = doctor.examine()["cpu"]
+    assert cpu["name"] and cpu["cores"] >= 1
+    assert cpu["instruction_sets"] == (list(extension.isas()[1:]) if extension.available() else [])
+
+
+def test_packages_that_are_not_installed(works, optkit_cli, monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", ("openvino", "no-such-package"))
+    done = optkit_cli("doctor")
+    assert done.code == 0
+    assert any(line.split() == ["no-such-package", "not", "installed"] for line in done.out.splitlines())
+
+
+def test_torch_is_not_imported():
+    code = """
+import sys
+from optkit.cli.app import main
+try:
+    main(["doctor"])
+except SystemExit:
+    pass
+heavy = {"torch", "transformers", "nncf", "optimum"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

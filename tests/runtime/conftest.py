@@ -1,0 +1,22 @@
+"""What the runtime's tests share. The modules beside this file (reference, programs, emulation) can be imported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.append(str(HERE))
+
+
+@pytest.fixture(scope="session")
+def extension():
+    """The module that finds the compiled library; skips where there is none."""
+    from optkit.runtime import extension
+
+    if not extension.available():
+        pytest.skip(f"no compiled extension: {extension.missing_reason()}")
+    return extension

@@ -1,0 +1,226 @@
+// Feeds damaged packed programs to the engine: each is refused with a message, or runs without reading or writing where
+// it must not. Built with AddressSanitizer and UndefinedBehaviorSanitizer, which end it at the first fault.
+//
+//     fuzz SEEDS... [--seconds N] [--iterations N] [--seed N] [--first N]
+//
+// Each iteration has numbers of its own: the one that a fault names is repeated by --first N --iterations 1.
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+#include "mutation.h"
+
+namespace {
+
+using optkit::Engine;
+using optkit::Kernels;
+
+uint64_t current_iteration = 0;
+
+std::vector<const Kernels*> kernels_of_this_cpu() {
+    std::vector<const Kernels*> found = {&optkit::kScalarKernels};
+#ifdef OPTKIT_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        found.push_back(&optkit::kAvx2Kernels);
+#endif
+#if defined(OPTKIT_AVXVNNI) && defined(__GNUC__) && (!defined(__clang__) && __GNUC__ >= 12)
+    if (__builtin_cpu_supports("avxvnni"))
+        found.push_back(&optkit::kAvxVnniKernels);
+#endif
+#ifdef OPTKIT_AVX512VNNI
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+        found.push_back(&optkit::kAvx512VnniKernels);
+#endif
+    return found;
+}
+
+[[noreturn]] void fail(const std::string& what) {
+    std::fprintf(stderr, "iteration %llu: %s\n", static_cast<unsigned long long>(current_iteration), what.c_str());
+    std::abort();
+}
+
+float number(fuzz::Random& random) {
+    static const float odd[] = {0.0f, 1e-40f, 1e30f, -3.4e38f, std::numeric_limits<float>::infinity(),
+                                -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
+    if (random.chance(2))
+        return odd[random.below(sizeof odd / sizeof *odd)];
+    return float(int64_t(random.next() >> 40) - (1 << 23)) / float(1 << 21);
+}
+
+/// Runs the program once, on memory of exactly the right size, and checks that every number of the outputs is written.
+void run(const Engine& engine, fuzz::Random random) {
+    const auto& features = engine.features();
+    optkit::Batch batch{1, random.below(70)};
+    if (engine.has_attention())
+        batch = {random.below(4), random.below(40)};
+    const size_t tokens = batch.sequences * batch.length;
+
+    std::vector<optkit::Input> inputs(engine.inputs().size());
+    std::vector<std::vector<float>> floats(inputs.size());
+    std::vector<std::vector<uint8_t>> booleans(inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        optkit::Input& input = inputs[i];
+        size_t size = tokens * features[engine.inputs()[i]];
+        if (features[engine.inputs()[i]] == 0) {
+            const uint32_t heads = engine.heads_of(i);
+            input.dims[0] = random.chance(50) ? batch.sequences : 1;
+            input.dims[1] = random.chance(50) && heads ? heads : 1;
+            input.dims[2] = random.chance(50) ? batch.length : 1;
+            input.dims[3] = batch.length;
+            size = std::accumulate(input.dims, input.dims + 4, size_t(1), std::multiplies<size_t>());
+            input.boolean = random.chance(50);
+        }
+        if (input.boolean) {
+            for (size_t j = 0; j < size; ++j)
+                booleans[i].push_back(uint8_t(random.below(3)));
+            booleans[i].shrink_to_fit();
+            input.data = booleans[i].data();
+        } else {
+            for (size_t j = 0; j < size; ++j)
+                floats[i].push_back(number(random));
+            floats[i].shrink_to_fit();
+            input.data = floats[i].data();
+        }
+    }
+
+    constexpr uint32_t kUntouched = 0xFFBADBADu;  // a NaN that no arithmetic makes
+    float untouched;
+    std::memcpy(&untouched, &kUntouched, sizeof untouched);
+    std::vector<std::vector<float>> results;
+    std::vector<float*> outputs;
+    for (uint32_t output : engine.outputs())
+        results.emplace_back(tokens * features[output], untouched);
+    for (auto& result : results)
+        outputs.push_back(result.data());
+
+    optkit::Threads threads;
+    threads.count = 1 + int(random.below(3));
+    // One after the other, the last first: the order must not matter.
+    threads.run = [](int count, const std::function<void(int)>& work) {
+        while (count-- > 0)
+            work(count);
+    };
+    engine.run(batch, inputs, outputs, threads);
+    for (const auto& result : results)
+        for (const float& value : result)
+            if (std::memcmp(&value, &kUntouched, sizeof value) == 0)
+                fail("an output was not written");
+}
+
+struct Counts {
+    uint64_t iterations = 0, accepted = 0, runs = 0;
+};
+
+void iterate(const std::vector<fuzz::Bytes>& seeds, const std::vector<const Kernels*>& kernels, uint64_t seed,
+             Counts& counts) {
+    fuzz::Random random(seed * 0x100000001B3u + current_iteration);
+    const fuzz::Bytes bytes = fuzz::mutate(seeds[random.below(seeds.size())], random);
+    ++counts.iterations;
+    bool accepted = true;
+    for (const Kernels* each : kernels) {
+        std::unique_ptr<Engine> engine;
+        {
+            // Exactly as long as the program, and gone before it runs: the engine keeps what it needs.
+            const std::unique_ptr<uint8_t[]> copy(new uint8_t[bytes.size()]);
+            if (!bytes.empty())
+                std::memcpy(copy.get(), bytes.data(), bytes.size());
+            try {
+                engine.reset(new Engine(copy.get(), bytes.size(), *each));
+            } catch (const optkit::FormatError& error) {
+                if (!*error.what())
+                    fail("refused without a word");
+            }
+        }
+        if (!engine) {
+            if (each != kernels.front() && accepted)
+                fail(std::string(each->name) + " refuses what others accept");
+            accepted = false;
+            continue;
+        }
+        if (!accepted)
+            fail(std::string(each->name) + " accepts what others refuse");
+        size_t total = 0;
+        for (uint32_t features : engine->features())
+            total += features;
+        if (total > 20000)
+            continue;
+        run(*engine, random);
+        ++counts.runs;
+    }
+    counts.accepted += accepted;
+}
+
+}  // namespace
+
+extern "C" {
+const char* __asan_default_options() {
+    return "detect_leaks=0:handle_abort=1:allocator_may_return_null=1:max_allocation_size_mb=4096";
+}
+const char* __ubsan_default_options() { return "print_stacktrace=1"; }
+#if defined(__SANITIZE_ADDRESS__)
+void __sanitizer_set_death_callback(void (*)());
+#endif
+}
+
+int main(int count, char** arguments) {
+    double seconds = std::numeric_limits<double>::infinity();
+    uint64_t iterations = std::numeric_limits<uint64_t>::max(), seed = 1, first = 0;
+    std::vector<fuzz::Bytes> seeds;
+    for (int i = 1; i < count; ++i) {
+        const std::string argument = arguments[i];
+        if (argument.rfind("--", 0) == 0 && i + 1 < count) {
+            const char* value = arguments[++i];
+            if (argument == "--seconds")
+                seconds = std::atof(value);
+            else if (argument == "--iterations")
+                iterations = std::strtoull(value, nullptr, 10);
+            else if (argument == "--seed")
+                seed = std::strtoull(value, nullptr, 10);
+            else if (argument == "--first")
+                first = std::strtoull(value, nullptr, 10);
+            else
+                return std::fprintf(stderr, "unknown option %s\n", argument.c_str()), 2;
+            continue;
+        }
+        std::ifstream file(argument, std::ios::binary);
+        seeds.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+    }
+    if (seeds.empty())
+        return std::fprintf(stderr, "fuzz: give it files of packed programs to begin with\n"), 2;
+
+    const auto kernels = kernels_of_this_cpu();
+    for (const fuzz::Bytes& bytes : seeds)
+        for (const Kernels* each : kernels)
+            run(Engine(bytes.data(), bytes.size(), *each), fuzz::Random(seed));
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_set_death_callback([] {
+        std::fprintf(stderr, "fuzz: it was iteration %llu\n", static_cast<unsigned long long>(current_iteration));
+    });
+#endif
+    Counts counts;
+    const auto start = std::chrono::steady_clock::now();
+    const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    for (current_iteration = first; counts.iterations < iterations; ++current_iteration) {
+        if (counts.iterations % 64 == 0 && passed() > seconds)
+            break;
+        iterate(seeds, kernels, seed, counts);
+    }
+    std::printf("%llu iterations, %llu accepted, %llu runs on", static_cast<unsigned long long>(counts.iterations),
+                static_cast<unsigned long long>(counts.accepted), static_cast<unsigned long long>(counts.runs));
+    for (const Kernels* each : kernels)
+        std::printf(" %s", each->name);
+    std::printf("\n");
+    return 0;
+}

@@ -1,0 +1,412 @@
+"""Programs and inputs that every instruction set has to compute; and, run as a program, their outputs by one of them:
+``OPTKIT_ISA=avx2 python kernel_cases.py OUTPUTS.npz``.
+
+The library chooses its kernels once in a process, so each instruction set has a process of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+
+import numpy as np
+from programs import (
+    INT8,
+    SINGLE,
+    Grid,
+    attention_program,
+    chain,
+    compile_op,
+    encoder_layer,
+    f32,
+    infer,
+    linear_program,
+    random_program,
+    scales,
+    weights,
+)
+from reference import dense
+
+from optkit.runtime.packing import pack
+from optkit.runtime.program import (
+    ACTIVATIONS,
+    Activation,
+    Add,
+    Affine,
+    Attention,
+    FakeQuantize,
+    Kernel,
+    LayerNorm,
+    Linear,
+    Program,
+    Quantization,
+)
+
+ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni")
+TOKENS = (0, 1, 7, 8, 15, 16, 31, 32, 33, 100)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One program and the lists of inputs that it is run on, one after the other in one compiled model.
+
+    Attributes:
+        exact: whether float32 can hold every sum on the way, so that only one outcome is right.
+        mask_type: of the op's mask input.
+    """
+
+    program: Program
+    inputs: list[list[np.ndarray]]
+    exact: bool = False
+    mask_type: str = "boolean"
+
+
+@functools.cache
+def cases() -> dict[str, Case]:
+    """All cases by name."""
+    makers = (_linear, _traps, _features, _tokenwise, _attention, _integer_attention, _layers, _waiting, _random)
+    return {name: case for make in makers for name, case in make()}
+
+
+def _rng(name: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def _layer(rng, shape, kernel, density, quantization, *, exact=False) -> dict:
+    packed = weights(rng, shape, kernel, density, single=quantization is None)
+    bias = f32(rng, shape[0]) if rng.random() < 0.7 else None
+    if exact and bias is not None:
+        bias = np.round(bias * 16) / np.float32(16)
+    return {
+        "weights": packed,
+        "scales": scales(rng, packed, exact=exact),
+        "bias": bias,
+        "quantization": quantization,
+    }
+
+
+def _linear() -> Iterator[tuple[str, Case]]:
+    """Shapes that fit no tile, every block shape, densities from 0 to 1, token counts around the tile's."""
+    grid = Grid()
+    shapes = ((1, 1), (8, 4), (1, 5), (7, 3), (9, 13), (16, 16), (33, 31), (65, 100), (40, 768), (13, 3072), (96, 384))
+    for i, (out, width) in enumerate(shapes):
+        density = (0.3, 1.0, 0.05, 0.6, 0.0, 0.15)[i % 6] if width < 3072 else 0.2
+        for kind, kernels in (("int8", INT8), ("f32", SINGLE)):
+            name = f"linear {kind} {out}x{width} density {density}"
+            rng = _rng(name)
+            quantization = grid.quantization if kind == "int8" else None
+            layers = [_layer(rng, (out, width), k, density, quantization, exact=kind == "int8") for k in kernels]
+            inputs = [[grid.activations(rng, 1, tokens, width)] for tokens in TOKENS]
+            yield name, Case(linear_program(layers, width), inputs, exact=kind == "int8")
+    for kernel, density in product((INT8[0], INT8[3], INT8[6], INT8[9], SINGLE[0], SINGLE[3]), (0.1, 1.0)):
+        kind = "f32" if kernel in SINGLE and density == 0.1 else "int8"
+        name = f"alone {kind} {kernel.name}{kernel.rows} density {density}"
+        rng = _rng(name)
+        layer = _layer(rng, (51, 70), kernel, density, None if kind == "f32" else Quantization(-2.2, 2.9))
+        yield name, Case(linear_program([layer], 70), [[f32(rng, 2, tokens, 70)] for tokens in (1, 9, 40)])
+
+
+def _traps() -> Iterator[tuple[str, Case]]:
+    """Sums that leave 16 bits, rows without weights, full rows among empty ones."""
+    width = 3072
+    patterns = {
+        "127": [127] * 4,
+        "-128": [-128] * 4,
+        "127 127 -128 -128": [127, 127, -128, -128],
+        "127 -128": [127, -128] * 2,
+        "1 127": [1, 127] * 2,
+        "128 in pairs": [64, 64, -64, -64],
+        "129 in pairs": [64, 65, -64, -65],
+    }
+    values = np.array([(pattern * width)[:width] for pattern in patterns.values()], np.int8)
+    zero_point = Quantization(0.0, 255.0)
+    for kernel in (INT8[0], INT8[2], INT8[6], INT8[8], INT8[11]):
+        packed = pack(values, kernel)
+        layer = {"weights": packed, "scales": np.full(len(values), 2.0**-12, np.float32), "bias": None}
+        x = np.full((1, 33, width), 255, np.float32)
+        x[0, 1::2, ::2] = 0
+        x[0, 2::4] = 1
+        program = linear_program([{**layer, "quantization": zero_point}], width)
+        yield f"saturation {kernel.name}{kernel.rows}", Case(program, [[x], [x[:, :5]]], exact=True)
+
+    rng = _rng("rows")
+    values = rng.integers(-128, 128, (70, 64)).astype(np.int8)
+    values[rng.random(70) < 0.5] = 0
+    values[10:40] = 0
+    values[:, 20:40] = 0
+    values[12], values[69] = 127, 0
+    grid = Grid(zero=3)
+    for kernel in INT8:
+        layer = {"weights": pack(values, kernel), "scales": np.full(70, 0.25, np.float32), "bias": None}
+        program = linear_program([{**layer, "quantization": grid.quantization}], 64)
+        yield f"empty rows {kernel.name}{kernel.rows}", Case(program, [[grid.activations(rng, 1, 37, 64)]], exact=True)
+
+
+def _features() -> Iterator[tuple[str, Case]]:
+    """What a linear layer may have besides: dynamic ranges, channel factors, extreme scales, an activation after."""
+    for kernel in (INT8[0], INT8[6], INT8[9]):
+        for name, low in (("dynamic", None), ("static", -1.9)):
+            name = f"{name} {kernel.name}{kernel.rows}, channel factors"
+            rng = _rng(name)
+            factors = rng.uniform(0.2, 3, 50).astype(np.float32)
+            quantization = Quantization(low, None if low is None else 2.4, factors)
+            layers = [_layer(rng, (30, 50), kernel, 0.5, quantization) for _ in range(2)]
+            yield name, Case(linear_program(layers, 50), [[f32(rng, 1, tokens, 50)] for tokens in (1, 16, 47)])
+
+    # Ranges that end at whole levels, 0 among them: a dynamic quantizer has one right outcome, too.
+    rng = _rng("dynamic exact")
+    levels = rng.integers(0, 256, (1, 45, 40))
+    levels[..., 0], levels[..., 1] = 0, 255
+    shift = rng.integers(0, 256, (1, 45, 1))
+    x = ((levels - shift) * np.ldexp(1.0, rng.integers(-9, 3, (1, 45, 1)))).astype(np.float32)
+    x[0, 7], x[0, 44] = 0, 0
+    layers = [_layer(rng, (21, 40), kernel, 0.6, Quantization(None, None), exact=True) for kernel in INT8]
+    yield "dynamic exact", Case(linear_program(layers, 40), [[x], [x[:, :7]]], exact=True)
+    signs = np.where(np.arange(9) % 2, -1, 1)[None, :, None] * np.abs(f32(rng, 1, 9, 40))
+    yield "dynamic one sign", Case(linear_program(layers, 40), [[signs.astype(np.float32)]])
+
+    for size in (1e-30, 1e-12, 1e12, 1e30):
+        name = f"scale {size:g}"
+        rng = _rng(name)
+        layer = _layer(rng, (20, 24), INT8[0], 0.5, Quantization(-size, size * 1.1))
+        layer["bias"] = None
+        other = {**layer, "scales": (layer["scales"] / np.float32(size)).astype(np.float32)}
+        x = (f32(rng, 1, 20, 24) * size).astype(np.float32)
+        yield name, Case(linear_program([layer, other], 24), [[x]])
+
+    for kind in ACTIVATIONS:
+        name = f"linear and {kind}"
+        rng = _rng(name)
+        first = _layer(rng, (70, 36), INT8[0], 0.7, Grid().quantization)
+        last = _layer(rng, (20, 70), INT8[0], 0.7, Quantization(-0.5, 3.0))
+        program = chain(
+            36,
+            (70, lambda s, t, a=first: Linear(s, t, **a)),
+            lambda s, t, k=kind: Activation(s, t, k),
+            (20, lambda s, t, a=last: Linear(s, t, **a)),
+        )
+        yield name, Case(_all_outputs(program), [[Grid().activations(rng, 1, tokens, 36)] for tokens in (3, 35)])
+
+
+def _all_outputs(program: Program) -> Program:
+    """The same program that returns every value it computes, so that each step can be checked by itself."""
+    program.outputs = [step.target for step in program.steps]
+    return program
+
+
+def _tokenwise() -> Iterator[tuple[str, Case]]:
+    """Steps on single values and on tokens."""
+    edges = [0, -0.0, 1e-30, -1e-30, 88, -88, 1e4, -1e4]
+    x = np.concatenate([np.linspace(-30, 30, 1331), np.linspace(-4, 4, 1331), edges])
+    x = x.astype(np.float32).reshape(1, -1, 10)
+    for kind in ACTIVATIONS:
+        yield f"activation {kind}", Case(chain(10, lambda s, t, k=kind: Activation(s, t, k)), [[x], [x[:, :3]]])
+
+    rng = _rng("steps")
+    for features in (1, 3, 48, 77):
+        gamma, beta = f32(rng, features), f32(rng, features)
+        program = chain(
+            features,
+            lambda s, t, g=gamma, b=beta: LayerNorm(s, t, g, b, 1e-5),
+            lambda s, t, g=gamma: Affine(s, t, g, None),
+            lambda s, t, b=beta: Affine(s, t, None, b),
+            lambda s, t, g=gamma, b=beta: Affine(s, t, b, g),
+            lambda s, t: Add(s, s, t),
+            lambda s, t: Add(0, s, t),
+            lambda s, t: FakeQuantize(s, t, -1.7, 2.3),
+            lambda s, t: FakeQuantize(s, t, -0.6, 1.1, 16),
+            lambda s, t, g=gamma: LayerNorm(s, t, g, None, 1e-12),
+            lambda s, t, b=beta: LayerNorm(s, t, None, b, 1e-12),
+            lambda s, t: LayerNorm(s, t, None, None, 1e-12),
+        )
+        inputs = [[f32(rng, *shape, features)] for shape in ((1, 0), (3, 1), (2, 33))]
+        yield f"steps of {features} features", Case(_all_outputs(program), inputs)
+
+    # Tokens far from zero, nearly constant or constant: a variance of squares minus square fails here.
+    for name, mean, spread in (("large mean", 300.0, 0.5), ("tiny variance", 1.0, 1e-3), ("constant", 0.1, 0.0)):
+        rng = _rng(name)
+        tokens = (mean * rng.choice([-1, 1], (1, 37, 1)) + spread * rng.normal(size=(1, 37, 768))).astype(np.float32)
+        gamma, beta = f32(rng, 768), f32(rng, 768)
+        program = chain(768, lambda s, t, g=gamma, b=beta: LayerNorm(s, t, g, b, 1e-5))
+        yield f"layer norm, {name}", Case(program, [[tokens]])
+
+    # Values in the middle between two levels, exactly: half goes to even. Range of 255 steps of one half.
+    middles = (np.arange(-140, 140, dtype=np.float32) / 2 + np.float32(0.25)).reshape(1, -1, 1)
+    identity = {"weights": pack(np.ones((1, 1), np.int8), Kernel("block4")), "scales": np.ones(1, np.float32)}
+    layer = {**identity, "bias": None, "quantization": Quantization(-64.0, 63.5)}
+    yield "ties of a linear layer", Case(linear_program([layer], 1), [[middles]], exact=True)
+    yield "ties of FakeQuantize", Case(chain(1, lambda s, t: FakeQuantize(s, t, -64.0, 63.5)), [[middles]], exact=True)
+
+
+def _attention() -> Iterator[tuple[str, Case]]:
+    shapes = (
+        # batch, seq, heads, features of a head
+        (1, 1, 1, 8),
+        (2, 5, 3, 5),
+        (3, 32, 1, 16),
+        (2, 33, 3, 20),
+        (1, 128, 12, 64),
+        (3, 17, 2, 32),
+        (1, 40, 1, 80),
+        (2, 65, 3, 1),
+    )
+    for batch, seq, heads, depth in shapes:
+        for mask in ("none", "keys", "pairs", "heads", "added keys"):
+            name = f"attention {batch}x{seq}, {heads} heads of {depth}, {mask}"
+            rng = _rng(name)
+            inputs = [f32(rng, batch, seq, heads * depth, scale=1.5) for _ in range(3)]
+            lengths = rng.integers(1, seq + 1, batch)[:, None, None, None]
+            if mask == "keys":
+                inputs.append(np.arange(seq)[None, None, None] < lengths)
+            elif mask == "pairs":
+                pairs = rng.random((batch, 1, seq, seq)) < 0.6
+                pairs[0, 0, seq // 2] = False  # a query without keys: zeros
+                inputs.append(pairs)
+            elif mask == "heads":
+                inputs.append(f32(rng, 1, heads, seq, seq, scale=2))
+            elif mask == "added keys":
+                lowest = np.finfo(np.float32).min
+                inputs.append(np.where(np.arange(seq)[None, None, None] < lengths, 0, lowest).astype(np.float32))
+            kind = "f32" if mask in ("heads", "added keys") else "boolean"
+            yield name, Case(attention_program(heads, depth, mask=mask != "none"), [inputs], mask_type=kind)
+
+    rng = _rng("sizes")
+    program = attention_program(2, 8, mask=True)
+    many = []
+    for batch, seq in ((1, 31), (3, 1), (2, 16), (1, 0), (2, 100), (4, 3)):
+        mask = rng.random((batch if seq % 2 else 1, 1, 1, seq)) < 0.7
+        many.append([f32(rng, batch, seq, 16) for _ in range(3)] + [mask])
+    yield "attention of many sizes", Case(program, many)
+    shapes = ((1, 1, 1, 9), (2, 1, 1, 9), (1, 2, 1, 9), (1, 1, 9, 9), (2, 2, 9, 9))
+    masks = [rng.random(shape) < 0.6 for shape in shapes]
+    same = [f32(rng, 2, 9, 16) for _ in range(3)]
+    yield "attention, masks that broadcast", Case(program, [[*same, mask] for mask in masks])
+    lowest = np.full((1, 1, 9, 9), np.finfo(np.float32).min)
+    lowest[0, 0, :4] = np.tril(np.zeros((4, 9), np.float32) + 1) * lowest[0, 0, :4]
+    program = attention_program(2, 8, mask=True)
+    yield "attention, queries whose keys all have the lowest number", Case(program, [[*same, lowest]], mask_type="f32")
+    large = [f32(rng, 1, 20, 16, scale=30), f32(rng, 1, 20, 16, scale=30), f32(rng, 1, 20, 16)]
+    yield "attention, large scores", Case(attention_program(2, 8, mask=False), [large])
+    itself = Program([16, 16], [0], [1], [attention_program(2, 8, mask=False).steps[0]])
+    itself.steps[0] = type(itself.steps[0])(0, 0, 0, None, 1, 2, 0.35)
+    yield "attention of one value", Case(itself, [[f32(rng, 2, 33, 16)]])
+
+
+def _integer_attention() -> Iterator[tuple[str, Case]]:
+    """Layers whose outputs are quantized before they meet as queries and keys, so that 8-bit numbers can meet instead.
+
+    Every number up to the scores is exact: the tolerance is that of one softmax.
+    """
+    shapes = ((1, 1, 1, 8), (2, 5, 3, 5), (3, 33, 3, 20), (1, 128, 12, 64), (2, 40, 1, 2), (1, 70, 2, 80))
+    for (batch, seq, heads, depth), zeros in product(shapes, ((128, 128), (0, 255), (100, 3.5))):
+        name = f"integer attention {batch}x{seq}, {heads} heads of {depth}, zeros {zeros}"
+        rng = _rng(name)
+        width, features = 16, heads * depth
+        grid, size = Grid(), 2.0**-4
+        layers = [_layer(rng, (features, width), INT8[0], 0.6, grid.quantization, exact=True) for _ in range(3)]
+        program = Program([width, *[features] * 6, 0], [0, 7], [6])
+        program.steps = [
+            *(Linear(0, target, **arguments) for target, arguments in zip((1, 2, 3), layers)),
+            *(
+                FakeQuantize(source, source + 3, -zero * size, (255 - zero) * size)
+                for source, zero in zip((1, 2), zeros)
+            ),
+            Attention(4, 5, 3, 7, 6, heads, depth**-0.5 / 8),
+        ]
+        lengths = rng.integers(1, seq + 1, batch)[:, None, None, None]
+        masks = [np.arange(seq)[None, None, None] < lengths, rng.random((1, heads, seq, seq)) < 0.5]
+        yield name, Case(program, [[grid.activations(rng, batch, seq, width), mask] for mask in masks])
+
+
+def _layers() -> Iterator[tuple[str, Case]]:
+    """Whole BERT layers: every step is an output, or only the last, which lets the engine fuse."""
+    kinds = {
+        "static": {},
+        "dynamic": {"quantization": "dynamic"},
+        "smooth": {"quantization": "smooth"},
+        "element": {"kernel": INT8[6], "density": 0.15},
+        "rows": {"kernel": INT8[9], "density": 0.3},
+        "dense": {"density": 1.0},
+        "f32": {"kernel": None},
+        "unmasked": {"mask": False},
+        "integer": {"quantized_keys": True},
+    }
+    for name, options in kinds.items():
+        for every in (True, False):
+            rng = _rng(name)
+            program = encoder_layer(rng, every_value=every, **options)
+            inputs = []
+            for batch, seq in ((1, 1), (2, 13), (1, 33), (3, 40)):
+                x = f32(rng, batch, seq, 48)
+                lengths = rng.integers(1, seq + 1, batch)[:, None, None, None]
+                mask = np.arange(seq)[None, None, None] < lengths
+                inputs.append([x, mask] if options.get("mask", True) else [x])
+            yield f"layer {name}, {'every value' if every else 'fused'}", Case(program, inputs)
+
+
+def _waiting() -> Iterator[tuple[str, Case]]:
+    """What is computed before an attention is read only after it: by a layer, an activation, a residual."""
+    for every in (True, False):
+        rng = _rng("waiting")
+        static, dynamic = Quantization(-2.0, 2.1), Quantization(None, None)
+        made = [_layer(rng, (12, 12), INT8[0], 0.5, quantization) for quantization in (static, static, static, dynamic)]
+        program = Program([12] * 11, [0], list(range(1, 11)) if every else [10])
+        program.steps = [
+            *(Linear(0, target, **arguments) for target, arguments in zip((1, 2, 3), made)),
+            Attention(0, 0, 0, None, 4, 3, 0.5),
+            Linear(1, 5, **made[0]),
+            Activation(2, 6, "relu"),
+            Linear(6, 7, **made[3]),
+            Add(3, 4, 8),
+            Add(5, 7, 9),
+            Add(8, 9, 10),
+        ]
+        inputs = [[f32(rng, 1, 5, 12)], [f32(rng, 2, 35, 12)]]
+        yield f"waiting for attention, {'every value' if every else 'fused'}", Case(program, inputs)
+
+
+def _random() -> Iterator[tuple[str, Case]]:
+    """Programs that no model has: whatever the engine fuses, hands on or keeps shows in the values that are asked for."""
+    for number in range(40):
+        for every in (True, False):
+            rng = _rng(f"random {number}")
+            program = random_program(rng)
+            inputs = []
+            for batch, seq in ((1, 5), (2, 35)):
+                x = [f32(rng, batch, seq, 12) for _ in range(2)]
+                inputs.append(x + [rng.random((batch, 1, 1, seq)) < 0.8 for _ in program.inputs[2:]])
+            if not every:
+                program.outputs = [program.outputs[-1], *rng.choice(program.outputs[:-1], 2, replace=False).tolist()]
+            yield f"random {number}, {'every value' if every else 'fused'}", Case(program, inputs)
+
+
+def fits(case: Case) -> bool:
+    """Whether every integer sum of an exact case's first step has at most 24 bits, as the cases' names promise."""
+    return all(
+        np.abs(dense(step.weights).astype(np.int64)).sum(1).max() * 255 < 2**24
+        for step in case.program.steps
+        if isinstance(step, Linear)
+    )
+
+
+def main(path: str) -> None:
+    arrays = {}
+    for name, case in cases().items():
+        compiled = compile_op(case.program, mask_type=case.mask_type)
+        for number, inputs in enumerate(case.inputs):
+            for position, output in enumerate(infer(compiled, inputs)):
+                arrays[f"{name}|{number}|{position}"] = output
+    from optkit.runtime import extension
+
+    np.savez(path, isa=np.array(extension.isa()), **arrays)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

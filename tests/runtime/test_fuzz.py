@@ -1,0 +1,53 @@
+"""A few seconds of the fuzz program (fuzz/main.cpp); scripts/fuzz_runtime runs it for minutes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUZZ = Path(__file__).parent / "fuzz"
+
+
+@pytest.fixture(scope="module")
+def fuzz(tmp_path_factory) -> list[str]:
+    """The command: the program built with sanitizers, and its seeds."""
+    for tool in ("cmake", "c++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"no {tool}: the fuzz program cannot be built")
+    folder = tmp_path_factory.mktemp("fuzz")
+    for command in (["cmake", "-S", FUZZ, "-B", folder / "build"], ["cmake", "--build", folder / "build", "-j", "2"]):
+        built = subprocess.run(command, capture_output=True, text=True)
+        if "cannot find -lasan" in built.stdout + built.stderr or "libasan" in built.stderr:
+            pytest.skip("no AddressSanitizer here: the fuzz program cannot be built")
+        assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
+    subprocess.run([sys.executable, FUZZ / "seeds.py", folder / "seeds"], check=True)
+    return [str(folder / "build" / "fuzz"), *map(str, sorted((folder / "seeds").iterdir()))]
+
+
+def test_damaged_programs_are_refused_or_run_within_bounds(fuzz):
+    process = subprocess.run([*fuzz, "--iterations", "100000", "--seconds", "6"], capture_output=True, text=True)
+    assert process.returncode == 0, "\n".join([*process.stderr.splitlines()[:14], *process.stderr.splitlines()[-1:]])
+    counts = re.match(r"(\d+) iterations, (\d+) accepted, (\d+) runs", process.stdout)
+    iterations, accepted, runs = map(int, counts.groups())
+    # Both ways out are taken often, or nothing is tried.
+    assert iterations > 500
+    assert 0.05 * iterations < accepted < 0.8 * iterations
+    assert runs >= accepted * 0.9
+
+
+def test_an_iteration_is_repeated_by_its_number(fuzz):
+    outputs = [
+        subprocess.run([*fuzz, "--first", "7", "--iterations", "30"], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert outputs[0] == outputs[1]
+
+
+def test_it_needs_seeds(fuzz):
+    process = subprocess.run([fuzz[0], "--seconds", "1"], capture_output=True, text=True)
+    assert process.returncode == 2 and "give it files" in process.stderr

@@ -1,0 +1,118 @@
+"""Every instruction set computes what a Program means, over shapes, densities, block sizes and extremes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import kernel_cases
+import numpy as np
+import pytest
+import reference
+
+WORKER = Path(kernel_cases.__file__)
+
+
+def runnable() -> tuple[str, ...]:
+    """Instruction sets that this CPU and this build of the library have."""
+    from optkit.runtime import extension
+
+    return tuple(extension.isas()) if extension.available() else ("scalar",)
+
+
+@pytest.fixture(scope="module")
+def computed(extension, tmp_path_factory):
+    """Every case's outputs by an instruction set, by case, list of inputs and output."""
+    done: dict[str, dict[str, np.ndarray]] = {}
+
+    def compute(isa: str) -> dict[str, np.ndarray]:
+        if isa not in done:
+            path = tmp_path_factory.mktemp(isa) / "outputs.npz"
+            process = subprocess.run(
+                [sys.executable, WORKER, path], env={**os.environ, "OPTKIT_ISA": isa}, capture_output=True, text=True
+            )
+            assert process.returncode == 0, process.stderr[-3000:]
+            with np.load(path) as arrays:
+                done[isa] = dict(arrays)
+            assert done[isa].pop("isa") == isa
+        return done[isa]
+
+    return compute
+
+
+@pytest.mark.parametrize("isa", kernel_cases.ISAS)
+def test_instruction_set_is_tried(extension, isa):
+    if isa not in extension.compiled_isas():
+        pytest.skip(f"the library was built without {isa}")
+    if isa not in extension.isas():
+        pytest.skip(f"this CPU has no {isa}: compiled and untried")
+    assert isa in runnable()
+
+
+def test_sums_of_exact_cases_fit_float32():
+    for name, case in kernel_cases.cases().items():
+        # Those of the saturation cases are larger, and have few bits set.
+        assert kernel_cases.fits(case) or not case.exact or name.startswith("saturation"), name
+
+
+@pytest.mark.parametrize("isa", runnable())
+@pytest.mark.parametrize("name", [name for name in kernel_cases.cases() if "fused" not in name])
+def test_kernels(computed, name, isa):
+    """Each output is within float32's reach of the reference, which is given the engine's own sources of the step."""
+    outputs, case = computed(isa), kernel_cases.cases()[name]
+    for number, inputs in enumerate(case.inputs):
+        values = dict(zip(case.program.inputs, inputs))
+        got = {value: outputs[f"{name}|{number}|{i}"] for i, value in enumerate(case.program.outputs)}
+        for step in case.program.steps:
+            result = got.get(step.target)
+            expected = reference.compute(step, values)
+            if result is not None:
+                where = f"{type(step).__name__} {step.target}, inputs {number}: {[array.shape for array in inputs]}"
+                assert result.dtype == np.float32 and result.shape == expected.shape, where
+                allowed = np.zeros(()) if case.exact else reference.tolerance(step, values)
+                assert_within(result, expected, allowed, where)
+            values[step.target] = expected if result is None else result
+
+
+def assert_within(result, expected, allowed, where):
+    off = np.abs(result.astype(np.float64) - expected)
+    # Below float32's normal numbers, where the engine may flush to zero, nothing is asked.
+    wrong = ~(off <= allowed + 1e-37)
+    if wrong.any():
+        at = np.unravel_index(np.argmax(np.where(wrong, off, -1)), off.shape)
+        allowed = np.broadcast_to(allowed, off.shape)[at]
+        pytest.fail(
+            f"{where}: {wrong.sum()} of {wrong.size} are off, first {np.argwhere(wrong)[0]}, the furthest at {at}: "
+            f"{result[at]!r} for {expected[at]!r} (allowed {allowed:.3g})",
+            pytrace=False,
+        )
+
+
+@pytest.mark.parametrize("isa", runnable())
+@pytest.mark.parametrize("name", [name for name in kernel_cases.cases() if re.search("(?<!integer), fused", name)])
+def test_what_is_fused_gives_the_same(computed, name, isa):
+    """With only some values asked for, so that the others may stay in registers, these have the bits they had.
+
+    Not so queries and keys that meet as integers, and as floats when they are asked for.
+    """
+    outputs, case = computed(isa), kernel_cases.cases()[name]
+    whole = name.replace("fused", "every value")
+    positions = kernel_cases.cases()[whole].program.outputs
+    for number in range(len(case.inputs)):
+        for i, value in enumerate(case.program.outputs):
+            apart = outputs[f"{whole}|{number}|{positions.index(value)}"]
+            np.testing.assert_array_equal(outputs[f"{name}|{number}|{i}"], apart, f"value {value}, inputs {number}")
+
+
+@pytest.mark.parametrize("isa", runnable())
+@pytest.mark.parametrize("name", [name for name in kernel_cases.cases() if re.match("layer .* fused", name)])
+def test_layers_as_a_whole(computed, name, isa):
+    """Against the reference of the whole layer. A number that rounds the other way early is carried on: each is worth
+    a step of 1/64 of the range times a weight, and LayerNorm brings all to unit variance."""
+    outputs, case = computed(isa), kernel_cases.cases()[name]
+    for number, inputs in enumerate(case.inputs):
+        off = np.abs(outputs[f"{name}|{number}|0"] - reference.run(case.program, inputs)[0])
+        assert off.max() < 0.1 and off.mean() < 0.004
