@@ -36,7 +36,10 @@ inline void inner(Floats (&sums)[kRows][kVectors], const float* numbers, size_t 
 template <int kRows, int kVectors>
 __attribute__((noinline)) void integer_products(Floats (&scores)[kRows][kVectors], const int16_t* keys,
                                                 const int16_t* queries, uint32_t count) {
-    Ints sums[kRows][kVectors] = {};
+    Ints sums[kRows][kVectors];
+    for (auto& row : sums)
+        for (Ints& sum : row)
+            sum = Ints{};
     for (uint32_t i = 0; i < count; ++i) {
         Ints along[kVectors];
         for (int v = 0; v < kVectors; ++v)
@@ -107,7 +110,10 @@ void attention_lanes(const AttentionArgs& args, int lane, float* scores) {
     float* target = args.target + lane;
     const auto rows = [&](auto count, uint32_t feature) {
         constexpr int kCount = decltype(count)::value;
-        Floats sums[kCount][kVectors] = {};
+        Floats sums[kCount][kVectors];
+        for (auto& row : sums)
+            for (Floats& sum : row)
+                sum = Floats{};
         for (uint32_t key = 0; key < args.length; key += args.width) {
             const uint32_t keys = args.length - key < args.width ? args.length - key : args.width;
             const float* values = args.value + key / args.width * args.value_stride + size_t(feature) * kLanes;
