@@ -15,6 +15,8 @@ _NAMES = {
     "load_recipe": "optkit.recipe",
     "sparsity": "optkit.sparsity",
     "export_openvino": "optkit.export.openvino",
+    "compile_model": "optkit.runtime",
+    "bake": "optkit.runtime",
     "PruningCallback": "optkit.pruning.callback",
     "DistillationMixin": "optkit.pruning.distillation",
     "OptkitError": "optkit.errors",

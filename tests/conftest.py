@@ -19,6 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="optkit-tests-")
+os.environ["OPTKIT_CACHE"] = os.environ["HF_HOME"]
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 import numpy as np  # noqa: E402
@@ -91,6 +92,60 @@ def save_ir():
         return folder
 
     return save
+
+
+def encoder_model(*, density: float = 0.1, quantized: bool = True, seed: int = 0):
+    """A little classifier as an OpenVINO model: embeddings, a feed-forward layer pruned in 1x4 blocks, a mean, a head.
+
+    Inputs input_ids and attention_mask (batch, length), output logits (batch, 2). int8 as NNCF makes it, in half the
+    range of weights, where OpenVINO's own kernels are exact on every CPU; ``quantized=False`` is float32 throughout.
+    """
+    from optkit.ir.io import import_openvino
+
+    openvino, rng, width = import_openvino(), np.random.default_rng(seed), 64
+    ops = openvino.opset13
+
+    def fake_quantize(value, low, high):
+        ends = [ops.constant(np.float32(end)) for end in (low, high, low, high)]
+        return ops.fake_quantize(value, *ends, levels=256) if quantized else value
+
+    def linear(value, name, shape):
+        keep = np.kron(rng.random((shape[0], shape[1] // 4)) < density, np.ones((1, 4), bool))
+        integers = (rng.integers(-63, 64, shape) * keep).astype(np.int8)
+        scale = np.full((shape[0], 1), 0.1 / np.sqrt(shape[1]), np.float32)
+        weight = ops.constant(integers * scale)
+        if quantized:
+            weight = ops.multiply(ops.convert(ops.constant(integers), "f32"), ops.constant(scale))
+        product = ops.matmul(value, weight, False, True, name=f"__module.encoder.layer.0.{name}/aten::linear/MatMul")
+        return ops.add(product, ops.constant(rng.normal(size=(1, 1, shape[0])).astype(np.float32)))
+
+    ids, mask = (ops.parameter([-1, -1], np.int64, name=name) for name in ("input_ids", "attention_mask"))
+    table = ops.constant(rng.normal(size=(200, width)).astype(np.float32))
+    tokens = ops.multiply(ops.gather(table, ids, np.int64(0)), ops.unsqueeze(ops.convert(mask, "f32"), np.int64(2)))
+    hidden = ops.gelu(linear(fake_quantize(tokens, -4, 4), "up", (256, width)), "erf")
+    tokens = ops.add(linear(fake_quantize(hidden, -0.2, 8), "down", (width, 256)), tokens)
+    pooled = ops.reduce_mean(tokens, np.int64(1), False)
+    logits = ops.matmul(pooled, ops.constant(rng.normal(size=(2, width)).astype(np.float32)), False, True, name="head")
+    for node, name in ((ids, "input_ids"), (mask, "attention_mask"), (logits, "logits")):
+        node.output(0).get_tensor().set_names({name})
+    return openvino.Model([logits], [ids, mask], "encoder")
+
+
+@pytest.fixture(scope="session")
+def make_encoder():
+    return encoder_model
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory, tiny_checkpoint) -> Path:
+    """``encoder_model`` as an IR, with config and tokenizer beside it: leave it as it is."""
+    from optkit.ir.io import save_model
+
+    folder = tmp_path_factory.mktemp("encoder")
+    save_model(encoder_model(), folder)
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_checkpoint / file, folder / file)
+    return folder
 
 
 @pytest.fixture(scope="session")

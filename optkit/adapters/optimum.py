@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +79,83 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
             shutil.copyfile(checkpoint / name, output / name)
 
 
-def load(folder: Path, ov_class: str) -> Any:
+#: Endings of the architecture that config.json names, and optimum-intel's class for a model of one pass over its input.
+CLASSES = {
+    "ForSequenceClassification": "OVModelForSequenceClassification",
+    "ForTokenClassification": "OVModelForTokenClassification",
+    "ForQuestionAnswering": "OVModelForQuestionAnswering",
+    "ForMaskedLM": "OVModelForMaskedLM",
+    "ForImageClassification": "OVModelForImageClassification",
+    "ForAudioClassification": "OVModelForAudioClassification",
+    "Model": "OVModelForFeatureExtraction",
+}
+
+
+def class_for(folder: Path) -> str:
+    """Name of optimum-intel's class for the model in ``folder``, by the architecture in its config.json.
+
+    Raises:
+        OptkitError: if there is no config, or it names no architecture that has one.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptkitError(f"{folder}: no config.json here, which optimum-intel needs: copy the checkpoint's") from error
+    except ValueError as error:
+        raise OptkitError(f"{folder / 'config.json'}: not JSON: {error}") from error
+    names = config.get("architectures") if isinstance(config, dict) else None
+    architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
+    for ending, name in CLASSES.items():
+        if architecture is not None and architecture.endswith(ending):
+            return name
+    said = f"names '{architecture[:80]}'" if architecture else "names no architecture"
+    raise OptkitError(f"{folder / 'config.json'}: {said}: say which class to load with ov_class='OVModelFor...'")
+
+
+def load(
+    folder: Path,
+    ov_class: str | None = None,
+    *,
+    add_extension: Callable[[Any], None] | None = None,
+    compile_model: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+    **kwargs: Any,
+) -> Any:
     """The IR in ``folder`` as optimum-intel's ``ov_class``, compiled for the CPU.
 
     Args:
         folder: holds ``openvino_model.xml`` and config.json.
-        ov_class: ``OVModelForSequenceClassification`` ...
+        ov_class: ``OVModelForSequenceClassification`` ...; None tells it from config.json.
+        add_extension: gets the ``openvino.Core`` that reads the IR, to teach it operations.
+        compile_model: makes an ``openvino.CompiledModel`` of a model and OpenVINO's configuration, in optimum-intel's
+            stead.
+        **kwargs: for ``from_pretrained``.
 
     Raises:
         OptkitError: if there is no IR, or optimum-intel cannot load it.
     """
     if find_xml(folder) is None:
         raise OptkitError(f"{folder}: no OpenVINO IR here: export the model first")
+    name = ov_class or class_for(folder)
     import_openvino()
     import optimum.intel
+    from optimum.intel.openvino.modeling_base import core
 
+    if not hasattr(optimum.intel, name):
+        raise OptkitError(f"{folder}: optimum-intel has no class {name}")
+    if add_extension is not None:
+        add_extension(core)
+    compiles = kwargs.pop("compile", True)
+    options = {"load_in_8bit": False, "compile": compiles and compile_model is None, **kwargs}
     with quiet():
         try:
-            return getattr(optimum.intel, ov_class).from_pretrained(folder, load_in_8bit=False)
+            model = getattr(optimum.intel, name).from_pretrained(folder, **options)
         except Exception as error:
-            raise OptkitError(f"{folder}: {ov_class} cannot load it: {reason(error)}") from error
+            raise OptkitError(f"{folder}: {name} cannot load it: {reason(error)}") from error
+    if compile_model is not None:
+        # Called by the model's own compile(), at first and again whenever it was reshaped.
+        model._compile_model = lambda model, device=None, ov_config=None, *_, **__: compile_model(
+            model, ov_config or {}
+        )
+        if compiles:
+            model.compile()
+    return model

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from optkit.cli import inspect, run, schema, validate
+from optkit.cli import bake, doctor, inspect, run, schema, validate
 from optkit.cli import list as list_
 from optkit.errors import OptkitError
 
@@ -19,7 +19,16 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: it answers without importing rich
     suggest_commands=False,  # click does it
 )
-for name, verb in {"run": run, "validate": validate, "inspect": inspect, "list": list_, "schema": schema}.items():
+_VERBS = {
+    "run": run,
+    "validate": validate,
+    "inspect": inspect,
+    "bake": bake,
+    "doctor": doctor,
+    "list": list_,
+    "schema": schema,
+}
+for name, verb in _VERBS.items():
     app.command(name)(verb.command)
 
 

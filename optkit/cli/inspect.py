@@ -1,4 +1,7 @@
-"""`optkit inspect`: how sparse a checkpoint, an IR or a run is, layer by layer and by the four denominators."""
+"""`optkit inspect`: how sparse a checkpoint, an IR or a run is, layer by layer and by the four denominators.
+
+With --runtime: what the sparse runtime makes of an IR, layer by layer, and why.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optkit.cli.options import Debug, Json
+from optkit.errors import OptkitError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from optkit.sparsity import Report
@@ -19,6 +24,8 @@ ModelPath = Annotated[
     Path,
     typer.Argument(metavar="PATH", help="A checkpoint folder, an OpenVINO IR or a run folder.", show_default=False),
 ]
+Runtime = Annotated[bool, typer.Option("--runtime", help="Show the sparse runtime's kernel for each layer, and why.")]
+PlanMode = Annotated[str, typer.Option("--plan", metavar="MODE", help="With --runtime: measured (here) or static.")]
 
 _MEANING = {
     "encoder_linear": "linear weights of the encoder",
@@ -28,24 +35,46 @@ _MEANING = {
 }
 
 
-def command(path: ModelPath, as_json: Json = False, debug: Debug = False) -> None:
-    """Show how sparse a checkpoint, an IR or a run is, layer by layer."""
+def command(
+    path: ModelPath,
+    runtime: Runtime = False,
+    plan: PlanMode = "measured",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show how sparse a checkpoint, an IR or a run is, layer by layer, or with --runtime how it would be run."""
+    if runtime:
+        from optkit.cli.inspect_runtime import show
+
+        show(path, plan, as_json)
+        return
+    from optkit.ir.io import find_xml
+    from optkit.runtime.loading import is_baked
     from optkit.sparsity import sparsity
 
+    xml = find_xml(path)
+    if xml is not None and is_baked(xml):
+        raise OptkitError(f"{path}: baked, its weights are packed: inspect the portable IR, or add --runtime")
     report = sparsity(path)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
         return
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 140)  # a pipe or file has no width: do not break the layers' names
+    console = wide_console()
     console.print(_layer_table(report))
     console.print()
     console.print(_denominator_table(report))
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
+
+
+def wide_console() -> Console:
+    """A console that does not break the layers' names in a pipe or file, which have no width."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 140)
+    return console
 
 
 def _layer_table(report: Report) -> Table:

@@ -7,18 +7,29 @@ from typing import Any
 
 from optkit.progress import duration, size
 
+_LABELS = {
+    "int8": "int8 IR",
+    "int8 optkit": "int8 IR, optkit",
+    "openvino": "fp32 IR",
+    "optkit": "fp32 IR, optkit",
+}
 HEADER = ("model", "metric", "sparsity", "on disk", "latency")
 
 
 def headline(report: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of (model, metric on each split, encoder sparsity, bytes, latency) for dense, pruned and exported."""
+    """Rows of (model, metric on each split, encoder sparsity, bytes, latency) for dense, pruned and exported.
+
+    The exported model has two rows where it was also run on the sparse runtime.
+    """
     evaluated = report["evaluate"]
     rows = []
     for name, folder, engine in (
         ("dense", "dense", "dense torch"),
         ("pruned", "pruned", "pruned torch"),
         ("int8", "openvino", "int8 openvino"),
+        ("int8 optkit", "openvino", "int8 optkit"),
         ("openvino", "openvino", "openvino"),
+        ("optkit", "openvino", "optkit"),
     ):
         scores = {split: found[name] for split, found in evaluated["splits"].items() if name in found}
         if not scores:
@@ -27,7 +38,7 @@ def headline(report: dict[str, Any]) -> list[tuple[str, ...]]:
         found = report["sparsity"].get(folder)
         share = _percent(found["denominators"]["encoder_linear"]) if found else "-"
         held = report["bytes"].get(folder)
-        label = {"int8": "int8 IR", "openvino": "fp32 IR"}.get(name, name)
+        label = _LABELS.get(name, name)
         rows.append((label, metric, share, size(held) if held else "-", _latency(report["benchmark"], engine)))
     return rows
 
@@ -95,6 +106,8 @@ def _benchmark(benchmark: dict[str, Any]) -> str:
         for row in benchmark["rows"]
     ]
     notes = [f"Median milliseconds of {benchmark['rounds']} rounds by turns, {benchmark['threads']} threads."]
+    if "runtime" in benchmark:
+        notes.append(f"optkit's plan: {benchmark['runtime']}.")
     notes += [f"`{name}` was left out: {why}." for name, why in benchmark["skipped"].items()]
     return _markdown(("batch", "tokens", *engines), rows) + "\n\n" + " ".join(notes)
 

@@ -1,6 +1,7 @@
-"""Latency of the dense model in torch, the pruned one in torch and the IR in OpenVINO: same inputs, by turns, medians.
+"""Latency of the dense model in torch, the pruned one in torch, the IR in OpenVINO and on optkit's sparse runtime.
 
-Turns share whatever else the machine does, so ratios within one run mean more than the milliseconds.
+All take the same inputs by turns, and the median counts. Turns share whatever else the machine does, so ratios within
+one run mean more than the milliseconds.
 """
 
 from __future__ import annotations
@@ -29,13 +30,25 @@ def needed(job: Job) -> bool:
 
 
 def key(job: Job) -> str:
-    return job.key("benchmark", exported=export.key(job), dense=dense.key(job))
+    return job.key("benchmark", exported=export.key(job), dense=dense.key(job), runtime=uses_runtime(job))
+
+
+def uses_runtime(job: Job) -> bool:
+    """Whether the recipe measures the sparse runtime, and it is there."""
+    from optkit.runtime import available
+
+    spec = job.recipe.benchmark
+    return spec is not None and "optkit" in spec.backends and available()
 
 
 def run(job: Job, stage: Stage) -> None:
-    """Adds ``rows``: batch, seq and each engine's median milliseconds; and ``skipped``: backends with the reason."""
+    """Adds ``rows``: batch, seq and each engine's median milliseconds; and ``skipped``: backends with the reason.
+
+    Where the sparse runtime runs, ``runtime`` says in a sentence what it took, planned for the first batch and seq.
+    """
     import torch
 
+    from optkit import runtime
     from optkit.adapters import optimum
     from optkit.models import load_model
 
@@ -51,8 +64,17 @@ def run(job: Job, stage: Stage) -> None:
         engines["int8 openvino" if job.recipe.quantize else "openvino"] = optimum.load(
             job.path(export.FOLDER), job.task.ov_class
         )
-    if "optkit" in spec.backends:
-        skipped["optkit"] = "this installation has no sparse runtime"
+    if uses_runtime(job):
+        # Compiled as optimum-intel does, whose choice of a hint the plan has to be made with.
+        config, folder = {"PERFORMANCE_HINT": "LATENCY"}, job.path(export.FOLDER)
+        shape = (spec.batch[0], min(spec.seq[0], job.tokenizer.model_max_length))
+        plan = runtime.plan(folder, "measured", config=config, shape=shape)
+        engines["int8 optkit" if job.recipe.quantize else "optkit"] = runtime.load(
+            folder, plan=plan, ov_class=job.task.ov_class, ov_config=config
+        )
+        stage.facts["runtime"] = plan.reason
+    elif "optkit" in spec.backends:
+        skipped["optkit"] = runtime.missing_reason()
     rng = np.random.default_rng(job.recipe.seed)
     rows = []
     for batch in spec.batch:

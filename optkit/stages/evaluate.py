@@ -1,4 +1,8 @@
-"""The same metric on the same examples for the dense baseline, the pruned checkpoint and the exported IR."""
+"""The same metric on the same examples for the dense baseline, the pruned checkpoint and the exported IR.
+
+Where the recipe measures the sparse runtime and it is there, the IR is also scored on it, by the plan that is the same
+each time.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.stages import dense, export, train
+from optkit.stages import benchmark, dense, export, train
 
 if TYPE_CHECKING:
     from optkit.rundir import Stage
@@ -20,7 +24,8 @@ def needed(job: Job) -> bool:
 
 
 def key(job: Job) -> str:
-    return job.key("evaluate", exported=export.key(job), dense=dense.key(job), metric=job.identity["task"]["metric"])
+    parts = {"exported": export.key(job), "dense": dense.key(job), "runtime": benchmark.uses_runtime(job)}
+    return job.key("evaluate", **parts, metric=job.identity["task"]["metric"])
 
 
 def run(job: Job, stage: Stage) -> None:
@@ -28,6 +33,7 @@ def run(job: Job, stage: Stage) -> None:
 
     ``drop`` is what the IR lost against the baseline on the first split, in points of 100, None without a baseline.
     """
+    from optkit import runtime
     from optkit.adapters import optimum
     from optkit.models import load_model, load_tokenizer
 
@@ -35,6 +41,9 @@ def run(job: Job, stage: Stage) -> None:
     pruned = (load_model(folder, job.task.auto_class, job.labels, seed=0), load_tokenizer(folder), None)
     exported = optimum.load(job.path(export.FOLDER), job.task.ov_class)
     models = {"dense": dense.load(job), "pruned": pruned, _exported_name(job): (exported, pruned[1], None)}
+    if benchmark.uses_runtime(job):
+        sparse = runtime.load(job.path(export.FOLDER), plan="static", ov_class=job.task.ov_class)
+        models["int8 optkit" if job.recipe.quantize else "optkit"] = (sparse, pruned[1], None)
     splits = {}
     for split in dict.fromkeys(job.recipe.evaluate.splits):
         logits = {name: _logits(job, split, name, *model) for name, model in models.items() if model is not None}

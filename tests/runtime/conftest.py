@@ -1,4 +1,4 @@
-"""What the runtime's tests share. The modules beside this file (reference, programs, emulation) can be imported."""
+"""What the runtime's tests share. The modules beside this file (reference, programs) can be imported."""
 
 from __future__ import annotations
 

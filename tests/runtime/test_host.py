@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulation import emulate_f32
 from programs import CONFIG, compile_op, encoder_layer, f32, infer, op_model, quantized_model
 
+from optkit.ir.emulation import emulate_f32
 from optkit.ir.io import import_openvino
 
 HOST = Path(__file__).parent / "host"

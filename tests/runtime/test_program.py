@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from emulation import emulate_f32
 from programs import CONFIG, INT8, SINGLE, attention_program, chain, encoder_layer, f32, quantized_model, weights
 
+from optkit.ir.emulation import emulate_f32
 from optkit.ir.io import import_openvino
 from optkit.runtime.packing import pack
 from optkit.runtime.program import (

@@ -1,0 +1,99 @@
+"""`optkit inspect --runtime`: each linear layer's kernel and why, what is fused with it, and what a baked IR holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optkit.errors import OptkitError
+
+if TYPE_CHECKING:
+    from optkit.runtime.planning import Plan
+    from optkit.runtime.rewriting.rewrite import Rewrite
+
+
+def show(path: Path, mode: str, as_json: bool) -> None:
+    """Prints what becomes of the IR at ``path``, an xml or a folder, which may be a run's."""
+    from optkit.ir.io import find_xml
+    from optkit.runtime import explain
+    from optkit.runtime.loading import is_baked
+
+    if not path.exists():
+        raise OptkitError(f"{path}: not found")
+    xml = find_xml(path) or find_xml(path / "openvino")
+    if xml is None:
+        raise OptkitError(f"{path}: no OpenVINO IR here: --runtime needs an .xml, or a folder with openvino_model.xml")
+    if is_baked(xml):
+        _show_baked(xml, as_json)
+        return
+    plan, rewrite = explain(xml, mode)
+    if as_json:
+        print(json.dumps({"path": str(path), "baked": False, "plan": plan.to_dict(), **_placed(rewrite)}, indent=2))
+        return
+    _show_plan(plan, rewrite)
+
+
+def _placed(rewrite: Rewrite) -> dict:
+    programs = [
+        {
+            "name": each.name,
+            "layers": list(each.layers),
+            "fused": {name: list(with_) for name, with_ in each.fused.items()},
+        }
+        for each in rewrite.programs
+    ]
+    return {"programs": programs, "left_out": rewrite.left_out, "notes": rewrite.notes}
+
+
+def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from optkit.cli.inspect import wide_console
+
+    placed = {layer: each for each in rewrite.programs for layer in each.layers}
+    table = Table("layer", "shape", "program", "computed with it", "why", box=None, pad_edge=False, header_style="bold")
+    table.columns[0].overflow = table.columns[3].overflow = table.columns[4].overflow = "fold"
+    for layer in plan.layers:
+        program = placed.get(layer.matmul)
+        why = layer.reason
+        if layer.matmul in rewrite.left_out:
+            why = f"OpenVINO: {rewrite.left_out[layer.matmul]} ({why})"
+        cells = (program.name, ", ".join(program.fused.get(layer.matmul, ()))) if program else ("", "")
+        table.add_row(*map(Text, (_short(layer.matmul), "x".join(map(str, layer.shape)), *cells, why)))
+    console = wide_console()
+    console.width = console.width if console.is_terminal else max(console.width, 200)
+    console.print(table)
+    console.print()
+    for node, note in rewrite.notes.items():
+        console.print(f"{_short(node)}: stays OpenVINO's: {note}", highlight=False, markup=False)
+    console.print(plan.reason, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_baked(xml: Path, as_json: bool) -> None:
+    from optkit.runtime.baking import baked_layers
+
+    layers = baked_layers(xml)
+    if as_json:
+        print(json.dumps({"path": str(xml), "baked": True, "layers": layers}, indent=2))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from optkit.cli.inspect import wide_console
+
+    table = Table("layer", "program", "kernel", "rows", box=None, pad_edge=False, header_style="bold")
+    table.columns[0].overflow = "fold"
+    for name, said in layers.items():
+        table.add_row(*map(Text, (_short(name), *(said.get(key, "") for key in ("program", "kernel", "rows")))))
+    console = wide_console()
+    console.print(table)
+    console.print(f"{len(layers)} linear layers are baked, the others are OpenVINO's", highlight=False)
+
+
+def _short(matmul: str) -> str:
+    """The torch module that a MatMul was traced in, where its name tells."""
+    match = re.match(r"__module\.([^/]+)/", matmul)
+    return match[1] if match else matmul

@@ -1,0 +1,34 @@
+"""The sparse runtime: pruned int8 models run fast inside OpenVINO, by an extension library with kernels of our own.
+
+``compile_model`` and ``load`` run a model, ``bake`` writes one that other programs run, ``plan`` tells what becomes of
+each layer. Names are imported on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_NAMES = {
+    "compile_model": "compiling",
+    "explain": "compiling",
+    "load": "compiling",
+    "bake": "baking",
+    "plan": "planning",
+    "Plan": "planning",
+    "LayerPlan": "planning",
+    "Kernel": "program",
+    "extension_path": "extension",
+    "available": "extension",
+    "missing_reason": "extension",
+}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'optkit.runtime' has no attribute '{name}'")
+    value = getattr(import_module(f"optkit.runtime.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,75 @@
+"""Reads and compiles IRs that may be baked: that hold our operation, and need the extension to be read at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import OptkitError
+from optkit.ir.io import find_xml, import_openvino, last_line, read_model
+from optkit.runtime import extension
+
+if TYPE_CHECKING:
+    import openvino
+
+
+def new_core() -> openvino.Core:
+    """A Core that knows our operation, where the extension can be used."""
+    core = import_openvino().Core()
+    if extension.available():
+        extension.add_to(core)
+    return core
+
+
+def read(path: Path, core: openvino.Core) -> openvino.Model:
+    """Reads the IR at ``path`` (an xml, or a folder with ``openvino_model.xml``) with ``core``, baked or not.
+
+    Raises:
+        OptkitError: if there is no IR, OpenVINO cannot read it, or it is baked and its programs are damaged or the
+            extension is missing.
+    """
+    xml = find_xml(path)
+    if xml is None or not is_baked(xml):
+        return read_model(path)
+    check_extension(xml)
+    if not xml.with_suffix(".bin").is_file():
+        raise OptkitError(f"{xml}: its weights {xml.stem}.bin are missing: copy them beside it, or bake again")
+    try:
+        return core.read_model(xml)
+    except RuntimeError as error:
+        raise OptkitError(f"{xml}: OpenVINO cannot read it ({last_line(error)}): bake it again") from error
+
+
+def check_extension(xml: Path) -> None:
+    """Raises OptkitError if the IR is baked and the extension is missing."""
+    if is_baked(xml) and not extension.available():
+        raise OptkitError(
+            f"{xml}: baked for optkit's sparse runtime, which is missing: {extension.missing_reason()}; or use the "
+            "portable IR that it was made from"
+        )
+
+
+def compile_for_cpu(core: openvino.Core, model: openvino.Model, config: Mapping[Any, Any]) -> openvino.CompiledModel:
+    """``core.compile_model`` for the CPU, its errors in a line.
+
+    Raises:
+        OptkitError: if OpenVINO cannot compile the model, or not with this ``config``.
+    """
+    try:
+        return core.compile_model(model, "CPU", dict(config))
+    except (RuntimeError, TypeError) as error:
+        raise OptkitError(f"OpenVINO cannot compile the model: {last_line(error)}") from error
+
+
+def is_baked(xml: Path) -> bool:
+    """Whether the file declares an operation of ours, in what it says of its layers."""
+    try:
+        return b'version="optkit"' in xml.read_bytes()
+    except OSError:
+        return False
+
+
+def holds_programs(model: openvino.Model) -> bool:
+    """Whether ``model`` holds our operation."""
+    return any(node.get_type_name() == extension.OPERATION for node in model.get_ops())

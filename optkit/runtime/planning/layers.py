@@ -1,0 +1,118 @@
+"""What the linear layers of a model cost on this machine: each different one is cut out and timed by itself."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optkit.ir.io import import_openvino
+from optkit.runtime.loading import compile_for_cpu
+from optkit.runtime.planning.choosing import Cost, candidates
+from optkit.runtime.planning.timing import by_turns, turn
+from optkit.runtime.rewriting.rewrite import rewrite
+from optkit.runtime.rewriting.sites import LinearSite
+
+if TYPE_CHECKING:
+    import openvino
+
+#: Densities whose ratio is below this are timed as one.
+BUCKET = 1.3
+ROUNDS, SECONDS = 15, 0.25
+#: Milliseconds that any layer takes.
+LEAST = 1e-3
+_NAME = "layer"
+
+
+def layer_costs(
+    sites: Sequence[LinearSite],
+    tokens: Mapping[str, int],
+    config: Mapping[Any, Any],
+    core: openvino.Core,
+    *,
+    dynamic: bool,
+    budget: float,
+) -> list[Cost | None]:
+    """Milliseconds of each layer with each kernel and in OpenVINO; None for layers that no kernel computes.
+
+    Args:
+        tokens: that go through each layer, by MatMul.
+        budget: seconds; what they do not suffice for, layers with the least work, gets None.
+
+    What a call of a model takes by itself is taken off.
+    """
+    groups: dict[tuple, list[int]] = {}
+    for number, site in enumerate(sites):
+        if candidates(site, dynamic):
+            groups.setdefault(_group(site, tokens[site.matmul], dynamic), []).append(number)
+    costs: list[Cost | None] = [None] * len(sites)
+    if not groups:
+        return costs
+    begun, call = time.perf_counter(), _call_time(config, core)
+    for numbers in sorted(groups.values(), key=lambda members: -sum(_work(sites[n], tokens) for n in members)):
+        if time.perf_counter() - begun > budget:
+            break
+        site = sites[numbers[0]]
+        cost = _measure(site, tokens[site.matmul], config, core, dynamic, call)
+        for number in numbers:
+            costs[number] = cost
+    return costs
+
+
+def _group(site: LinearSite, tokens: int, dynamic: bool) -> tuple:
+    """What layers that are timed as one have in common."""
+    buckets = [round(math.log(max(share, 1e-3), BUCKET)) for share in (site.density, site.block4_density)]
+    scaled = site.quantization is not None and site.quantization.channel_scale is not None
+    facts = (site.shape, site.values.dtype.str, site.quantization is not None, scaled)
+    return (*facts, candidates(site, dynamic), tokens, *buckets)
+
+
+def _work(site: LinearSite, tokens: Mapping[str, int]) -> int:
+    return site.shape[0] * site.shape[1] * tokens[site.matmul]
+
+
+def cut_out(site: LinearSite, tokens: int) -> openvino.Model:
+    """The layer as a model of its own: (tokens, in) in, (tokens, out) out, quantized as it is."""
+    openvino = import_openvino()
+    ops = openvino.opset13
+    data = ops.parameter([tokens, site.shape[1]], np.float32)
+    value: Any = data
+    if site.quantization is not None:
+        if site.quantization.channel_scale is not None:
+            value = ops.multiply(value, ops.constant(site.quantization.channel_scale.reshape(1, -1)))
+        ends = [np.float32(site.quantization.low), np.float32(site.quantization.high)]
+        value = ops.fake_quantize(value, *map(ops.constant, [*ends, *ends]), levels=256)
+    weight = ops.constant(np.ascontiguousarray(site.values))
+    if site.scales is not None:
+        weight = ops.multiply(ops.convert(weight, "f32"), ops.constant(site.scales.reshape(-1, 1)))
+    bias = ops.constant(np.full((1, site.shape[0]), 0.5, np.float32))
+    value = ops.add(ops.matmul(value, weight, False, True, name=_NAME), bias)
+    return openvino.Model([value], [data], _NAME)
+
+
+def _call_time(config: Mapping[Any, Any], core: openvino.Core) -> float:
+    """Milliseconds of a turn that computes nothing, which every timed layer takes besides its own."""
+    openvino = import_openvino()
+    data = openvino.opset13.parameter([1, 1], np.float32)
+    empty = openvino.Model([openvino.opset13.relu(data)], [data], "empty")
+    run = turn(compile_for_cpu(core, empty, config), [np.ones((1, 1), np.float32)])
+    return by_turns({"empty": run}, rounds=100, seconds=SECONDS)["empty"]
+
+
+def _measure(
+    site: LinearSite, tokens: int, config: Mapping[Any, Any], core: openvino.Core, dynamic: bool, call: float
+) -> Cost:
+    plain = cut_out(site, tokens)
+    data = [np.random.default_rng(0).normal(size=(tokens, site.shape[1])).astype(np.float32)]
+    turns = {"openvino": turn(compile_for_cpu(core, plain, config), data)}
+    kernels = candidates(site, dynamic)
+    for number, kernel in enumerate(kernels):
+        model = plain.clone()
+        rewrite(model, {_NAME: kernel}, attention=False, dynamic=dynamic)
+        turns[str(number)] = turn(compile_for_cpu(core, model, config), data)
+    measured = by_turns(turns, rounds=ROUNDS, seconds=SECONDS)
+    times = {name: max(value - call, LEAST) for name, value in measured.items()}
+    return Cost({kernel: times[str(number)] for number, kernel in enumerate(kernels)}, times["openvino"])

@@ -1,0 +1,171 @@
+"""A plan by the clock: every different layer against OpenVINO's own, then whole models against each other.
+
+Layers by themselves say which kernel serves each, and which are worth taking. What fusion saves between them, and what
+a hand-over costs, shows only in the whole model, so a few plans are tried there; plain OpenVINO is always among them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from optkit.runtime.loading import compile_for_cpu
+from optkit.runtime.planning.applying import apply, compile_config
+from optkit.runtime.planning.choosing import Cost, layer_plan, winners, with_neighbours
+from optkit.runtime.planning.feeding import feeds, tokens_of
+from optkit.runtime.planning.layers import layer_costs
+from optkit.runtime.planning.machine import Machine
+from optkit.runtime.planning.plan import Plan
+from optkit.runtime.planning.timing import by_turns, turn
+from optkit.runtime.program import Attention
+from optkit.runtime.rewriting.rewrite import Rewrite
+from optkit.runtime.rewriting.sites import LinearSite
+
+if TYPE_CHECKING:
+    import openvino
+
+#: Seconds for the layers by themselves, and for all; what is under way is finished.
+LAYERS, ALL = 4.0, 9.0
+ROUNDS, SECONDS = 15, 1.5
+#: A gain below this share is noise.
+MARGIN = 0.03
+_PLAIN = "openvino"
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A plan with its model at work."""
+
+    plan: Plan
+    compiled: openvino.CompiledModel
+    turn: Callable[[], None]
+
+
+def measured_plan(
+    model: openvino.Model,
+    sites: Sequence[LinearSite],
+    *,
+    machine: Machine,
+    core: openvino.Core,
+    config: Mapping[Any, Any],
+    shape: tuple[int, int] = (1, 128),
+    decompression_rate: float = 1.0,
+    dynamic: bool = False,
+    attention: bool = True,
+) -> tuple[Plan, openvino.CompiledModel] | None:
+    """The fastest plan found for ``model`` at ``shape``, and the model that it compiled to.
+
+    Args:
+        model: plain; it is not changed.
+        sites: its layers.
+        core: that compiles.
+        config: that the caller compiles with.
+        shape: (batch, sequence length); halved in length until the model takes it.
+        decompression_rate: that the IR's tags suggest for OpenVINO's own sparse path; 1 is off.
+        dynamic: whether activations that the model does not quantize may be quantized as they come.
+        attention: whether attention may become part of the programs.
+
+    Returns:
+        None if the model takes no inputs that can be made up.
+    """
+    end = time.perf_counter() + ALL
+    plain = compile_for_cpu(core, model, config)
+    started = _start(plain, model, shape)
+    if started is None:
+        return None
+    turn_of, shape, arrays = started
+    tokens = {site.matmul: shape[0] * shape[1] for site in sites} | tokens_of(model, shape)
+    costs = layer_costs(sites, tokens, config, core, dynamic=dynamic, budget=LAYERS)
+    threads = plain.get_property("INFERENCE_NUM_THREADS")
+
+    def plan(taken: Sequence[bool], rate: float | None = None) -> Plan:
+        layers = tuple(
+            layer_plan(site, cost, take, say=_say, note=_note(site, cost, take))
+            for site, cost, take in zip(sites, costs, taken)
+        )
+        return Plan("measured", machine.isa, shape, threads, layers, "", attention, dynamic, rate)
+
+    nothing = [False] * len(sites)
+    plans = [plan(taken) for taken in _choices(costs)]
+    if machine.amx and decompression_rate < 1:
+        plans.insert(1, plan(nothing, rate=decompression_rate))
+    best = first = _Running(plan(nothing), plain, turn_of)
+    times: dict[str, float] = {}
+    while plans:
+        choice = plans.pop(0)
+        rewritten, placed = apply(model, choice)
+        compiled = compile_for_cpu(core, rewritten, compile_config(config, choice))
+        new = _Running(choice, compiled, turn(compiled, arrays))
+        turns = {_PLAIN: first.turn, "best": best.turn, "new": new.turn}
+        if best is first:
+            del turns["best"]
+        found = by_turns(turns, rounds=ROUNDS, seconds=SECONDS)
+        times = times or found
+        if found["new"] < found.get("best", found[_PLAIN]) * (1 - MARGIN):
+            best, times = new, found
+            # Other choices of layers are for models that the likely one does not make faster.
+            plans = [other for other in plans if other.decompression_rate is not None]
+            if choice.attention and _holds_attention(placed):
+                plans.insert(0, replace(choice, attention=False))
+        if time.perf_counter() > end:
+            break
+    return _explained(best.plan, times, nothing_taken=best is first), best.compiled
+
+
+def _start(
+    compiled: openvino.CompiledModel, model: openvino.Model, shape: tuple[int, int]
+) -> tuple[Callable[[], None], tuple[int, int], list[Any]] | None:
+    """A turn of the plain model, the shape that it takes, and what it is fed with."""
+    batch, length = shape
+    while length:
+        try:
+            arrays = feeds(model, (batch, length))
+            run = turn(compiled, arrays)
+            run()
+            return run, (batch, length), arrays
+        except (RuntimeError, ValueError, TypeError):
+            length //= 2
+    return None
+
+
+def _choices(costs: Sequence[Cost | None]) -> list[list[bool]]:
+    """Sets of layers to take, the likeliest first, each once."""
+    choices: list[list[bool]] = []
+    for taken in (with_neighbours(costs), [cost is not None for cost in costs], winners(costs)):
+        if any(taken) and taken not in choices:
+            choices.append(taken)
+    return choices
+
+
+def _holds_attention(placed: Rewrite) -> bool:
+    return any(isinstance(step, Attention) for each in placed.programs for step in each.program.steps)
+
+
+def _note(site: LinearSite, cost: Cost | None, taken: bool) -> str:
+    if cost is None:
+        return "too little of the work to be timed" if site.supported else ""
+    return "" if taken or cost.ratio >= 1 else "the model as a whole is faster so"
+
+
+def _explained(plan: Plan, times: Mapping[str, float], *, nothing_taken: bool) -> Plan:
+    """``plan`` with its sentence and its times."""
+    where = f"at {plan.shape[0]} x {plan.shape[1]} tokens on {plan.threads} threads"
+    figures = f"{_say(times['new'], times[_PLAIN])} {where}" if times else ""
+    taken = len(plan.kernels)
+    if nothing_taken:
+        said = f"plain OpenVINO: the sparse runtime does not gain here{', ' + figures if figures else ''}"
+    elif plan.decompression_rate is not None:
+        said = f"OpenVINO's own sparse path, rate {plan.decompression_rate:g}: {figures}"
+    else:
+        said = f"{taken} of {len(plan.layers)} linear layers on the sparse runtime: {figures}"
+    found = {"openvino": times[_PLAIN], "optkit": times["new"]} if times else {}
+    return replace(plan, reason=said, milliseconds={name: round(value, 4) for name, value in found.items()})
+
+
+def _say(ours: float, theirs: float) -> str:
+    """Milliseconds with two digits at least, microseconds where they would begin with zeros."""
+    unit, factor = ("ms", 1) if theirs >= 0.1 else ("us", 1000)
+    digits = 2 if theirs * factor < 10 else 1
+    return f"measured {ours * factor:.{digits}f} {unit} against OpenVINO's {theirs * factor:.{digits}f}"

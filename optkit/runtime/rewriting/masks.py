@@ -1,0 +1,158 @@
+"""The mask of an attention: what is added to its scores, or chosen by, before the Softmax.
+
+The engine takes one mask of four dimensions, (batch or 1, heads or 1, seq or 1, seq). The smaller it is the better:
+what only repeats or never leaves anything out is looked through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optkit.ir.io import import_openvino
+from optkit.runtime.rewriting.graph import arguments, constant, key, kind, number
+from optkit.runtime.rewriting.shapes import Shape, Shapes
+
+if TYPE_CHECKING:
+    import openvino
+
+#: A score to which so much is added is lost in rounding: replacing it is the same as adding.
+_OVERWHELMING = -1e9
+
+_AND = {"BitwiseAnd", "LogicalAnd"}
+_SAME_SIGN = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A mask as the graph has it.
+
+    Attributes:
+        value: boolean (True takes part) or float32 (added); with ``fill`` a condition.
+        fill: replaces the scores where ``value`` is ``when``; None for no condition.
+    """
+
+    value: openvino.Output
+    fill: float | None = None
+    when: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The sum of ``parts``; a boolean one stands alone."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def key(self) -> tuple:
+        """Equal for masks that are the same."""
+        return tuple((key(part.value), part.fill, part.when) for part in self.parts)
+
+
+def mask(parts: list[Part], scores: Shape, shapes: Shapes) -> Mask | str | None:
+    """The mask that ``parts`` are for scores (batch, heads, seq, seq).
+
+    Returns:
+        None if they leave nothing out; why not, if the engine has no such mask.
+    """
+    simple = []
+    for part in parts:
+        if part.fill is None and number(part.value) == 0 and part.value.get_element_type().to_string() == "f32":
+            continue
+        value = _simplified(part.value, shapes)
+        if not _fits(shapes[value], scores):
+            return f"a mask of shape {value.get_partial_shape()} does not fit (batch, heads, seq, seq)"
+        simple.append(Part(value, part.fill, part.when))
+    types = [part.value.get_element_type().to_string() for part in simple]
+    if any(name != ("f32" if part.fill is None else "boolean") for name, part in zip(types, simple)):
+        if types != ["boolean"]:
+            return f"a mask of {' and '.join(types)}"
+    return Mask(tuple(simple)) if simple else None
+
+
+def build(mask: Mask) -> openvino.Output:
+    """The mask as one value of four dimensions, made of OpenVINO's nodes."""
+    ops = import_openvino().opset13
+    total = None
+    for part in mask.parts:
+        value = part.value
+        missing = 4 - len(value.get_partial_shape())
+        if missing:
+            value = ops.unsqueeze(value, ops.constant(np.arange(missing))).output(0)
+        if part.fill is not None:
+            zero, fill = ops.constant(np.float32(0)), ops.constant(np.float32(part.fill))
+            value = ops.select(value, *((fill, zero) if part.when else (zero, fill))).output(0)
+        total = value if total is None else ops.add(total, value).output(0)
+    return total
+
+
+def overwhelming(value: openvino.Output) -> float | None:
+    """The number that ``value`` is, if it is low enough to wipe out any score."""
+    fill = number(value)
+    return fill if fill is not None and fill <= _OVERWHELMING else None
+
+
+def _fits(shape: Shape | None, scores: Shape) -> bool:
+    """Whether nothing that is known of ``shape`` speaks against it. What is not known, the engine checks."""
+    if shape is None or not 1 <= len(shape) <= 4:
+        return False
+    padded = (1,) * (4 - len(shape)) + shape
+    alike = all(size == 1 or size < 0 or score < 0 or size == score for size, score in zip(padded, scores))
+    return alike and not _repeats_keys(padded, scores[-1])
+
+
+def _repeats_keys(shape: Shape, keys: int) -> bool:
+    return shape[-1] == 1 and keys != 1
+
+
+def _simplified(value: openvino.Output, shapes: Shapes) -> openvino.Output:
+    """What of ``value`` says everything, before it is repeated."""
+    keys = shapes[value][-1] if shapes[value] else 1
+    for inner in _equivalents(value):
+        shape = shapes[inner]
+        if shape and len(shape) <= 4 and not _repeats_keys(shape, keys):
+            return _simplified(inner, shapes)
+    return value
+
+
+def _equivalents(value: openvino.Output) -> list[openvino.Output]:
+    """Values that ``value`` repeats."""
+    if kind(value) == "Broadcast" and value.get_node().get_attributes()["mode"] in ("numpy", "bidirectional"):
+        return arguments(value)[:1]
+    if kind(value) in _AND and value.get_element_type().to_string() == "boolean":
+        left, right = arguments(value)
+        return [right] * _always_true(left) + [left] * _always_true(right)
+    return []
+
+
+def _always_true(value: openvino.Output, depth: int = 16) -> bool:
+    """Whether a boolean is true everywhere, as exporters' tests of a position being at least 0 are."""
+    if depth == 0:
+        return False
+    if kind(value) in _AND:
+        return all(_always_true(each, depth - 1) for each in arguments(value))
+    if kind(value) in ("Unsqueeze", "Reshape", "Broadcast"):
+        return _always_true(arguments(value)[0], depth - 1)
+    if kind(value) == "GreaterEqual":
+        left, right = arguments(value)
+        limit = number(right)
+        return limit is not None and limit <= 0 and _never_negative(left, depth - 1)
+    array = constant(value, 4096)
+    return array is not None and bool(np.all(array))
+
+
+def _never_negative(value: openvino.Output, depth: int) -> bool:
+    if depth == 0:
+        return False
+    inputs = arguments(value)
+    if kind(value) == "Range":
+        start, step = number(inputs[0]), number(inputs[2])
+        return start is not None and step is not None and start >= 0 and step > 0
+    if kind(value) in _SAME_SIGN or kind(value) == "Gather":
+        return _never_negative(inputs[0], depth - 1)
+    if kind(value) == "Add":
+        return all(_never_negative(each, depth - 1) for each in inputs)
+    fixed = constant(value, 4096)
+    return fixed is not None and bool(np.all(fixed >= 0))

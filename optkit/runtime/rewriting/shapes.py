@@ -1,0 +1,190 @@
+"""Shapes with names for the dimensions that are not known: which values have provably the same.
+
+OpenVINO's shape inference carries symbols of dimensions along, so the model is inferred anew, every unknown dimension
+getting a symbol where it appears. What OpenVINO forgets on the way is added here: Reshapes to sizes computed from other
+values' shapes, and masks, which never make attention scores larger. ``model.validate_nodes_and_infer_types`` undoes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optkit.ir.io import import_openvino
+from optkit.runtime.rewriting.graph import Key, arguments, integers, key, kind, readers
+
+if TYPE_CHECKING:
+    import openvino
+
+#: Sizes that are known as they are; below ``_REST``, names of sizes that are not.
+Shape = tuple[int, ...]
+_REST = -1
+
+_SAME_VALUES = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
+
+
+class Shapes:
+    """The shape of each value of a model, by ``shapes[value]``; None where even the rank is unknown.
+
+    Equal entries of two shapes are equal sizes whenever the model runs, given that masks do not enlarge scores.
+    """
+
+    def __init__(self, model: openvino.Model) -> None:
+        self._openvino = import_openvino()
+        self._symbols: list[openvino.Symbol] = []
+        self._numbers: dict[openvino.Symbol, int] = {}
+        self._shapes: dict[Key, Shape | None] = {}
+        for node in model.get_ordered_ops():
+            if node.get_type_name() != "Parameter":
+                node.validate_and_infer_types()
+            for value in node.outputs():
+                shape = self._refined(value, self._read(value.get_partial_shape()))
+                self._shapes[key(value)] = shape
+                self._stamp(value, shape)
+        # Inference finds some symbols equal only later, as where two values meet in a product.
+        same = self._representatives()
+        for at, shape in self._shapes.items():
+            self._shapes[at] = shape and tuple(same.get(size, size) for size in shape)
+
+    def __getitem__(self, value: openvino.Output) -> Shape | None:
+        return self._shapes.get(key(value))
+
+    def tokens(self, value: openvino.Output) -> Shape | None:
+        """The shape of float32 tokens, (..., features) with known features; None for anything else."""
+        shape = self[value]
+        if shape is None or len(shape) < 2 or shape[-1] <= 0 or value.get_element_type().to_string() != "f32":
+            return None
+        return shape
+
+    def learn_features(self, value: openvino.Output, features: int) -> None:
+        """Lets it be known how many features ``value`` has, as the weight that it is multiplied by says."""
+        shape = self[value]
+        if shape:
+            self._shapes[key(value)] = (*shape[:-1], features)
+
+    def _number(self, size: openvino.Dimension) -> int:
+        symbol = size.get_symbol() if size.has_symbol() else self._openvino.Symbol()
+        if symbol not in self._numbers:
+            self._symbols.append(symbol)
+            self._numbers[symbol] = _REST - len(self._symbols)
+        return self._numbers[symbol]
+
+    def _read(self, shape: openvino.PartialShape) -> Shape | None:
+        if shape.rank.is_dynamic:
+            return None
+        return tuple(size.get_length() if size.is_static else self._number(size) for size in shape)
+
+    def _representatives(self) -> dict[int, int]:
+        """For the name of each size the first that means the same."""
+        first: list[int] = []
+        same = {}
+        for symbol, number in self._numbers.items():
+            alike = (other for other in first if self._symbols[_REST - other - 1] == symbol)
+            same[number] = next(alike, number)
+            if same[number] == number:
+                first.append(number)
+        return same
+
+    def _stamp(self, value: openvino.Output, shape: Shape | None) -> None:
+        """Lets the nodes that read ``value`` know what its unknown sizes are called."""
+        if shape is None or all(size >= 0 for size in shape):
+            return
+        sizes = []
+        for size, known in zip(shape, value.get_partial_shape()):
+            dimension = self._openvino.Dimension(size) if size >= 0 else known
+            if size < 0:
+                dimension.set_symbol(self._symbols[_REST - size - 1])
+            sizes.append(dimension)
+        stamped = self._openvino.PartialShape(sizes)
+        value.get_node().set_output_type(value.get_index(), value.get_element_type(), stamped)
+
+    # What OpenVINO forgets, for a value whose node's inputs are in ``_shapes`` already.
+
+    def _refined(self, value: openvino.Output, shape: Shape | None) -> Shape | None:
+        if shape is None:
+            return None
+        if kind(value) == "Reshape":
+            return self._reshaped(value, shape)
+        if kind(value) == "ScaledDotProductAttention":
+            query, last = self[arguments(value)[0]], shape[-1]
+            return shape if query is None or len(query) != len(shape) else (*query[:-1], last)
+        if kind(value) in ("Add", "Select") and len(shape) == 4:
+            return self._masked(value) or shape
+        return shape
+
+    def _reshaped(self, value: openvino.Output, shape: Shape) -> Shape:
+        data, pattern = arguments(value)
+        wanted, source = self._values(pattern), self[data]
+        if wanted is None or source is None or len(wanted) != len(shape):
+            return shape
+        if value.get_node().get_attributes()["special_zero"]:
+            wanted = [source[i] if size == 0 and i < len(source) else size for i, size in enumerate(wanted)]
+        if _REST in wanted:
+            rest = _quotient(source, [size for size in wanted if size != _REST])
+            wanted = [rest if size == _REST else size for size in wanted]
+        merged = tuple(old if old >= 0 or new is None else new for old, new in zip(shape, wanted))
+        return merged
+
+    def _values(self, value: openvino.Output) -> list[int] | None:
+        """The numbers of a short list of sizes, unknown ones by name."""
+        fixed = integers(value)
+        if fixed is not None:
+            return fixed
+        inputs, operation = arguments(value), kind(value)
+        if operation == "ShapeOf":
+            shape = self[inputs[0]]
+            return None if shape is None else list(shape)
+        if operation in _SAME_VALUES:
+            return self._values(inputs[0])
+        if operation == "Concat":
+            parts = [self._values(each) for each in inputs]
+            return None if None in parts else [size for part in parts for size in part]
+        if operation == "Gather":
+            sizes, indices = self._values(inputs[0]), integers(inputs[1])
+            return None if sizes is None or indices is None else [sizes[index] for index in indices]
+        size = value.get_partial_shape()
+        if size.is_dynamic or len(size) > 1:
+            return None
+        count = size.to_shape()[0] if len(size) else 1
+        if operation in ("Slice", "StridedSlice"):
+            sizes, start = self._values(inputs[0]), integers(inputs[1])
+            step = integers(inputs[3]) if len(inputs) > 3 else [1]
+            if sizes is None or start is None or step != [1]:
+                return None
+            from_start = operation == "StridedSlice" and value.get_node().get_attributes()["begin_mask"][:1] == [1]
+            first = 0 if from_start else start[0] + len(sizes) * (start[0] < 0)
+            return sizes[first : first + count]
+        return [self._number(self._openvino.Dimension()) for _ in range(count)]
+
+    def _masked(self, value: openvino.Output) -> Shape | None:
+        """The shape of the scores in a sum or choice of scores and mask that ends in a Softmax."""
+        if not {node.get_type_name() for node in readers(value)} <= {"Softmax", "Add", "Select"}:
+            return None
+        scores = [self[each] for each in arguments(value) if _are_scores(each)]
+        return scores[0] if len(scores) == 1 else None
+
+
+def _are_scores(value: openvino.Output, depth: int = 6) -> bool:
+    """Whether ``value`` is a matrix product, perhaps scaled or masked already."""
+    operation = kind(value)
+    if operation in ("Multiply", "Divide", "Add", "Select") and depth:
+        return any(_are_scores(each, depth - 1) for each in arguments(value))
+    return operation == "MatMul"
+
+
+def _quotient(sizes: Shape, others: list[int]) -> int | None:
+    """The size that ``others`` lack to have as many elements as ``sizes``; None if that is no known or named one."""
+    left, number = [size for size in sizes if size < 0], 1
+    for size in sizes:
+        number *= size if size >= 0 else 1
+    for size in others:
+        if size < 0:
+            if size not in left:
+                return None
+            left.remove(size)
+        elif size == 0 or number % size:
+            return None
+        else:
+            number //= size
+    if not left:
+        return number
+    return left[0] if len(left) == 1 and number == 1 else None

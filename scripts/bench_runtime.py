@@ -1,0 +1,225 @@
+#!/usr/bin/env python
+"""How fast the sparse runtime is: optkit beside OpenVINO, ONNX Runtime and torch, on one model, in one process.
+
+Builds a BERT with random weights (nothing is downloaded), prunes it in one shot to each of ``--cases``, exports it,
+quantizes it with NNCF, and times the engines by turns, all with the same threads and inputs. What
+is built is kept in ``--cache``.
+
+In each round every engine has a turn: one inference that warms the caches, then the median of ``--repeats``. The order
+moves on by one from round to round. Read ``ratio``: OpenVINO fp32's time on the dense model over the engine's, by
+rounds, the median. Between ``quartiles`` lies the middle half of the rounds' ratios; "noisy" marks those too far apart
+to tell much: close other programs and raise ``--rounds``.
+
+    python scripts/bench_runtime.py
+    python scripts/bench_runtime.py --isa avx2 --batch 1,8 --seq 128 --json avx2.json
+    python scripts/bench_runtime.py --cases 90:1x4 --streams 2 --parts ratios
+    python scripts/bench_runtime.py --from avx2.json --markdown
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from runtime_bench.machine import ENVIRONMENT, cores, describe, keep_plans, notes, pretend
+
+FORMAT = 1
+CASES = "0:dense,80:1x4,90:1x4,95:1x4,90:element,95:element"
+PARTS = ("ratios", "shares", "loads")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    summary, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optkit" / "bench_runtime"
+    add("--model", choices=("base", "minilm", "tiny"), default="base", help="size of BERT (default: %(default)s)")
+    add("--cases", default=CASES, help="percent:structure, separated by commas (default: %(default)s)")
+    add(
+        "--engines",
+        help="torch, onnxruntime, openvino-fp32, openvino-int8, optkit, optkit-fp32; default: all but the "
+        "last that are installed. The reference, openvino-fp32 on the dense model, always runs",
+    )
+    add("--batch", type=_numbers, default=[1], help="batch sizes, separated by commas (default: 1)")
+    add("--seq", type=_numbers, default=[128], help="sequence lengths, separated by commas (default: 128)")
+    add("--threads", type=int, default=2, help="of every engine (default: %(default)s)")
+    add(
+        "--streams",
+        type=int,
+        default=1,
+        help="more than 1 measures throughput of OpenVINO and optkit: so many streams "
+        "share the threads, two requests in flight for each (default: %(default)s)",
+    )
+    add("--rounds", type=int, default=20, help="default: %(default)s")
+    add("--repeats", type=int, default=3, help="inferences of a turn (default: %(default)s)")
+    add("--plan", choices=("measured", "static"), default="measured", help="optkit's (default: %(default)s)")
+    add("--isa", choices=list(ENVIRONMENT), help="run as a CPU would that has no more than this")
+    add(
+        "--target",
+        choices=("any", "optkit"),
+        default="any",
+        help="range of the 8-bit weights, as in a recipe's quantize.target: any uses half of it, safe for OpenVINO "
+        "without VNNI, optkit all (default: %(default)s)",
+    )
+    add("--static-shapes", action="store_true", help="models of the one shape; default: of any")
+    add("--parts", default=",".join(PARTS), help="what to measure (default: %(default)s)")
+    add("--cache", type=Path, default=cache, help="folder for the models (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="writes everything that was measured, rounds included; - for stdout")
+    add("--markdown", action="store_true", help="tables in Markdown")
+    add("--from", dest="source", type=Path, metavar="FILE", help="shows an earlier --json file, and measures nothing")
+    options = parser.parse_args(arguments)
+    options.parts = options.parts.split(",")
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"--parts: '{unknown[0]}' is none of {', '.join(PARTS)}")
+    if min(options.threads, options.streams, options.rounds, options.repeats) < 1:
+        parser.error("--threads, --streams, --rounds and --repeats are at least 1")
+    if options.threads > cores():
+        parser.error(f"--threads {options.threads}: this process may use {cores()} CPUs")
+    if options.streams > options.threads:
+        parser.error(f"--streams {options.streams}: each needs a thread, and --threads is {options.threads}")
+    if options.json and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json: there is no folder {options.json.parent}")
+    return options
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers above 0 such as 1,8")
+    return numbers
+
+
+def measure(options: argparse.Namespace) -> dict:
+    """Everything that was asked for, as plain data for the JSON file."""
+    import torch
+    from runtime_bench import engines, inside, loading, timing
+    from runtime_bench.models import DENSE, Case
+
+    torch.set_num_threads(options.threads)
+    said: list[str] = []
+    cases = list(dict.fromkeys(Case.parse(text) for text in options.cases.split(",")))
+    names = _engines(options, said)
+    machine = describe(options.isa)
+    setting = engines.Setting(
+        size=options.model,
+        cache=options.cache,
+        batch=1,
+        seq=128,
+        threads=options.threads,
+        streams=options.streams,
+        plan=options.plan,
+        static=options.static_shapes,
+        target=options.target,
+    )
+    runs = [(name, DENSE) for name in names if name in engines.DENSE_ONLY]
+    runs += [(name, case) for case in cases for name in names if name not in engines.DENSE_ONLY]
+    report: dict = {
+        "format": FORMAT,
+        "command": shlex.join(["python", *sys.argv]),
+        "settings": {key: _plain(value) for key, value in vars(options).items() if key not in ("json", "source")},
+        "machine": machine,
+        "shapes": [],
+        "shares": [],
+        "peak": None,
+        "loads": [],
+    }
+    shapes = [dataclasses.replace(setting, batch=b, seq=s) for s in options.seq for b in options.batch]
+    for shape in shapes:
+        if "ratios" in options.parts:
+            runners = [engines.start(name, case, shape) for name, case in runs]
+            report["shapes"].append(timing.compare(runners, shape, options.rounds, options.repeats))
+            del runners
+        if "shares" in options.parts:
+            latency = dataclasses.replace(shape, streams=1)
+            for name, case in runs:
+                if name in engines.STREAMED and (case in (DENSE, cases[0]) or name.startswith("optkit")):
+                    found = inside.shares(name, case, latency)
+                    report["shares"].append(found | {"batch": shape.batch, "seq": shape.seq})
+    if "shares" in options.parts and any(name.startswith("optkit") for name in names):
+        report["peak"] = inside.peak(options.threads)
+    if "loads" in options.parts:
+        report["loads"], more = loading.loads(names, cases, shapes[0])
+        said += more
+    if any(row["noisy"] for shape in report["shapes"] for row in shape["rows"]):
+        said.append(f"noisy: quartiles further apart than {timing.NOISY:.0%} of the ratio; raise --rounds.")
+    return report | {"notes": notes(machine) + said}
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _engines(options: argparse.Namespace, said: list[str]) -> list[str]:
+    """Engines that take part, in the order of tables; those that cannot, and were not asked for by name, are said."""
+    from runtime_bench import engines
+
+    asked = options.engines.split(",") if options.engines else list(engines.DEFAULT)
+    if unknown := [name for name in asked if name not in engines.ENGINES]:
+        raise ValueError(f"--engines: '{unknown[0]}' is none of {', '.join(engines.ENGINES)}")
+    names = []
+    for name in engines.ENGINES:
+        if name not in asked and name != engines.REFERENCE[0]:
+            continue
+        if options.streams > 1 and name not in engines.STREAMED:
+            said.append(f"{engines.ENGINES[name]} has no streams and was left out.")
+        elif (why := engines.missing(name)) is None:
+            names.append(name)
+        elif options.engines:
+            raise ValueError(f"--engines: {name}: {why}")
+        else:
+            said.append(f"{engines.ENGINES[name]} was left out: {why}.")
+    return names
+
+
+def read(file: Path) -> dict:
+    """An earlier run's JSON file.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"--from: {file}: {error.strerror}") from error
+    except ValueError:
+        report = None
+    if not isinstance(report, dict) or report.get("format") != FORMAT or "shapes" not in report:
+        raise ValueError(f"{file}: not written by this script's --json, or by another version of it")
+    return report
+
+
+def main() -> int:
+    options = parse()
+    try:
+        if options.isa and not options.source:
+            pretend(options.isa)
+        keep_plans(options.cache)
+        from optkit.errors import OptkitError
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    from runtime_bench.tables import render
+
+    try:
+        report = read(options.source) if options.source else measure(options)
+        if options.json and str(options.json) != "-":
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except (OptkitError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report, indent=1) if str(options.json) == "-" else render(report, options.markdown))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""How long a model takes to load, and what its weights take on disk."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runtime_bench.engines import Setting
+from runtime_bench.models import DENSE, Case, ready
+
+from optkit.errors import OptkitError
+
+REPEATS = 3
+
+
+def loads(engines: list[str], cases: list[Case], setting: Setting) -> tuple[list[dict], list[str]]:
+    """Rows of load times and sizes: OpenVINO's IRs, and optkit's baked ones; and what could not be had."""
+    rows, notes = [], []
+    config = setting.config()
+    folder = ready(setting.size, DENSE, setting.cache, setting.target)
+    if "openvino-fp32" in engines:
+        rows.append(_row("OpenVINO fp32", str(DENSE), folder / "fp32", _plain(config)))
+    for case in cases:
+        folder = ready(setting.size, case, setting.cache, setting.target)
+        if "openvino-int8" in engines:
+            rows.append(_row("OpenVINO int8", str(case), folder / "int8", _plain(config)))
+        if "optkit" in engines:
+            try:
+                rows.append(_baked(case, folder / "int8", setting))
+            except (OptkitError, ImportError) as error:
+                notes.append(f"{case} was not baked: {error}")
+    return rows, notes
+
+
+def _plain(config: dict[str, Any]) -> Callable[[Path], Any]:
+    from optkit.ir.io import import_openvino
+
+    def load(xml: Path) -> Any:
+        core = import_openvino().Core()
+        return core.compile_model(core.read_model(xml), "CPU", config)
+
+    return load
+
+
+def _baked(case: Case, folder: Path, setting: Setting) -> dict:
+    """The IR in ``folder`` baked, and loaded as any OpenVINO program would: the extension, then the model."""
+    from optkit.runtime.baking import bake
+
+    def load(xml: Path) -> Any:
+        core = _core()
+        return core.compile_model(core.read_model(xml), "CPU", setting.config())
+
+    with tempfile.TemporaryDirectory(dir=setting.cache, prefix="baked-") as temporary:
+        output = Path(temporary) / "baked"
+        begun = time.perf_counter()
+        bake(folder, output, plan=setting.plan, config=setting.config(), shape=(setting.batch, setting.seq))
+        seconds = time.perf_counter() - begun
+        return _row("optkit baked", str(case), output, load) | {"bake_seconds": seconds}
+
+
+def _row(engine: str, case: str, folder: Path, load: Callable[[Path], Any]) -> dict:
+    xml = folder / "openvino_model.xml"
+    seconds = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        compiled = load(xml)
+        seconds.append(time.perf_counter() - begun)
+        del compiled
+    return {"engine": engine, "case": case, "seconds": statistics.median(seconds)} | _bytes(xml)
+
+
+def _bytes(xml: Path) -> dict[str, int]:
+    """Bytes of the model's constants: embeddings (what a Gather picks rows from), and everything else; of both files.
+
+    Everything else is the encoder with its biases and LayerNorms, the pooler and the classifier.
+    """
+    model = _core().read_model(xml)
+    sizes = {op.get_name(): op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant"}
+    tables: set[str] = set()
+    for op in model.get_ops():
+        if op.get_type_name() == "Gather":
+            tables |= _constants(op.input_value(0).get_node())
+    embeddings = sum(sizes[name] for name in tables)
+    return {
+        "embedding_bytes": embeddings,
+        "encoder_bytes": sum(sizes.values()) - embeddings,
+        "file_bytes": xml.stat().st_size + xml.with_suffix(".bin").stat().st_size,
+    }
+
+
+def _core() -> Any:
+    """A Core with the extension, where there is one."""
+    from optkit.ir.io import import_openvino
+    from optkit.runtime import extension
+
+    core = import_openvino().Core()
+    if extension.available():
+        extension.add_to(core)
+    return core
+
+
+def _constants(node: Any) -> set[str]:
+    """Names of the constants that ``node`` is computed from; none where inputs of the model take part."""
+    names, waiting, seen = set(), [node], set()
+    while waiting:
+        node = waiting.pop()
+        if node.get_name() in seen:
+            continue
+        seen.add(node.get_name())
+        if node.get_type_name() == "Parameter":
+            return set()
+        if node.get_type_name() == "Constant":
+            names.add(node.get_name())
+        waiting += [port.get_node() for port in node.input_values()]
+    return names

@@ -1,0 +1,214 @@
+"""BERT models with random weights: pruned in one shot, exported, quantized, and kept for the next run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optkit.adapters import quiet, reason
+from optkit.errors import OptkitError
+
+# What BertConfig is given for each size.
+SIZES: dict[str, dict[str, int]] = {
+    "base": {},
+    "minilm": {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    },
+    "tiny": {
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "max_position_embeddings": 512,
+    },
+}
+LONGEST = 512  # tokens, of every size
+CALIBRATION = (4, 128)  # samples x tokens
+RECIPE = 1  # of what follows: another number builds everything again
+_STAMP = "built.json"
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a model is pruned: ``percent`` of each encoder layer's weights, in blocks of ``structure``."""
+
+    percent: float
+    structure: str
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """Reads ``90:1x4``, ``95:element`` or ``0:dense``; raises ValueError on anything else."""
+        match = re.fullmatch(r"(\d{1,2}(?:\.\d+)?):(dense|element|[1-9]\d?x[1-9]\d?)", text)
+        if not match or (match[2] == "dense") != (float(match[1]) == 0):
+            raise ValueError(f"'{text}' is no case: write percent:structure as in 90:1x4 or 95:element, or 0:dense")
+        return cls(float(match[1]), match[2])
+
+    def __str__(self) -> str:
+        return "dense" if self.structure == "dense" else f"{self.percent:g}% {self.structure}"
+
+    def folder(self, size: str) -> str:
+        return f"{size}-{self.percent:g}-{self.structure}"
+
+
+DENSE = Case(0, "dense")
+
+
+@lru_cache(maxsize=1)
+def random_model(size: str) -> Any:
+    """The dense classifier: the same weights at every call, all of them random, biases and LayerNorms too.
+
+    A bias of zeros or a gamma of ones would be folded away when the model is converted, and a real one is not.
+    """
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = BertForSequenceClassification(BertConfig(**SIZES[size])).eval()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("LayerNorm.weight"):
+                    parameter.normal_(1.0, 0.1)
+                elif name.endswith("bias"):
+                    parameter.normal_(0.0, 0.05)
+    return model
+
+
+def prune(model: Any, case: Case) -> None:
+    """Zeroes the blocks of least magnitude in each linear layer of the encoder, in place.
+
+    Raises:
+        ValueError: if blocks do not divide a layer.
+    """
+    import torch
+
+    from optkit.pruning.config import Structure
+    from optkit.pruning.structures import expand, pool
+
+    structure = Structure() if case.structure == "element" else Structure.parse(case.structure)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".encoder." in name and parameter.ndim == 2:
+                scores = pool(parameter.abs(), structure).flatten()
+                keep = torch.ones_like(scores, dtype=torch.bool)
+                keep[scores.argsort()[: round(scores.numel() * case.percent / 100)]] = False
+                rows, cols = parameter.shape[0] // structure.rows, parameter.shape[1] // structure.cols
+                parameter[~expand(keep.view(rows, cols), structure)] = 0.0
+
+
+def ready(size: str, case: Case, cache: Path, target: str) -> Path:
+    """A folder of ``cache`` with the case's IRs in ``fp32/`` and ``int8/``, built if it is not there yet.
+
+    Args:
+        target: range of the 8-bit weights: ``any`` is half of it, see ``adapters.nncf.quantize_int8``.
+
+    Raises:
+        OptkitError: if it cannot be built, or the folder is somebody else's.
+        ValueError: if the blocks do not divide a layer.
+    """
+    folder = cache / f"{case.folder(size)}-{target}"
+    return _kept(folder, lambda into: _build(size, case, target, into), _versions("nncf", "openvino"))
+
+
+def ready_onnx(size: str, cache: Path) -> Path:
+    """The dense model as ONNX, of any batch and length.
+
+    Raises:
+        OptkitError: if torch cannot export it.
+    """
+    versions = _versions("onnxscript", "onnx")
+    return _kept(cache / f"{size}-onnx", lambda folder: _export_onnx(size, folder), versions) / "model.onnx"
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", *packages)}
+
+
+def _kept(folder: Path, build: Any, versions: dict[str, str]) -> Path:
+    """``folder`` as ``build`` once filled it, with the same versions; whole or not at all."""
+    stamp = {"recipe": RECIPE, "versions": versions}
+    if folder.exists():
+        try:
+            if json.loads((folder / _STAMP).read_text()) == stamp:
+                return folder
+        except (OSError, ValueError) as error:
+            raise OptkitError(f"{folder}: not made by this script: choose another --cache") from error
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    print(f"building {folder}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        build(made)
+        (made / _STAMP).write_text(json.dumps(stamp))
+        made.rename(folder)
+    return folder
+
+
+def _build(size: str, case: Case, target: str, folder: Path) -> None:
+    import copy
+
+    from optkit.adapters import nncf, optimum
+    from optkit.ir.io import read_model, save_model
+
+    model = copy.deepcopy(random_model(size))
+    if case.structure != "dense":
+        prune(model, case)
+    with quiet():
+        model.save_pretrained(folder / "checkpoint")
+    for name in ("fp32", "int8"):
+        (folder / name).mkdir()
+    optimum.convert(folder / "checkpoint", folder / "fp32", task="text-classification")
+    shutil.rmtree(folder / "checkpoint")
+    random = np.random.default_rng(0)
+    count, length = CALIBRATION
+    samples = [{"input_ids": random.integers(0, model.config.vocab_size, length).tolist()} for _ in range(count)]
+    save_model(nncf.quantize_int8(read_model(folder / "fp32"), samples, target=target), folder / "int8")
+    shutil.copyfile(folder / "fp32" / "config.json", folder / "int8" / "config.json")
+
+
+def _export_onnx(size: str, folder: Path) -> None:
+    import logging
+
+    import torch
+
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    model = random_model(size)
+
+    class Logits(torch.nn.Module):
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            return model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).logits
+
+    wrapped = Logits()
+    wrapped.model = model  # as a child, so that its weights are found
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=LONGEST)}
+    ones = torch.ones(2, 128, dtype=torch.long)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with quiet():
+        try:
+            torch.onnx.export(
+                wrapped,
+                (ones, ones, 0 * ones),
+                folder / "model.onnx",
+                input_names=list(names),
+                output_names=["logits"],
+                dynamo=True,
+                dynamic_shapes={name: free for name in names},
+                verbose=False,
+            )
+        except Exception as error:  # exporting traces the model, which may raise anything
+            raise OptkitError(f"torch cannot export the model to ONNX: {reason(error)}") from error

@@ -1,0 +1,44 @@
+"""What the tests of plans share. The module beside this file can be imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.append(str(HERE))
+
+
+@pytest.fixture(autouse=True)
+def rates(monkeypatch):
+    """Round figures, so that measuring a CPU anew does not change what is tested."""
+    from optkit.runtime.planning import costs
+    from optkit.runtime.planning.costs import Rates
+
+    table = {
+        "scalar": Rates(1.0, 1.0, 1.0, openvino_int8=6.0, openvino_fp32=6.0),
+        "avx2": Rates(28.0, 22.0, 11.0, openvino_int8=16.0, openvino_fp32=16.0),
+        "avx512vnni": Rates(45.0, 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0),
+    }
+    monkeypatch.setattr(costs, "RATES", table)
+
+
+@pytest.fixture
+def plan():
+    """Of two layers, as if it had been measured."""
+    from layers_made import site
+
+    from optkit.runtime.planning.static import static_plan
+
+    made = static_plan([site(rows=16, density=0.05, block4=0.9), site("b", problem="no")], isa="avx2", dynamic=True)
+    return dataclasses.replace(made, mode="measured", threads=2, milliseconds={"openvino": 2.0, "optkit": 1.0})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPTKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "plans"

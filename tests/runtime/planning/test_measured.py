@@ -1,0 +1,160 @@
+"""What measuring does with times. The clock is replaced, so that it does not matter how busy the machine is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from layers_made import BLOCK4, site
+
+from optkit.ir.io import import_openvino
+from optkit.ir.tags import LayerTag, Tags, write_tags
+from optkit.runtime import extension as library
+from optkit.runtime.planning import layers, making, measured
+from optkit.runtime.planning import plan as make
+from optkit.runtime.planning.choosing import Cost
+from optkit.runtime.rewriting.sites import sites
+
+FAST = {"openvino": 2.0, "0": 1.0, "1": 1.5}
+
+
+@pytest.fixture
+def clock(monkeypatch, extension, folder):
+    """Sets milliseconds: of layers by kernel (in the order of candidates) or openvino, of models by plain, best, new."""
+
+    def set_times(layer: dict[str, float], model: list[dict[str, float]]):
+        calls = []
+
+        def of_models(turns, **_):
+            for run in turns.values():
+                run()
+            calls.append(set(turns))
+            return {name: time for name, time in model[min(len(calls), len(model)) - 1].items() if name in turns}
+
+        monkeypatch.setattr(layers, "by_turns", lambda turns, **_: {name: layer.get(name, 0.0) for name in turns})
+        monkeypatch.setattr(measured, "by_turns", of_models)
+        return calls
+
+    return set_times
+
+
+def test_the_fastest_whole_model_wins(clock, make_encoder):
+    calls = clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    plan = make(make_encoder(), shape=(1, 16))
+    assert calls == [{"openvino", "new"}]
+    up, down, head = plan.layers
+    assert (up.kernel, down.kernel) == (BLOCK4, BLOCK4) and head.quantized is False
+    assert up.reason == "block4: 10 % of 1x4 blocks left, measured 1.00 ms against OpenVINO's 2.00"
+    assert (up.cost, up.openvino_cost) == (1.0, 2.0)
+    assert plan.milliseconds == {"openvino": 4.0, "optkit": 2.0}
+    assert (plan.mode, plan.shape, plan.isa) == ("measured", (1, 16), library.isa())
+    assert "measured 2.00 ms against OpenVINO's 4.00 at 1 x 16 tokens" in plan.reason
+
+
+@pytest.mark.parametrize("whole", [5.0, 3.95])
+def test_plain_openvino_wins_when_nothing_is_faster_by_more_than_noise(clock, make_encoder, whole):
+    clock(FAST, [{"openvino": 4.0, "new": whole}])
+    plan = make(make_encoder(), shape=(1, 16))
+    assert plan.kernels == {}
+    assert plan.reason.startswith("plain OpenVINO: the sparse runtime does not gain here")
+    assert plan.layers[0].reason.endswith("but the model as a whole is faster so")
+
+
+def test_when_the_likely_plan_loses_others_are_tried(clock, make_encoder, monkeypatch):
+    # Only the first layer seems to gain, and only all of them together do.
+    calls = clock({}, [{"openvino": 4.0, "new": 5.0}, {"openvino": 4.0, "new": 1.0}])
+    found = [Cost({BLOCK4: 1.0}, 2.0), Cost({BLOCK4: 2.0}, 1.0), None]
+    monkeypatch.setattr(measured, "layer_costs", lambda *_, **__: found)
+    plan = make(make_encoder(), shape=(1, 16))
+    assert [layer.kernel for layer in plan.layers] == [BLOCK4, BLOCK4, None]
+    assert calls == [{"openvino", "new"}] * 2 and plan.milliseconds == {"openvino": 4.0, "optkit": 1.0}
+    assert plan.layers[2].reason == "OpenVINO: too little of the work to be timed"
+
+
+@pytest.mark.parametrize(("without", "attention"), [(1.0, False), (1.99, True)])
+def test_attention_stays_openvinos_where_that_is_clearly_faster(clock, make_encoder, monkeypatch, without, attention):
+    times = [{"openvino": 4.0, "new": 2.0}, {"openvino": 4.0, "best": 2.0, "new": without}]
+    calls = clock(FAST, times)
+    monkeypatch.setattr(measured, "_holds_attention", lambda placed: True)
+    plan = make(make_encoder(), shape=(1, 16))
+    assert calls == [{"openvino", "new"}, {"openvino", "best", "new"}]
+    assert plan.attention is attention and plan.kernels
+    assert plan.milliseconds == {"openvino": 4.0, "optkit": 2.0 if attention else 1.0}
+
+
+def test_choices_are_each_tried_once():
+    won, near, far = Cost({BLOCK4: 1.0}, 2.0), Cost({BLOCK4: 1.1}, 1.0), Cost({BLOCK4: 2.0}, 1.0)
+    assert measured._choices([won, won, None]) == [[True, True, False]]
+    assert measured._choices([won, near, far]) == [[True, True, False], [True, True, True], [True, False, False]]
+    assert measured._choices([far, None]) == [[True, False]]
+    assert measured._choices([None]) == []
+
+
+def test_with_amx_openvinos_own_sparse_path_is_one_more_choice(clock, make_encoder, monkeypatch):
+    times = [{"openvino": 4.0, "new": 2.0}, {"openvino": 4.0, "best": 2.0, "new": 1.0}]
+    calls = clock(FAST, times)
+    machine, compiled = making.detect(), []
+    compile_for_cpu = measured.compile_for_cpu
+    monkeypatch.setattr(making, "detect", lambda: dataclasses.replace(machine, amx=True))
+    monkeypatch.setattr(
+        measured,
+        "compile_for_cpu",
+        lambda core, model, config: compiled.append(config) or compile_for_cpu(core, model, {}),
+    )
+    model = make_encoder()
+    write_tags(model, Tags((LayerTag("head", "head.weight", (64, 64), "1x4", 0.9, 0.9, 0.91),), 0.9))
+    plan = make(model, shape=(1, 16))
+    assert calls == [{"openvino", "new"}, {"openvino", "best", "new"}]
+    assert compiled == [{}, {}, {"CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE": 0.9}]
+    assert plan.kernels == {} and plan.decompression_rate == 0.9
+    assert plan.reason.startswith("OpenVINO's own sparse path, rate 0.9: measured 1.00 ms against OpenVINO's 4.00")
+
+
+def test_a_length_that_the_model_cannot_take_is_halved(clock, make_encoder):
+    openvino = import_openvino()
+    ops = openvino.opset13
+    clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    ids = ops.parameter([-1, -1], np.int64, name="ids")
+    positions = ops.gather(ops.constant(np.ones((40, 64), np.float32)), ids, np.int64(0))
+    fixed = ops.add(positions, ops.constant(np.ones((1, 20, 64), np.float32)))
+    weight = ops.constant(np.eye(64, dtype=np.float32))
+    model = openvino.Model([ops.matmul(fixed, weight, False, True, name="layer")], [ids], "fixed")
+    assert make(model, shape=(1, 80)).shape == (1, 20)
+
+
+def test_a_measured_plan_is_kept_and_not_measured_again(clock, make_encoder, monkeypatch, folder):
+    clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    model = make_encoder()
+    first = make(model, shape=(1, 16))
+    assert len(list(folder.iterdir())) == 1
+    monkeypatch.setattr(making, "measured_plan", lambda *_, **__: pytest.fail("measured again"))
+    assert make(model, shape=(1, 16)) == first
+    with pytest.raises(pytest.fail.Exception):
+        make(model, shape=(1, 16), cached=False)
+    with pytest.raises(pytest.fail.Exception):
+        make(model, shape=(2, 16))
+
+
+def test_layers_that_are_alike_are_timed_once(clock, monkeypatch):
+    clock(FAST, [])
+    timed = []
+    monkeypatch.setattr(layers, "_measure", lambda site, *_: timed.append(site.matmul) or Cost({BLOCK4: 1.0}, 2.0))
+    found = [site("a"), site("b", density=0.101), site("c", density=0.5), site("d", problem="no"), site("e", (64, 64))]
+    tokens = {each.matmul: 128 for each in found} | {"b": 128}
+    core = import_openvino().Core()
+    costs = layers.layer_costs(found, tokens, {}, core, dynamic=False, budget=60)
+    assert sorted(timed) == ["a", "c", "e"] and costs[0] is costs[1] and costs[3] is None
+    assert layers.layer_costs(found, tokens, {}, core, dynamic=False, budget=-1) == [None] * 5
+
+
+def test_cut_out_layers_compute_what_they_do_in_the_model(make_encoder):
+    model = make_encoder()
+    up = sites(model)[0]
+    data = np.random.default_rng(1).normal(size=(5, 64)).astype(np.float32)
+    found = import_openvino().Core().compile_model(layers.cut_out(up, 5), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    low, high = up.quantization.low, up.quantization.high
+    step = (high - low) / 255
+    quantized = np.clip(np.round((data - low) / step), 0, 255) * step + low
+    wanted = quantized @ (up.values * up.scales[:, None]).T + 0.5
+    np.testing.assert_allclose(found([data])[0], wanted, atol=1e-4)
