@@ -26,7 +26,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from runtime_bench.machine import ENVIRONMENT, cores, describe, keep_plans, notes, pretend
+from runtime_bench.machine import ENVIRONMENT, describe, keep_plans, notes, pretend
+
+from optkit.cpu import cpu_cores
 
 FORMAT = 1
 CASES = "0:dense,80:1x4,90:1x4,95:1x4,90:element,95:element"
@@ -80,8 +82,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--parts: '{unknown[0]}' is none of {', '.join(PARTS)}")
     if min(options.threads, options.streams, options.rounds, options.repeats) < 1:
         parser.error("--threads, --streams, --rounds and --repeats are at least 1")
-    if options.threads > cores():
-        parser.error(f"--threads {options.threads}: this process may use {cores()} CPUs")
+    if options.threads > cpu_cores():
+        parser.error(f"--threads {options.threads}: this process may use {cpu_cores()} CPUs")
     if options.streams > options.threads:
         parser.error(f"--streams {options.streams}: each needs a thread, and --threads is {options.threads}")
     if options.json and not options.json.absolute().parent.is_dir():

@@ -43,10 +43,10 @@ from transformers import (
 )
 
 import optkit
+from optkit.cpu import cpu_name
 from optkit.errors import OptkitError
 from optkit.pruning.callback import PruningCallback
 from optkit.pruning.config import CRITERIA, Frozen, Rule, Schedule
-from optkit.reporting.facts import cpu_name
 
 
 class StepTimes(TrainerCallback):

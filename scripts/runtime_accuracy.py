@@ -77,10 +77,10 @@ def main() -> int:
     import openvino
 
     from optkit import runtime
+    from optkit.cpu import cpu_name
     from optkit.errors import OptkitError
     from optkit.ir.emulation import emulate_f32
     from optkit.ir.io import read_model
-    from optkit.reporting.facts import cpu_name
     from optkit.runtime import Kernel, extension
     from optkit.runtime.rewriting import rewrite, sites
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.cpu import cpu_name
 from optkit.sparsity import sparsity
 
 if TYPE_CHECKING:
@@ -54,14 +55,3 @@ def weight_bytes(folder: Path) -> int:
     # A checkpoint may hold its weights a second time, in the format from before safetensors.
     endings = (".safetensors",) if any(file.suffix == ".safetensors" for file in files) else (".bin", ".xml")
     return sum(file.stat().st_size for file in files if file.suffix in endings)
-
-
-def cpu_name() -> str:
-    """The processor's own name for itself."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from optkit import __version__
+from optkit.cpu import cpu_flags, cpu_name, cpu_quota
 from optkit.errors import OptkitError
 from optkit.runtime import extension
 
-CPUINFO = Path("/proc/cpuinfo")
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 PACKAGES = ("openvino", "torch", "transformers", "nncf", "optimum-intel", "numpy")
 
 #: What matters to OpenVINO or to the kernels, as Linux names it.
@@ -63,7 +61,7 @@ def examine() -> dict[str, Any]:
     except OptkitError as error:
         problems.append(str(error))
     return {
-        "cpu": {"name": _cpu_name(), "instruction_sets": _instruction_sets(runnable), "cores": _cores()},
+        "cpu": {"name": cpu_name(), "instruction_sets": _instruction_sets(runnable), "cores": cpu_quota()},
         "kernels": kernels,
         "library": library,
         "versions": versions,
@@ -94,34 +92,11 @@ def _run_program() -> None:
         raise OptkitError("the kernels compute wrong results here: set OPTKIT_ISA=scalar, and report this with the CPU")
 
 
-def _cpuinfo() -> dict[str, str]:
-    """The first processor's entries; empty where Linux does not tell."""
-    try:
-        first = CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
-
-
-def _cpu_name() -> str:
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
-
-
 def _instruction_sets(runnable: tuple[str, ...]) -> list[str]:
-    flags = _cpuinfo().get("flags", "").split()
+    flags = cpu_flags()
     if not flags:
         return [isa for isa in runnable if isa != "scalar"]
     return [name for name in INSTRUCTION_SETS if name in flags]
-
-
-def _cores() -> float:
-    """Logical processors that this process may use: a container's quota can be less than one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = QUOTA.read_text(encoding="utf-8").split()
-        return min(cores, round(int(quota) / int(period), 2))
-    except (OSError, ValueError, ZeroDivisionError):
-        return cores
 
 
 def _version(package: str) -> str | None:

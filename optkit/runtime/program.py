@@ -36,7 +36,7 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class PackedWeights:
-    """A weight matrix (out, in) as its non-zero blocks of ``rows`` outputs x ``columns`` inputs, row group by row group.
+    """A weight matrix (out, in) as its non-zero blocks of ``rows`` outputs x ``columns`` inputs, group by group.
 
     Attributes:
         shape: (out, in) of the matrix.
@@ -129,7 +129,7 @@ class Add:
 
 @dataclass(frozen=True, eq=False)
 class LayerNorm:
-    """Over the features of each token: ``(x - mean) / sqrt(variance + epsilon) * gamma + beta``; gamma, beta or None."""
+    """Over the features of each token: ``(x - mean) / sqrt(variance + epsilon) * gamma + beta``; both may be None."""
 
     source: int
     target: int

@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from optkit.cpu import cpu_cores, cpu_flags, cpu_name
+
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts
 # AVX-VNNI to AVX2; nothing like it exists for ONNX Runtime.
 ENVIRONMENT = {
@@ -50,33 +52,17 @@ def keep_plans(cache: Path) -> None:
 
 def describe(isa: str | None) -> dict:
     """What a figure depends on, but for the settings of the run."""
-    from optkit.reporting.facts import cpu_name
-
     variables = sorted({name for limits in ENVIRONMENT.values() for name in limits})
     return {
         "cpu": cpu_name(),
         "flags": [flag for flag in FLAGS if flag in cpu_flags()],
-        "cores": cores(),
+        "cores": cpu_cores(),
         "system": platform.platform(),
         "load": round(os.getloadavg()[0], 2),
         "isa": isa,
         "environment": {name: os.environ[name] for name in variables if name in os.environ},
         "versions": {"python": platform.python_version()} | {n: v for n in PACKAGES if (v := _version(n))},
     }
-
-
-def cores() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cpu_flags() -> set[str]:
-    """The first CPU's flags; empty where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return set()
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
 def exact_int8() -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from optkit import cpu as cpu_module
 from optkit.runtime import doctor, extension
 from optkit.runtime.packing import encode
 
@@ -97,8 +98,8 @@ def test_processor(monkeypatch, tmp_path):
         "processor\t: 1\nmodel name\t: Another\nflags\t\t: amx_int8\n"
     )
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cpu_module, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu_module, "QUOTA", tmp_path / "cpu.max")
     assert doctor.examine()["cpu"] == {
         "name": "Some CPU @ 2 GHz",
         "instruction_sets": ["avx2", "fma", "avx_vnni"],
@@ -109,8 +110,8 @@ def test_processor(monkeypatch, tmp_path):
 
 
 def test_other_systems_tell_less(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(doctor, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cpu_module, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu_module, "QUOTA", tmp_path / "cpu.max")
     cpu = doctor.examine()["cpu"]
     assert cpu["name"] and cpu["cores"] >= 1
     assert cpu["instruction_sets"] == (list(extension.isas()[1:]) if extension.available() else [])

@@ -58,7 +58,10 @@ def rows():
     def build(count: int, seed: int = 0) -> list[dict]:
         generator = torch.Generator().manual_seed(seed)
         ids = torch.randint(0, 50, (count, 8), generator=generator)
-        return [{"input_ids": row, "attention_mask": torch.ones(8, dtype=torch.long), "labels": i % 2} for i, row in enumerate(ids)]
+        return [
+            {"input_ids": row, "attention_mask": torch.ones(8, dtype=torch.long), "labels": i % 2}
+            for i, row in enumerate(ids)
+        ]
 
     return build
 

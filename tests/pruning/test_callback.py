@@ -84,7 +84,10 @@ def test_accumulated_batches_are_one_step(trainer):
 
 
 def nested() -> list[Rule]:
-    return [Rule(structure="1x4", schedule=SCHEDULE), Rule(schedule=Schedule(to=0.7, begin=3, end=9, every=3), name="fine")]
+    return [
+        Rule(structure="1x4", schedule=SCHEDULE),
+        Rule(schedule=Schedule(to=0.7, begin=3, end=9, every=3), name="fine"),
+    ]
 
 
 RULES = {

@@ -22,7 +22,13 @@ def test_other_structures_are_refused(text):
 
 @pytest.mark.parametrize(
     ("fine", "coarse", "nests"),
-    [("element", "1x4", True), ("1x2", "1x4", True), ("1x4", "2x8", True), ("1x4", "4x1", False), ("1x4", "1x2", False)],
+    [
+        ("element", "1x4", True),
+        ("1x2", "1x4", True),
+        ("1x4", "2x8", True),
+        ("1x4", "4x1", False),
+        ("1x4", "1x2", False),
+    ],
 )
 def test_which_structures_nest(fine, coarse, nests):
     assert Structure.parse(fine).nests_in(Structure.parse(coarse)) is nests
@@ -30,7 +36,14 @@ def test_which_structures_nest(fine, coarse, nests):
 
 @pytest.mark.parametrize(
     ("given", "steps", "text"),
-    [("5%", 10, "5%"), (0.05, 10, "5%"), (30, 30, "30"), ("1ep", 80, "1ep"), ("0.5ep", 40, "0.5ep"), ("12.5%", 25, "12.5%")],
+    [
+        ("5%", 10, "5%"),
+        (0.05, 10, "5%"),
+        (30, 30, "30"),
+        ("1ep", 80, "1ep"),
+        ("0.5ep", 40, "0.5ep"),
+        ("12.5%", 25, "12.5%"),
+    ],
 )
 def test_spans_become_optimizer_steps(given, steps, text):
     span = Span.parse(given)

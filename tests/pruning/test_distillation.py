@@ -81,7 +81,9 @@ def test_both_losses_are_weighed(distiller, rows, teacher, weight):
     loss = trainer.compute_loss(trainer.model.train(), dict(batch))
     outputs = trainer.model(**batch)
     with torch.no_grad():
-        soft = distillation_loss(outputs.logits, teacher(**{k: v for k, v in batch.items() if k != "labels"}).logits, 3.0)
+        soft = distillation_loss(
+            outputs.logits, teacher(**{k: v for k, v in batch.items() if k != "labels"}).logits, 3.0
+        )
     assert float(soft) > 0.1
     expected = (1 - weight) * float(outputs.loss.detach()) + weight * float(soft)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)

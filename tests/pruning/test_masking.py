@@ -51,7 +51,9 @@ class Run:
         return [int((~blocks(mask, self.rule.structure).any(dim=2)).sum()) for mask in self.masks[step].values()]
 
     def groups(self) -> list[int]:
-        return [mask.numel() // (self.rule.structure.rows * self.rule.structure.cols) for mask in self.masks[0].values()]
+        return [
+            mask.numel() // (self.rule.structure.rows * self.rule.structure.cols) for mask in self.masks[0].values()
+        ]
 
 
 def blocks(mask: Tensor, structure: Structure) -> Tensor:
@@ -135,7 +137,10 @@ def run(request, base, tmp_path_factory) -> Run:
 
 
 def test_counts_are_exact_at_every_step(run):
-    assert run.groups() == [rows * cols // (run.rule.structure.rows * run.rule.structure.cols) for rows, cols in SHAPES] * 2
+    assert (
+        run.groups()
+        == [rows * cols // (run.rule.structure.rows * run.rule.structure.cols) for rows, cols in SHAPES] * 2
+    )
     for step, target in enumerate(TARGETS):
         if run.rule.criterion == Frozen():
             assert run.counts(step) == [round(FROZEN * n) for n in run.groups()]
@@ -279,7 +284,9 @@ def test_diverged_weights_are_an_error(stack):
 
 def test_movement_may_not_prune_before_the_first_step(stack):
     rule = Rule(criterion=Movement(), schedule=Schedule(shape="constant", to=0.5, begin=0), name="early")
-    with pytest.raises(PruningError, match="rule 'early': movement has seen no step when the schedule prunes at step 0"):
+    with pytest.raises(
+        PruningError, match="rule 'early': movement has seen no step when the schedule prunes at step 0"
+    ):
         Pruner(stack((8, 8)), [rule]).start(10, 10)
 
 

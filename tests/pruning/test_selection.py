@@ -13,7 +13,9 @@ def everything(*tensors: torch.Tensor) -> list[torch.Tensor]:
     return [torch.ones_like(t, dtype=torch.bool) for t in tensors]
 
 
-@pytest.mark.parametrize(("sparsity", "groups", "count"), [(0.0, 7, 0), (0.8, 10, 8), (0.5, 5, 2), (0.5, 7, 4), (0.333, 9, 3)])
+@pytest.mark.parametrize(
+    ("sparsity", "groups", "count"), [(0.0, 7, 0), (0.8, 10, 8), (0.5, 5, 2), (0.5, 7, 4), (0.333, 9, 3)]
+)
 def test_the_count_is_the_nearest_whole_number_and_halves_go_to_the_even_one(sparsity, groups, count):
     assert target_count(sparsity, groups) == count
 

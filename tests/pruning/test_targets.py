@@ -68,7 +68,9 @@ def test_an_exclude_that_leaves_nothing_is_an_error(model):
 
 
 def test_a_model_without_repeated_blocks_is_told_to_name_layers():
-    with pytest.raises(PruningError, match="'encoder_linear' matches no linear layer: the model has no repeated ModuleList"):
+    with pytest.raises(
+        PruningError, match="'encoder_linear' matches no linear layer: the model has no repeated ModuleList"
+    ):
         resolve_targets(nn.Sequential(nn.Linear(2, 2)), Rule())
 
 
@@ -96,7 +98,9 @@ def test_blocks_that_do_not_divide_name_each_weight(model):
 def test_rules_on_one_weight_nest_or_are_refused(model, first, second, clash):
     found = problems(model, first, second)
     assert [index for index, _ in found] == [1] * clash
-    assert all("both claim bert.encoder.layer.0.attention.self.query.weight: give them separate" in text for _, text in found)
+    assert all(
+        "both claim bert.encoder.layer.0.attention.self.query.weight: give them separate" in text for _, text in found
+    )
 
 
 def test_every_problem_of_every_rule_is_told_at_once(model):
@@ -106,7 +110,12 @@ def test_every_problem_of_every_rule_is_told_at_once(model):
 
 def test_a_layer_that_a_model_uses_many_times_is_one_layer():
     config = AlbertConfig(
-        vocab_size=50, embedding_size=8, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32
+        vocab_size=50,
+        embedding_size=8,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
     )
     layers = resolve_targets(AlbertForSequenceClassification(config), Rule())
     assert len(layers) == 6 and len({id(layer) for layer in layers.values()}) == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from optkit.recipe import load_recipe
-from optkit.reporting.facts import cpu_name, gather, weight_bytes
+from optkit.reporting.facts import gather, weight_bytes
 from optkit.rundir import RunDir
 
 
@@ -27,7 +27,3 @@ def test_bytes_are_those_of_one_copy_of_the_weights(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "openvino_model.xml").write_bytes(b"x" * 3)
     assert weight_bytes(tmp_path) == 14
-
-
-def test_the_cpu_has_a_name():
-    assert cpu_name().strip()

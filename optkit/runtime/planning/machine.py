@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from optkit.cpu import cpu_cores, cpu_flags, cpu_name
 from optkit.ir.io import import_openvino
 from optkit.ir.tags import optkit_version
-
-CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -47,27 +45,16 @@ def detect() -> Machine:
     """
     from optkit.runtime import extension
 
-    info = _cpuinfo()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
-        cpu=info.get("model name") or platform.processor() or platform.machine(),
-        cores=cores,
+        cpu=cpu_name(),
+        cores=cpu_cores(),
         isa=extension.isa(),
-        amx={"amx_tile", "amx_int8"} <= set(info.get("flags", "").split()),
+        amx={"amx_tile", "amx_int8"} <= cpu_flags(),
         openvino=import_openvino().__version__,
         optkit=optkit_version(),
         library=_digest(extension.extension_path()),
         limit=os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
     )
-
-
-def _cpuinfo() -> dict[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
-    try:
-        first = CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 @cache

@@ -20,9 +20,9 @@ def rates(monkeypatch):
     from optkit.runtime.planning.costs import Rates
 
     table = {
-        "scalar": Rates(1.0, 1.0, 1.0, openvino_int8=6.0, openvino_fp32=6.0),
-        "avx2": Rates(28.0, 22.0, 11.0, openvino_int8=16.0, openvino_fp32=16.0),
-        "avx512vnni": Rates(45.0, 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0),
+        "scalar": Rates(1.0, 1.0, 1.0, openvino_int8=6.0, openvino_fp32=6.0, tall=1.0),
+        "avx2": Rates(28.0, 22.0, 11.0, openvino_int8=16.0, openvino_fp32=16.0, tall=1.3),
+        "avx512vnni": Rates(45.0, 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0, tall=1.3),
     }
     monkeypatch.setattr(costs, "RATES", table)
 

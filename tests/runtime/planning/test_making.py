@@ -7,11 +7,12 @@ import os
 import numpy as np
 import pytest
 
+from optkit import cpu
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino
 from optkit.runtime import Plan
 from optkit.runtime import extension as library
-from optkit.runtime.planning import feeding, machine
+from optkit.runtime.planning import feeding
 from optkit.runtime.planning import plan as make
 from optkit.runtime.planning.machine import detect
 
@@ -77,7 +78,7 @@ def test_this_machine(extension):
 
 def test_amx_is_read_from_the_flags(extension, tmp_path, monkeypatch):
     info = tmp_path / "cpuinfo"
-    monkeypatch.setattr(machine, "CPUINFO", info)
+    monkeypatch.setattr(cpu, "CPUINFO", info)
     assert detect().amx is False
     info.write_text("model name\t: A CPU\nflags\t\t: avx2 amx_tile amx_int8\n\nmodel name\t: Another\n")
     assert (detect().cpu, detect().amx) == ("A CPU", True)
