@@ -83,7 +83,7 @@ def missing(engine: str) -> str | None:
     """
     if engine == "onnxruntime":
         lacking = [name for name in ("onnxruntime", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-        return f"{', '.join(lacking)} missing: pip install onnxruntime onnx onnxscript" if lacking else None
+        return f"{', '.join(lacking)} missing: pip install 'optkit[bench]'" if lacking else None
     if engine.startswith("optkit"):
         if importlib.util.find_spec("optkit.runtime.compiling") is None:
             return "this optkit has no sparse runtime"
