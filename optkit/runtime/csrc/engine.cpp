@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "plan.h"
 #include "pool.h"
@@ -14,6 +15,9 @@ namespace optkit {
 namespace {
 
 using profile::Timer;
+
+/// Looks at a number, some microseconds, before a waiting thread lets others have its core.
+constexpr int kSpins = 2000;
 
 /// Outputs that are finished together: their floats stay in the first-level cache from one pass to the next.
 constexpr uint32_t kFinish = 32;
@@ -71,35 +75,50 @@ public:
         for (Buffer& buffer : workspace_.scratch)
             buffer.reserve(scratch);
         prepare_masks();
-        for (const Segment& segment : plan_.segments) {
-            if (segment.attention >= 0) {
-                const AttentionPlan& attention = plan_.attentions[size_t(segment.attention)];
-                in_parallel(tiling_.tiles() * attention.heads,
-                            [&](size_t task, float* scratch) { attend(attention, task, scratch); });
-            } else {
-                in_parallel(tiling_.tiles(), [&](size_t tile, float* scratch) {
-                    for (const Action& action : segment.actions)
-                        act(action, tile, scratch);
-                });
-            }
-        }
+        std::vector<Progress> progress(plan_.segments.size());
+        const auto work = [&](int thread) {
+            float* own = workspace_.scratch[size_t(thread)].reserve(0);
+            for (size_t i = 0; i < plan_.segments.size(); ++i)
+                help(plan_.segments[i], progress[i], own);
+        };
+        if (threads_.count <= 1)
+            work(0);
+        else
+            threads_.run(threads_.count, work);
     }
 
 private:
-    /// Threads take the next task when they are done with one: a thread that is held up does not hold up the others.
-    template <typename F>
-    void in_parallel(size_t tasks, const F& task) {
-        const int threads = int(std::min<size_t>(size_t(threads_.count), tasks));
-        std::atomic<size_t> next{0};
-        const auto work = [&](int thread) {
-            float* scratch = workspace_.scratch[size_t(thread)].reserve(0);
-            for (size_t now = next++; now < tasks; now = next++)
-                task(now, scratch);
-        };
-        if (threads <= 1)
-            work(0);
-        else
-            threads_.run(threads, work);
+    /// How far a segment is. Each line of cache holds one, and a thread that waits looks at one number only.
+    struct alignas(64) Progress {
+        std::atomic<size_t> next{0}, done{0};
+    };
+
+    /// Takes tasks of a segment as long as there are any, then waits for those that others are at. Threads that come late
+    /// or never leave nothing undone, so it does not matter how many of them there really are; and one that is held up
+    /// does not hold up the others' tasks.
+    void help(const Segment& segment, Progress& progress, float* scratch) {
+        const bool attention = segment.attention >= 0;
+        const AttentionPlan* step = attention ? &plan_.attentions[size_t(segment.attention)] : nullptr;
+        const size_t tasks = tiling_.tiles() * (attention ? step->heads : 1);
+        for (size_t task = progress.next++; task < tasks; task = progress.next++) {
+            if (attention)
+                attend(*step, task, scratch);
+            else
+                for (const Action& action : segment.actions)
+                    act(action, task, scratch);
+            progress.done.fetch_add(1, std::memory_order_release);
+        }
+        for (int spins = 0; progress.done.load(std::memory_order_acquire) < tasks; ++spins)
+            if (spins < kSpins)
+                pause();
+            else
+                std::this_thread::yield();
+    }
+
+    static void pause() {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
     }
 
     float* at(uint32_t value, size_t tile, float* scratch) const {

@@ -86,7 +86,8 @@ def expected(original, *feeds: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
 
 def apart(wanted: list[list[np.ndarray]], got: list[list[np.ndarray]]) -> float:
     """The largest difference of any output, as a share of the output's largest number."""
-    pairs = zip(sum(wanted, []), sum(got, []))
+    pairs = list(zip(sum(wanted, []), sum(got, []), strict=True))
+    assert [one.shape for one, _ in pairs] == [other.shape for _, other in pairs]
     return max(float(np.abs(one - other).max() / max(np.abs(one).max(), 1e-30)) for one, other in pairs)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from graphs import HIDDEN, Graph, axes, fake_quantize, heads_apart, heads_together, scalar
-from rewritten import ELEMENT, difference, kernels_of, ops, rewrite_here, steps, types
+from rewritten import BLOCK4, ELEMENT, difference, kernels_of, ops, rewrite_here, steps, types
+
+from optkit.runtime.rewriting import sites
 
 HEADS, DEPTH = 3, HIDDEN // 3
 LONG, SHORT = (2, 6), (1, 3)
@@ -48,7 +50,7 @@ def softmax_attention(
     return heads_together(ops.matmul(probabilities, heads_apart(parts[2], HEADS), False, False), HIDDEN)
 
 
-def check(make, mask=None, sizes=(LONG, SHORT), tolerance=1e-5):
+def check(make, mask=None, shape=(-1, -1, HIDDEN), sizes=(LONG, SHORT), tolerance=1e-5):
     """The rewrite, and the rewritten model, of ``make`` between linear layers.
 
     Args:
@@ -57,7 +59,7 @@ def check(make, mask=None, sizes=(LONG, SHORT), tolerance=1e-5):
     built = []
     for _ in range(2):
         graph = Graph()
-        x = graph.tokens()
+        x = graph.tokens(shape)
         second = () if mask is None else (graph.tokens(mask[2], mask[1]),)
         attended = make(graph, ops.relu(graph.linear(x)), *second)
         built.append((graph, graph.model(graph.linear(attended))))
@@ -69,6 +71,10 @@ def check(make, mask=None, sizes=(LONG, SHORT), tolerance=1e-5):
         feeds.append(feed if mask is None else {**feed, "input_1": mask[0](batch, seq)})
     assert difference(original, model, *feeds) < tolerance
     return result, model
+
+
+def names(model):
+    return [site.matmul for site in sites(model)]
 
 
 def keys(batch, seq):
@@ -228,8 +234,48 @@ def test_a_mask_that_is_scaled_is_openvinos():
     def make(graph, x, m):
         return softmax_attention(graph, x, lambda scores: ops.multiply(ops.add(scores, m), scalar(0.5)))
 
-    _, model = check(make, FLOAT)
-    assert "Softmax" in types(model)
+    for shape in ((-1, -1, HIDDEN), (*LONG, HIDDEN)):
+        _, model = check(make, FLOAT, shape, (LONG,))
+        assert "Softmax" in types(model)
+
+
+def test_a_mask_of_queries_is_openvinos():
+    def queries(batch, seq):
+        return keys(batch, seq)[:, None, :, None] | np.ones((1, 1, 1, 1), bool)
+
+    result, model = check(sdpa, (queries, bool, (-1, 1, -1, 1)))
+    assert "ScaledDotProductAttention" in types(model)
+    assert list(result.notes.values()) == ["a mask of shape [?,1,?,1] does not fit (batch, heads, seq, seq)"]
+
+
+@pytest.mark.parametrize("odd", ["query", "key", "value", "result"])
+def test_heads_and_tokens_are_told_apart_where_they_are_as_many(odd):
+    def make(graph, x):
+        orders = {name: (0, 1, 2, 3) if name == odd else (0, 2, 1, 3) for name in ("query", "key", "value")}
+        parts = [heads_apart(part, HEADS, order) for part, order in zip(qkv(graph, x), orders.values())]
+        context = ops.scaled_dot_product_attention(*parts)
+        turned = context if odd == "result" else ops.transpose(context, axes(0, 2, 1, 3))
+        return ops.reshape(turned, axes(0, 0, HIDDEN), True)
+
+    _, model = check(make, shape=(-1, HEADS, HIDDEN), sizes=((2, HEADS),))
+    assert "ScaledDotProductAttention" in types(model)
+
+
+@pytest.mark.parametrize("high", [1.1, 1.2])
+def test_a_result_that_is_quantized_before_the_heads_are_put_together(high):
+    built = []
+    for _ in range(2):
+        graph = Graph()
+        attended = sdpa(
+            graph, graph.tokens(), change=lambda x, name: fake_quantize(x, -1, 1.1) if name == "context" else x
+        )
+        # NNCF leaves it there; the layer's own is the same or, made by someone else, another.
+        x = attended if high == 1.1 else fake_quantize(attended, -1, high)
+        built.append((graph, graph.model(ops.matmul(x, graph.int8_weight(8, HIDDEN), False, True))))
+    (graph, model), (_, original) = built
+    result = rewrite_here(model, {site: BLOCK4 if i == 3 else ELEMENT for i, site in enumerate(names(model))})
+    assert steps(result)[0].count("FakeQuantize") == (high != 1.1)
+    assert difference(original, model, graph.feed(2, 5)) < 0.02
 
 
 def test_what_is_done_to_single_numbers_moves_out():

@@ -77,6 +77,7 @@ def test_layer_norm_of_one_node_without_gamma():
         lambda graph, x: ops.mvn(x, axes(1, 2), True, 1e-6, "inside_sqrt"),
         lambda graph, x: ops.divide(centred(x), ops.sqrt(variance(ops.multiply(x, scalar(2)), "power"))),
         lambda graph, x: ops.multiply(centred(x), ops.sqrt(variance(x, "power"))),
+        lambda graph, x: ops.divide(centred(x), ops.sqrt(ops.add(mean(ops.multiply(centred(x), x)), scalar(9.0)))),
         lambda graph, x: ops.divide(ops.subtract(x, ops.reduce_mean(x, axes(1), True)), ops.sqrt(variance(x, "power"))),
     ],
 )
@@ -198,6 +199,23 @@ AFFINES = {
 def test_constants(form, shape):
     result, _ = between(lambda graph, x: ops.relu(AFFINES[form](ops.relu(x), ops.constant(graph.numbers(*shape)))))
     assert steps(result) == [["Linear", "Activation", "Affine", "Activation", "Linear"]]
+
+
+def test_constants_one_after_the_other_are_one_step():
+    def make(graph, x):
+        x = ops.multiply(ops.add(ops.relu(x), ops.constant(graph.numbers(HIDDEN))), ops.constant(graph.numbers(HIDDEN)))
+        return ops.subtract(x, ops.constant(graph.numbers(HIDDEN)))
+
+    result, _ = between(make)
+    assert steps(result) == [["Linear", "Activation", "Affine", "Linear"]]
+
+
+def test_a_constant_of_more_dimensions_is_openvinos():
+    def make(graph, x):
+        return ops.add(ops.relu(x), ops.constant(graph.numbers(1, 1, HIDDEN)))
+
+    result, _ = between(make, (-1, HIDDEN), sizes=((7,),))
+    assert len(result.programs) == 2
 
 
 def test_a_constant_divided_is_openvinos():

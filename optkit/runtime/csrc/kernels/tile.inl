@@ -153,16 +153,35 @@ void center(int16_t* target, const float* source, uint32_t rows, int lanes, floa
         }
 }
 
+/// Writes the lowest bytes of `lanes` numbers from 0 to 255.
+inline void narrow(uint8_t* to, const Ints* numbers, int lanes) {
+#if OPTKIT_WIDTH == 8
+    // The packing instructions work in halves of a vector; the last step puts the quarters in order.
+    const __m256i first = _mm256_packs_epi32((__m256i)numbers[0], (__m256i)numbers[1]);
+    const __m256i last = lanes > 16 ? _mm256_packs_epi32((__m256i)numbers[2], (__m256i)numbers[3]) : first;
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, last), order);
+    if (lanes > 16)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
+    else
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
+#else
+    for (int v = 0; v < lanes / kWidth; ++v) {
+        const Bytes bytes = __builtin_convertvector(numbers[v], Bytes);
+        __builtin_memcpy(to + v * kWidth, &bytes, sizeof bytes);
+    }
+#endif
+}
+
 void quantize1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
                const float* inverse) {
     for (uint32_t row = 0; row < rows; ++row) {
         const float factor = channel ? channel[row] : 1.0f;
-        for (int lane = 0; lane < lanes; lane += kWidth) {
-            const size_t at = size_t(row) * kLanes + lane;
-            const Ints number = quantized(source + at, factor, read(low + lane), read(inverse + lane));
-            const Bytes bytes = __builtin_convertvector(number, Bytes);
-            __builtin_memcpy(panel + at, &bytes, sizeof bytes);
-        }
+        Ints numbers[32 / kWidth] = {};
+        for (int lane = 0; lane < lanes; lane += kWidth)
+            numbers[lane / kWidth] =
+                quantized(source + size_t(row) * kLanes + lane, factor, read(low + lane), read(inverse + lane));
+        narrow(panel + size_t(row) * kLanes, numbers, lanes);
     }
 }
 
