@@ -144,7 +144,7 @@ class Attention:
 
     Attributes:
         query, key, value: (batch, seq, heads * d).
-        mask: an input of kind mask, (batch or 1, heads or 1, seq or 1, seq), boolean (True takes part) or float32
+        mask: an input of kind mask, (batch or 1, heads or 1, seq or 1, seq or 1), boolean (True takes part) or float32
             (added); None for none. A query all of whose keys a boolean mask leaves out gets zeros.
         heads: that divide the features.
         scale: of the scores before the mask.

@@ -123,7 +123,7 @@ def test_inputs_that_do_not_fit_when_built(program, inputs, message):
 
 @pytest.mark.parametrize(
     "mask",
-    [(1, 1, 1, 6), (1, 1, 1, 4), (3, 1, 1, 5), (2, 3, 1, 5), (2, 1, 4, 5), (2, 1, 5, 1), (0, 1, 1, 5)],
+    [(1, 1, 1, 6), (1, 1, 1, 4), (3, 1, 1, 5), (2, 3, 1, 5), (2, 1, 4, 5), (2, 1, 5, 2), (0, 1, 1, 5)],
     ids=str,
 )
 def test_masks_that_do_not_fit_when_run(mask):
@@ -133,6 +133,17 @@ def test_masks_that_do_not_fit_when_run(mask):
         infer(compiled, [*inputs, np.ones(mask, bool)])
     # The model is as good as before.
     assert infer(compiled, [*inputs, np.ones((2, 1, 1, 5), bool)])[0].shape == (2, 5, 6)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 5, 1), (1, 2, 1, 1)], ids=str)
+@pytest.mark.parametrize("dtype", [bool, np.float32])
+def test_a_mask_of_one_column_serves_all_keys(shape, dtype):
+    rng = np.random.default_rng(0)
+    compiled = compile_op(attention_program(2, 3, mask=True), mask_type="boolean" if dtype is bool else "f32")
+    inputs = [rng.normal(size=(2, 5, 6)).astype(np.float32) for _ in range(3)]
+    mask = rng.random(shape) < 0.5 if dtype is bool else rng.normal(size=shape).astype(np.float32)
+    whole = np.ascontiguousarray(np.broadcast_to(mask, (*shape[:3], 5)))
+    np.testing.assert_array_equal(infer(compiled, [*inputs, mask])[0], infer(compiled, [*inputs, whole])[0])
 
 
 @pytest.mark.parametrize("key", [(2, 4, 6), (1, 5, 6), (5, 2, 6), (2, 0, 6)], ids=str)

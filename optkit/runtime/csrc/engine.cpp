@@ -339,22 +339,23 @@ private:
     }
 
     float* write_keys(const Input& input, float* to) const {
-        const size_t length = input.dims[3];
+        const size_t columns = input.dims[3];
         for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix)
-            for (size_t key = 0; key < length; ++key)
-                *to++ = number(input, matrix * input.dims[2] * length + key);
+            for (size_t key = 0; key < tiling_.batch.length; ++key)
+                *to++ = number(input, matrix * input.dims[2] * columns + (columns > 1 ? key : 0));
         return to;
     }
 
     float* write_full(const Input& input, float* to) const {
-        const size_t length = input.dims[3], width = size_t(tiling_.width);
+        const size_t length = tiling_.batch.length, columns = input.dims[3], width = size_t(tiling_.width);
         for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix)
             for (size_t tile = 0; tile < tiling_.per_sequence; ++tile)
                 for (size_t key = 0; key < length; ++key, to += kLanes)
                     for (size_t lane = 0; lane < size_t(kLanes); ++lane) {
                         const size_t query = tile * width + lane;
                         const bool there = lane < width && query < length;
-                        to[lane] = there ? number(input, (matrix * length + query) * length + key) : 0.0f;
+                        const size_t row = (matrix * length + query) * columns;
+                        to[lane] = there ? number(input, row + (columns > 1 ? key : 0)) : 0.0f;
                     }
         return to;
     }

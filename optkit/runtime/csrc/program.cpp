@@ -103,7 +103,8 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
             input.boolean = tensor.get_element_type() != ov::element::f32;
             OPENVINO_ASSERT(dims.size() == 4 && (dims[0] == 1 || dims[0] == batch.sequences) &&
                                 (dims[1] == 1 || dims[1] == engine_->heads_of(i)) &&
-                                (dims[2] == 1 || dims[2] == batch.length) && dims[3] == batch.length,
+                                (dims[2] == 1 || dims[2] == batch.length) &&
+                                (dims[3] == 1 || dims[3] == batch.length),
                             "optkit: a mask of shape ", dims, " does not fit ", batch.sequences, " sequences of ",
                             batch.length, " tokens");
             std::copy(dims.begin(), dims.end(), input.dims);
