@@ -31,15 +31,19 @@ class Entry:
 
 
 _ZHU_GUPTA = "Zhu & Gupta 2017, To prune, or not to prune, https://arxiv.org/abs/1710.01878"
-_SPAN = {"begin": "5%", "end": "70%", "every": "20"}
-_GROWING = {"from": "0.0", "to": "0.8", **_SPAN}
+_FRANKLE = "Frankle & Carbin 2019, The Lottery Ticket Hypothesis, https://arxiv.org/abs/1803.03635"
+_HAN = "Han et al. 2015, Learning both Weights and Connections, https://arxiv.org/abs/1506.02626"
+_JUMPING = {"from": "0.0", "to": "0.8", "begin": "5%", "end": "70%"}
+_GROWING = {**_JUMPING, "every": "20"}
 
 _FIXED = (
     Entry("structure", "element", "Single weights: the highest accuracy, and the hardest to make fast."),
     Entry("structure", "RxC", "Blocks of R outputs x C inputs (1x4, 4x1, 32x1 ...); 1x4 is the grain of int8 kernels."),
     Entry("schedule", "cubic", "Removes fast at first and slowly at last.", _GROWING, _ZHU_GUPTA),
     Entry("schedule", "linear", "Removes the same share at every change of the masks.", _GROWING),
-    Entry("schedule", "constant", "The whole target from `begin` on.", {"to": "0.8", "begin": "5%", "every": "20"}),
+    Entry("schedule", "exponential", "Removes the same share of what is left at every change.", _GROWING, _FRANKLE),
+    Entry("schedule", "stepwise", "A few equal jumps, the last at `end`.", {**_JUMPING, "jumps": "4"}, _HAN),
+    Entry("schedule", "constant", "The whole target from `begin` on.", {"to": "0.8", "begin": "5%"}),
     Entry("task", "text-classification", "One label for a sentence or a pair of sentences."),
     Entry("metric", "accuracy", "Share of predictions that are right."),
     Entry("metric", "f1", "Harmonic mean of precision and recall; macro average when there are more than two classes."),

@@ -18,6 +18,8 @@ _NAMES = {
     "Structure": "optkit.pruning.config",
     "Magnitude": "optkit.pruning.config",
     "Movement": "optkit.pruning.config",
+    "Taylor": "optkit.pruning.config",
+    "Random": "optkit.pruning.config",
     "Frozen": "optkit.pruning.config",
 }
 

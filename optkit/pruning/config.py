@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 class Magnitude:
     """Remove the weights that are smallest in absolute value; a block counts by the sum of its absolute values.
 
-    The strongest simple choice below about 90 % sparsity, and the only one of these that needs no gradients.
+    The strongest simple choice below about 90 % sparsity; it needs no gradients.
     """
 
     name: ClassVar[str] = "magnitude"
@@ -45,6 +45,58 @@ class Movement:
 
 
 @dataclass(frozen=True)
+class Taylor:
+    """Remove the weights whose loss is felt least, to first order: lowest moving average of |w * dL/dw| first.
+
+    A block counts by the sum of its absolute values: the most that its removal can change the loss to first order. The
+    paper squares the joint sum over a group instead, where a weight that raises the loss hides one that lowers it.
+
+    Unlike movement it asks what a weight does now rather than where training took it, so it holds from the first step
+    on. With ``momentum`` 0 and a constant schedule that begins at step 1 it is SNIP (Lee et al. 2019,
+    https://arxiv.org/abs/1810.02340): one look at the gradients of one batch, then the whole cut.
+
+    Args:
+        momentum: share of the average that is kept at each optimizer step, in [0, 1). The average looks back about
+            1 / (1 - momentum) steps. 0.9 is ten of them: enough to average batches, and half of what lies between two
+            changes of the masks by default, so that scores are of the network as the last change left it. Raise it
+            with small batches or a larger ``every``.
+    """
+
+    momentum: float = 0.9
+
+    name: ClassVar[str] = "taylor"
+    paper: ClassVar[str] = (
+        "Molchanov et al. 2019, Importance Estimation for Neural Network Pruning, https://arxiv.org/abs/1906.10771"
+    )
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}")
+
+
+@dataclass(frozen=True)
+class Random:
+    """Remove weights at random, in an order fixed from the start: the control that other criteria have to beat.
+
+    Weights and training play no part, so the same seed prunes the same weights of every model of one shape.
+
+    Args:
+        seed: 0 or more; other seeds give other orders. It is the rule's own, apart from the seed of the training.
+    """
+
+    seed: int = 0
+
+    name: ClassVar[str] = "random"
+    paper: ClassVar[str] = (
+        "Liu et al. 2022, The Unreasonable Effectiveness of Random Pruning, https://arxiv.org/abs/2202.02643"
+    )
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+
+
+@dataclass(frozen=True)
 class Frozen:
     """Keep the zeros that the model already has, and add none: fine-tune a sparse model without filling it again."""
 
@@ -52,8 +104,8 @@ class Frozen:
     paper: ClassVar[str] = "Zafrir et al. 2021, Prune Once for All, https://arxiv.org/abs/2111.05754"
 
 
-Criterion = Magnitude | Movement | Frozen
-CRITERIA: dict[str, type] = {c.name: c for c in (Magnitude, Movement, Frozen)}
+Criterion = Magnitude | Movement | Taylor | Random | Frozen
+CRITERIA: dict[str, type] = {c.name: c for c in (Magnitude, Movement, Taylor, Random, Frozen)}
 
 
 @dataclass(frozen=True)
@@ -125,7 +177,7 @@ class Span:
         return number + "ep" if self.unit == "epochs" else number
 
 
-SHAPES = ("cubic", "linear", "constant")
+SHAPES = ("cubic", "linear", "exponential", "stepwise", "constant")
 
 
 @dataclass(frozen=True)
@@ -133,20 +185,23 @@ class Schedule:
     """Sparsity as a function of the optimizer step: from ``initial`` at ``begin`` to ``to`` at ``end``.
 
     Args:
-        shape: ``cubic`` (fast first, slow last; Zhu & Gupta 2017), ``linear``, or ``constant`` (``to`` from
-            ``begin`` on).
+        shape: ``cubic`` (fast first, slow last; Zhu & Gupta 2017), ``linear``, ``exponential`` (the same share of what
+            is left at every change), ``stepwise`` (``jumps`` equal ones), or ``constant`` (``to`` from ``begin`` on).
         initial: sparsity at ``begin`` (``from`` in a recipe).
         to: sparsity at ``end`` and after.
         begin, end: spans of training; see ``Span.parse`` for what they may be given as.
-        every: optimizer steps between two changes of the masks.
+        every: optimizer steps between two changes of the masks; stepwise and constant change them at their jumps alone.
+        jumps: of a stepwise schedule, evenly spaced and the last one at ``end``; 4 if None. Fewer leave more training
+            to recover in after each. None for the other shapes.
     """
 
-    shape: Literal["cubic", "linear", "constant"] = "cubic"
+    shape: Literal["cubic", "linear", "exponential", "stepwise", "constant"] = "cubic"
     initial: float = 0.0
     to: float = 0.8
     begin: Span = Span(0.05, "share")
     end: Span = Span(0.7, "share")
     every: int = 20
+    jumps: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "begin", Span.parse(self.begin))
@@ -157,6 +212,22 @@ class Schedule:
             raise ValueError(f"sparsity must grow within [0, 1), got from {self.initial:g} to {self.to:g}")
         if self.every < 1:
             raise ValueError(f"every must be at least 1 optimizer step, got {self.every}")
+        object.__setattr__(self, "jumps", jumps_of(self.shape, self.jumps))
+
+
+def jumps_of(shape: str, jumps: int | None) -> int | None:
+    """How many jumps a schedule of ``shape`` makes when its rule says ``jumps``; None where the shape has none.
+
+    Raises:
+        ValueError: if there are fewer than 1, or the shape takes none.
+    """
+    if shape != "stepwise":
+        if jumps is not None:
+            raise ValueError(f"jumps belong to the shape stepwise, and this is {shape}: remove them")
+        return None
+    if jumps is not None and jumps < 1:
+        raise ValueError(f"jumps must be at least 1, got {jumps}")
+    return 4 if jumps is None else jumps
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,8 @@ class _BoundRule:
     def prune(self, target: float) -> None:
         structure = self.rule.structure
         scores = []
-        for raw, mask in zip(self.raw_weights(), self.masks(), strict=True):
-            score = self.criterion.score(raw.detach(), mask.score)
+        for index, (raw, mask) in enumerate(zip(self.raw_weights(), self.masks(), strict=True)):
+            score = self.criterion.score(raw.detach(), mask.score, index)
             # What a finer rule removed inside a living block counts for nothing; its raw weight is not in checkpoints.
             scores.append(pool(score if self.rule.regrow else score.where(mask.mask, 0.0), structure))
         living = [torch.ones_like(a) for a in self.living()] if self.rule.regrow else self.living()

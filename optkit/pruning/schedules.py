@@ -23,6 +23,9 @@ class Steps:
         """Whether masks are recomputed once ``step`` optimizer steps are done."""
         if self.schedule.shape == "constant":
             return step == self.begin
+        if self.schedule.shape == "stepwise":
+            inside = self.begin < step <= self.end
+            return step == self.begin or (inside and self._jumps(step) > self._jumps(step - 1))
         return step == self.end or (self.begin <= step < self.end and (step - self.begin) % self.schedule.every == 0)
 
     def target(self, step: int) -> float:
@@ -31,10 +34,20 @@ class Steps:
             return 0.0
         if step >= self.end or self.schedule.shape == "constant":
             return self.schedule.to
+        initial, to = self.schedule.initial, self.schedule.to
+        if self.schedule.shape == "stepwise":
+            return initial + (to - initial) * self._jumps(step) / self.schedule.jumps
         step -= (step - self.begin) % self.schedule.every
         progress = (step - self.begin) / (self.end - self.begin)
+        if self.schedule.shape == "exponential":
+            decay = ((1.0 - to) / (1.0 - initial)) ** progress
+            return min(initial + (1.0 - initial) * (1.0 - decay), to)  # rounding may step over a near target
         exponent = {"linear": 1, "cubic": 3}[self.schedule.shape]
-        return self.schedule.to + (self.schedule.initial - self.schedule.to) * (1.0 - progress) ** exponent
+        return to + (initial - to) * (1.0 - progress) ** exponent
+
+    def _jumps(self, step: int) -> int:
+        """How many jumps of a stepwise schedule are done at ``step``, in [begin, end] and begin < end."""
+        return (step - self.begin) * self.schedule.jumps // (self.end - self.begin)
 
     def table(self) -> list[tuple[int, float]]:
         """Every (step, target) at which masks change, in order."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, create_model, field_validator
 
-from optkit.pruning.config import CRITERIA, SHAPES, Frozen, Rule, Schedule, Span, Structure
+from optkit.pruning.config import CRITERIA, SHAPES, Frozen, Rule, Schedule, Span, Structure, jumps_of
 from optkit.recipe.fields import Many, Part, Share, SpanField
 from optkit.registry import suggest
 
@@ -71,6 +71,7 @@ class ScheduleSpec(Part):
     begin: SpanField = _DEFAULT.begin
     end: SpanField = _DEFAULT.end
     every: int = Field(_DEFAULT.every, ge=1)
+    jumps: int | None = None
 
     @field_validator("to")
     @classmethod
@@ -88,9 +89,14 @@ class ScheduleSpec(Part):
             raise ValueError(f"the schedule ends at {end}, before it begins at {begin}")
         return end
 
+    @field_validator("jumps")
+    @classmethod
+    def _jumps_are_stepwise(cls, jumps: int | None, info: ValidationInfo) -> int | None:
+        return jumps_of(info.data["shape"], jumps) if "shape" in info.data else jumps
+
     def build(self) -> Schedule:
         """The schedule for optkit.pruning."""
-        return Schedule(self.shape, self.initial, self.to, self.begin, self.end, self.every)
+        return Schedule(self.shape, self.initial, self.to, self.begin, self.end, self.every, self.jumps)
 
 
 def _structure(text: Any) -> Any:

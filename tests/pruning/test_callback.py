@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from optkit.errors import PruningError
 from optkit.pruning import PruningCallback
-from optkit.pruning.config import Frozen, Magnitude, Movement, Rule, Schedule
+from optkit.pruning.config import Frozen, Magnitude, Movement, Random, Rule, Schedule, Taylor
 
 #: Every second step from 2 to 8: 0.6 - 0.6 * (1 - progress)^3.
 SCHEDULE = Schedule(to=0.6, begin=2, end=8, every=2)
@@ -97,6 +97,11 @@ RULES = {
     "frozen": lambda: Rule(criterion=Frozen()),
     "magnitude, regrowing": lambda: Rule(criterion=Magnitude(), schedule=SCHEDULE, regrow=True),
     "movement, regrowing": lambda: Rule(criterion=Movement(), structure="1x4", schedule=SCHEDULE, regrow=True),
+    "taylor": lambda: Rule(
+        criterion=Taylor(), structure="1x4", schedule=Schedule("exponential", to=0.6, begin=2, every=2)
+    ),
+    "taylor, regrowing": lambda: Rule(criterion=Taylor(momentum=0.5), schedule=SCHEDULE, regrow=True),
+    "random": lambda: Rule(criterion=Random(seed=5), structure="1x4", schedule=Schedule("stepwise", to=0.6, begin=2)),
     "nested": nested,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optkit.pruning.config import CRITERIA, Frozen, Magnitude, Movement, Rule, Schedule, Span, Structure
+from optkit.pruning.config import CRITERIA, Frozen, Magnitude, Movement, Random, Rule, Schedule, Span, Structure, Taylor
 
 
 @pytest.mark.parametrize(("text", "rows", "cols"), [("element", 1, 1), ("1x4", 1, 4), ("32x1", 32, 1), ("2x3", 2, 3)])
@@ -60,17 +60,35 @@ def test_other_spans_are_refused(given):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"shape": "cosine"}, "unknown schedule shape 'cosine': one of cubic, linear, constant"),
+        ({"shape": "cosine"}, "unknown schedule shape 'cosine': one of cubic, linear, exponential, stepwise, constant"),
         ({"initial": 0.9, "to": 0.8}, "sparsity must grow within [0, 1), got from 0.9 to 0.8"),
         ({"to": 1.0}, "sparsity must grow within [0, 1), got from 0 to 1"),
         ({"initial": -0.1}, "sparsity must grow within [0, 1), got from -0.1 to 0.8"),
         ({"every": 0}, "every must be at least 1 optimizer step, got 0"),
+        ({"shape": "stepwise", "jumps": 0}, "jumps must be at least 1, got 0"),
+        ({"jumps": 4}, "jumps belong to the shape stepwise, and this is cubic: remove them"),
     ],
 )
 def test_schedules_that_make_no_sense_are_refused(given, message):
     with pytest.raises(ValueError) as error:
         Schedule(**given)
     assert str(error.value) == message
+
+
+def test_only_a_stepwise_schedule_has_jumps():
+    assert Schedule(shape="stepwise").jumps == 4 and Schedule(shape="stepwise", jumps=7).jumps == 7
+    assert Schedule().jumps is None
+
+
+@pytest.mark.parametrize("momentum", [1.0, -0.5, 1.1, float("nan")])
+def test_taylor_refuses_a_momentum_outside_its_range(momentum):
+    with pytest.raises(ValueError, match="momentum must be at least 0 and below 1"):
+        Taylor(momentum=momentum)
+
+
+def test_random_refuses_a_seed_below_zero():
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        Random(seed=-1)
 
 
 @pytest.mark.parametrize("momentum", [0.0, -0.5, 1.1, float("nan")])
@@ -98,5 +116,5 @@ def test_a_rule_refuses_another_scope():
 
 
 def test_every_criterion_is_listed_under_its_own_name_with_its_paper():
-    assert sorted(CRITERIA) == ["frozen", "magnitude", "movement"]
+    assert sorted(CRITERIA) == ["frozen", "magnitude", "movement", "random", "taylor"]
     assert all(CRITERIA[name].name == name and "https://arxiv.org/abs/" in CRITERIA[name].paper for name in CRITERIA)

@@ -1,4 +1,4 @@
-"""What criteria see: movement's sum, gradients of masked weights, zeros that stay."""
+"""What criteria see: movement's sum, Taylor's average, gradients of masked weights, random order, zeros that stay."""
 
 from __future__ import annotations
 
@@ -7,16 +7,26 @@ import torch
 from torch.nn.functional import linear
 from torch.nn.utils import clip_grad_norm_
 
-from optkit.pruning.config import Frozen, Magnitude, Movement, Rule, Schedule
+from optkit.pruning.config import Frozen, Magnitude, Movement, Random, Rule, Schedule, Taylor
+from optkit.pruning.criteria import build
 from optkit.pruning.masking import Pruner
 
 BATCHES = torch.linspace(-1, 2, 4 * 2 * 5 * 6).view(4, 2, 5, 6)  # steps, accumulated batches, examples, inputs
 
 
-def reference_scores(model, masks, *, momentum: float, max_norm: float, regrow: bool) -> list[torch.Tensor]:
-    """Movement's scores of a two-layer tanh network after four SGD steps, from its definition.
+def moved(score: torch.Tensor, change: torch.Tensor, momentum: float) -> torch.Tensor:
+    return momentum * score - change
 
-    ``masks`` holds the masks in force at each step. Clipping takes the norm over what reaches the parameters.
+
+def felt(score: torch.Tensor, change: torch.Tensor, momentum: float) -> torch.Tensor:
+    return momentum * score + (1 - momentum) * change.abs()
+
+
+def reference_scores(model, masks, accumulate, *, momentum: float, max_norm: float, regrow: bool) -> list[torch.Tensor]:
+    """Scores of a two-layer tanh network after four SGD steps, from its definition.
+
+    ``masks`` holds the masks in force at each step; ``accumulate(score, w * dL/dw, momentum)`` is the criterion's
+    definition, `moved` or `felt`. Clipping takes the norm over what reaches the parameters.
     """
     weights = [layer.weight.detach().clone().requires_grad_() for layer in model.layers]
     biases = [layer.bias.detach().clone().requires_grad_() for layer in model.layers]
@@ -37,7 +47,7 @@ def reference_scores(model, masks, *, momentum: float, max_norm: float, regrow: 
         with torch.no_grad():
             for w, mask, score, gradient in zip(weights, masks[step], scores, effective_gradients):
                 seen = gradient * scale if regrow else gradient * mask * scale
-                score.mul_(momentum).sub_(w * seen)
+                score.copy_(accumulate(score, w * seen, momentum))
             for p in [*weights, *biases]:
                 p -= 0.1 * p.grad * scale
                 p.grad = None
@@ -45,12 +55,15 @@ def reference_scores(model, masks, *, momentum: float, max_norm: float, regrow: 
 
 
 @pytest.mark.parametrize("regrow", [False, True])
-@pytest.mark.parametrize("momentum", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("criterion", "accumulate"),
+    [(Movement(1.0), moved), (Movement(0.5), moved), (Taylor(0.0), felt), (Taylor(0.5), felt), (Taylor(), felt)],
+)
 @pytest.mark.parametrize("max_norm", [1e9, 0.3])
-def test_movement_is_the_sum_of_minus_weight_times_clipped_gradient(stack, regrow, momentum, max_norm):
+def test_scores_accumulate_weight_times_clipped_gradient(stack, regrow, criterion, accumulate, max_norm):
     model, untouched = stack((8, 6), (4, 8)), stack((8, 6), (4, 8))
     schedule = Schedule(shape="linear", to=0.8, begin=1, end=3, every=1)
-    pruner = Pruner(model, [Rule(criterion=Movement(momentum), schedule=schedule, regrow=regrow)])
+    pruner = Pruner(model, [Rule(criterion=criterion, schedule=schedule, regrow=regrow)])
     pruner.start(4, 4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     masks, norms = [], []
@@ -64,7 +77,8 @@ def test_movement_is_the_sum_of_minus_weight_times_clipped_gradient(stack, regro
         optimizer.zero_grad()
         pruner.update(step)
     assert min(norms) > 0.3  # else nothing was clipped, and the case proves nothing
-    expected = reference_scores(untouched, masks, momentum=momentum, max_norm=max_norm, regrow=regrow)
+    momentum = criterion.momentum
+    expected = reference_scores(untouched, masks, accumulate, momentum=momentum, max_norm=max_norm, regrow=regrow)
     for layer, scores in zip(model.layers, expected):
         mask = layer.parametrizations.weight[0]
         torch.testing.assert_close(mask.score, scores, rtol=1e-4, atol=1e-6)  # two orders of summation in float32
@@ -113,6 +127,89 @@ def test_steps_that_a_loss_scaler_skips_leave_no_trace(stack):
     raw.grad = torch.full_like(raw, 2.0)
     pruner.observe(skip_nonfinite=True)
     assert torch.equal(mask.score, -2.0 * raw.detach())
+
+
+def test_taylor_without_momentum_at_step_one_is_snip(stack):
+    model, untouched = stack((8, 6), (4, 8)), stack((8, 6), (4, 8))
+    rule = Rule(criterion=Taylor(momentum=0.0), schedule=Schedule(shape="constant", to=0.75, begin=1))
+    pruner = Pruner(model, [rule])
+    pruner.start(4, 4)
+    for network in (model, untouched):
+        network(BATCHES[0, 0]).square().sum().backward()
+    pruner.observe()
+    pruner.update(1)
+    sensitivity = torch.cat([(layer.weight * layer.weight.grad).abs().flatten() for layer in untouched.layers])
+    kept = torch.cat([layer.parametrizations.weight[0].mask.flatten() for layer in model.layers])
+    assert torch.equal(torch.nonzero(kept).flatten(), sensitivity.topk(20).indices.sort().values)
+
+
+@pytest.mark.parametrize(("criterion", "kept"), [(Movement(), [False, True]), (Taylor(), [True, False])])
+def test_opposite_changes_in_a_block_cancel_for_movement_and_add_up_for_taylor(stack, criterion, kept):
+    model = stack((1, 8))
+    rule = Rule(criterion=criterion, structure="1x4", schedule=Schedule(shape="constant", to=0.5, begin=1))
+    pruner = Pruner(model, [rule])
+    pruner.start(1, 1)
+    weight = model.layers[0].parametrizations.weight
+    weight.original.data = torch.tensor([[1.0, 1, 1, 1, 1, 1, 1, 1]])
+    weight.original.grad = torch.tensor([[5.0, -5, 0, 0, -1, -1, -1, -1]])
+    pruner.observe()
+    pruner.update(1)
+    assert weight[0].mask[0, ::4].tolist() == kept
+
+
+def test_taylor_takes_half_precision_and_shows_divergence():
+    state, weight = torch.zeros(1, 3), torch.tensor([[3e-5, 1.0, 2.0]], dtype=torch.float16)
+    gradient = torch.tensor([[3e-5, torch.nan, -1.5]], dtype=torch.float16)
+    build(Taylor()).observe(state, weight, gradient)
+    # The first product is 0 in float16.
+    assert state[0, 0] == pytest.approx(0.1 * 9e-10, rel=1e-2) and state[0, 2] == pytest.approx(0.3)
+    assert bool(state[0, 1].isnan())
+
+
+def test_the_average_of_a_masked_weight_ends_at_zero_and_not_among_subnormal_numbers():
+    criterion, state = build(Taylor()), torch.full((1, 2), 1e-6)
+    for _ in range(800):
+        criterion.observe(state, torch.ones(1, 2), torch.tensor([[0.0, 1.0]]))
+    assert state[0].tolist() == [0.0, pytest.approx(1.0)]
+
+
+def random_scores(shape: tuple[int, int], seed: int = 0, index: int = 0) -> torch.Tensor:
+    return build(Random(seed)).score(torch.zeros(shape), None, index)
+
+
+def test_random_scores_are_a_function_of_seed_and_layer_alone():
+    state = torch.random.get_rng_state()
+    made = [random_scores((32, 64), seed, index) for seed in (0, 1) for index in (0, 1)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(random_scores((32, 64), 1, 0), made[2]) and made[0].dtype == torch.float32
+    for i, scores in enumerate(made):
+        assert 0.0 <= float(scores.min()) and float(scores.max()) < 1.0
+        assert abs(float(scores.mean()) - 0.5) < 0.02  # three standard errors of 2048 uniform numbers
+        # Of 2048 pairs that are independent the correlation stays within 0.07, three standard errors.
+        others = [float(torch.corrcoef(torch.stack([scores.flatten(), o.flatten()]))[0, 1]) for o in made[:i]]
+        assert all(abs(correlation) < 0.07 for correlation in others)
+
+
+@pytest.mark.parametrize("structure", ["element", "1x4"])
+def test_random_prunes_the_same_weights_of_any_model_in_one_order(stack, structure):
+    schedule = Schedule(shape="linear", to=0.9, begin=0, end=3, every=1)
+    rule = Rule(criterion=Random(), structure=structure, schedule=schedule)
+    masks = []
+    for seed in (0, 1):
+        model = stack((32, 32), (32, 32), seed=seed)
+        pruner = Pruner(model, [rule])
+        pruner.start(3, 3)
+        for step in range(3):
+            pruner.update(step)
+        masks.append(torch.stack([layer.parametrizations.weight[0].mask for layer in model.layers]))
+    assert torch.equal(*masks)
+    at_once = Pruner(model := stack((32, 32), (32, 32)), [rule])
+    at_once.start(3, 3)
+    at_once.update(2)
+    assert torch.equal(torch.stack([layer.parametrizations.weight[0].mask for layer in model.layers]), masks[0])
+    # 60 % of each layer, within three standard errors of its 256 blocks, and not the same 60 %.
+    assert all(abs(float(mask.float().mean()) - 0.4) < 0.1 for mask in masks[0])
+    assert not torch.equal(*masks[0])
 
 
 @pytest.mark.parametrize("regrow", [False, True])

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
-from optkit.pruning.config import CRITERIA, Frozen, Movement, Rule, Schedule, Structure
+from optkit.pruning.config import CRITERIA, SHAPES, Frozen, Rule, Schedule, Structure
+from optkit.pruning.criteria import build
 from optkit.pruning.masking import Pruner, RuleState
 
 STRUCTURES = ["element", "1x4", "4x1", "32x1", "2x3"]
@@ -26,7 +27,7 @@ TARGETS = [0.0, 0.1, 0.1, 0.625, 0.625, 0.7, 0.7]
 SCHEDULE = Schedule(initial=0.1, to=0.7, begin=1, end=5, every=2)
 CHECKPOINT = 4
 #: Weights (out, in) of one layer: their blocks come out odd at the targets, so local and global counts differ.
-SHAPES = [(96, 96)] * 4 + [(192, 96), (96, 192)]
+MATRICES = [(96, 96)] * 4 + [(192, 96), (96, 192)]
 #: Share of the groups that are zero from the start where the criterion is frozen.
 FROZEN = 0.3
 
@@ -139,7 +140,7 @@ def run(request, base, tmp_path_factory) -> Run:
 def test_counts_are_exact_at_every_step(run):
     assert (
         run.groups()
-        == [rows * cols // (run.rule.structure.rows * run.rule.structure.cols) for rows, cols in SHAPES] * 2
+        == [rows * cols // (run.rule.structure.rows * run.rule.structure.cols) for rows, cols in MATRICES] * 2
     )
     for step, target in enumerate(TARGETS):
         if run.rule.criterion == Frozen():
@@ -204,7 +205,7 @@ def test_a_checkpoint_restores_masks_and_scores_bitwise(run, base):
     for name, layer in encoder(model).items():
         assert torch.equal(masks[name], run.masks[CHECKPOINT][name])
         assert torch.equal(layer.weight, run.weights[name])
-        if run.rule.criterion == Movement():
+        if build(run.rule.criterion).stateful:
             assert bool(scores[name].any()) and torch.equal(scores[name], run.scores[name])
         else:
             assert scores[name] is None and run.scores[name] is None
@@ -282,15 +283,34 @@ def test_diverged_weights_are_an_error(stack):
         pruner.update(0)
 
 
-def test_movement_may_not_prune_before_the_first_step(stack):
-    rule = Rule(criterion=Movement(), schedule=Schedule(shape="constant", to=0.5, begin=0), name="early")
+@pytest.mark.parametrize("criterion", ["movement", "taylor"])
+def test_a_criterion_that_watches_training_may_not_prune_before_the_first_step(stack, criterion):
+    rule = Rule(criterion=CRITERIA[criterion](), schedule=Schedule(shape="constant", to=0.5, begin=0), name="early")
     with pytest.raises(
-        PruningError, match="rule 'early': movement has seen no step when the schedule prunes at step 0"
+        PruningError, match=f"rule 'early': {criterion} has seen no step when the schedule prunes at step 0"
     ):
         Pruner(stack((8, 8)), [rule]).start(10, 10)
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "movement"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("criterion", sorted(set(CRITERIA) - {Frozen.name}))
+def test_counts_are_exact_at_every_step_of_every_shape(stack, criterion, shape):
+    model = stack((8, 15), (16, 8))
+    schedule = Schedule(shape, initial=0.1, to=0.7, begin=2, end=9, every=3)
+    pruner = Pruner(model, [Rule(criterion=CRITERIA[criterion](), schedule=schedule)])
+    pruner.start(10, 10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for step in range(1, 11):
+        model(torch.linspace(-1, 1, 60).view(4, 15)).square().sum().backward()
+        pruner.observe()
+        optimizer.step()
+        optimizer.zero_grad()
+        pruner.update(step)
+        assert sum(int((layer.weight == 0).sum()) for layer in model.layers) == round(pruner.target(step) * 248)
+    assert pruner.fold()[0].pruned == 174
+
+
+@pytest.mark.parametrize("criterion", sorted(set(CRITERIA) - {Frozen.name}))
 def test_nested_rules_prune_blocks_and_then_weights_in_those_that_stay(stack, criterion):
     model = stack((8, 16), (16, 8))
     schedule = {"shape": "linear", "begin": 1, "end": 5, "every": 2}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from optkit.pruning.config import Random, Schedule, Taylor
+from optkit.recipe.resolved import data
+
 
 @pytest.mark.parametrize(
     ("rule", "said"),
@@ -25,6 +28,18 @@ import pytest
         ("{criterion: {name: movement, momentum: 2}}", "6:48: prune.0.criterion.momentum: momentum must be above 0"),
         ("{criterion: {name: movement, momentom: 1}}", "6:38: prune.0.criterion.momentom: unknown key, did you mean"),
         ("{criterion: {name: magnitude, momentum: 1}}", "6:39: prune.0.criterion.momentum: unknown key, one of name"),
+        (
+            "{criterion: {name: taylor, momentum: 1}}",
+            "6:46: prune.0.criterion.momentum: momentum must be at least 0 and",
+        ),
+        ("{criterion: {name: random, seed: -1}}", "6:42: prune.0.criterion.seed: seed must be at least 0, got -1"),
+        ("{criterion: {name: random, seed: 0.5}}", "6:42: prune.0.criterion.seed: expected a whole number, got 0.5"),
+        (
+            "{schedule: {jumps: 3}}",
+            "6:28: prune.0.schedule.jumps: jumps belong to the shape stepwise, and this is cubic",
+        ),
+        ("{schedule: {shape: stepwise, jumps: 0}}", "6:45: prune.0.schedule.jumps: jumps must be at least 1, got 0"),
+        ("{schedule: {shape: stepwis, jumps: 4}}", "6:28: prune.0.schedule.shape: unknown value 'stepwis', did you"),
         ("{criterion: {momentum: 1}}", "6:10: prune.0.criterion: a criterion needs a `name`"),
         ("{criterion: 5}", "6:21: prune.0.criterion: expected a name or a mapping, got 5"),
         ("{targets: []}", "6:10: prune.0.targets: must not be empty"),
@@ -50,3 +65,19 @@ def test_spans_of_different_units_are_not_compared(recipes):
     head = recipes.minimal.split("prune:")[0]
     schedule = recipes.load(f"{head}prune: [{{schedule: {{begin: 100, end: 10%}}}}]\n").prune[0].schedule
     assert (schedule.begin.steps(5000, 500), schedule.end.steps(5000, 500)) == (100, 500)
+
+
+def test_criteria_and_jumps_reach_the_rule_with_their_parameters(recipes):
+    head = recipes.minimal.split("prune:")[0]
+    rules = (
+        "{criterion: {name: taylor, momentum: 95%}, schedule: {shape: stepwise, jumps: 3}}",
+        "{criterion: {name: random, seed: 7}, schedule: {shape: stepwise}}",
+        "{criterion: taylor, schedule: {shape: exponential}}",
+    )
+    recipe = recipes.load(f"{head}prune: [{', '.join(rules)}]\n")
+    built = [rule.build() for rule in recipe.prune]
+    assert [rule.criterion for rule in built] == [Taylor(0.95), Random(7), Taylor(0.9)]
+    assert [rule.schedule.jumps for rule in built] == [3, 4, None]
+    assert built[2].schedule == Schedule("exponential")
+    written = [rule["schedule"].get("jumps", "left out") for rule in data(recipe)["prune"]]
+    assert written == [3, 4, "left out"]

@@ -10,10 +10,12 @@ from typing import Protocol
 from torch import Tensor
 
 from optkit.pruning.config import Criterion as CriterionConfig
-from optkit.pruning.config import Frozen, Magnitude, Movement
+from optkit.pruning.config import Frozen, Magnitude, Movement, Random, Taylor
 from optkit.pruning.criteria.frozen import FrozenCriterion
 from optkit.pruning.criteria.magnitude import MagnitudeCriterion
 from optkit.pruning.criteria.movement import MovementCriterion
+from optkit.pruning.criteria.random import RandomCriterion
+from optkit.pruning.criteria.taylor import TaylorCriterion
 
 
 class Criterion(Protocol):
@@ -24,11 +26,17 @@ class Criterion(Protocol):
     def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
         """Updates ``state`` in place, once an optimizer step, just before it; ``gradient`` is the masked weight's."""
 
-    def score(self, weight: Tensor, state: Tensor | None) -> Tensor:
-        """Importance of each weight, higher stays."""
+    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
+        """Importance of each weight, higher stays; ``index`` is the layer's place among those the rule matched."""
 
 
-_IMPLEMENTATIONS = {Magnitude: MagnitudeCriterion, Movement: MovementCriterion, Frozen: FrozenCriterion}
+_IMPLEMENTATIONS = {
+    Magnitude: MagnitudeCriterion,
+    Movement: MovementCriterion,
+    Taylor: TaylorCriterion,
+    Random: RandomCriterion,
+    Frozen: FrozenCriterion,
+}
 
 
 def build(config: CriterionConfig) -> Criterion:

@@ -17,5 +17,5 @@ class FrozenCriterion:
     def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
         """Nothing to remember."""
 
-    def score(self, weight: Tensor, state: Tensor | None) -> Tensor:
+    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
         return (weight != 0).to(torch.float32)

@@ -16,5 +16,5 @@ class MagnitudeCriterion:
     def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
         """Nothing to remember."""
 
-    def score(self, weight: Tensor, state: Tensor | None) -> Tensor:
+    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
         return weight.abs()

@@ -23,6 +23,6 @@ class MovementCriterion:
             state.mul_(self.config.momentum)
         state.addcmul_(weight.to(state.dtype), gradient.to(state.dtype), value=-1.0)
 
-    def score(self, weight: Tensor, state: Tensor | None) -> Tensor:
+    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
         assert state is not None
         return state
