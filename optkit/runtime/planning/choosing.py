@@ -13,6 +13,8 @@ from optkit.runtime.rewriting.sites import LinearSite
 #: two, and the trip of the activations through memory, is then saved.
 NEAR = 1.25
 CLEAR = 0.92
+#: What a weight costs when it is gathered alone, in weights of a block.
+GATHERING = 1.5
 #: Lowest height of blocks that the kernels compute as such.
 TALL = 4
 
@@ -43,7 +45,7 @@ class Cost:
 
 
 def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
-    """Kernels that can compute ``site``; none for a layer that the engine cannot.
+    """Kernels that can compute ``site``, the likelier first; none for a layer that the engine cannot.
 
     Args:
         dynamic: whether activations that the model does not quantize may be quantized as they come.
@@ -51,7 +53,10 @@ def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
     if not site.supported:
         return ()
     element = Kernel("element", site.rows if site.rows >= TALL else 1)
-    return (Kernel("block4"), element) if site.quantization is not None or dynamic else (element,)
+    if site.quantization is None and not dynamic:
+        return (element,)
+    scattered = site.density * GATHERING < site.block4_density
+    return (element, Kernel("block4")) if scattered else (Kernel("block4"), element)
 
 
 def winners(costs: Sequence[Cost | None]) -> list[bool]:
