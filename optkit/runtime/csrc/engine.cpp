@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <thread>
 
+#include "masks.h"
 #include "plan.h"
 #include "pool.h"
 #include "profile.h"
@@ -22,23 +21,6 @@ constexpr int kSpins = 2000;
 /// Outputs that are finished together: their floats stay in the first-level cache from one pass to the next.
 constexpr uint32_t kFinish = 32;
 
-/// How a batch is cut: every sequence begins with a tile of its own, so that a tile's tokens share one attention.
-struct Tiling {
-    Batch batch;
-    int width = kLanes;   // tokens of a full tile
-    size_t per_sequence = 0;
-
-    size_t tiles() const { return batch.sequences * per_sequence; }
-    int count(size_t tile) const {
-        return int(std::min<size_t>(size_t(width), batch.length - tile % per_sequence * size_t(width)));
-    }
-    size_t first_token(size_t tile) const {
-        return tile / per_sequence * batch.length + tile % per_sequence * size_t(width);
-    }
-    /// Lanes that are computed: 16 serve a tile of up to 16 tokens.
-    int lanes(size_t tile) const { return count(tile) > 16 ? 32 : 16; }
-};
-
 /// Full tiles make the most of each weight that is read; half tiles keep more threads at work. What ends first is taken:
 /// a half tile costs about 0.6 of a full one.
 Tiling tile(const Batch& batch, int threads) {
@@ -52,13 +34,6 @@ Tiling tile(const Batch& batch, int threads) {
     const Tiling full = cut(32), half = cut(16);
     return time(half) < time(full) ? half : full;
 }
-
-/// A mask as the kernels take it, for each of (batch or 1) x (heads or 1).
-struct Mask {
-    const float* keys = nullptr;  // [batch x heads][length]: the same for every query
-    const float* full = nullptr;  // [batch x heads][tile][length][32]
-    size_t batches = 1, heads = 1;
-};
 
 /// One run: its memory, and what each tile does.
 class Run {
@@ -74,7 +49,7 @@ public:
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(threads_.count)));
         for (Buffer& buffer : workspace_.scratch)
             buffer.reserve(scratch);
-        prepare_masks();
+        masks_ = prepare(plan_, tiling_, inputs_, workspace_.masks);
         std::vector<Progress> progress(plan_.segments.size());
         const auto work = [&](int thread) {
             float* own = workspace_.scratch[size_t(thread)].reserve(0);
@@ -293,71 +268,6 @@ private:
                 args.mask = mask.full + ((which * tiling_.per_sequence + args.tile) * tiling_.batch.length) * kLanes;
         }
         kernels_.attention(args);
-    }
-
-    // ---- masks --------------------------------------------------------------------------------------------------
-
-    void prepare_masks() {
-        size_t floats = 0;
-        std::vector<std::pair<size_t, bool>> which;  // input, the same for every query
-        for (size_t i = 0; i < plan_.inputs.size(); ++i) {
-            if (plan_.features[plan_.inputs[i]] > 0 || !inputs_[i].data)
-                continue;
-            const Input& input = inputs_[i];
-            const bool keys = same_for_all_queries(input);
-            which.emplace_back(i, keys);
-            floats += input.dims[0] * input.dims[1] * tiling_.batch.length *
-                      (keys ? 1 : tiling_.per_sequence * size_t(kLanes));
-        }
-        float* memory = workspace_.masks.reserve(floats);
-        for (const auto& [i, keys] : which) {
-            const Input& input = inputs_[i];
-            Mask& mask = masks_[plan_.inputs[i]];
-            mask.batches = input.dims[0];
-            mask.heads = input.dims[1];
-            (keys ? mask.keys : mask.full) = memory;
-            memory = keys ? write_keys(input, memory) : write_full(input, memory);
-        }
-    }
-
-    static float number(const Input& input, size_t index) {
-        // Bounded, so that "the lowest number there is" stays one when it is scaled: then all keys count alike.
-        if (!input.boolean)
-            return std::max(static_cast<const float*>(input.data)[index], -2.0e38f);
-        const bool there = static_cast<const uint8_t*>(input.data)[index] != 0;
-        return there ? 0.0f : -std::numeric_limits<float>::infinity();
-    }
-
-    static bool same_for_all_queries(const Input& input) {
-        const size_t row = input.dims[3] * (input.boolean ? 1 : sizeof(float));
-        const char* data = static_cast<const char*>(input.data);
-        for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix, data += input.dims[2] * row)
-            for (size_t query = 1; query < input.dims[2]; ++query)
-                if (std::memcmp(data, data + query * row, row) != 0)
-                    return false;
-        return true;
-    }
-
-    float* write_keys(const Input& input, float* to) const {
-        const size_t columns = input.dims[3];
-        for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix)
-            for (size_t key = 0; key < tiling_.batch.length; ++key)
-                *to++ = number(input, matrix * input.dims[2] * columns + (columns > 1 ? key : 0));
-        return to;
-    }
-
-    float* write_full(const Input& input, float* to) const {
-        const size_t length = tiling_.batch.length, columns = input.dims[3], width = size_t(tiling_.width);
-        for (size_t matrix = 0; matrix < input.dims[0] * input.dims[1]; ++matrix)
-            for (size_t tile = 0; tile < tiling_.per_sequence; ++tile)
-                for (size_t key = 0; key < length; ++key, to += kLanes)
-                    for (size_t lane = 0; lane < size_t(kLanes); ++lane) {
-                        const size_t query = tile * width + lane;
-                        const bool there = lane < width && query < length;
-                        const size_t row = (matrix * length + query) * columns;
-                        to[lane] = there ? number(input, row + (columns > 1 ? key : 0)) : 0.0f;
-                    }
-        return to;
     }
 
     const Plan& plan_;

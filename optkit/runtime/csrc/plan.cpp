@@ -5,47 +5,14 @@
 #include <map>
 #include <tuple>
 
+#include "arrange.h"
 #include "pool.h"
 
 namespace optkit {
 namespace {
 
-struct Lifetime {
-    size_t first, last, size;
-    size_t offset = 0;
-};
-
-/// Gives each lifetime the lowest place that nothing alive at the same time takes; returns the size of all.
-size_t arrange(std::vector<Lifetime>& lives) {
-    std::vector<size_t> order(lives.size());
-    for (size_t i = 0; i < order.size(); ++i)
-        order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return lives[a].first < lives[b].first; });
-    size_t total = 0;
-    std::vector<size_t> placed;
-    for (size_t now : order) {
-        std::vector<std::pair<size_t, size_t>> taken;
-        for (size_t other : placed)
-            if (lives[other].last >= lives[now].first && lives[other].first <= lives[now].last)
-                taken.emplace_back(lives[other].offset, lives[other].offset + lives[other].size);
-        std::sort(taken.begin(), taken.end());
-        size_t offset = 0;
-        for (const auto& [begin, end] : taken) {
-            if (offset + lives[now].size <= begin)
-                break;
-            offset = std::max(offset, end);
-        }
-        lives[now].offset = offset;
-        total = std::max(total, offset + lives[now].size);
-        placed.push_back(now);
-    }
-    return total;
-}
-
 // Of a head: so many products of two 9-bit numbers still fit a 32-bit sum.
 constexpr uint32_t kMaxIntegerSize = 1u << 14;
-
-size_t padded(uint32_t features) { return (size_t(features) + 3) / 4 * 4; }
 
 class Planner {
 public:
@@ -367,39 +334,6 @@ private:
         }
         plan_.panels.push_back(std::move(panel));
         return number;
-    }
-
-    static void fold_numbers(const Step& step, LinearPlan& linear) {
-        const PackedWeights& weights = step.weights;
-        std::vector<int64_t> sums(padded(weights.out), 0);
-        const size_t rows = weights.rows, columns = weights.columns;
-        for (size_t group = 0; group + 1 < weights.pointers.size; ++group)
-            for (size_t block = weights.pointers[group]; block < weights.pointers[group + 1]; ++block)
-                for (size_t i = 0; i < rows && group * rows + i < weights.out; ++i)
-                    for (size_t j = 0; j < columns; ++j) {
-                        const size_t at = (block * rows + i) * columns + j;
-                        if (weights.single) {
-                            linear.nonzeros += weights.floats[at] != 0.0f;
-                        } else {
-                            linear.nonzeros += weights.bytes[at] != 0;
-                            sums[group * rows + i] += weights.bytes[at];
-                        }
-                    }
-        linear.bias.assign(padded(weights.out), 0.0f);
-        if (step.bias)
-            std::copy(step.bias.data, step.bias.data + weights.out, linear.bias.begin());
-        if (weights.single)
-            return;
-        const bool fixed = step.quantize == Quantize::fixed;
-        const float unit = fixed ? (step.high - step.low) / 255.0f : 1.0f;
-        linear.scales.assign(padded(weights.out), 0.0f);
-        linear.low_factor.assign(padded(weights.out), 0.0f);
-        for (uint32_t n = 0; n < weights.out; ++n) {
-            linear.scales[n] = step.scales[n] * unit;
-            linear.low_factor[n] = step.scales[n] * float(sums[n]);
-            if (fixed)
-                linear.bias[n] += step.low * linear.low_factor[n];
-        }
     }
 
     // ---- places -------------------------------------------------------------------------------------------------

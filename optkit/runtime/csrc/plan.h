@@ -55,6 +55,12 @@ struct LinearPlan {
     int32_t zero = 0;
 };
 
+/// Features as they are stored: kernels write four outputs at a time.
+inline size_t padded(uint32_t features) { return (size_t(features) + 3) / 4 * 4; }
+
+/// Fills scales, bias and low_factor of a linear step, and counts its non-zeros.
+void fold_numbers(const Step& step, LinearPlan& linear);
+
 struct AttentionPlan {
     uint32_t query, key, value, target, mask, heads, size;
     float scale;

@@ -35,30 +35,10 @@ struct Dot {
 #include "linear_x86.inl"
 #include "single.inl"
 
-void block4(const LinearArgs& args) { args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args); }
-
-uint64_t peak(uint64_t iterations, int32_t* sink) {
-    constexpr int kSums = 6;
-    // All different, so that none is computed for another.
-    __m256i sums[kSums], weights[kSums], panel = _mm256_set1_epi8(3);
-    for (int j = 0; j < kSums; ++j) {
-        sums[j] = _mm256_set1_epi32(j);
-        weights[j] = _mm256_set1_epi8(char(j + 1));
-    }
-    for (uint64_t i = 0; i < iterations; ++i) {
-        __asm__ volatile("" : "+x"(panel));  // else the products are moved out of the loop
-        for (int j = 0; j < kSums; ++j)
-            sums[j] = Dot::add(sums[j], panel, weights[j]);
-    }
-    for (int j = 0; j < kSums; ++j)
-        *sink += _mm256_extract_epi32(sums[j], 0);
-    return iterations * kSums * 32;
-}
-
 }  // namespace
 
 const Kernels kAvx2Kernels = {
-    "avx2", true, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
+    "avx2", true, block4_256, element, element_rows4, single, single_rows4, scale, activation, affine,
+    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak_256<6>};
 
 }  // namespace optkit
