@@ -6,9 +6,6 @@ one run mean more than the milliseconds.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +48,7 @@ def run(job: Job, stage: Stage) -> None:
     from optkit import runtime
     from optkit.adapters import optimum
     from optkit.models import load_model
+    from optkit.runtime.planning.timing import by_turns
 
     spec = job.recipe.benchmark
     engines: dict[str, Any] = {}
@@ -85,23 +83,8 @@ def run(job: Job, stage: Stage) -> None:
             if "token_type_ids" in job.tokenizer.model_input_names:
                 inputs["token_type_ids"] = torch.zeros_like(ids)
             calls = {name: partial(model, **inputs) for name, model in engines.items()}
-            rows.append({"batch": batch, "seq": length, "milliseconds": by_turns(calls)})
+            with torch.inference_mode():
+                medians = by_turns(calls, rounds=ROUNDS, seconds=LONGEST)
+            milliseconds = {name: round(median, 3) for name, median in medians.items()}
+            rows.append({"batch": batch, "seq": length, "milliseconds": milliseconds})
     stage.facts |= {"rows": rows, "skipped": skipped, "threads": torch.get_num_threads(), "rounds": ROUNDS}
-
-
-def by_turns(calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median milliseconds of each call, every round calling each once."""
-    import torch
-
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    begun = time.perf_counter()
-    with torch.inference_mode():
-        for number in range(-2, rounds):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                if number >= 0:
-                    seconds[name].append(time.perf_counter() - start)
-            if number >= 2 and time.perf_counter() - begun > LONGEST:
-                break
-    return {name: round(1000 * statistics.median(values), 3) for name, values in seconds.items()}

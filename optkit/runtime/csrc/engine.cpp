@@ -41,7 +41,7 @@ public:
     Run(const Plan& plan, const Tiling& tiling, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
         const Threads& threads, Workspace& workspace)
         : plan_(plan), kernels_(*plan.kernels), tiling_(tiling), inputs_(inputs), outputs_(outputs), threads_(threads),
-          workspace_(workspace), masks_(plan.features.size()) {}
+          workspace_(workspace) {}
 
     void run() {
         const size_t scratch = std::max(plan_.scratch_floats, plan_.attentions.empty() ? 0 : tiling_.batch.length * kLanes);

@@ -325,8 +325,6 @@ private:
         panel.source = source;
         panel.dynamic = step.quantize == Quantize::dynamic;
         panel.grouped = grouped;
-        panel.low = step.low;
-        panel.high = step.high;
         panel.channel_scale = keep(step.channel_scale);
         if (!panel.dynamic) {
             panel.lows.assign(kLanes, step.low);

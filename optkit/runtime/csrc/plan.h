@@ -19,7 +19,6 @@ struct Place {
 struct Panel {
     uint32_t source;
     bool dynamic, grouped;
-    float low, high;
     const float* channel_scale;           // into Plan::numbers
     std::vector<float> lows, inverses;    // 32 each: fixed ranges, one number per token
     size_t offset = 0;                    // floats; 3 x 32 floats of a dynamic range follow the panel

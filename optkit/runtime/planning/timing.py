@@ -1,4 +1,4 @@
-"""Times compiled models by turns, so that whatever else the machine does is shared alike."""
+"""Times models by turns, so that whatever else the machine does is shared alike."""
 
 from __future__ import annotations
 
