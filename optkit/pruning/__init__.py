@@ -10,9 +10,13 @@ from typing import Any
 
 _NAMES = {
     "PruningCallback": "optkit.pruning.callback",
-    "Pruner": "optkit.pruning.masking",
+    "Pruner": "optkit.pruning.pruner",
     "DistillationMixin": "optkit.pruning.distillation",
     "distillation_loss": "optkit.pruning.distillation",
+    "HiddenDistillation": "optkit.pruning.states",
+    "AttentionDistillation": "optkit.pruning.states",
+    "rewinding_lr": "optkit.pruning.learning_rate",
+    "rewind_steps": "optkit.pruning.learning_rate",
     "Rule": "optkit.pruning.config",
     "Schedule": "optkit.pruning.config",
     "Structure": "optkit.pruning.config",

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from optkit.errors import PruningError
 from optkit.pruning.config import Rule
-from optkit.pruning.masking import Pruner, RuleState
+from optkit.pruning.pruner import Pruner, RuleState
 
 
 class PruningCallback(TrainerCallback):

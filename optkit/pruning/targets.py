@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -11,8 +12,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
-from optkit.pruning.config import Rule
-from optkit.pruning.structures import groups_shape
+from optkit.pruning.config import Rule, Structure
+from optkit.pruning.layouts import Group, layouts
+from optkit.pruning.masking import WeightMask, mask_of, raw_of
+from optkit.pruning.structures import AcrossWeights, Grid, Slices, grid_of
 
 ENCODER_LINEAR = "encoder_linear"
 
@@ -82,22 +85,93 @@ def resolve_targets(model: nn.Module, rule: Rule) -> dict[str, nn.Linear]:
     return {name: layer for name, layer in layers.items() if name in chosen}
 
 
-def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[dict[str, nn.Linear]], list[tuple[int, str]]]:
+@dataclass(frozen=True)
+class Site:
+    """Linear layers, by name, whose weights share one set of groups."""
+
+    layers: dict[str, nn.Linear]
+    grid: Grid
+
+    @property
+    def name(self) -> str:
+        """What reports and allocations call it: its first layer."""
+        return next(iter(self.layers))
+
+    def masks(self) -> list[WeightMask]:
+        return [mask_of(layer) for layer in self.layers.values()]
+
+    def raw_weights(self) -> list[nn.Parameter]:
+        return [raw_of(layer) for layer in self.layers.values()]
+
+
+def resolve_sites(model: nn.Module, rule: Rule) -> tuple[list[Site], list[str]]:
+    """The sites of the layers that ``rule`` matches (the meta device suffices), and why some layers make none.
+
+    Raises:
+        PruningError: as ``resolve_targets``; for heads and neurons, if the model's layout is not known or nothing of it
+            is matched.
+    """
+    layers, sites, problems = resolve_targets(model, rule), [], []
+    if rule.structure.spans_layers:
+        return _spanning_sites(model, rule, layers)
+    for name, layer in layers.items():
+        try:
+            sites.append(Site({name: layer}, grid_of(rule.structure, tuple(layer.weight.shape))))
+        except ValueError as error:
+            problems.append(f"rule '{rule.name}': {name}.weight: {error}: exclude it or choose other blocks")
+    return sites, problems
+
+
+def _spanning_sites(model: nn.Module, rule: Rule, layers: dict[str, nn.Linear]) -> tuple[list[Site], list[str]]:
+    sites, problems = [], []
+    every = linear_layers(model)
+    for layout in layouts(model):
+        group = layout.heads if rule.structure.kind == "head" else layout.neurons
+        names = list(dict.fromkeys(member.layer for member in group.members)) if group else []
+        missing = [name for name in names if name not in layers]
+        if not names or len(missing) == len(names):
+            continue
+        if missing:
+            problems.append(
+                f"rule '{rule.name}': a {rule.structure.kind} of {names[0]} has weights in {missing[0]}, too, which "
+                "the targets leave out: add it"
+            )
+            continue
+        try:
+            sites.append(Site({name: every[name] for name in names}, _across(group, names, every, rule.structure)))
+        except ValueError as error:
+            problems.append(f"rule '{rule.name}': {names[0]}.weight: {error}")
+    if not sites and not problems:
+        raise PruningError(f"rule '{rule.name}': no {rule.structure.kind} of the model is among its targets")
+    return sites, problems
+
+
+def _across(group: Group, names: list[str], layers: dict[str, nn.Linear], structure: Structure) -> AcrossWeights:
+    """``structure.rows`` adjacent groups of a layout as one."""
+    together = structure.rows
+    if group.count % together:
+        raise ValueError(f"{structure} does not divide {group.count} neurons: choose another number")
+    slices = [Slices(names.index(m.layer), m.axis, m.offset, m.size * together) for m in group.members]
+    return AcrossWeights([tuple(layers[name].weight.shape) for name in names], slices, group.count // together)
+
+
+def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[list[Site]], list[tuple[int, str]]]:
     """Matches every rule against ``model`` (the meta device suffices).
 
     Returns:
-        the linear layers of each rule by name, and every problem as (index of the rule, one line).
+        the sites of each rule, and every problem as (index of the rule, one line).
     """
-    matched: list[dict[str, nn.Linear]] = []
+    matched: list[list[Site]] = []
     problems: list[tuple[int, str]] = []
     owners = _owners(model)
     for index, rule in enumerate(rules):
         try:
-            layers = resolve_targets(model, rule)
+            sites, faults = resolve_sites(model, rule)
+            problems += [(index, text) for text in faults]
         except PruningError as error:
             problems.append((index, str(error)))
-            layers = {}
-        for name, layer in layers.items():
+            sites = []
+        for name, layer in ((name, layer) for site in sites for name, layer in site.layers.items()):
             if parametrize.is_parametrized(layer, "weight"):
                 text = "has a parametrization already: fold the earlier masks, or load the model afresh"
                 problems.append((index, f"rule '{rule.name}': {name}.weight {text}"))
@@ -105,28 +179,33 @@ def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[dict[st
                 other = next(owner for owner in owners[id(layer.weight)] if owner != f"{name}.weight")
                 text = f"is also {other}: exclude {name}, or untie them"
                 problems.append((index, f"rule '{rule.name}': {name}.weight {text}"))
-            try:
-                groups_shape(rule.structure, tuple(layer.weight.shape))
-            except ValueError as error:
-                way_out = "exclude it or choose other blocks"
-                problems.append((index, f"rule '{rule.name}': {name}.weight: {error}: {way_out}"))
         for earlier, found in zip(rules, matched):
-            shared = [name for name in layers if name in found]
-            if shared and not (
-                rule.structure.nests_in(earlier.structure)
-                and rule.structure != earlier.structure
-                and rule.criterion == earlier.criterion
-                and not (rule.regrow or earlier.regrow)
-            ):
-                problems.append(
-                    (
-                        index,
-                        f"rules '{earlier.name}' and '{rule.name}' both claim {shared[0]}.weight: give them separate "
-                        "targets, or one criterion and structures that nest, the coarser first, without regrow",
-                    )
-                )
-        matched.append(layers)
+            clash = _clash(earlier, found, rule, sites)
+            problems += [(index, clash)] if clash else []
+        matched.append(sites)
     return matched, problems
+
+
+def _clash(earlier: Rule, found: list[Site], rule: Rule, sites: list[Site]) -> str | None:
+    """Why two rules cannot share a weight, None where they share none or may."""
+    claimed = {name: site for site in found for name in site.layers}
+    shared = next((name for site in sites for name in site.layers if name in claimed), None)
+    if shared is None:
+        return None
+    both = f"rules '{earlier.name}' and '{rule.name}' both claim {shared}.weight: "
+    if rule.regrow or earlier.regrow:
+        return both + "give them separate targets, or take regrow off"
+    if rule.criterion.name == earlier.criterion.name and rule.criterion != earlier.criterion:
+        return both + f"give them separate targets, or one {rule.criterion.name} with the same parameters"
+    nests = rule.structure.nests_in(earlier.structure)
+    if nests and earlier.structure.kind == "head":
+        size = min(part.size for part in claimed[shared].grid.slices)
+        nests = size % rule.structure.rows == 0 and size % rule.structure.cols == 0
+    if nests:
+        return None
+    if earlier.structure.kind == "neuron" and rule.structure.kind == "block":
+        return both + f"blocks of {rule.structure} do not lie within a neuron; neuron:K takes K adjacent ones as one"
+    return both + "give them separate targets, or structures that nest, the coarser first"
 
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:

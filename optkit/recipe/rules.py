@@ -10,12 +10,23 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, create_model, field_validator
 
-from optkit.pruning.config import CRITERIA, SHAPES, Frozen, Rule, Schedule, Span, Structure, jumps_of
+from optkit.pruning.config import (
+    CRITERIA,
+    SHAPES,
+    Frozen,
+    Rule,
+    Schedule,
+    Span,
+    Structure,
+    check_bounds,
+    check_reach,
+    jumps_of,
+)
 from optkit.recipe.fields import Many, Part, Share, SpanField
 from optkit.registry import suggest
 
 _DEFAULT = Schedule()
-_PLANNED = re.compile(r"row|column|head|neuron|\d+:\d+")
+_STRUCTURES = ("element", "row", "column", "head", "neuron")
 
 
 class CriterionSpec(Part):
@@ -102,9 +113,7 @@ class ScheduleSpec(Part):
 def _structure(text: Any) -> Any:
     if not isinstance(text, str):
         return text
-    if _PLANNED.fullmatch(text):
-        raise ValueError(f"structure '{text}' is not available yet: use element, or rows x columns such as 1x4")
-    if text != "element" and (near := suggest(text, ["element"])):
+    if text not in _STRUCTURES and (near := suggest(text, _STRUCTURES)):
         raise ValueError(f"unknown structure '{text}'{near}")
     return str(Structure.parse(text))
 
@@ -133,18 +142,34 @@ class RuleSpec(Part):
     scope: Literal["global", "local"] = "global"
     schedule: ScheduleSpec | None = None
     regrow: bool = False
+    normalize: bool = False
+    floor: Share = Field(0.0, ge=0.0, lt=1.0)
+    ceiling: Share = Field(1.0, gt=0.0, le=1.0)
 
     @field_validator("schedule")
     @classmethod
-    def _frozen_has_none(cls, schedule: ScheduleSpec | None, info: ValidationInfo) -> ScheduleSpec | None:
-        criterion = info.data.get("criterion")
-        if criterion is None:
+    def _fits_criterion_and_structure(cls, schedule: ScheduleSpec | None, info: ValidationInfo) -> ScheduleSpec | None:
+        criterion, structure = info.data.get("criterion"), info.data.get("structure")
+        if criterion is None or structure is None:
             return schedule
         if criterion.name == Frozen.name:
             if schedule is not None:
                 raise ValueError("frozen keeps the zeros that are there and takes no schedule, remove it")
             return None
-        return schedule or ScheduleSpec()
+        structure = Structure.parse(structure)
+        schedule = schedule or ScheduleSpec()
+        if "to" not in schedule.model_fields_set and structure.most < schedule.to:
+            schedule = schedule.model_copy(update={"to": structure.most})
+        check_reach(structure, schedule.to)
+        return schedule
+
+    @field_validator("ceiling")
+    @classmethod
+    def _bounds_hold_the_target(cls, ceiling: float, info: ValidationInfo) -> float:
+        said = info.data
+        if said.get("schedule") is not None and {"scope", "normalize", "floor"} <= said.keys():
+            check_bounds(said["scope"], said["schedule"].to, said["normalize"], said["floor"], ceiling)
+        return ceiling
 
     def build(self) -> Rule:
         """The rule for optkit.pruning."""
@@ -157,4 +182,7 @@ class RuleSpec(Part):
             schedule=self.schedule and self.schedule.build(),
             regrow=self.regrow,
             name=self.name or "weights",
+            normalize=self.normalize,
+            floor=self.floor,
+            ceiling=self.ceiling,
         )

@@ -22,7 +22,7 @@ def needed(job: Job) -> bool:
 
 
 def key(job: Job) -> str:
-    return job.key(recipe=job.recipe.hash())
+    return job.key(recipe=job.recipe.hash(), processes=job.team.size)
 
 
 def run(job: Job, stage: Stage) -> None:
@@ -139,7 +139,7 @@ def make_plan(recipe: Recipe) -> Plan:
 def _plan(job: Job) -> Plan:
     from optkit.adapters.trainer import steps_of, training_arguments
     from optkit.models import load_teacher, load_tokenizer, longest_input, meta_model
-    from optkit.pruning.masking import place
+    from optkit.pruning.pruner import place
     from optkit.pruning.targets import linear_layers, resolve_rules
 
     recipe, problems = job.recipe, _not_yet(job.recipe)
@@ -174,19 +174,19 @@ def _plan(job: Job) -> Plan:
     problems += [f"prune.{index}: {text}" for index, text in faults]
     all_linear = sum(layer.weight.numel() for layer in linear_layers(model).values())
     rules = []
-    for index, (rule, layers) in enumerate(zip(job.rules, matched)):
+    for index, (rule, sites) in enumerate(zip(job.rules, matched)):
         changes: list[tuple[int, float]] = []
         try:
             steps = place(rule, total, per_epoch)
             changes = steps.table() if steps else []
         except PruningError as error:
             problems.append(f"prune.{index}.schedule: {error}")
-        weights = sum(layer.weight.numel() for layer in layers.values())
-        structure = rule.structure
+        layers = {name: layer for site in sites for name, layer in site.layers.items()}
+        weights, groups = sum(layer.weight.numel() for layer in layers.values()), sum(s.grid.count for s in sites)
         rules.append(
             RulePlan(
-                *(rule.name, rule.criterion.name, str(structure), rule.scope, list(layers), weights),
-                *(weights // (structure.rows * structure.cols), weights / max(all_linear, 1), changes),
+                *(rule.name, rule.criterion.name, str(rule.structure), rule.scope, list(layers), weights),
+                *(groups, weights / max(all_linear, 1), changes),
             )
         )
     if problems:

@@ -95,17 +95,18 @@ def prune(model: Any, case: Case) -> None:
     import torch
 
     from optkit.pruning.config import Structure
-    from optkit.pruning.structures import expand, pool
+    from optkit.pruning.structures import grid_of
 
-    structure = Structure() if case.structure == "element" else Structure.parse(case.structure)
+    structure = Structure.parse(case.structure)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ".encoder." in name and parameter.ndim == 2:
-                scores = pool(parameter.abs(), structure).flatten()
+                grid, weights = grid_of(structure, tuple(parameter.shape)), [parameter.abs()]
+                everything = [torch.ones_like(parameter, dtype=torch.bool)]
+                scores = grid.pool(weights, everything)
                 keep = torch.ones_like(scores, dtype=torch.bool)
                 keep[scores.argsort()[: round(scores.numel() * case.percent / 100)]] = False
-                rows, cols = parameter.shape[0] // structure.rows, parameter.shape[1] // structure.cols
-                parameter[~expand(keep.view(rows, cols), structure)] = 0.0
+                parameter[~grid.masks(keep, weights, everything)[0]] = 0.0
 
 
 def ready(size: str, case: Case, cache: Path, target: str) -> Path:

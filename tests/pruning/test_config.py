@@ -7,16 +7,38 @@ import pytest
 from optkit.pruning.config import CRITERIA, Frozen, Magnitude, Movement, Random, Rule, Schedule, Span, Structure, Taylor
 
 
-@pytest.mark.parametrize(("text", "rows", "cols"), [("element", 1, 1), ("1x4", 1, 4), ("32x1", 32, 1), ("2x3", 2, 3)])
-def test_structures_parse_and_print_as_they_are_written(text, rows, cols):
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("element", (1, 1, "block", 0)),
+        ("1x4", (1, 4, "block", 0)),
+        ("32x1", (32, 1, "block", 0)),
+        ("2x3", (2, 3, "block", 0)),
+        ("row", (1, 1, "row", 0)),
+        ("column", (1, 1, "column", 0)),
+        ("2:4", (1, 4, "n:m", 2)),
+        ("head", (1, 1, "head", 0)),
+        ("neuron", (1, 1, "neuron", 0)),
+        ("neuron:4", (4, 1, "neuron", 0)),
+    ],
+)
+def test_structures_parse_and_print_as_they_are_written(text, fields):
     structure = Structure.parse(text)
-    assert (structure.rows, structure.cols) == (rows, cols)
+    assert (structure.rows, structure.cols, structure.kind, structure.kept) == fields
     assert str(structure) == text
 
 
-@pytest.mark.parametrize("text", ["4", "x4", "0x4", "4x0", "1x4x4", "-1x4", "1 x 4", "row", "", "123456x1"])
+@pytest.mark.parametrize(
+    "text", ["4", "x4", "0x4", "4x0", "1x4x4", "-1x4", "1 x 4", "rows", "", "123456x1", "neuron:0", "2:4:8", "head:2"]
+)
 def test_other_structures_are_refused(text):
-    with pytest.raises(ValueError, match=f"unknown structure '{text}': write element, or rows x columns"):
+    with pytest.raises(ValueError, match=f"unknown structure '{text}': write element, rows x columns"):
+        Structure.parse(text)
+
+
+@pytest.mark.parametrize("text", ["4:4", "0:4", "5:4"])
+def test_n_of_m_keeps_some_and_not_all(text):
+    with pytest.raises(ValueError, match=f"N of N:M is above 0 and below M, got {text}"):
         Structure.parse(text)
 
 
@@ -28,6 +50,27 @@ def test_other_structures_are_refused(text):
         ("1x4", "2x8", True),
         ("1x4", "4x1", False),
         ("1x4", "1x2", False),
+        ("1x4", "head", True),
+        ("1x4", "neuron", False),
+        ("1x4", "neuron:4", True),
+        ("4x4", "neuron:8", True),
+        ("1x8", "neuron:4", False),
+        ("1x4", "row", True),
+        ("2x4", "row", False),
+        ("4x1", "column", True),
+        ("1x4", "column", False),
+        ("2:4", "head", True),
+        ("2:4", "1x4", True),
+        ("2:4", "1x2", False),
+        ("2:4", "2:4", False),
+        ("element", "2:4", True),
+        ("element", "neuron", True),
+        ("element", "element", False),
+        ("row", "head", False),
+        ("head", "neuron", False),
+        ("head", "1x4", False),
+        ("1x4", "element", False),
+        ("1x4", "1x4", False),
     ],
 )
 def test_which_structures_nest(fine, coarse, nests):
@@ -118,3 +161,24 @@ def test_a_rule_refuses_another_scope():
 def test_every_criterion_is_listed_under_its_own_name_with_its_paper():
     assert sorted(CRITERIA) == ["frozen", "magnitude", "movement", "random", "taylor"]
     assert all(CRITERIA[name].name == name and "https://arxiv.org/abs/" in CRITERIA[name].paper for name in CRITERIA)
+
+
+def test_n_of_m_ends_where_it_can_and_is_refused_beyond():
+    assert Rule(structure="2:4").schedule.to == 0.5 and Rule(structure="1:4").schedule.to == 0.75
+    with pytest.raises(ValueError, match="2:4 reaches a sparsity of 0.5 and no more, `to` is 0.6"):
+        Rule(structure="2:4", schedule=Schedule(to=0.6))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"scope": "local", "floor": 0.1}, "normalize, floor and ceiling compare layers, and scope local does not"),
+        ({"scope": "local", "normalize": True}, "normalize, floor and ceiling compare layers"),
+        ({"floor": 0.9}, "the sparsity 0.8 must lie between floor 0.9 and ceiling 1"),
+        ({"ceiling": 0.7}, "the sparsity 0.8 must lie between floor 0 and ceiling 0.7"),
+        ({"ceiling": 1.5}, "the sparsity 0.8 must lie between floor 0 and ceiling 1.5, within"),
+    ],
+)
+def test_bounds_without_meaning_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Rule(**given)

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from optkit.errors import PruningError
 from optkit.pruning.config import CRITERIA, SHAPES, Frozen, Rule, Schedule, Structure
 from optkit.pruning.criteria import build
-from optkit.pruning.masking import Pruner, RuleState
+from optkit.pruning.pruner import Pruner, RuleState
 
 STRUCTURES = ["element", "1x4", "4x1", "32x1", "2x3"]
 #: The targets of the schedule below by the number of steps done: 0.7 - 0.6 * (1 - progress)^3 at steps 1, 3 and 5.
@@ -42,7 +42,7 @@ class Run:
     zeros_as_masked: list[bool]
     checkpoint: Path
     weights: dict[str, Tensor]
-    scores: dict[str, Tensor | None]
+    accumulated: dict[str, Tensor]
     logits: Tensor
     states: list[RuleState]
     folded: nn.Module
@@ -79,9 +79,15 @@ def masks_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: layer.parametrizations.weight[0].mask.clone() for name, layer in encoder(model).items()}
 
 
-def scores_of(model: nn.Module) -> dict[str, Tensor | None]:
-    scores = {name: layer.parametrizations.weight[0].score for name, layer in encoder(model).items()}
-    return {name: None if score is None else score.clone() for name, score in scores.items()}
+def states_of(model: nn.Module) -> dict[str, Tensor]:
+    """What the criterion accumulated, all layers'."""
+    masks = {name: layer.parametrizations.weight[0] for name, layer in encoder(model).items()}
+    return {
+        f"{layer}.{name}": mask.get_buffer(name).clone()
+        for layer, mask in masks.items()
+        for name in mask.saved()
+        if name != "mask"
+    }
 
 
 def batch(seed: int) -> dict[str, Tensor]:
@@ -130,11 +136,11 @@ def run(request, base, tmp_path_factory) -> Run:
             if step == CHECKPOINT:
                 model.save_pretrained(folder)
                 weights = {name: layer.weight.detach().clone() for name, layer in encoder(model).items()}
-                scores = scores_of(model)
+                accumulated = states_of(model)
                 with torch.no_grad():
                     logits = model.eval()(**batch(9)).logits
     states = pruner.fold()
-    return Run(rule, original, masks, zeros_as_masked, folder, weights, scores, logits, states, model)
+    return Run(rule, original, masks, zeros_as_masked, folder, weights, accumulated, logits, states, model)
 
 
 def test_counts_are_exact_at_every_step(run):
@@ -201,14 +207,13 @@ def test_a_checkpoint_restores_masks_and_scores_bitwise(run, base):
     model = copy.deepcopy(base)
     Pruner(model, [run.rule])
     model.load_state_dict(load_file(run.checkpoint / "model.safetensors"), strict=True)
-    masks, scores = masks_of(model), scores_of(model)
+    masks, accumulated = masks_of(model), states_of(model)
     for name, layer in encoder(model).items():
         assert torch.equal(masks[name], run.masks[CHECKPOINT][name])
         assert torch.equal(layer.weight, run.weights[name])
-        if build(run.rule.criterion).stateful:
-            assert bool(scores[name].any()) and torch.equal(scores[name], run.scores[name])
-        else:
-            assert scores[name] is None and run.scores[name] is None
+    assert bool(accumulated) is bool(build(run.rule.criterion).watches)
+    assert accumulated.keys() == run.accumulated.keys()
+    assert all(bool(tensor.any()) and torch.equal(tensor, run.accumulated[n]) for n, tensor in accumulated.items())
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)

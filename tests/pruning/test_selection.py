@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from optkit.errors import PruningError
-from optkit.pruning.selection import lowest, select, target_count
+from optkit.pruning.selection import lowest, normalized, select_each, select_together, target_count
+
+
+def select(scores, living, sparsity: float, scope: str) -> list[torch.Tensor]:
+    if scope == "global":
+        return select_together(scores, living, sparsity)
+    return select_each(scores, living, [sparsity] * len(scores))
 
 
 def everything(*tensors: torch.Tensor) -> list[torch.Tensor]:
@@ -76,3 +82,34 @@ def test_nan_in_a_living_group_is_an_error_and_in_a_dead_one_is_not(scope):
         select(scores, everything(*scores), 0.25, scope)
     living = [torch.tensor([True, False, True, True])]
     assert select(scores, living, 0.5, scope)[0].tolist() == [False, False, True, True]
+
+
+def test_floor_and_ceiling_bound_each_tensor_and_keep_the_total():
+    low, high = torch.linspace(0, 1, 40), torch.linspace(10, 11, 60)
+    for sparsity in (0.2, 0.35, 0.5, 0.7, 0.8):
+        keep = select_together([low, high], everything(low, high), sparsity, floor=0.2, ceiling=0.8)
+        pruned = [int((~k).sum()) for k in keep]
+        first = min(round(sparsity * 100) - 12, 32)  # all that the first may give once the second has its floor
+        assert pruned == [first, round(sparsity * 100) - first]
+        assert all(torch.equal(k, torch.arange(len(k)) >= count) for k, count in zip(keep, pruned))
+
+
+def test_bounds_leave_the_dead_dead_and_every_total_within_reach():
+    generator = torch.Generator().manual_seed(1)
+    scores = [torch.randint(0, 3, (n,), generator=generator).float() for n in (7, 11, 2)]
+    living = everything(*scores)
+    living[0][:6] = False
+    for percent in range(40, 91):
+        keep = select_together(scores, living, percent / 100, floor=0.4, ceiling=0.9)
+        assert sum(int((~k).sum()) for k in keep) == max(round(percent / 100 * 20), 6)
+        assert not bool(keep[0][:6].any())
+        # 0.4 of 11, rounded down, as soon as the dead leave room for it.
+        assert int((~keep[1]).sum()) >= min(4, round(percent / 100 * 20) - 6)
+
+
+def test_normalized_scores_have_mean_one_in_each_tensor():
+    scores = [torch.tensor([1.0, 3.0, 99.0]), torch.tensor([-100.0, 300.0]), torch.zeros(2)]
+    living = everything(*scores)
+    living[0][2] = False
+    first, second, third = normalized(scores, living)
+    assert first[:2].tolist() == [0.5, 1.5] and second.tolist() == [-0.5, 1.5] and third.tolist() == [0.0, 0.0]

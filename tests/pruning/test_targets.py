@@ -88,7 +88,7 @@ def test_blocks_that_do_not_divide_name_each_weight(model):
         (Rule(structure="element"), Rule(structure="1x4"), True),
         (Rule(structure="1x4"), Rule(structure="4x1"), True),
         (Rule(structure="1x4"), Rule(structure="1x4"), True),
-        (Rule(structure="1x4", criterion=Movement()), Rule(criterion=Magnitude()), True),
+        (Rule(structure="1x4", criterion=Movement()), Rule(criterion=Magnitude()), False),
         (Rule(structure="1x4", criterion=Movement()), Rule(criterion=Movement(momentum=0.9)), True),
         (Rule(structure="1x4", regrow=True), Rule(), True),
         (Rule(structure="1x4"), Rule(regrow=True), True),

@@ -5,17 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optkit.pruning.config import Frozen
+from optkit.pruning.criteria.base import Criterion, State
 
 
-class FrozenCriterion:
-    stateful = False
-
-    def __init__(self, config: Frozen):
-        self.config = config
-
-    def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
-        """Nothing to remember."""
-
-    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
+class FrozenCriterion(Criterion):
+    def score(self, weight: Tensor, state: State, index: int) -> Tensor:
         return (weight != 0).to(torch.float32)

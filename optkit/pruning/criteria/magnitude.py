@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from optkit.pruning.config import Magnitude
+from optkit.pruning.criteria.base import Criterion, State
 
 
-class MagnitudeCriterion:
-    stateful = False
-
-    def __init__(self, config: Magnitude):
-        self.config = config
-
-    def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
-        """Nothing to remember."""
-
-    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
+class MagnitudeCriterion(Criterion):
+    def score(self, weight: Tensor, state: State, index: int) -> Tensor:
         return weight.abs()

@@ -7,22 +7,25 @@ state: no score goes through the optimizer, and no threshold either, since selec
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from optkit.pruning.config import Movement
+from optkit.pruning.criteria.base import Criterion, State
 
 
-class MovementCriterion:
-    stateful = True
+class MovementCriterion(Criterion):
+    config: Movement
+    watches = frozenset({"gradients"})
 
-    def __init__(self, config: Movement):
-        self.config = config
+    def state(self, weight: Tensor) -> State:
+        return {"score": torch.zeros_like(weight, dtype=torch.float32)}
 
-    def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
+    def observe(self, state: State, weight: Tensor, gradient: Tensor) -> None:
+        score = state["score"]
         if self.config.momentum < 1.0:
-            state.mul_(self.config.momentum)
-        state.addcmul_(weight.to(state.dtype), gradient.to(state.dtype), value=-1.0)
+            score.mul_(self.config.momentum)
+        score.addcmul_(weight.to(score.dtype), gradient.to(score.dtype), value=-1.0)
 
-    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
-        assert state is not None
-        return state
+    def score(self, weight: Tensor, state: State, index: int) -> Tensor:
+        return state["score"]

@@ -12,18 +12,13 @@ import torch
 from torch import Tensor
 
 from optkit.pruning.config import Random
+from optkit.pruning.criteria.base import Criterion, State
 
 
-class RandomCriterion:
-    stateful = False
+class RandomCriterion(Criterion):
+    config: Random
 
-    def __init__(self, config: Random):
-        self.config = config
-
-    def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
-        """Nothing to remember."""
-
-    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
+    def score(self, weight: Tensor, state: State, index: int) -> Tensor:
         # numpy mixes the two numbers into one seed: seed 0's second layer is not seed 1's first.
         generator = np.random.default_rng((self.config.seed, index))
         return torch.from_numpy(generator.random(tuple(weight.shape), np.float32)).to(weight.device)

@@ -14,20 +14,22 @@ from torch import Tensor
 from torch.nn.functional import threshold_
 
 from optkit.pruning.config import Taylor
+from optkit.pruning.criteria.base import Criterion, State
 
 
-class TaylorCriterion:
-    stateful = True
+class TaylorCriterion(Criterion):
+    config: Taylor
+    watches = frozenset({"gradients"})
 
-    def __init__(self, config: Taylor):
-        self.config = config
+    def state(self, weight: Tensor) -> State:
+        return {"score": torch.zeros_like(weight, dtype=torch.float32)}
 
-    def observe(self, state: Tensor, weight: Tensor, gradient: Tensor) -> None:
-        change = (weight.to(state.dtype) * gradient.to(state.dtype)).abs_()
-        state.mul_(self.config.momentum).add_(change, alpha=1.0 - self.config.momentum)
+    def observe(self, state: State, weight: Tensor, gradient: Tensor) -> None:
+        score = state["score"]
+        change = (weight.to(score.dtype) * gradient.to(score.dtype)).abs_()
+        score.mul_(self.config.momentum).add_(change, alpha=1.0 - self.config.momentum)
         # The average of a masked weight decays for ever; many CPUs compute slowly once numbers are subnormal.
-        threshold_(state, torch.finfo(state.dtype).tiny, 0.0)
+        threshold_(score, torch.finfo(score.dtype).tiny, 0.0)
 
-    def score(self, weight: Tensor, state: Tensor | None, index: int) -> Tensor:
-        assert state is not None
-        return state
+    def score(self, weight: Tensor, state: State, index: int) -> Tensor:
+        return state["score"]

@@ -1,0 +1,140 @@
+"""One rule bound to the layers it matched: who is scored, what its target means, and the masks that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from optkit.pruning.config import Rule, Structure
+from optkit.pruning.criteria import Criterion, build
+from optkit.pruning.masking import WeightMask
+from optkit.pruning.schedules import Steps
+from optkit.pruning.selection import normalized, select_each, select_together, target_count
+from optkit.pruning.targets import Site
+
+
+@dataclass(frozen=True)
+class RuleState:
+    """How far a rule is: ``pruned`` of ``groups`` groups are pruned, the share ``target`` of its weights is to be zero
+    at the end.
+    """
+
+    name: str
+    structure: Structure
+    groups: int
+    pruned: int
+    target: float
+    begin: int
+    end: int
+
+    @property
+    def sparsity(self) -> float:
+        return self.pruned / self.groups * self.structure.most
+
+
+class BoundRule:
+    """A rule on the sites it matched.
+
+    Args:
+        rule: what to prune and how.
+        sites: layers whose weights carry a mask each.
+    """
+
+    def __init__(self, rule: Rule, sites: Sequence[Site]):
+        self.rule, self.sites = rule, list(sites)
+        self.criterion: Criterion = build(rule.criterion)
+        self.steps: Steps | None = None
+
+    @property
+    def layers(self) -> dict[str, nn.Linear]:
+        return {name: layer for site in self.sites for name, layer in site.layers.items()}
+
+    @property
+    def regrows(self) -> bool:
+        """Whether masked weights may return."""
+        return self.rule.regrow or self.criterion.revives
+
+    def state(self, mask: WeightMask) -> dict[str, Tensor]:
+        """What the criterion accumulated on one weight."""
+        return mask.state(self.rule.criterion.name)
+
+    def alive(self) -> list[Tensor]:
+        """Which groups of each site are not pruned: bool (groups,)."""
+        return [site.grid.alive([mask.mask for mask in site.masks()]) for site in self.sites]
+
+    def shares(self, target: float) -> list[float]:
+        """The share of each site's groups that is pruned when the schedule asks for the sparsity ``target``."""
+        if self.rule.shares:
+            final, progress = dict(self.rule.shares), target / self.rule.schedule.to if target else 0.0
+            return [final[site.name] * progress / self.rule.structure.most for site in self.sites]
+        return [target / self.rule.structure.most] * len(self.sites)
+
+    @property
+    def target(self) -> float:
+        """The share of the matched weights that is zero at the end."""
+        if not self.rule.shares:
+            return self.rule.schedule.to
+        groups = [site.grid.count * site.grid.size for site in self.sites]
+        shares = self.shares(self.rule.schedule.to)
+        return sum(s * n for s, n in zip(shares, groups, strict=True)) / sum(groups) * self.rule.structure.most
+
+    def wanted(self, target: float) -> int:
+        """Exactly how many groups are pruned when the schedule asks for the sparsity ``target``."""
+        counts = [site.grid.count for site in self.sites]
+        if self.rule.scope == "global" and not self.rule.shares:
+            return target_count(self.shares(target)[0], sum(counts))
+        return sum(target_count(share, count) for share, count in zip(self.shares(target), counts, strict=True))
+
+    def freeze(self) -> None:
+        """Masks the groups that are zero already."""
+        for site in self.sites:
+            filled = [layer.weight.detach() != 0 for layer in site.layers.values()]
+            kept = site.grid.spread(site.grid.alive(filled))
+            for mask, own, spread in zip(site.masks(), filled, kept, strict=True):
+                mask.mask &= own | spread
+
+    @torch.no_grad()
+    def prune(self, target: float) -> None:
+        """Sets the masks to the sparsity ``target``."""
+        seen, scores, index = [], [], 0
+        for site in self.sites:
+            masks = site.masks()
+            seen.append([torch.ones_like(m.mask) if self.regrows else m.mask.clone() for m in masks])
+            scores.append([])
+            for raw, mask, living in zip(site.raw_weights(), masks, seen[-1], strict=True):
+                # A raw weight under a mask is not in checkpoints, so it must not count after a resume.
+                weight = raw.detach().where(living, mask.zero)
+                scores[-1].append(self.criterion.score(weight, self.state(mask), index))
+                index += 1
+        pooled = [site.grid.pool(*both) for site, both in zip(self.sites, zip(scores, seen), strict=True)]
+        living = [site.grid.alive(s) for site, s in zip(self.sites, seen, strict=True)]
+        if self.regrows:
+            living = [torch.ones_like(alive) for alive in living]
+        keeps = self._choose(pooled, living, target)
+        for site, keep, own_scores, own_seen in zip(self.sites, keeps, scores, seen, strict=True):
+            new = site.grid.masks(keep, own_scores, own_seen)
+            for raw, mask, kept in zip(site.raw_weights(), site.masks(), new, strict=True):
+                self._mask(raw, mask, kept)
+
+    def _choose(self, pooled: list[Tensor], living: list[Tensor], target: float) -> list[Tensor]:
+        rule, shares = self.rule, self.shares(target)
+        if rule.shares or rule.scope == "local":
+            return select_each(pooled, living, shares)
+        if len({site.grid.size for site in self.sites}) > 1:
+            # Sums over groups of different sizes do not compare, means do.
+            pooled = [values / site.grid.size for values, site in zip(pooled, self.sites, strict=True)]
+        if rule.normalize:
+            pooled = normalized(pooled, living)
+        floor = min(rule.floor, target) / rule.structure.most
+        ceiling = min(rule.ceiling / rule.structure.most, 1.0)
+        return select_together(pooled, living, shares[0], floor=floor, ceiling=ceiling)
+
+    def _mask(self, raw: nn.Parameter, mask: WeightMask, kept: Tensor) -> None:
+        before = mask.mask.clone()
+        # Without regrowth the old mask stays in force: a finer rule may have pruned inside a living group.
+        mask.mask.copy_(kept if self.regrows else before & kept)
+        if not torch.equal(before, mask.mask):
+            self.criterion.after_mask(raw.data, self.state(mask), before, mask.mask)

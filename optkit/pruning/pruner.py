@@ -1,0 +1,211 @@
+"""Masks on a model, driven by optimizer steps: attach, observe, update, fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from optkit.errors import PruningError
+from optkit.pruning.binding import BoundRule, RuleState
+from optkit.pruning.config import Frozen, Rule
+from optkit.pruning.criteria import build
+from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, mask_of, raw_of
+from optkit.pruning.schedules import Steps, resolve
+from optkit.pruning.targets import resolve_rules
+
+
+def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:
+    """The schedule of ``rule`` in a training of ``total_steps`` optimizer steps, None for a rule without one.
+
+    Raises:
+        PruningError: if it does not end within the training, or prunes before a criterion that watches training has
+            seen a step of it.
+    """
+    if rule.schedule is None:
+        return None
+    steps = resolve(rule.schedule, total_steps, steps_per_epoch)
+    if build(rule.criterion).watches and steps.target(0) > 0:
+        raise PruningError(
+            f"rule '{rule.name}': {rule.criterion.name} has seen no step when the schedule prunes at step 0: "
+            "begin later"
+        )
+    return steps
+
+
+class Pruner:
+    """Masks on a model, driven by optimizer steps. ``PruningCallback`` drives one under the Trainer; a loop may too::
+
+        pruner = Pruner(model, rules)
+        pruner.start(total_steps, steps_per_epoch)
+        pruner.update(0)
+        for step, batch in enumerate(batches, start=1):
+            model(**batch).loss.backward()
+            pruner.observe()
+            optimizer.step(); optimizer.zero_grad()
+            pruner.update(step)
+        pruner.fold()
+
+    Args:
+        model: changed in place: the weights of matched layers get a parametrization.
+        rules: applied in order; a later rule sees what remains.
+
+    Raises:
+        PruningError: if a pattern matches nothing, blocks do not divide a weight, or two rules clash.
+    """
+
+    def __init__(self, model: nn.Module, rules: Sequence[Rule]):
+        matched, problems = resolve_rules(model, rules)
+        if problems:
+            raise PruningError("\n".join(text for _, text in problems))
+        self.model = model
+        self._hooks: list = []
+        self._rules = [BoundRule(rule, sites) for rule, sites in zip(rules, matched)]
+        #: Who feeds the state of a criterion on a weight; rules that nest may share one.
+        self._watched: list[tuple[BoundRule, nn.Linear]] = []
+        for bound in self._rules:
+            for layer in bound.layers.values():
+                self._attach(layer, bound)
+            if isinstance(bound.rule.criterion, Frozen):
+                bound.freeze()
+        if any("inputs" in bound.criterion.watches for bound, _ in self._watched):
+            self._padding: Tensor | None = None
+            self._hooks.append(model.register_forward_pre_hook(self._see_padding, with_kwargs=True))
+
+    def _attach(self, layer: nn.Linear, bound: BoundRule) -> None:
+        if not parametrize.is_parametrized(layer, "weight"):
+            self._hooks += attach(layer, regrow=bound.regrows)[1]
+        mask, criterion = mask_of(layer), bound.criterion
+        if mask.has_state(name := bound.rule.criterion.name):
+            return
+        mask.keep_state(name, criterion.state(raw_of(layer).detach()))
+        mask.collects |= bound.regrows and "gradients" in criterion.watches
+        if criterion.watches:
+            self._watched.append((bound, layer))
+        if "inputs" in criterion.watches:
+            self._hooks.append(layer.register_forward_pre_hook(partial(self._see_inputs, bound)))
+
+    def _see_padding(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
+        mask = kwargs.get("attention_mask")
+        self._padding = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
+
+    @torch.no_grad()
+    def _see_inputs(self, bound: BoundRule, layer: nn.Linear, args: tuple) -> None:
+        if not layer.training:
+            return
+        inputs, padding = args[0].detach(), self._padding
+        known = padding is not None and inputs.shape[:-1] == padding.shape
+        tokens = inputs[padding] if known else inputs.reshape(-1, inputs.shape[-1])
+        bound.criterion.observe_inputs(bound.state(mask_of(layer)), tokens)
+
+    def start(self, total_steps: int, steps_per_epoch: float) -> None:
+        """Places the schedules in a training of ``total_steps`` optimizer steps.
+
+        Raises:
+            PruningError: as ``place``.
+        """
+        for bound in self._rules:
+            bound.steps = place(bound.rule, total_steps, steps_per_epoch)
+
+    @torch.no_grad()
+    def observe(self, *, skip_nonfinite: bool = False) -> None:
+        """Lets criteria see the gradients of an optimizer step, just before it.
+
+        Args:
+            skip_nonfinite: pass over weights whose gradient holds inf or NaN, as a loss scaler skips such steps.
+        """
+        watched = [
+            (bound, mask_of(layer), raw_of(layer))
+            for bound, layer in self._watched
+            if "gradients" in bound.criterion.watches and raw_of(layer).grad is not None
+        ]
+        gradients = effective_gradients([mask for _, mask, _ in watched], [raw.grad for *_, raw in watched])
+        for (bound, mask, raw), gradient in zip(watched, gradients, strict=True):
+            if not (skip_nonfinite and not bool(torch.isfinite(gradient.sum()))):
+                bound.criterion.observe(bound.state(mask), raw, gradient)
+
+    def update(self, step: int) -> bool:
+        """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did."""
+        changed = False
+        for bound in self._rules:
+            if bound.steps is not None and bound.steps.changes_at(step):
+                bound.prune(bound.steps.target(step))
+                changed = True
+        return changed
+
+    def target(self, step: int) -> float:
+        """Sparsity asked for once ``step`` optimizer steps are done, over the weights that ``sparsity`` counts.
+
+        Of several rules on a weight the highest target counts; a frozen weight's target is what it has.
+        """
+        wanted: dict[int, tuple[float, int]] = {}
+        for bound in self._rules:
+            shares = bound.shares(bound.steps.target(step)) if bound.steps else [0.0] * len(bound.sites)
+            for site, share in zip(bound.sites, shares, strict=True):
+                for mask in site.masks():
+                    target = share * bound.rule.structure.most if bound.steps else _sparsity(mask)
+                    wanted[id(mask)] = max(wanted.get(id(mask), (0.0, 0)), (target, mask.mask.numel()))
+        return sum(target * size for target, size in wanted.values()) / sum(size for _, size in wanted.values())
+
+    def at_target(self, step: int) -> bool:
+        """Whether every schedule has ended once ``step`` optimizer steps are done."""
+        return all(bound.steps is None or step >= bound.steps.end for bound in self._rules)
+
+    def sparsity(self) -> float:
+        """Share of masked weights among all weights that any rule matches."""
+        masks = {id(mask): mask.mask for bound in self._rules for site in bound.sites for mask in site.masks()}.values()
+        return 1.0 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+
+    def states(self) -> list[RuleState]:
+        """How far each rule is, in the order given."""
+        states = []
+        for bound in self._rules:
+            alive = bound.alive()
+            groups, pruned = sum(a.numel() for a in alive), sum(int((~a).sum()) for a in alive)
+            steps = bound.steps
+            target, begin, end = (bound.target, steps.begin, steps.end) if steps else (pruned / groups, 0, 0)
+            states.append(RuleState(bound.rule.name, bound.rule.structure, groups, pruned, target, begin, end))
+        return states
+
+    def check_reached(self) -> None:
+        """Raises PruningError unless every rule pruned exactly the groups that its target asks for.
+
+        A rule may end above its target only where another rule or zeros that were there before took more.
+        """
+        for bound, state in zip(self._rules, self.states(), strict=True):
+            if bound.rule.schedule is None:
+                continue
+            if bound.steps is None:
+                raise PruningError(f"rule '{state.name}' was never started: train first")
+            wanted = bound.wanted(bound.rule.schedule.to)
+            shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)
+            if state.pruned < wanted or (state.pruned > wanted and not shared):
+                raise PruningError(
+                    f"rule '{state.name}' ended with {state.pruned} of {state.groups} groups pruned, and {wanted} were "
+                    f"asked for: train to step {state.end}, where its schedule ends"
+                )
+
+    @torch.no_grad()
+    def fold(self) -> list[RuleState]:
+        """Makes the model plain again: masks become exact zeros (0.0) in ordinary weights.
+
+        Raises:
+            PruningError: if a target was not reached; the model is then left as it is.
+        """
+        self.check_reached()
+        states = self.states()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        for layer in {id(layer): layer for bound in self._rules for layer in bound.layers.values()}.values():
+            mask = detach(layer)
+            if bool(layer.weight[~mask].count_nonzero()):
+                raise PruningError("folding left a pruned weight that is not zero")
+        return states
+
+
+def _sparsity(mask: WeightMask) -> float:
+    return 1.0 - int(mask.mask.sum()) / mask.mask.numel()

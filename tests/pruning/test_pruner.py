@@ -1,0 +1,186 @@
+"""Rules on a whole model: heads and neurons, several criteria on one weight, bounds, shares, inputs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.utils import parametrize
+
+from optkit.errors import PruningError
+from optkit.pruning.config import Frozen, Magnitude, Movement, Rule, Schedule, Taylor
+from optkit.pruning.pruner import Pruner
+
+AT_ONCE = {"shape": "constant", "begin": 0}
+
+
+def prune(model, *rules: Rule) -> Pruner:
+    pruner = Pruner(model, rules)
+    pruner.start(1, 1)
+    pruner.update(0)
+    return pruner
+
+
+def layer_of(model, index: int):
+    return model.bert.encoder.layer[index]
+
+
+def test_a_head_goes_with_its_rows_of_query_key_and_value_and_its_columns_of_the_output(bert):
+    model = bert(num_attention_heads=4, hidden_size=32)
+    for index, weak in ((0, (1, 2)), (1, (0,))):
+        attention = layer_of(model, index).attention
+        for head in weak:
+            for projection in (attention.self.query, attention.self.key, attention.self.value):
+                projection.weight.data[8 * head : 8 * head + 8] *= 1e-3
+            attention.output.dense.weight.data[:, 8 * head : 8 * head + 8] *= 1e-3
+    pruner = prune(model, Rule(structure="head", schedule=Schedule(to=3 / 8, **AT_ONCE)))
+    assert [(s.pruned, s.groups) for s in pruner.fold()] == [(3, 8)]
+    for index, weak in ((0, (1, 2)), (1, (0,))):
+        dead = torch.zeros(32, dtype=torch.bool)
+        for head in weak:
+            dead[8 * head : 8 * head + 8] = True
+        attention = layer_of(model, index).attention
+        for projection in (attention.self.query, attention.self.key, attention.self.value):
+            assert torch.equal((projection.weight == 0), dead[:, None].expand(32, 32))
+        assert torch.equal((attention.output.dense.weight == 0), dead.expand(32, 32))
+        assert not bool((layer_of(model, index).intermediate.dense.weight == 0).any())
+
+
+def test_neurons_go_in_both_weights_and_adjacent_ones_together(bert):
+    for structure, together in (("neuron", 1), ("neuron:4", 4)):
+        model = bert()
+        pruner = prune(model, Rule(structure=structure, scope="local", schedule=Schedule(to=0.75, **AT_ONCE)))
+        assert [(s.pruned, s.groups) for s in pruner.fold()] == [(96 // together, 128 // together)]
+        for index in range(2):
+            up, down = layer_of(model, index).intermediate.dense.weight, layer_of(model, index).output.dense.weight
+            dead = (up == 0).all(dim=1)
+            assert int(dead.sum()) == 48 and torch.equal(dead, (down == 0).all(dim=0))
+            assert torch.equal(dead.view(-1, together).all(dim=1), dead.view(-1, together).any(dim=1))
+
+
+def test_heads_and_neurons_first_and_blocks_in_what_remains(bert):
+    model = bert(num_attention_heads=4, hidden_size=32)
+    rules = [
+        Rule(structure="head", schedule=Schedule(to=0.5, **AT_ONCE), name="heads"),
+        Rule(structure="neuron:4", schedule=Schedule(to=0.5, **AT_ONCE), name="neurons"),
+        Rule(structure="1x4", schedule=Schedule(to=0.8, **AT_ONCE), name="blocks"),
+    ]
+    states = prune(model, *rules).fold()
+    assert [(s.name, s.pruned, s.groups) for s in states] == [
+        ("heads", 4, 8),
+        ("neurons", 16, 32),
+        ("blocks", round(0.8 * 4096), 4096),
+    ]
+    weights = [m.weight for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and ".layer." in n]
+    for weight in weights:
+        groups = (weight.view(weight.shape[0], -1, 4) == 0).sum(dim=2)
+        assert set(groups.flatten().tolist()) <= {0, 4}
+
+
+def test_blocks_that_cut_a_neuron_are_refused_with_the_way_out(bert):
+    rules = [Rule(structure="neuron", name="n"), Rule(structure="1x4", name="b")]
+    with pytest.raises(PruningError, match="blocks of 1x4 do not lie within a neuron; neuron:K takes K adjacent ones"):
+        Pruner(bert(), rules)
+
+
+def test_blocks_that_cut_a_head_are_refused(bert):
+    with pytest.raises(PruningError, match="structures that nest, the coarser first"):
+        Pruner(bert(num_attention_heads=8, hidden_size=48), [Rule(structure="head"), Rule(structure="1x4")])
+
+
+def test_a_head_of_which_targets_hold_a_part_is_refused(bert):
+    with pytest.raises(PruningError) as error:
+        Pruner(bert(), [Rule(structure="head", targets="*.query", name="h")])
+    first = "bert.encoder.layer.0.attention.self"
+    assert str(error.value).splitlines()[0] == (
+        f"rule 'h': a head of {first}.query has weights in {first}.key, too, which the targets leave out: add it"
+    )
+    with pytest.raises(PruningError, match="rule 'h': no neuron of the model is among its targets"):
+        Pruner(bert(), [Rule(structure="neuron", targets="*.attention.*", name="h")])
+
+
+def test_two_criteria_on_one_weight_keep_a_state_each_and_come_back_from_a_checkpoint(stack):
+    model, other = stack((8, 8)), stack((8, 8), seed=1)
+    later = {"shape": "constant", "begin": 1}
+    rules = [
+        Rule(structure="1x4", criterion=Movement(), schedule=Schedule(to=0.5, **later), name="blocks"),
+        Rule(criterion=Taylor(), schedule=Schedule(to=0.75, **later), name="weights"),
+    ]
+    pruner, _ = Pruner(model, rules), Pruner(other, rules)
+    pruner.start(1, 1)
+    model(torch.linspace(-1, 1, 16).view(2, 8)).square().sum().backward()
+    pruner.observe()
+    pruner.update(1)
+    state = model.state_dict()
+    kept = ["weight", "weight_mask", "weight_movement_score", "weight_taylor_score"]
+    assert sorted(state) == ["layers.0.bias", *(f"layers.0.{name}" for name in kept)]
+    assert all(bool(state[f"layers.0.{name}"].any()) for name in kept)
+    other.load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
+    assert int((~model.layers[0].parametrizations.weight[0].mask).sum()) == 48
+
+
+def test_a_criterion_that_two_rules_share_sees_each_gradient_once(stack):
+    model = stack((8, 8))
+    rules = [Rule(structure="1x4", criterion=Movement(), name="a"), Rule(criterion=Movement(), name="b")]
+    pruner = Pruner(model, rules)
+    raw = model.layers[0].parametrizations.weight.original
+    raw.grad = torch.ones_like(raw)
+    pruner.observe()
+    assert torch.equal(model.layers[0].parametrizations.weight[0].state("movement")["score"], -raw.detach())
+
+
+def test_shares_give_every_layer_its_own_sparsity_along_the_schedule(stack):
+    model = stack((8, 16), (16, 8))
+    shares = (("layers.0", 0.25), ("layers.1", 0.75))
+    rule = Rule(shares=shares, schedule=Schedule(shape="linear", to=0.5, begin=0, end=2, every=1))
+    pruner = Pruner(model, [rule])
+    pruner.start(2, 2)
+    counts = []
+    for step in range(3):
+        pruner.update(step)
+        counts.append([int((layer.weight == 0).sum()) for layer in model.layers])
+    assert counts == [[0, 0], [16, 48], [32, 96]]
+    assert pruner.target(1) == pytest.approx(0.25) and pruner.sparsity() == pytest.approx(0.5)
+    assert [(s.pruned, s.target) for s in pruner.fold()] == [(128, 0.5)]
+
+
+def test_global_scope_compares_rows_of_different_lengths_by_their_mean(stack):
+    model = stack((4, 8), (4, 4))
+    model.layers[0].weight.data.fill_(1.0)
+    model.layers[1].weight.data.fill_(1.5)
+    prune(model, Rule(structure="row", schedule=Schedule(to=0.5, **AT_ONCE)))
+    # By their sums, 8 and 6, the rows of the second layer would have gone.
+    assert [int((layer.weight == 0).sum()) for layer in model.layers] == [32, 0]
+
+
+def test_a_floor_grows_with_the_schedule_and_normalized_layers_share_alike(stack):
+    model = stack((8, 8), (8, 8))
+    model.layers[1].weight.data *= 1000
+    for given, counts in (({}, [64, 0]), ({"floor": 0.25}, [48, 16]), ({"ceiling": 0.75}, [48, 16])):
+        pruner = prune(model, Rule(schedule=Schedule(to=0.5, **AT_ONCE), **given))
+        assert [int((layer.weight == 0).sum()) for layer in model.layers] == counts
+        for layer in model.layers:
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        assert pruner.sparsity
+    model = stack((8, 8), (8, 8))
+    model.layers[1].weight.data = model.layers[0].weight.data * 1000
+    prune(model, Rule(schedule=Schedule(to=0.5, **AT_ONCE), normalize=True))
+    assert [int((layer.weight == 0).sum()) for layer in model.layers] == [32, 32]
+
+
+@pytest.mark.parametrize(
+    ("structure", "zeros", "kept"),
+    [("2:4", [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]], 5), ("row", [[0, 0, 0, 0], [0, 1, 1, 1]], 4)],
+)
+def test_frozen_keeps_zeros_of_every_structure(stack, structure, zeros, kept):
+    weight = torch.tensor(zeros, dtype=torch.float32)
+    model = stack(tuple(weight.shape))
+    model.layers[0].weight.data = weight
+    Pruner(model, [Rule(criterion=Frozen(), structure=structure)])
+    assert int((~model.layers[0].parametrizations.weight[0].mask).sum()) == kept
+
+
+def test_magnitude_needs_no_state_and_no_gradients(stack):
+    model = stack((4, 4))
+    Pruner(model, [Rule(criterion=Magnitude())])
+    assert sorted(model.state_dict()) == ["layers.0.bias", "layers.0.weight", "layers.0.weight_mask"]
