@@ -6,8 +6,8 @@ A step is an optimizer step, however many batches it accumulates. observe() want
 about to use: accumulated, averaged over processes, unscaled, clipped. So it stands after clip_grad_norm_, where
 accelerate has undone the loss scale of fp16, and before optimizer.step().
 
-Several processes (accelerate launch, DDP) need nothing more: they see the same averaged gradients, and so hold the same
-scores and masks. The one exception is Rule(regrow=True): its criterion reads gradients before DDP averages them.
+Several processes (accelerate launch, DDP) need nothing more: each makes the same calls, and Pruner averages what DDP
+does not. Whenever masks change it compares them over all processes, so they cannot drift apart unnoticed.
 """
 
 from __future__ import annotations

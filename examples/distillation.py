@@ -4,7 +4,11 @@
 
 DistillationMixin goes in front of the Trainer, or of your own subclass of it. The loss is then
 (1 - weight) * loss of the labels + weight * T^2 * KL(teacher || student), T being the temperature; evaluation stays as
-it is. Where the teacher is large, run it once beforehand and give its logits to the data set as a column
+it is. With --hidden the student copies hidden states, too, with --attention the relations among tokens; a layer of the
+student copies the layer of the teacher that is as far up, and widths may differ. Rows with label -100 have none: give
+unlabelled text to the data set so.
+
+Where the teacher is large and logits are enough, run it once beforehand and give its logits to the data set as a column
 ``teacher_logits``, with teacher=None and remove_unused_columns=False.
 """
 
@@ -21,11 +25,19 @@ from transformers import (
     set_seed,
 )
 
-from optkit.pruning import DistillationMixin, Movement, PruningCallback, Rule, Schedule
+from optkit.pruning import (
+    AttentionDistillation,
+    DistillationMixin,
+    HiddenDistillation,
+    Movement,
+    PruningCallback,
+    Rule,
+    Schedule,
+)
 
 
 class DistillationTrainer(DistillationMixin, Trainer):
-    """A Trainer that takes ``teacher``, ``temperature`` and ``distillation_weight``."""
+    """A Trainer that takes ``teacher``, ``temperature``, ``distillation_weight``, ``hidden`` and ``attention``."""
 
 
 def main(options: argparse.Namespace) -> None:
@@ -42,6 +54,8 @@ def main(options: argparse.Namespace) -> None:
         teacher=teacher,  # with the student's tokenizer: it is given the same batches
         temperature=options.temperature,
         distillation_weight=options.weight,
+        hidden=HiddenDistillation(options.hidden) if options.hidden else None,
+        attention=AttentionDistillation(options.attention) if options.attention else None,
         args=TrainingArguments(
             output_dir=str(options.output),
             num_train_epochs=options.epochs,
@@ -80,4 +94,6 @@ if __name__ == "__main__":
     parser.add_argument("--teacher", required=True, help="a fine-tuned model of the same classes and tokenizer")
     parser.add_argument("--temperature", type=temperature, default=2.0, help="softens both models (%(default)s)")
     parser.add_argument("--weight", type=share, default=0.9, help="share of the teacher in the loss (%(default)s)")
+    parser.add_argument("--hidden", type=float, default=0.0, help="weight of hidden states (%(default)s)")
+    parser.add_argument("--attention", type=float, default=0.0, help="weight of attention relations (%(default)s)")
     run(main, parser)

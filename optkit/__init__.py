@@ -17,6 +17,7 @@ _NAMES = {
     "export_openvino": "optkit.export.openvino",
     "compile_model": "optkit.runtime",
     "bake": "optkit.runtime",
+    "load_compact": "optkit.pruning.compact_checkpoint",
     "PruningCallback": "optkit.pruning.callback",
     "DistillationMixin": "optkit.pruning.distillation",
     "OptkitError": "optkit.errors",

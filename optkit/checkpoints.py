@@ -17,6 +17,9 @@ import numpy as np
 
 from optkit.errors import OptkitError
 
+#: File of weights of a compacted checkpoint that only optkit loads.
+COMPACTED = "compact.safetensors"
+
 # BERT's names of TensorFlow days, which transformers 5 reads, and writes again for a model that it loaded.
 _OLD_NAMES_NOW = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _OLD_NAMES = r"LayerNorm\.(gamma|beta)$"
@@ -49,9 +52,9 @@ def tensors(folder: Path) -> Iterator[tuple[str, np.ndarray, str]]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file():
-        return [whole]
+    whole, index = [folder / "model.safetensors", folder / COMPACTED], folder / "model.safetensors.index.json"
+    if there := [file for file in whole if file.is_file()]:
+        return there[:1]
     if not index.is_file():
         raise OptkitError(f"{folder}: no model.safetensors here: give a checkpoint saved with safetensors")
     try:
@@ -120,10 +123,31 @@ def parameter_kinds(folder: Path) -> ParameterKinds:
     return ParameterKinds(kinds, encoder_prefix(model))
 
 
+def former_shapes(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]:
+    """What compaction took out of the checkpoint in ``folder``; both are empty for one that was never compacted.
+
+    Returns:
+        shapes (out, in) before it of weights that are smaller now, and of those that are gone, by name.
+    """
+    from optkit.pruning import compact_checkpoint
+
+    try:
+        values = compact_checkpoint.read_config(folder)
+    except OptkitError:  # what is wrong with it, ``parameter_kinds`` tells
+        return {}, {}
+    return compact_checkpoint.former_shapes(values)
+
+
 def _meta_model(folder: Path) -> Any:
     import torch
     import transformers
 
+    from optkit.pruning import compact_checkpoint
+
+    values = compact_checkpoint.read_config(folder)
+    if compact_checkpoint.needs_loader(values):
+        with torch.device("meta"):
+            return compact_checkpoint.skeleton(folder, values)
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not config.architectures:
         raise OptkitError("config.json names no architecture")

@@ -12,6 +12,14 @@ class OptkitError(Exception):
     exit_code = 1
 
 
+def in_a_line(error: BaseException) -> str:
+    """What to print of any error: an OptkitError says it all, of others it is a bug that one may want to look into."""
+    if isinstance(error, OptkitError):
+        return str(error)
+    said = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {said} (run again with --debug for the traceback)"
+
+
 class RecipeError(OptkitError):
     """The recipe or the arguments are wrong; ``problems`` holds every fault of one level, each printable as it is."""
 

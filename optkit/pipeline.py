@@ -1,4 +1,7 @@
-"""The order of the stages. Each is skipped when it finished before from the same inputs, else run into its folder."""
+"""The order of the stages. Each is skipped when it finished before from the same inputs, else run into its folder.
+
+Of several processes the first does all this, and calls the others to the stages that train.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.errors import Interrupted, OptkitError, RecipeError
 from optkit.progress import Reporter, duration
-from optkit.rundir import RunDir, write_atomic
+from optkit.ranks import Team
+from optkit.rundir import RunDir, Stage, write_atomic
 
 if TYPE_CHECKING:
     from optkit.recipe import Recipe
+    from optkit.stages.job import Job
 
 #: Names only, so that the command line can check one without loading torch.
-STAGES = ("plan", "dense", "teacher", "train", "export", "evaluate", "benchmark", "report")
+STAGES = ("plan", "dense", "teacher", "allocate", "train", "compact", "export", "evaluate", "benchmark", "report")
 
 
 def run(
@@ -31,6 +36,9 @@ def run(
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Does what ``recipe`` says, as far as it is not done yet.
+
+    Where torchrun or accelerate started several processes, every one of them calls this: all train, and what is not
+    training the first does alone. What is returned or raised is the same in each.
 
     Args:
         recipe: a recipe file, or a Recipe.
@@ -51,22 +59,26 @@ def run(
     """
     from optkit.recipe import load_recipe
 
-    if isinstance(recipe, (str, Path)):
-        recipe = load_recipe(recipe, overrides)
-    elif overrides:
-        raise RecipeError("overrides need a recipe file: change the Recipe itself")
-    if stop_after is not None and stop_after not in STAGES:
-        raise RecipeError(f"--stop-after: unknown stage '{stop_after}', one of {', '.join(STAGES)}")
-    reporter = Reporter(quiet)
-    with RunDir(Path(output) if output else Path("runs") / recipe.name, recipe.name) as folder:
-        with _one_line(folder):
-            if fresh:
-                folder.start_over()
-            _run_stages(recipe, folder, reporter, stop_after)
+    team = Team()
+    with team.run():
+        if isinstance(recipe, (str, Path)):
+            recipe = load_recipe(recipe, overrides)
+        elif overrides:
+            raise RecipeError("overrides need a recipe file: change the Recipe itself")
+        if stop_after is not None and stop_after not in STAGES:
+            raise RecipeError(f"--stop-after: unknown stage '{stop_after}', one of {', '.join(STAGES)}")
+        path = Path(output) if output else Path("runs") / recipe.name
+        if team.leads:
+            with RunDir(path, recipe.name) as folder, _one_line(folder):
+                if fresh:
+                    folder.start_over()
+                _run_stages(recipe, folder, Reporter(quiet), team, stop_after)
+        else:
+            _join(recipe, path, team)
     if stop_after is not None and stop_after != STAGES[-1]:
-        return {"name": recipe.name, "stopped_after": stop_after, "output": str(folder.path)}
-    report = json.loads((folder.path / "report.json").read_text(encoding="utf-8"))
-    report["output"] = str(folder.path)
+        return {"name": recipe.name, "stopped_after": stop_after, "output": str(path)}
+    report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    report["output"] = str(path)
     return report
 
 
@@ -80,11 +92,14 @@ def enforce_max_drop(report: dict[str, Any]) -> None:
         )
 
 
-def _run_stages(recipe: Recipe, folder: RunDir, reporter: Reporter, stop_after: str | None) -> None:
+def _run_stages(recipe: Recipe, folder: RunDir, reporter: Reporter, team: Team, stop_after: str | None) -> None:
     from optkit.stages.job import Job
 
     write_atomic(folder.path / "recipe.resolved.yaml", recipe.resolved_yaml())
-    job = Job(recipe, folder, reporter)
+    job = Job(recipe, folder, reporter, team)
+    if team.size > 1:
+        team.gather(recipe.hash())
+        _connect(job)
     for number, name in enumerate(STAGES, 1):
         stage = _load(name)
         if stage.needed(job):
@@ -93,16 +108,45 @@ def _run_stages(recipe: Recipe, folder: RunDir, reporter: Reporter, stop_after: 
             return
 
 
+def _connect(job: Job) -> None:
+    """Makes one group of all processes, before anything asks torch which of them it is."""
+    from optkit.adapters.accelerate import connect
+
+    with job.team.together("connect"):
+        connect(job.recipe.train)
+
+
+def _join(recipe: Recipe, path: Path, team: Team) -> None:
+    """The part of a process that does not lead: the stages it is called to."""
+    from optkit.stages.job import Job
+
+    job = Job(recipe, None, Reporter(quiet=True), team)
+
+    def work(name: str) -> None:
+        if name == "connect":
+            return _connect(job)
+        job.run = RunDir(path, recipe.name)  # not entered: the lock is the leader's
+        return _load(name).run(job, Stage(name, path))
+
+    team.follow(recipe.hash(), work)
+
+
 def _run_stage(stage: ModuleType, job: Any, title: str) -> None:
     key = stage.key(job)
-    made = [stage.FOLDER] if stage.FOLDER else getattr(stage, "FILES", ())
-    if job.run.is_done(stage.NAME, key, made):
+    if job.run.is_done(stage.NAME, key, _made(stage, job)):
         job.reporter.say(f"{title}: done before, skipped")
         return
     job.reporter.say(title)
     with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions) as work:
         stage.run(job, work)
     job.reporter.say(f"{title}: {duration(job.run.entry(stage.NAME)['seconds'])}")
+
+
+def _made(stage: ModuleType, job: Job) -> Sequence[str]:
+    """What must be there for ``stage`` to have been done."""
+    if hasattr(stage, "made"):
+        return stage.made(job)
+    return [stage.FOLDER] if stage.FOLDER else getattr(stage, "FILES", ())
 
 
 def _load(name: str) -> ModuleType:

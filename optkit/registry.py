@@ -16,7 +16,7 @@ class Entry:
     """One thing that a recipe can name.
 
     Args:
-        kind: criterion, structure, schedule, task, metric, backend or dataset.
+        kind: criterion, structure, schedule, allocation, distillation, task, metric, backend or dataset.
         name: as a recipe writes it.
         summary: one sentence.
         parameters: name to default, as text.
@@ -33,6 +33,8 @@ class Entry:
 _ZHU_GUPTA = "Zhu & Gupta 2017, To prune, or not to prune, https://arxiv.org/abs/1710.01878"
 _FRANKLE = "Frankle & Carbin 2019, The Lottery Ticket Hypothesis, https://arxiv.org/abs/1803.03635"
 _HAN = "Han et al. 2015, Learning both Weights and Connections, https://arxiv.org/abs/1506.02626"
+_SPDY = "Frantar & Alistarh 2022, SPDY, https://arxiv.org/abs/2201.13096"
+_ZIPLM = "Kurtic et al. 2023, ZipLM, https://arxiv.org/abs/2302.04089"
 _JUMPING = {"from": "0.0", "to": "0.8", "begin": "5%", "end": "70%"}
 _GROWING = {**_JUMPING, "every": "20"}
 
@@ -44,6 +46,48 @@ _FIXED = (
     Entry("schedule", "exponential", "Removes the same share of what is left at every change.", _GROWING, _FRANKLE),
     Entry("schedule", "stepwise", "A few equal jumps, the last at `end`.", {**_JUMPING, "jumps": "4"}, _HAN),
     Entry("schedule", "constant", "The whole target from `begin` on.", {"to": "0.8", "begin": "5%"}),
+    Entry(
+        "allocation",
+        "sensitivity",
+        "A sparsity for each layer, by what the outputs lose when it is pruned alone; `to` of all of them.",
+        {"samples": "64", "grid": "40% to 99%"},
+        _SPDY,
+    ),
+    Entry(
+        "allocation",
+        "latency",
+        "The same, by what a layer's time gains as well: the least loss that reaches a speedup.",
+        {"speedup": "required", "batch": "1", "seq": "128", "costs": "measured"},
+        _ZIPLM,
+    ),
+    Entry(
+        "distillation",
+        "logits",
+        "The teacher's softened answers: its logits, asked once.",
+        {"temperature": "2.0", "weight": "0.9"},
+        "Hinton et al. 2015, Distilling the Knowledge in a Neural Network, https://arxiv.org/abs/1503.02531",
+    ),
+    Entry(
+        "distillation",
+        "hidden",
+        "The teacher's hidden states, by layers; a learned projection where widths differ.",
+        {"weight": "1.0", "layers": "auto", "normalize": "False"},
+        "Jiao et al. 2020, TinyBERT, https://arxiv.org/abs/1909.10351",
+    ),
+    Entry(
+        "distillation",
+        "attention",
+        "What tokens see in each other: relations of queries, keys and values, or the attention maps.",
+        {"weight": "1.0", "layers": "last", "of": "relations"},
+        "Wang et al. 2021, MiniLMv2, https://arxiv.org/abs/2012.15828",
+    ),
+    Entry(
+        "distillation",
+        "data",
+        "Texts without labels that the teacher alone judges, from files, from the Hub, or made from the examples.",
+        {"augment": "0"},
+        "Jiao et al. 2020, TinyBERT, https://arxiv.org/abs/1909.10351",
+    ),
     Entry("task", "text-classification", "One label for a sentence or a pair of sentences."),
     Entry("metric", "accuracy", "Share of predictions that are right."),
     Entry("metric", "f1", "Harmonic mean of precision and recall; macro average when there are more than two classes."),

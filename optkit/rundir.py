@@ -104,14 +104,15 @@ class RunDir:
         temporary = self.path / f".tmp-{stage}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        work, begun = Stage(temporary), time.perf_counter()
+        work, begun = Stage(stage, temporary), time.perf_counter()
         try:
             yield work
             if self._manifest["stages"].pop(stage, None):  # it tells of the folder that is replaced now
                 self._save()
             if folder is not None:
                 self.retire(self.path / folder)
-                os.replace(temporary, self.path / folder)
+                if any(temporary.iterdir()):  # a stage that had nothing to make leaves no folder
+                    os.replace(temporary, self.path / folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._manifest["stages"][stage] = {
@@ -144,10 +145,10 @@ class RunDir:
 
 
 class Stage:
-    """What a stage makes: files in ``folder``, and ``facts`` (plain data) for the manifest."""
+    """What the stage ``name`` makes: files in ``folder``, and ``facts`` (plain data) for the manifest."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, name: str, folder: Path):
+        self.name, self.folder = name, folder
         self.facts: dict[str, Any] = {}
 
 

@@ -11,14 +11,16 @@ they need when they are called, the definitions of a linear layer that the rest 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optkit.checkpoints import COMPACTED
 from optkit.errors import OptkitError
 
 if TYPE_CHECKING:
@@ -109,6 +111,8 @@ class Layer:
         structure: ``dense``, ``element`` or the largest block that explains the zeros.
         int8_sparsity: share of zero integers, of a layer whose int8 form is known.
         tagged_sparsity: share of zeros before quantization, as the tags of an IR say.
+        original_shape: (out, in) before compaction, None where it took nothing. What it took counts as zeros in
+            ``original_sparsity`` and in no other share.
     """
 
     name: str
@@ -120,10 +124,20 @@ class Layer:
     structure: str
     int8_sparsity: float | None = None
     tagged_sparsity: float | None = None
+    original_shape: tuple[int, int] | None = None
 
     @property
     def sparsity(self) -> float:
         return self.zeros / self.size
+
+    @property
+    def gone(self) -> int:
+        """Weights that compaction took."""
+        return prod(self.original_shape) - self.size if self.original_shape else 0
+
+    @property
+    def original_sparsity(self) -> float:
+        return (self.zeros + self.gone) / (self.size + self.gone)
 
     @property
     def block_sparsity(self) -> float:
@@ -132,8 +146,9 @@ class Layer:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        shares = {"sparsity": self.sparsity, "block_sparsity": self.block_sparsity}
-        return {**asdict(self), "shape": list(self.shape), **shares}
+        shares = {name: getattr(self, name) for name in ("sparsity", "block_sparsity", "original_sparsity")}
+        shapes = {"shape": list(self.shape), "original_shape": self.original_shape and list(self.original_shape)}
+        return {**asdict(self), **shapes, **shares}
 
 
 def measure(name: str, array: np.ndarray, dtype: str, extra_blocks: Iterable[str] = ()) -> Layer:
@@ -194,6 +209,13 @@ class _Totals:
             self.sums[group][0] += zeros
             self.sums[group][1] += size
 
+    def add_removed(self, removed: Mapping[str, tuple[int, int]], encoder: str | None) -> str:
+        """Counts linear weights that compaction removed, and says so; ``encoder`` begins the names of its layers."""
+        for name, shape in removed.items():
+            in_encoder = encoder is not None and name.startswith(encoder)
+            self.add(_groups("linear", in_encoder), prod(shape), prod(shape))
+        return f"compaction removed {len(removed)} linear weights altogether: they count as zeros"
+
     def shares(self, known: Iterable[str] = DENOMINATORS) -> dict[str, dict[str, float] | None]:
         return {
             name: {"zeros": zeros, "size": size, "sparsity": zeros / size if size else 0.0} if name in known else None
@@ -212,7 +234,7 @@ def sparsity(path: str | Path) -> Report:
         raise OptkitError(f"{path}: not found")
     if path.suffix == ".xml" or (path / "openvino_model.xml").is_file():
         return _read_ir(path)
-    if (path / "model.safetensors").is_file() or (path / "model.safetensors.index.json").is_file():
+    if any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json", COMPACTED)):
         return _read_checkpoint(path)
     if (path / "pruned").is_dir() or (path / "openvino").is_dir():
         return _read_run(path)
@@ -253,7 +275,7 @@ def _read_ir(path: Path) -> Report:
         names[layer.weight.constant] = name
         if name not in found:
             found[name] = _tagged(measure(name, layer.weight.values, layer.weight.dtype, _blocks_of(tag)), tag, notes)
-    encoder = _longest_series(found)
+    encoder = _longest_series([*found, *(name for name, _ in tags.removed)] if tags else found)
     totals = _Totals()
     counted: set[str] = set()
     for kind, weight in ir_layers.parameters(model):
@@ -262,7 +284,10 @@ def _read_ir(path: Path) -> Report:
             counted.add(name)
             layer = found.get(name)
             zeros, size = (layer.zeros, layer.size) if layer else _counted(name, weight.values)
-            totals.add(_groups(kind, encoder is not None and name.startswith(encoder)), zeros, size)
+            gone = layer.gone if layer else 0
+            totals.add(_groups(kind, encoder is not None and name.startswith(encoder)), zeros + gone, size + gone)
+    if tags and tags.removed:
+        notes.append(totals.add_removed(dict(tags.removed), encoder))
     return Report(str(path), "ir", tuple(found.values()), totals.shares(), tuple(notes))
 
 
@@ -278,7 +303,7 @@ def _tagged(layer: Layer, tag: LayerTag | None, notes: list[str]) -> Layer:
         return layer
     if tag.int8_sparsity is not None and abs(tag.int8_sparsity - layer.sparsity) > 1e-6:
         notes.append(f"{layer.name}: {layer.sparsity:.6f} of it is zero in int8, its tag says {tag.int8_sparsity:.6f}")
-    return replace(layer, structure=tag.structure, tagged_sparsity=tag.sparsity)
+    return replace(layer, structure=tag.structure, tagged_sparsity=tag.sparsity, original_shape=tag.original_shape)
 
 
 def _groups(kind: str, in_encoder: bool) -> list[str]:
@@ -301,9 +326,10 @@ def _longest_series(names: Iterable[str]) -> str | None:
 
 
 def _read_checkpoint(path: Path) -> Report:
-    from optkit.checkpoints import parameter_kinds, tensors
+    from optkit.checkpoints import former_shapes, parameter_kinds, tensors
 
     kinds = parameter_kinds(path)
+    reduced, removed = former_shapes(path)
     totals = _Totals()
     layers: dict[str, Layer] = {}
     strange: list[str] = []
@@ -313,12 +339,16 @@ def _read_checkpoint(path: Path) -> Report:
             strange += [name] if array.dtype.kind == "f" else []
             continue
         zeros, size = _counted(name, array)
-        totals.add(_groups(kind, kinds.in_encoder(name)), zeros, size)
+        gone = 0
         if kind == "linear":
-            layers[name] = measure(name, array, dtype)
+            layers[name] = replace(measure(name, array, dtype), original_shape=reduced.get(name))
+            gone = layers[name].gone
+        totals.add(_groups(kind, kinds.in_encoder(name)), zeros + gone, size + gone)
     notes = [kinds.problem] if kinds.problem else []
     if strange:
         notes.append(f"{len(strange)} tensors are no parameters of the model and are not counted ({strange[0]} ...)")
+    if removed:
+        notes.append(totals.add_removed(removed, f"{kinds.encoder}." if kinds.encoder else None))
     ordered = sorted(layers, key=kinds.position)
     known = ("all",) if kinds.problem else DENOMINATORS
     return Report(str(path), "checkpoint", tuple(layers[name] for name in ordered), totals.shares(known), tuple(notes))

@@ -46,7 +46,7 @@ import optkit
 from optkit.cpu import cpu_name
 from optkit.errors import OptkitError
 from optkit.pruning.callback import PruningCallback
-from optkit.pruning.config import CRITERIA, Frozen, Rule, Schedule
+from optkit.pruning.config import CRITERIA, ONE_SHOT, Frozen, Rule, Schedule
 
 
 class StepTimes(TrainerCallback):
@@ -166,7 +166,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=20, help="steps between changes of masks (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="examples a step (default: %(default)s)")
     parser.add_argument("--seq", type=int, default=32, help="tokens of an example (default: %(default)s)")
-    parser.add_argument("--criterion", choices=list(CRITERIA), default="movement", help="default: %(default)s")
+    trained = [name for name, criterion in CRITERIA.items() if criterion not in ONE_SHOT]
+    parser.add_argument("--criterion", choices=trained, default="movement", help="default: %(default)s")
     parser.add_argument("--structure", default="1x4", help="element or RxC (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
     options = parser.parse_args(arguments)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,9 @@ atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.append(str(Path(__file__).parent))  # for tests that import architectures
 
 
 def pruned(rng: np.random.Generator, shape: tuple[int, int], block: tuple[int, int], share: float) -> np.ndarray:
@@ -189,6 +193,20 @@ def tiny_checkpoint(tmp_path_factory, tiny_files) -> Path:
         torch.manual_seed(0)
         BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wide_teacher(tmp_path_factory, tiny_checkpoint) -> Path:
+    """A BERT wider and deeper than ``tiny_checkpoint`` (3 layers, hidden 48), with its tokenizer and its two classes."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("wide") / "teacher")
+    config = BertConfig.from_pretrained(folder, hidden_size=48, num_hidden_layers=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        BertForSequenceClassification(config).save_pretrained(folder)
     return folder
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -53,14 +54,15 @@ def run_here(arguments, monkeypatch):
     [
         ("trainer", ["--validation", "VALIDATION"], (1, 4)),
         ("distillation", ["--teacher", "CHECKPOINT", "--structure", "8x1"], (8, 1)),
+        ("distillation", ["--teacher", "WIDE", "--hidden", "0.5", "--attention", "1"], (1, 4)),
         # 20 batches an epoch: 6 steps of 3 batches and one of 2.
         ("accelerate_loop", ["--batch", "5", "--accumulate", "3", "--mixed-precision", "bf16"], (1, 4)),
     ],
 )
 def test_what_is_saved_has_the_zeros_asked_for(
-    name, given, block, run_here, tiny_checkpoint, tiny_files, tmp_path, capsys
+    name, given, block, run_here, tiny_checkpoint, wide_teacher, tiny_files, tmp_path, capsys
 ):
-    places = {"VALIDATION": tiny_files["validation"], "CHECKPOINT": tiny_checkpoint}
+    places = {"VALIDATION": tiny_files["validation"], "CHECKPOINT": tiny_checkpoint, "WIDE": wide_teacher}
     run_here(name, *(places.get(part, part) for part in given))
     printed = capsys.readouterr().out
 
@@ -70,6 +72,9 @@ def test_what_is_saved_has_the_zeros_asked_for(
     assert sum(int((w == 0).sum()) for w in weights.values()) == pruned * size
     living = [w.unfold(0, block[0], block[0]).unfold(1, block[1], block[1]).ne(0).flatten(2) for w in weights.values()]
     assert all(torch.equal(cells.all(dim=2), cells.any(dim=2)) for cells in living)
+    saved, start = (load_file(folder / "model.safetensors") for folder in (tmp_path / "pruned", tiny_checkpoint))
+    assert {weight.shape for weight in saved.values()} == {weight.shape for weight in start.values()}
+    assert len(saved) == len(start)
     assert AutoTokenizer.from_pretrained(tmp_path / "pruned")("the soup was fine")["input_ids"]
     assert printed.splitlines()[-2:] == [
         f"sparsity {pruned / groups:.2%}: {pruned} of {groups} groups ({block[0]}x{block[1]}) are zero",
@@ -85,7 +90,7 @@ examples, checkpoint, *sys.argv[1:] = sys.argv[1:]
 sys.path[0] = examples
 runpy.run_path(f"{examples}/trainer.py", run_name="__main__")
 runpy.run_path(f"{examples}/accelerate_loop.py", run_name="__main__")
-sys.argv += ["--teacher", checkpoint]
+sys.argv += ["--teacher", checkpoint, "--hidden", "1", "--attention", "1"]
 runpy.run_path(f"{examples}/distillation.py", run_name="__main__")
 """
 
@@ -129,6 +134,12 @@ def test_accumulated_batches_prune_as_one_large_batch_does(run_here, tiny_checkp
         ("trainer", ["--structure", "3x1"], 1, "query.weight: blocks of 3x1 do not divide a weight of 32x32"),
         ("distillation", ["--teacher", "three"], 1, "three knows 3 classes, "),
         ("distillation", [], 2, "the following arguments are required: --teacher"),
+        (
+            "distillation",
+            ["--teacher", "CHECKPOINT", "--hidden", "-1"],
+            1,
+            "the weight of hidden must be above 0, got -1",
+        ),
         ("distillation", ["--temperature", "0"], 2, "argument --temperature: '0' is not above 0"),
         ("accelerate_loop", ["--model", "./none"], 1, "./none"),
         ("accelerate_loop", ["--fold"], 2, "unrecognized arguments: --fold"),
@@ -144,7 +155,7 @@ def test_a_mistake_is_one_line(name, given, code, message, run_here, tiny_checkp
         ).save_pretrained("three")
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
-        run_here(name, *given)
+        run_here(name, *(tiny_checkpoint if part == "CHECKPOINT" else part for part in given))
     told = end.value.code if isinstance(end.value.code, str) else capsys.readouterr().err
     assert (1 if isinstance(end.value.code, str) else end.value.code) == code
     assert message in told and told.startswith("error: ") and len(told.splitlines()) == 1

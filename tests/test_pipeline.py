@@ -15,7 +15,7 @@ from optkit import pipeline, runtime
 from optkit.errors import OptkitError, RecipeError
 from optkit.recipe import load_recipe
 
-STAGES = ["plan", "dense", "train", "export", "evaluate", "benchmark", "report"]
+STAGES = ["plan", "dense", "train", "compact", "export", "evaluate", "benchmark", "report"]
 
 
 def manifest(folder):
@@ -24,20 +24,31 @@ def manifest(folder):
 
 def done(printed):
     """The stages that were worked on and those that were skipped, from what a run said."""
-    skipped = re.findall(r"\[./8\] (\w+): done before, skipped", printed.err)
-    return [name for name in re.findall(r"\[./8\] (\w+)$", printed.err, re.MULTILINE)], skipped
+    skipped = re.findall(r"\[\d+/\d+\] (\w+): done before, skipped", printed.err)
+    return [name for name in re.findall(r"\[\d+/\d+\] (\w+)$", printed.err, re.MULTILINE)], skipped
 
 
 def test_the_run_folder(finished_run):
     assert {path.name for path in finished_run.folder.iterdir()} == {
         *(".lock", "manifest.json", "recipe.resolved.yaml", "report.json", "report.md"),
-        *("checkpoints", "checkpoints-dense", "dense", "pruned", "openvino"),
+        *("checkpoints", "checkpoints-dense", "dense", "pruned", "openvino", "predictions"),
     }
     assert list(manifest(finished_run.folder)) == STAGES
     for entry in manifest(finished_run.folder).values():
         assert len(entry["key"]) == 64 and entry["seconds"] >= 0 and entry["versions"]["torch"] == torch.__version__
     resolved = load_recipe(finished_run.folder / "recipe.resolved.yaml")
     assert resolved.hash() == finished_run.report["recipe_hash"]
+
+
+def test_the_outputs_behind_every_score_are_kept(finished_run):
+    from safetensors.numpy import load_file
+
+    scores = finished_run.report["evaluate"]["splits"]["validation"]
+    outputs = load_file(finished_run.folder / "predictions" / "validation.safetensors")
+    labels = outputs.pop("labels")
+    assert len(labels) == scores["examples"] and {"dense", "pruned", "int8"} <= outputs.keys()
+    for name, logits in outputs.items():
+        assert float((logits.argmax(axis=1) == labels).mean()) == pytest.approx(scores[name]["accuracy"], abs=1e-9)
 
 
 def test_the_plan_is_kept_in_the_manifest(finished_run):
@@ -183,9 +194,9 @@ def test_a_change_of_evaluate_trains_nothing_and_max_drop_fails_the_run(
         f"{folder}: the exported model is 7.50 points below the dense baseline, evaluate.max_drop allows 2.5: prune "
         "less, train longer, or raise it"
     )
-    assert done(printed) == (["plan", "evaluate", "report"], ["dense", "train", "export", "benchmark"])
+    assert done(printed) == (["plan", "evaluate", "report"], ["dense", "train", "compact", "export", "benchmark"])
     assert (folder / "pruned" / "model.safetensors").stat().st_mtime_ns == weights
-    assert not (folder / "stale").exists()
+    assert {path.name for path in (folder / "stale").iterdir()} == {"predictions-1"}
     report = json.loads((folder / "report.json").read_text())
     assert (report["evaluate"]["within_max_drop"], report["evaluate"]["max_drop"]) == (False, 2.5)
     assert "max_drop allows 2.5: TOO MUCH." in (folder / "report.md").read_text()
@@ -217,7 +228,7 @@ def test_fresh_sets_everything_aside(finished_run, generated_recipe, optkit_cli,
     printed = optkit_cli("run", generated_recipe, "--output", folder, "--fresh", "--stop-after", "plan")
     assert (printed.code, done(printed)) == (0, (["plan"], []))
     assert {path.name for path in (folder / "stale").iterdir()} == {
-        *("checkpoints-1", "checkpoints-dense-1", "dense-1", "pruned-1", "openvino-1")
+        *("checkpoints-1", "checkpoints-dense-1", "dense-1", "pruned-1", "openvino-1", "predictions-1")
     }
     assert list(manifest(folder)) == ["plan"]
 
@@ -267,6 +278,56 @@ def test_a_teacher_is_asked_once(files_recipe, tiny_checkpoint, tmp_path):
     assert manifest(output)["teacher"] == before["teacher"]
     assert manifest(output)["train"]["key"] != before["train"]["key"]
     assert (output / "pruned" / "model.safetensors").read_bytes() != first
+
+
+TRANSFER = """\
+optkit: 1
+name: transfer
+seed: 11
+model: {name: SPARSE}
+task:
+  type: text-classification
+  dataset: {files: {train: TRAIN, validation: VALIDATION}}
+  text: sentence
+  max_length: 32
+train: {num_train_epochs: 3, learning_rate: 3e-3, per_device_train_batch_size: 16, weight_decay: 0.1}
+evaluate: {baseline: none}
+prune: [{criterion: frozen}]
+quantize: {}
+export: {compact: false}
+"""
+
+
+def test_a_sparse_checkpoint_goes_to_another_task_without_losing_a_zero(finished_run, tiny_files, tmp_path):
+    from safetensors.numpy import load_file
+
+    from optkit.ir.io import read_model
+    from optkit.ir.layers import linear_layers
+    from optkit.ir.tags import read_tags
+
+    sparse, output = finished_run.folder / "pruned", tmp_path / "run"  # five topics, 80 % in 1x4 blocks
+    places = {"SPARSE": sparse, "TRAIN": tiny_files["train"], "VALIDATION": tiny_files["validation"]}
+    text = TRANSFER
+    for word, place in places.items():
+        text = text.replace(word, str(place))
+    (tmp_path / "transfer.yaml").write_text(text, encoding="utf-8")
+    optkit.run(tmp_path / "transfer.yaml", output=output, stop_after="export")
+
+    before, after = (load_file(folder / "model.safetensors") for folder in (sparse, output / "pruned"))
+    zeros = {name: weight == 0 for name, weight in before.items() if ".layer." in name and weight.ndim == 2}
+    lost = 4 * round(0.8 * 4096)
+    assert sum(int(zero.sum()) for zero in zeros.values()) == lost
+    model = read_model(output / "openvino" / "openvino_model.xml")
+    names = {tag.matmul: tag.parameter for tag in read_tags(model).layers}
+    stored = {names[layer.matmul]: layer.weight for layer in linear_layers(model) if layer.matmul in names}
+    for name, zero in zeros.items():
+        assert not after[name][zero].any() and after[name][~zero].all(), name
+        assert (after[name] != before[name])[~zero].mean() > 0.9  # what is left has learned
+        assert stored[name].dtype == "i8" and not np.asarray(stored[name].values)[zero].any(), name
+    assert (before["classifier.weight"].shape, after["classifier.weight"].shape) == ((5, 32), (2, 32))
+    assert optkit.sparsity(output / "pruned").denominators["encoder_linear"]["zeros"] == lost
+    [rule] = manifest(output)["train"]["facts"]["rules"]
+    assert (rule["pruned"], rule["groups"]) == (lost, 16384)
 
 
 @pytest.mark.parametrize("writer", ["torch", "safetensors", "python"])

@@ -59,8 +59,8 @@ def model_folder(name: str, revision: str = "main", *, key: str, weights: bool =
         ) from error
 
 
-def load_dataset(name: str, config: str | None, revision: str) -> Any:
-    """All splits of the Hub's dataset ``name`` as a ``datasets.DatasetDict``.
+def load_dataset(name: str, config: str | None, revision: str, key: str = "task.dataset.name") -> Any:
+    """All splits of the Hub's dataset ``name`` as a ``datasets.DatasetDict``; ``key`` is where the recipe names it.
 
     Raises:
         DataError: if there is no such dataset, config or revision.
@@ -69,19 +69,20 @@ def load_dataset(name: str, config: str | None, revision: str) -> Any:
     import datasets
 
     bars = datasets.is_progress_bar_enabled()
-    way_out = "use local files with --set 'task.dataset={files: {train: FILE, validation: FILE}}'"
+    part, files = key.removesuffix(".name"), "FILE" if key.startswith("distill") else "{train: FILE, validation: FILE}"
+    way_out = f"use local files with --set '{part}={{files: {files}}}'"
     try:
         datasets.disable_progress_bars()
         return datasets.load_dataset(name, config, revision=None if Path(name).is_dir() else revision)
     except Exception as error:  # which class an unreachable Hub raises changes with the version
         if _says(error, "DatasetNotFoundError", "RevisionNotFoundError"):
             at = "" if revision == "main" else f" with revision '{revision}'"
-            raise DataError(f"task.dataset.name: the Hub shows no dataset '{name}'{at}: {way_out}") from error
+            raise DataError(f"{key}: the Hub shows no dataset '{name}'{at}: {way_out}") from error
         if _unreachable(error):
             raise OptkitError(
-                f"task.dataset.name: '{name}' is not cached and the Hub can't be reached ({_cause(error)}): {way_out}"
+                f"{key}: '{name}' is not cached and the Hub can't be reached ({_cause(error)}): {way_out}"
             ) from error
-        raise DataError(f"task.dataset: '{name}' cannot be loaded: {reason(error)}: {way_out}") from error
+        raise DataError(f"{part}: '{name}' cannot be loaded: {reason(error)}: {way_out}") from error
     finally:
         if bars:
             datasets.enable_progress_bars()

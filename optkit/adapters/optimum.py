@@ -49,22 +49,18 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
     """
     import_openvino()
     import torch
-    from optimum.exporters.openvino import main_export
+    from optimum.exporters.openvino.convert import export_from_model
     from optimum.intel import OVConfig
+
+    from optkit.pruning.compact_checkpoint import write_former_config
 
     traced = output / "traced"
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            main_export(
-                str(checkpoint),
-                traced,
-                task=task,
-                library_name="transformers",
-                ov_config=OVConfig(dtype="fp32"),  # without it models above a billion weights become int8 here
-                model_loading_kwargs={"torch_dtype": torch.float32},
-                local_files_only=True,
-            )
+            model = _traceable(checkpoint, task)
+            # Without a type models above a billion weights become int8 here.
+            export_from_model(model, traced, task=task, ov_config=OVConfig(dtype="fp32"))
         except Exception as error:  # tracing runs the model's own code, which may raise anything
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise
@@ -77,6 +73,28 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
     for name in COMPANIONS:
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, output / name)
+    write_former_config(checkpoint, output)
+
+
+def _traceable(checkpoint: Path, task: str) -> Any:
+    """The model of a checkpoint, compacted or not, ready to be converted for ``task``."""
+    import torch
+    from optimum.exporters.tasks import TasksManager
+
+    from optkit.pruning.compact_checkpoint import load_compact, needs_loader, read_config
+
+    if needs_loader(read_config(checkpoint)):
+        model = load_compact(checkpoint).float()
+    else:
+        options = {"framework": "pt", "library_name": "transformers", "local_files_only": True}
+        model = TasksManager.get_model_from_task(task, str(checkpoint), torch_dtype=torch.float32, **options)
+    if model.config.model_type == "modernbert":
+        # optimum-intel has no export configuration for it since 2.0, and DistilBERT takes the same inputs. Its fused
+        # attention marks what a token must not see by -inf, and a window that holds padding alone then becomes NaN;
+        # the plain one takes the lowest finite number.
+        model.config.export_model_type = "distilbert"
+        model.config._attn_implementation = "eager"
+    return model
 
 
 #: Endings of the architecture that config.json names, and optimum-intel's class for a model of one pass over its input.

@@ -1,15 +1,18 @@
 """transformers' Trainer: its arguments from a recipe, whole checkpoints only, progress, and the loop left as it is.
 
-The one subclass here changes what the loss is (distillation) and the order of examples, nothing of the loop.
+The one subclass here changes what the loss is (distillation), the order of examples and the learning rate, nothing of
+the loop.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +33,15 @@ from transformers import (
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from optkit.adapters import quiet
+from optkit.adapters.accelerate import shares_cpu
 from optkit.errors import OptkitError, RecipeError
 from optkit.pruning.callback import save_under_own_names
 from optkit.pruning.config import Span
 from optkit.pruning.distillation import DistillationMixin
+from optkit.pruning.learning_rate import rewinding_lr
+from optkit.pruning.matching import accepted
+from optkit.ranks import world_size
+from optkit.recipe.training_arguments import OURS
 
 MARKER = "optkit-complete.json"
 #: Two, so that one whole checkpoint is there while the next is written.
@@ -41,7 +49,7 @@ KEPT = 2
 
 
 def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
-    """Optimizer steps of a whole training and of one epoch, as the Trainer counts them on one device.
+    """Optimizer steps of a whole training and of one epoch, as the Trainer counts them with this launch's processes.
 
     Args:
         train: the recipe's ``train``.
@@ -51,7 +59,9 @@ def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
     value = lambda name: train.get(name, defaults[name])  # noqa: E731
     batch, accumulated = value("per_device_train_batch_size"), value("gradient_accumulation_steps")
     batches = examples // batch if value("dataloader_drop_last") else math.ceil(examples / batch)
-    per_epoch = max(math.ceil(batches / accumulated), 1)
+    # Each process takes a batch by turns; a last round that lacks some is filled up, unless it is dropped.
+    rounds = batches // world_size() if value("dataloader_drop_last") else math.ceil(batches / world_size())
+    per_epoch = max(math.ceil(rounds / accumulated), 1)
     if value("max_steps") > 0:
         return value("max_steps"), per_epoch
     return math.ceil(value("num_train_epochs") * per_epoch), per_epoch
@@ -65,13 +75,15 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
     """
     total, per_epoch = steps_of(train, examples)
     resolve = lambda v: max(v.steps(total, per_epoch), 1) if isinstance(v, Span) else v  # noqa: E731
-    given = {name: resolve(value) for name, value in train.items()}
-    defaults = {
+    given = {name: resolve(value) for name, value in train.items() if name not in OURS}
+    choosing = {"eval_strategy": "steps", "eval_steps": math.ceil(total / 20), "per_device_eval_batch_size": 32}
+    defaults = (choosing if "hold_out" in train else {}) | {
         "report_to": "none",
         "logging_steps": max(1, min(50, total // 20)),
         "save_strategy": "steps",
         "save_steps": max(1, min(500, math.ceil(total / 10))),
         "save_total_limit": KEPT,
+        "use_cpu": shares_cpu(),
     }
     given = defaults | given
     limit = given["save_total_limit"]
@@ -87,10 +99,17 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
     }
     try:
         with quiet():
-            return TrainingArguments(**given | owned)
+            args = TrainingArguments(**given | owned)
     except (ValueError, TypeError, ImportError) as error:
         said = str(error).strip().splitlines()[0]
         raise RecipeError(f"train: transformers refuses these arguments: {said}") from error
+    if args.n_gpu > 1:
+        # One process, one GPU: the Trainer would spread batches over all by DataParallel, and count other steps.
+        args._n_gpu = 1
+    if args.device == torch.device("cpu", 0):
+        # So accelerate calls the CPU of several processes; torch.load knows no such place to put an optimizer's state.
+        args.__dict__["_setup_devices"] = torch.device("cpu")
+    return args
 
 
 class LengthGroupedSampler(Sampler):
@@ -100,7 +119,7 @@ class LengthGroupedSampler(Sampler):
 
     Args:
         lengths: tokens of each example.
-        batch: examples of one optimizer step.
+        batch: examples of one optimizer step, those of all processes.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int):
@@ -118,16 +137,31 @@ class LengthGroupedSampler(Sampler):
 
 
 class OptkitTrainer(DistillationMixin, Trainer):
-    """Trainer with distillation and an order of examples that survives a resume."""
+    """Trainer with distillation and an order of examples that survives a resume.
+
+    Args:
+        rewinds: steps at which the learning rate returns to its peak; None for the schedule that the arguments say.
+        lr_floor: share of the peak that it decays to in between.
+    """
+
+    def __init__(self, *args: Any, rewinds: Sequence[int] | None = None, lr_floor: float = 0.0, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.rewinds, self.lr_floor = rewinds, lr_floor
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        if self.rewinds is not None and self.lr_scheduler is None:
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            given = {"warmup": warmup, "floor": self.lr_floor}
+            self.lr_scheduler = rewinding_lr(optimizer or self.optimizer, self.rewinds, num_training_steps, **given)
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         dataset = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in dataset.with_format(None)["input_ids"]]
-        return LengthGroupedSampler(
-            lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
-        )
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGroupedSampler(lengths, batch, self.args.seed)
 
 
 class WholeCheckpoints(TrainerCallback):
@@ -153,6 +187,10 @@ class WholeCheckpoints(TrainerCallback):
         # Here and not before the save: whether one comes is known only after every other callback has spoken.
         if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
             raise _diverged(state.global_step)
+        if args.world_size > 1:  # each process writes its random states
+            torch.distributed.barrier()
+        if not args.should_save:
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         sizes = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file() and p.name != MARKER}
         (folder / MARKER).write_text(json.dumps(sizes), encoding="utf-8")
@@ -206,11 +244,10 @@ def build(
     eval_dataset: Any = None,
     collator: Callable,
     callbacks: Sequence[TrainerCallback] = (),
-    temperature: float = 2.0,
-    distillation_weight: float = 0.0,
+    **more: Any,
 ) -> OptkitTrainer:
     """A Trainer that prints nothing itself. The first of ``callbacks`` comes before the Trainer's own, so that trackers
-    see what it adds to logs.
+    see what it adds to logs. ``more`` goes on to OptkitTrainer.
     """
     save_under_own_names(model)
     with quiet():
@@ -221,8 +258,7 @@ def build(
             eval_dataset=eval_dataset,
             data_collator=collator,
             callbacks=[*callbacks],
-            temperature=temperature,
-            distillation_weight=distillation_weight,
+            **more,
         )
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
@@ -231,8 +267,19 @@ def build(
     return trainer
 
 
-def time_steps(model: nn.Module, args: TrainingArguments, encoded: Any, collator: Callable, *, steps: int = 3) -> float:
-    """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``."""
+def time_steps(
+    model: nn.Module,
+    args: TrainingArguments,
+    encoded: Any,
+    collator: Callable,
+    *,
+    steps: int = 3,
+    teacher: nn.Module | None = None,
+) -> float:
+    """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``.
+
+    With a ``teacher``, its forward pass on the same batches counts.
+    """
     batch = args.train_batch_size
     sizes = [len(ids) for ids in encoded.with_format(None)["input_ids"]]
     if args.train_sampling_strategy == "group_by_length":
@@ -247,25 +294,59 @@ def time_steps(model: nn.Module, args: TrainingArguments, encoded: Any, collator
         inputs = {name: tensor.to(args.device) for name, tensor in inputs.items()}
         begun = time.perf_counter()
         model.train()(**inputs).loss.backward()
+        if teacher is not None:
+            with torch.no_grad():
+                teacher(**accepted(teacher, inputs))
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - begun)
     return sum(seconds[1:]) / steps * args.gradient_accumulation_steps
 
 
-def train(trainer: OptkitTrainer, checkpoints: Path) -> int:
-    """Trains to the end, from the newest whole checkpoint if there is one, and returns the step it began at.
-
-    Checkpoints that are not whole are removed first: the Trainer would take the highest number, whole or not.
-    """
+def resumable(checkpoints: Path) -> Path | None:
+    """The newest whole checkpoint, None without one; those that are not whole are removed."""
     whole = whole_checkpoints(checkpoints)
     for folder in checkpoints.glob("checkpoint-*"):
         if folder not in whole:
             shutil.rmtree(folder)
-    resume = whole[-1] if whole else None
-    with quiet():
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return whole[-1] if whole else None
+
+
+def train(trainer: OptkitTrainer, resume: Path | None) -> int:
+    """Trains to the end, from the checkpoint ``resume`` if there is one, and returns the step it began at."""
+    trainer.add_callback(_NothingLeft())
+    with quiet(), _one_tokenizer_thread():
+        try:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        except _Trained:
+            trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
     return int(resume.name.removeprefix("checkpoint-")) if resume else 0
+
+
+class _Trained(Exception):
+    """There is no step to do."""
+
+
+class _NothingLeft(TrainerCallback):
+    """Keeps a training that was resumed at its last step from one more, which the Trainer does in mid-epoch."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if state.global_step >= state.max_steps:
+            raise _Trained
+
+
+@contextmanager
+def _one_tokenizer_thread() -> Iterator[None]:
+    """Workers of a data loader are forks, in which tokenizers' threads are gone: it warns of that unless told."""
+    name = "TOKENIZERS_PARALLELISM"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def seed_everything(seed: int) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import typer
 
+from optkit import ranks
 from optkit.cli import bake, doctor, inspect, run, schema, validate
 from optkit.cli import list as list_
-from optkit.errors import OptkitError
+from optkit.errors import OptkitError, in_a_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,26 +41,38 @@ def _optkit() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb and exits: 0 done, 1 the job failed, 2 recipe or arguments are wrong, 130 interrupted.
 
-    Every verb takes ``--debug``; it is looked for here, so that it also works for errors before the verb begins.
+    Every verb takes ``--debug``; it is looked for here, so that it also works for errors before the verb begins. Of
+    several processes that a launcher started the first alone prints, and only ``run`` has work for the others.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    code = 1
+    ranks.hush()
+    try:
+        if ranks.rank() > 0:
+            ranks.mute(errors="--debug" not in arguments)
+        code = _run(arguments) if ranks.rank() == 0 or arguments[:1] == ["run"] else 0
+    finally:
+        code = ranks.leave(code)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="optkit")
+    except SystemExit as end:
+        return int(end.code or 0)
     except BrokenPipeError:
         # The reader of our output has gone (`optkit list | head`); Python must not complain again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
     except Exception as error:
         if "--debug" in arguments:
             raise
-        sys.exit(report(error))
+        return report(error)
+    return 0
 
 
 def report(error: BaseException) -> int:
     """Prints one error to stderr and returns the exit code."""
-    if isinstance(error, OptkitError):
-        print(error, file=sys.stderr)
-        return error.exit_code
-    said = " ".join(str(error).split())
-    print(f"unexpected {type(error).__name__}: {said} (run again with --debug for the traceback)", file=sys.stderr)
-    return 1
+    print(in_a_line(error), file=sys.stderr)
+    return error.exit_code if isinstance(error, OptkitError) else 1

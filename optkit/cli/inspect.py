@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from optkit.sparsity import Report
+    from optkit.sparsity import Layer, Report
 
 ModelPath = Annotated[
     Path,
@@ -88,8 +88,14 @@ def _layer_table(report: Report) -> Table:
         before_int8 = layer.sparsity if layer.tagged_sparsity is None else layer.tagged_sparsity
         blocks = layer.block_sparsity if "x" in layer.structure else None
         shares = [before_int8, blocks, layer.int8_sparsity]
-        table.add_row(layer.name, "x".join(map(str, layer.shape)), layer.structure, *map(_percent, shares))
+        table.add_row(layer.name, _shape(layer), layer.structure, *map(_percent, shares))
     return table
+
+
+def _shape(layer: Layer) -> str:
+    """``8x32``, and of what compaction left that."""
+    former = f" of {'x'.join(map(str, layer.original_shape))}" if layer.original_shape else ""
+    return "x".join(map(str, layer.shape)) + former
 
 
 def _denominator_table(report: Report) -> Table:

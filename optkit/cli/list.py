@@ -1,4 +1,4 @@
-"""`optkit list`: every criterion, structure, schedule, task, metric, backend and dataset that a recipe can name."""
+"""`optkit list`: everything that a recipe can name, from criteria to data sets."""
 
 from __future__ import annotations
 

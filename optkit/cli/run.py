@@ -42,7 +42,9 @@ def _show(report: dict) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(table(report))
     console.print(verdict(report))
-    where = {"pruned": "plain checkpoint", "openvino": "OpenVINO IR"}
+    where = {"pruned": "plain checkpoint", "compact": "compacted", "openvino": "OpenVINO IR"}
     for name, what in where.items():
+        if name not in report["folders"]:
+            continue
         console.print(f"{what + ':':18} {report['folders'][name]}")
     console.print(f"{'report:':18} {report['output']}/report.md")

@@ -1,4 +1,4 @@
-"""Reads one data file into an Arrow table: csv, tsv, json, jsonl or parquet, by its ending.
+"""Reads one data file into an Arrow table: csv, tsv, json, jsonl, parquet or, for texts alone, txt, by its ending.
 
 Nothing is guessed that could change a text. tsv has no quoting, as in GLUE, and csv has the usual one. Every cell of
 both is text, and a column becomes integers only where each cell is written as an integer is.
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 
 
-def read_file(path: Path) -> pa.Table:
-    """The rows of ``path``, in order.
+def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
+    """The rows of ``path``, in order; ``key`` is where the recipe names it.
 
     Raises:
         DataError: one line, if the file is missing, of an unknown type, or not what its ending says.
@@ -30,7 +30,7 @@ def read_file(path: Path) -> pa.Table:
         raise DataError(f"{path}: unknown file type '{path.suffix}', one of {', '.join(READERS)}")
     if not path.is_file():
         what = "is a folder, not a data file" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}: correct task.dataset.files")
+        raise DataError(f"{path}: {what}: correct {key}")
     import pyarrow as pa
 
     try:
@@ -132,10 +132,19 @@ def _parquet(path: Path) -> pa.Table:
     return table
 
 
+def _texts(path: Path) -> pa.Table:
+    """One text a line, in a column ``text``; empty lines are passed over."""
+    import pyarrow as pa
+
+    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n"))
+    return pa.table({"text": pa.array([line for line in lines if line], pa.string())})
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     ".csv": lambda path: _delimited(path, ",", '"'),
     ".tsv": lambda path: _delimited(path, "\t", False),
     ".json": _json,
     ".jsonl": _json_lines,
     ".parquet": _parquet,
+    ".txt": _texts,
 }

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from optkit.errors import DataError
 from optkit.registry import suggest
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
     from optkit.recipe.schema import DatasetSpec
 
@@ -40,6 +42,26 @@ def load_splits(dataset: DatasetSpec, *, seed: int, needed: Sequence[str]) -> Da
         splits = _from_hub(dataset, needed)
     _refuse([f"split '{name}' of the dataset is empty" for name, rows in splits.items() if not len(rows)])
     return datasets.DatasetDict(splits)
+
+
+def part(rows: Dataset, wanted: int | float, seed: int) -> tuple[Dataset, Dataset]:
+    """Sets rows aside by chance: those that stay, and those set aside, both in their order.
+
+    Args:
+        wanted: how many, or a share below 1.
+        seed: another seed sets others aside.
+
+    Raises:
+        DataError: if that is no row, or all of them.
+    """
+    count = wanted if isinstance(wanted, int) else round(wanted * len(rows))
+    if not 0 < count < len(rows):
+        raise DataError(
+            f"train.hold_out: {wanted:g} of {len(rows)} training examples is {count}: hold out some, not all"
+        )
+    # A stream of its own: calibration draws from the same seed.
+    order = np.random.default_rng([seed, 1]).permutation(len(rows))
+    return tuple(rows.select(np.sort(rows_of), keep_in_memory=True) for rows_of in (order[count:], order[:count]))
 
 
 def _from_files(files: dict[str, str], needed: Sequence[str]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from optkit.adapters import nncf, optimum
-from optkit.checkpoints import parameter_kinds, tensors
+from optkit.checkpoints import former_shapes, parameter_kinds, tensors
 from optkit.errors import ExportError
 from optkit.ir.io import read_model, save_model
 from optkit.ir.layers import LinearLayer, linear_layers, map_parameters, verify_quantized
@@ -62,10 +62,11 @@ def export_openvino(
     """Writes ``checkpoint`` as an IR that ``OVModelFor...`` loads, with tags that say how sparse each layer is.
 
     Args:
-        checkpoint: folder of a plain checkpoint, its zeros in place.
+        checkpoint: folder of a plain checkpoint, its zeros in place, or of a compacted one.
         output: folder to write into, empty or not there yet; worthless if this raises.
         export_task: optimum's name of the task, such as ``text-classification``.
-        rules: that pruned the model: they name structures to look for, and a checkpoint without zeros is refused.
+        rules: that pruned the model: they name structures to look for, and a checkpoint that holds no zeros and was not
+            compacted either is refused.
         calibration: tokenised unpadded samples for int8, see ``adapters.nncf.quantize_int8``.
         target: ``any``, ``vnni`` or ``optkit`` for int8, None for fp32.
         recipe_hash: written into the tags.
@@ -79,9 +80,13 @@ def export_openvino(
     checkpoint, output = Path(checkpoint), Path(output)
     output.mkdir(parents=True, exist_ok=True)
     weights = _linear_weights(checkpoint)
-    facts = {name: measure(name, *weight, _structures(rules)) for name, weight in weights.items()}
+    reduced, removed = former_shapes(checkpoint)
+    facts = {
+        name: replace(measure(name, *weight, _structures(rules)), original_shape=reduced.get(name))
+        for name, weight in weights.items()
+    }
     pruned = {name for name, layer in facts.items() if layer.structure != DENSE}
-    if rules and not pruned:
+    if rules and not (pruned or reduced or removed):
         raise ExportError(f"{checkpoint}: no linear layer has zeros although it was pruned: were its masks folded in?")
     arrays = {name: array for name, (array, _) in weights.items()}
 
@@ -96,7 +101,7 @@ def export_openvino(
         clock.lap("quantize")
         layers = linear_layers(model)
         verify_quantized(layers, mapping, arrays)
-        tags = _make_tags(layers, mapping, facts, recipe_hash)
+        tags = _make_tags(layers, mapping, facts, removed, recipe_hash)
         write_tags(model, tags)
         xml = save_model(model, output)
         for name in optimum.COMPANIONS:
@@ -109,7 +114,7 @@ def export_openvino(
 
 
 def _structures(rules: Sequence[Rule]) -> list[str]:
-    return [str(rule.structure) for rule in rules]
+    return [str(rule.structure) for rule in rules if rule.structure.kind == "block"]
 
 
 def _linear_weights(checkpoint: Path) -> dict[str, tuple[np.ndarray, str]]:
@@ -123,7 +128,11 @@ def _linear_weights(checkpoint: Path) -> dict[str, tuple[np.ndarray, str]]:
 
 
 def _make_tags(
-    layers: Sequence[LinearLayer], mapping: Mapping[str, str], facts: Mapping[str, Layer], recipe_hash: str | None
+    layers: Sequence[LinearLayer],
+    mapping: Mapping[str, str],
+    facts: Mapping[str, Layer],
+    removed: Mapping[str, tuple[int, int]],
+    recipe_hash: str | None,
 ) -> Tags:
     tags = []
     for layer in layers:
@@ -139,9 +148,11 @@ def _make_tags(
             sparsity=fact.sparsity,
             block_sparsity=fact.block_sparsity,
             int8_sparsity=zeros / size if layer.weight.dtype in ("i8", "u8") else None,
+            original_shape=fact.original_shape,
         )
         tags.append(tag)
-    return Tags(tuple(tags), suggest_decompression_rate(tags), recipe_hash, optkit_version())
+    rate = suggest_decompression_rate(tags)
+    return Tags(tuple(tags), rate, recipe_hash, optkit_version(), tuple(removed.items()))
 
 
 def _verify_saved(xml: Path, tags: Tags, mapping: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -173,7 +173,8 @@ def map_parameters(
     Args:
         layers: of the fp32 IR.
         checkpoint: the checkpoint's linear weights (out, in) by parameter name.
-        required: parameters that must be found: the pruned ones. Others may be missing, as a head the task leaves out.
+        required: parameters that must be found unless they are zero as a whole: the pruned ones. Others may be missing,
+            as a head the task leaves out.
 
     Returns:
         Parameter name by MatMul name. MatMuls whose constant is no parameter (folded positions, for one) are left out.
@@ -189,16 +190,18 @@ def map_parameters(
             mapping[layer.matmul] = found
         elif named:
             raise ExportError(_difference(layer, named[0], checkpoint[named[0]]))
-    lost = [name for name in required if name not in set(mapping.values())]
+    # A weight that is zero as a whole adds nothing, and a converter may take its MatMul out.
+    lost = [name for name in required if name not in set(mapping.values()) and checkpoint[name].any()]
     if lost:
         raise ExportError(f"{lost[0]}: no MatMul of the converted model has its {checkpoint[lost[0]].size} weights")
     return mapping
 
 
 def _candidate_names(layer: LinearLayer) -> Iterator[str]:
-    yield layer.weight.constant.removeprefix("self.")
+    # The module first: weights that are equal, such as wholly pruned ones, may share one constant of the IR.
     if layer.module:
         yield layer.module + ".weight"
+    yield layer.weight.constant.removeprefix("self.")
 
 
 def _same(weight: Weight, parameter: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +37,12 @@ class LayerTag:
     Attributes:
         matmul: friendly name of the MatMul in this IR.
         parameter: the checkpoint's parameter; several MatMuls may share one.
-        shape: (out, in).
+        shape: (out, in), in this IR.
         structure: ``dense``, ``element`` or ``RxC`` (R outputs x C inputs): the groups that the zeros come in.
         sparsity: share of zero weights in the checkpoint.
         block_sparsity: share of all-zero blocks of ``structure`` in the checkpoint.
         int8_sparsity: share of zero integers in this IR, where rounding adds zeros; None in an IR that is not int8.
+        original_shape: (out, in) before compaction made the layer smaller; None where it did not.
 
     Shares are kept to six decimals, as they are written.
     """
@@ -52,11 +54,18 @@ class LayerTag:
     sparsity: float
     block_sparsity: float
     int8_sparsity: float | None = None
+    original_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name in ("sparsity", "block_sparsity", "int8_sparsity"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, round(value, 6))
+
+    @property
+    def original_sparsity(self) -> float:
+        """Share of the weights before compaction that are zero or gone."""
+        left = prod(self.shape) / prod(self.original_shape or self.shape)
+        return round(1.0 - (1.0 - self.sparsity) * left, 6)
 
 
 @dataclass(frozen=True)
@@ -68,15 +77,18 @@ class Tags:
         decompression_rate: suggested CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE; 1 switches OpenVINO's sparse path off.
         recipe_hash: of the recipe that made the model, where one did.
         optkit_version: of the optkit that wrote the tags.
+        removed: linear weights that compaction took out altogether, by parameter, with their shapes (out, in).
     """
 
     layers: tuple[LayerTag, ...]
     decompression_rate: float
     recipe_hash: str | None = None
     optkit_version: str = ""
+    removed: tuple[tuple[str, tuple[int, int]], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(sorted(self.layers, key=_natural_order)))
+        object.__setattr__(self, "removed", tuple(sorted(self.removed)))
         object.__setattr__(self, "decompression_rate", round(self.decompression_rate, 2))
 
 
@@ -129,8 +141,13 @@ def write_tags(model: openvino.Model, tags: Tags) -> None:
         }
         if layer.int8_sparsity is not None:
             entry["int8_sparsity"] = _share(layer.int8_sparsity)
+        if layer.original_shape is not None:
+            entry["original_shape"] = "{}x{}".format(*layer.original_shape)
+            entry["original_sparsity"] = _share(layer.original_sparsity)
         for key, value in entry.items():
             model.set_rt_info(value, [ROOT, "layers", layer.matmul, key])
+    for parameter, shape in tags.removed:
+        model.set_rt_info("{}x{}".format(*shape), [ROOT, "removed", parameter, "shape"])
 
 
 def read_tags(source: Path | str | openvino.Model) -> Tags | None:
@@ -168,35 +185,48 @@ def _parse(root: Any) -> Tags:
         raise _Fault(f"format_version is '{found[:40]}', not a number")
     if int(found) > FORMAT_VERSION:
         raise _Fault(f"format {found} is newer than this optkit reads (up to {FORMAT_VERSION}): upgrade optkit")
-    layers = root.get("layers", {})
-    if not isinstance(layers, Mapping):
-        raise _Fault("layers is no mapping")
+    layers, removed = root.get("layers", {}), root.get("removed", {})
+    for name, part in (("layers", layers), ("removed", removed)):
+        if not isinstance(part, Mapping):
+            raise _Fault(f"{name} is no mapping")
+        for of, entry in part.items():
+            if not isinstance(entry, Mapping):
+                raise _Fault(f"{of[:120]} is no mapping")
     return Tags(
         layers=tuple(_parse_layer(matmul, entry) for matmul, entry in layers.items()),
         decompression_rate=_parse_share(root, "sparse_weights_decompression_rate", "the tags"),
         recipe_hash=_text(root, "recipe_hash", "the tags") if "recipe_hash" in root else None,
         optkit_version=_text(root, "optkit_version", "the tags"),
+        removed=tuple((name, _parse_shape(entry, "shape", name)) for name, entry in removed.items()),
     )
 
 
-def _parse_layer(matmul: str, entry: Any) -> LayerTag:
-    if not isinstance(entry, Mapping):
-        raise _Fault(f"{matmul[:120]} is no mapping")
-    shape = re.fullmatch(r"([1-9]\d{0,8})x([1-9]\d{0,8})", _text(entry, "shape", matmul))
+def _parse_layer(matmul: str, entry: Mapping[str, Any]) -> LayerTag:
+    shape = _parse_shape(entry, "shape", matmul)
     structure = _text(entry, "structure", matmul)
-    if shape is None:
-        raise _Fault(f"{matmul[:120]}: shape is '{entry['shape'][:40]}', not OUTxIN")
     if not re.fullmatch(rf"{DENSE}|element|[1-9]\d{{0,4}}x[1-9]\d{{0,4}}", structure):
         raise _Fault(f"{matmul[:120]}: structure is '{structure[:40]}', not dense, element or RxC")
+    original = _parse_shape(entry, "original_shape", matmul) if "original_shape" in entry else None
+    if original is not None and (original[0] < shape[0] or original[1] < shape[1]):
+        raise _Fault(f"{matmul[:120]}: original_shape is smaller than shape")
     return LayerTag(
         matmul=matmul,
         parameter=_text(entry, "parameter", matmul),
-        shape=(int(shape[1]), int(shape[2])),
+        shape=shape,
         structure=structure,
         sparsity=_parse_share(entry, "sparsity", matmul),
         block_sparsity=_parse_share(entry, "block_sparsity", matmul),
         int8_sparsity=_parse_share(entry, "int8_sparsity", matmul) if "int8_sparsity" in entry else None,
+        original_shape=original,
     )
+
+
+def _parse_shape(entry: Mapping[str, Any], key: str, where: str) -> tuple[int, int]:
+    text = _text(entry, key, where)
+    match = re.fullmatch(r"([1-9]\d{0,8})x([1-9]\d{0,8})", text)
+    if match is None:
+        raise _Fault(f"{where[:120]}: {key} is '{text[:40]}', not OUTxIN")
+    return int(match[1]), int(match[2])
 
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optkit.models.config import longest_input
-from optkit.models.loading import adopt_labels, has_trained_head, load_model, load_teacher, meta_model
+from optkit.models.loading import adopt_labels, has_trained_head, load_model, load_teacher, meta_model, reorder_head
 from optkit.models.tokenizer import load_tokenizer
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "load_tokenizer",
     "longest_input",
     "meta_model",
+    "reorder_head",
 ]

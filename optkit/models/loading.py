@@ -56,7 +56,7 @@ def load_model(
     config = make_config(source, adopt(labels, class_names(make_config(source))) if order else labels, tokenizer)
     loaded = _from_pretrained(source, folder, auto_class, config, seed)
     if order and order != list(range(len(order))):
-        _reorder_head(loaded, order)
+        reorder_head(loaded, order)
     return loaded.float().eval()
 
 
@@ -188,7 +188,7 @@ def _head_order(source: Source, auto_class: str, labels: Sequence[str]) -> list[
     return order if all(there.get(name) == shape for name, shape in head.items()) else None
 
 
-def _reorder_head(model: PreTrainedModel, order: Sequence[int]) -> None:
+def reorder_head(model: PreTrainedModel, order: Sequence[int]) -> None:
     """Moves the outputs of the head's last linear layer to the order of our labels."""
     import torch
 

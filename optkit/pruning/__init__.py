@@ -1,4 +1,4 @@
-"""Pruning while a model is fine-tuned; needs torch and transformers only.
+"""Pruning while a model is fine-tuned, or in one shot; needs torch and transformers only.
 
 The names are imported on first use, so that a rule can be written without loading torch.
 """
@@ -17,14 +17,23 @@ _NAMES = {
     "AttentionDistillation": "optkit.pruning.states",
     "rewinding_lr": "optkit.pruning.learning_rate",
     "rewind_steps": "optkit.pruning.learning_rate",
+    "compact": "optkit.pruning.compaction",
+    "save_compact": "optkit.pruning.compact_checkpoint",
+    "load_compact": "optkit.pruning.compact_checkpoint",
     "Rule": "optkit.pruning.config",
     "Schedule": "optkit.pruning.config",
     "Structure": "optkit.pruning.config",
     "Magnitude": "optkit.pruning.config",
     "Movement": "optkit.pruning.config",
+    "SoftMovement": "optkit.pruning.config",
     "Taylor": "optkit.pruning.config",
+    "Wanda": "optkit.pruning.config",
+    "Obert": "optkit.pruning.config",
     "Random": "optkit.pruning.config",
     "Frozen": "optkit.pruning.config",
+    "Reconstruction": "optkit.pruning.config",
+    "FisherSearch": "optkit.pruning.config",
+    "one_shot": "optkit.pruning.oneshot",
 }
 
 __all__ = list(_NAMES)

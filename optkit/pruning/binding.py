@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from optkit.pruning.config import Rule, Structure
 from optkit.pruning.criteria import Criterion, build
+from optkit.pruning.criteria.base import GroupCriterion, State
 from optkit.pruning.masking import WeightMask
 from optkit.pruning.schedules import Steps
 from optkit.pruning.selection import normalized, select_each, select_together, target_count
@@ -61,6 +62,25 @@ class BoundRule:
         """What the criterion accumulated on one weight."""
         return mask.state(self.rule.criterion.name)
 
+    def keep_groups(self) -> None:
+        """Lets a criterion of whole groups keep its states: buffers on the first weight of each site."""
+        if isinstance(self.criterion, GroupCriterion):
+            for site in self.sites:
+                weights = [raw.detach().abs().float() for raw in site.raw_weights()]
+                magnitudes = site.grid.pool(weights, [mask.mask for mask in site.masks()])
+                site.masks()[0].keep_state(self.rule.criterion.name, self.criterion.group_state(magnitudes))
+
+    def observe_groups(self, gradients: dict[int, Tensor]) -> None:
+        """Shows them the sites of which all ``gradients`` are there: of effective weights, by the masks' ids."""
+        if isinstance(self.criterion, GroupCriterion):
+            for site in self.sites:
+                found = [gradients.get(id(mask)) for mask in site.masks()]
+                if all(gradient is not None for gradient in found):
+                    products = [raw.detach().float() * g for raw, g in zip(site.raw_weights(), found, strict=True)]
+                    sums = site.grid.total(products), site.grid.total([product.abs() for product in products])
+                    alive = site.grid.alive([mask.mask for mask in site.masks()])
+                    self.criterion.observe_groups(self.state(site.masks()[0]), *sums, alive)
+
     def alive(self) -> list[Tensor]:
         """Which groups of each site are not pruned: bool (groups,)."""
         return [site.grid.alive([mask.mask for mask in site.masks()]) for site in self.sites]
@@ -104,26 +124,46 @@ class BoundRule:
             masks = site.masks()
             seen.append([torch.ones_like(m.mask) if self.regrows else m.mask.clone() for m in masks])
             scores.append([])
-            for raw, mask, living in zip(site.raw_weights(), masks, seen[-1], strict=True):
+            for raw, mask, living, run in zip(site.raw_weights(), masks, seen[-1], site.grid.runs, strict=True):
                 # A raw weight under a mask is not in checkpoints, so it must not count after a resume.
                 weight = raw.detach().where(living, mask.zero)
-                scores[-1].append(self.criterion.score(weight, self.state(mask), index))
+                scores[-1].append(self.criterion.score_jointly(weight, self.state(mask), index, run))
                 index += 1
         pooled = [site.grid.pool(*both) for site, both in zip(self.sites, zip(scores, seen), strict=True)]
         living = [site.grid.alive(s) for site, s in zip(self.sites, seen, strict=True)]
         if self.regrows:
             living = [torch.ones_like(alive) for alive in living]
-        keeps = self._choose(pooled, living, target)
+        keeps = self.choose(pooled, living, target)
         for site, keep, own_scores, own_seen in zip(self.sites, keeps, scores, seen, strict=True):
             new = site.grid.masks(keep, own_scores, own_seen)
             for raw, mask, kept in zip(site.raw_weights(), site.masks(), new, strict=True):
                 self._mask(raw, mask, kept)
 
-    def _choose(self, pooled: list[Tensor], living: list[Tensor], target: float) -> list[Tensor]:
+    def choose(self, pooled: list[Tensor], living: list[Tensor], target: float) -> list[Tensor]:
+        if not isinstance(self.criterion, GroupCriterion):
+            return self._count_out(pooled, living, target)
+        states = [self.state(site.masks()[0]) for site in self.sites]
+        counted = self._count_out([self.criterion.group_score(state) for state in states], living, target)
+        if target >= self.rule.schedule.to:
+            return counted
+        chosen = self._own_choice(states, target)
+        return [keep if own is None else own for keep, own in zip(counted, chosen, strict=True)]
+
+    def _own_choice(self, states: list[State], target: float) -> list[Tensor | None]:
+        """What the criterion chooses at each site, None where it leaves that to counting."""
+        shares = self.shares(target)
+        if self.rule.shares or self.rule.scope == "local":
+            chosen = [self.criterion.choose([state], share) for state, share in zip(states, shares, strict=True)]
+            return [own and own[0] for own in chosen]
+        own = self.criterion.choose(states, shares[0])
+        bounded = self.rule.floor > 0.0 or self.rule.ceiling < 1.0
+        return [None] * len(states) if bounded or own is None else own
+
+    def _count_out(self, pooled: list[Tensor], living: list[Tensor], target: float) -> list[Tensor]:
         rule, shares = self.rule, self.shares(target)
         if rule.shares or rule.scope == "local":
             return select_each(pooled, living, shares)
-        if len({site.grid.size for site in self.sites}) > 1:
+        if len({site.grid.size for site in self.sites}) > 1 and not isinstance(self.criterion, GroupCriterion):
             # Sums over groups of different sizes do not compare, means do.
             pooled = [values / site.grid.size for values, site in zip(pooled, self.sites, strict=True)]
         if rule.normalize:

@@ -29,8 +29,9 @@ class PruningCallback(TrainerCallback):
         rules: what to prune, a Rule or several; see ``optkit.pruning.config.Rule``.
 
     Raises:
-        PruningError: while the Trainer is built, if a rule cannot be applied to the model; when training begins, if a
-            schedule does not end within it; when it ends, if a target was not reached.
+        PruningError: while the Trainer is built, if a rule cannot be applied to the model, or FSDP or DeepSpeed would
+            split its weights; when training begins, if a schedule does not end within it; when masks change, if they
+            differ between processes; when training ends, if a target was not reached.
     """
 
     def __init__(self, rules: Rule | Sequence[Rule]):
@@ -43,6 +44,7 @@ class PruningCallback(TrainerCallback):
     def on_init_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
     ) -> None:
+        _refuse_splitting()
         self.pruner = Pruner(model, self.rules)
         save_under_own_names(model)
 
@@ -110,6 +112,17 @@ class PruningCallback(TrainerCallback):
             PruningError: if a target was not reached.
         """
         return self.pruner.fold()
+
+
+def _refuse_splitting() -> None:
+    from accelerate.state import AcceleratorState, DistributedType
+
+    kind = AcceleratorState().distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise PruningError(
+            f"masks are made of whole weights, which {kind.value} splits over processes: train by DDP, which torchrun "
+            "starts by itself"
+        )
 
 
 def save_under_own_names(model: nn.Module) -> None:

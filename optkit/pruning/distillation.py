@@ -1,4 +1,7 @@
-"""Distillation of logits from a teacher (Hinton et al. 2015, https://arxiv.org/abs/1503.02531)."""
+"""Distillation from a teacher under transformers' Trainer: logits, and beside them hidden states and attention.
+
+Logits: Hinton et al. 2015, https://arxiv.org/abs/1503.02531.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from optkit.errors import PruningError
+from optkit.pruning.matching import StateMatcher, accepted
+from optkit.pruning.states import AttentionDistillation, HiddenDistillation
+
+#: The label of a row without one, as torch's losses know it.
+UNLABELLED = -100
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -16,17 +27,40 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     return kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
-class DistillationMixin:
-    """Adds logit distillation to a Trainer: ``class MyTrainer(DistillationMixin, Trainer)``.
+def over_all_rows(loss: Tensor, labels: Tensor | None) -> Tensor:
+    """A task loss that is a mean over labelled rows, as the mean over all rows of which the unlabelled cost nothing.
 
-    The loss is (1 - weight) * task loss + weight * T^2 * KL(teacher || student). The teacher's logits come with the
-    batch as ``teacher_logits`` (batch, classes) where the data set has that column (set ``remove_unused_columns`` to
-    False, then), else ``teacher`` is run on the batch. Evaluation is left as it is.
+    Args:
+        loss: a scalar; NaN where no row is labelled.
+        labels: (batch, ...) class ids; a row is unlabelled when all of its are -100.
+    """
+    if labels is None or labels.is_floating_point():
+        return loss
+    share = (labels.reshape(len(labels), -1) != UNLABELLED).any(1).float().mean()
+    return torch.where(share > 0, loss * share, 0.0)
+
+
+class DistillationMixin:
+    """Adds distillation to a Trainer: ``class MyTrainer(DistillationMixin, Trainer)``.
+
+    The loss is (1 - weight) * task loss + weight * T^2 * KL(teacher || student), and, where asked for, the terms of
+    hidden states and attention, each with a weight of its own. The teacher's logits come with the batch as
+    ``teacher_logits`` (batch, classes) where the data set has that column (set ``remove_unused_columns`` to False,
+    then), else ``teacher`` is run on the batch, as it is for hidden states and attention. Rows whose label is -100 have
+    none: the teacher alone teaches them. Evaluation is left as it is.
+
+    Where hidden states differ in width, the student has a submodule ``hidden_projections`` until training ends: it is
+    learned, and saved in checkpoints, which still load as plain models.
 
     Args:
         teacher: a model with the student's classes and tokenizer, or None when the data set brings logits.
         temperature: softens both distributions, above 0.
         distillation_weight: share of the distillation loss, in [0, 1].
+        hidden: compare hidden states, too.
+        attention: compare attention, too.
+
+    Raises:
+        PruningError: if hidden states or attention of the two models do not compare, or there is no teacher to ask.
     """
 
     def __init__(
@@ -35,14 +69,32 @@ class DistillationMixin:
         teacher: nn.Module | None = None,
         temperature: float = 2.0,
         distillation_weight: float = 0.9,
+        hidden: HiddenDistillation | None = None,
+        attention: AttentionDistillation | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.teacher = None if teacher is None else teacher.to(self.args.device).eval().requires_grad_(False)
         self.temperature = temperature
         self.distillation_weight = distillation_weight
+        self.states: StateMatcher | None = None
         # The loss below is a mean over the micro-batch, so the Trainer has to average over accumulated ones.
         self.model_accepts_loss_kwargs = False
+        if hidden is not None or attention is not None:
+            # After the masks are on, which look for linear layers, and before the optimizer takes the parameters.
+            self._match(hidden, attention)
+
+    def _match(self, hidden: HiddenDistillation | None, attention: AttentionDistillation | None) -> None:
+        if self.teacher is None:
+            raise PruningError("hidden states and attention are compared batch by batch: give a teacher")
+        if self.args.n_gpu > 1:
+            raise PruningError(
+                "hidden states and attention need a process for each GPU: start the training with torchrun"
+            )
+        if attention is not None and (self.args.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise PruningError("attention: reentrant gradient checkpointing hides layers: set use_reentrant to False")
+        self.states = StateMatcher(self.model, self.teacher, hidden, attention)
+        self.add_callback(_TakesOff(self.states))
 
     def compute_loss(
         self,
@@ -52,11 +104,39 @@ class DistillationMixin:
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         logits = inputs.pop("teacher_logits", None)
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
-        if model.training and (logits is not None or self.teacher is not None):
-            if logits is None:
-                with torch.no_grad():
-                    logits = self.teacher(**{k: v for k, v in inputs.items() if k != "labels"}).logits
-            soft = distillation_loss(outputs.logits, logits.to(outputs.logits.dtype), self.temperature)
-            loss = (1.0 - self.distillation_weight) * loss + self.distillation_weight * soft
+        if not model.training or (logits is None and self.teacher is None):
+            return super().compute_loss(model, inputs, return_outputs)
+        labels, asked = inputs.get("labels"), self.states.requests if self.states else {}
+        if self.states:
+            self.states.watch(True)
+        task, outputs = super().compute_loss(model, {**inputs, **asked}, return_outputs=True)
+        theirs = None
+        if logits is None or self.states:
+            with torch.no_grad(), self.accelerator.autocast():
+                theirs = self.teacher(**accepted(self.teacher, inputs), **asked)
+        logits = theirs.logits if logits is None else logits
+        soft = distillation_loss(outputs.logits, logits.to(outputs.logits.dtype), self.temperature)
+        loss = (1.0 - self.distillation_weight) * over_all_rows(task, labels) + self.distillation_weight * soft
+        if self.states:
+            loss = loss + self.states.loss(outputs, theirs, inputs.get("attention_mask"))
+            self.states.watch(False)
         return (loss, outputs) if return_outputs else loss
+
+
+class _TakesOff(TrainerCallback):
+    """Leaves the student plain when training has ended."""
+
+    def __init__(self, states: StateMatcher):
+        self.states, self.ended = states, False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.ended:
+            raise PruningError("hidden states and attention were let go when training ended: build another Trainer")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.states.remove()
+        self.ended = True

@@ -2,7 +2,7 @@
 
 A head or a neuron is a *group*: rows of some linear layers and columns of one, the projection that its output goes
 through. When those columns are zero the group adds nothing, whatever its other weights and biases are, so zeroing all
-of a group's weights is the same as removing it. The weights of a weight matrix here have the shape (out, in).
+of a group's weights is the same as removing it. Weights have the shape (out, in).
 """
 
 from __future__ import annotations
@@ -190,8 +190,9 @@ def layouts(model: nn.Module) -> list[LayerLayout]:
 
 def _layer(prefix: str, names: _Names, modules: dict[str, nn.Module]) -> LayerLayout | None:
     within = f"{prefix}." if prefix else ""
-    # Projections into the residual stream stay whatever compaction removes, so they tell a layer by themselves.
-    if any(within + name not in modules for name in (names.output, names.down)):
+    # What compaction leaves whatever it removes tells a layer by itself.
+    lasting = (names.output, names.down, names.query.rpartition(".")[0])
+    if any(within + name not in modules for name in lasting):
         return None
     return LayerLayout(prefix, _heads(within, names, modules), _neurons(within, names, modules))
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from optkit.pruning import parallel
+
 
 class WeightMask(nn.Module):
     """Parametrization of one weight (out, in): keeps it where ``mask`` is True, is 0.0 elsewhere.
@@ -24,22 +26,19 @@ class WeightMask(nn.Module):
     """
 
     mask: Tensor
+    gradient: Tensor
 
     def __init__(self, weight: Tensor, *, regrow: bool):
         super().__init__()
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
         self.register_buffer("zero", torch.zeros((), dtype=weight.dtype, device=weight.device), persistent=False)
         self.regrow = regrow
-        self.collects = False  #: whether gradients of masked weights are collected, too
         self._states: dict[str, list[str]] = {}
-        self._effective_gradient: Tensor | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
         # where, not weight * mask: the product leaves -0.0 behind, and NaN where a masked weight overflowed.
         masked = torch.where(self.mask, weight, self.zero)
-        if self.collects and masked.requires_grad:
-            masked.register_hook(self._collect)
-        return masked
+        return _Collect.apply(masked, self.gradient) if self.collects and masked.requires_grad else masked
 
     def has_state(self, criterion: str) -> bool:
         return criterion in self._states
@@ -58,14 +57,28 @@ class WeightMask(nn.Module):
         """Names of the buffers that a checkpoint holds beside the weight."""
         return [name for name in self._buffers if name not in self._non_persistent_buffers_set]
 
-    def _collect(self, gradient: Tensor) -> None:
-        collected = self._effective_gradient
-        self._effective_gradient = gradient.detach().clone() if collected is None else collected.add_(gradient)
+    def collect_gradients(self) -> None:
+        """Has each backward pass add the masked weight's gradient (out, in) to the buffer ``gradient``."""
+        if not self.collects:
+            self.register_buffer("gradient", torch.zeros_like(self.mask, dtype=self.zero.dtype), persistent=False)
 
-    def take_gradient(self) -> Tensor | None:
-        """What the hook collected since the last call (out, in), None where nothing may regrow."""
-        collected, self._effective_gradient = self._effective_gradient, None
-        return collected
+    @property
+    def collects(self) -> bool:
+        return "gradient" in self._buffers
+
+
+class _Collect(torch.autograd.Function):
+    """Adds the gradient of what passes to a buffer. A tensor hook would do, if torch.compile took it into its graph."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, collected: Tensor) -> Tensor:
+        ctx.collected = collected
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.collected.add_(gradient)
+        return gradient, None
 
 
 def attach(layer: nn.Linear, *, regrow: bool) -> tuple[WeightMask, list]:
@@ -99,20 +112,27 @@ def detach(layer: nn.Linear) -> Tensor:
 def effective_gradients(masks: Sequence[WeightMask], raw: Sequence[Tensor]) -> list[Tensor]:
     """Gradients of the masked weights (out, in), unscaled and clipped as ``raw``, those that reached the parameters.
 
-    Without regrowth only living weights matter, and there both gradients are the same. With it, what the hooks
-    collected differs from ``raw`` by one factor (loss scale, clipping), the same for all weights, read off where both
-    are known; so it holds for a weight that is wholly masked, too.
+    Without regrowth only living weights matter, and there both gradients are the same. With it, what was collected
+    differs from ``raw`` by one factor (loss scale, clipping), the same for all weights, read off where both are known;
+    so it holds for a weight that is wholly masked, too. Several processes average what they collected, as DDP averages
+    what reaches the parameters. It is forgotten then.
     """
-    collected = [mask.take_gradient() for mask in masks]
-    energy, overlap = 0.0, 0.0
-    for mask, gradient, clipped in zip(masks, collected, raw, strict=True):
-        if gradient is not None:
-            known = torch.where(mask.mask, gradient, mask.zero).float()
-            energy, overlap = energy + (known * known).sum(), overlap + (known * clipped).sum()
-    if not torch.is_tensor(energy):
+    collecting = list({id(mask): mask for mask in masks if mask.collects}.values())
+    if not collecting:
         return list(raw)
-    factor = torch.where(energy > 0, overlap / energy, 1.0)
-    return [r if g is None else g * factor.to(g.device, g.dtype) for g, r in zip(collected, raw, strict=True)]
+    if parallel.processes() > 1:
+        parallel.average([mask.gradient for mask in collecting])
+    energy, overlap = 0.0, 0.0
+    for mask, clipped in zip(masks, raw, strict=True):
+        if mask.collects:
+            # ``clipped`` is 0.0 where a weight is masked, so that only living weights enter.
+            known = clipped.float().reshape(-1)
+            energy, overlap = energy + known.dot(known), overlap + known.dot(mask.gradient.float().reshape(-1))
+    factor = torch.where(overlap != 0, energy / overlap, 1.0)
+    found = [m.gradient * factor.to(g.device, g.dtype) if m.collects else g for m, g in zip(masks, raw, strict=True)]
+    for mask in collecting:
+        mask.gradient.zero_()
+    return found
 
 
 def _save_masked(module: nn.Module, state: dict, prefix: str, local_metadata: dict) -> None:

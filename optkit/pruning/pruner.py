@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
+from optkit.pruning import parallel
 from optkit.pruning.binding import BoundRule, RuleState
-from optkit.pruning.config import Frozen, Rule
+from optkit.pruning.config import Frozen, Rule, check_occasion
 from optkit.pruning.criteria import build
 from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, mask_of, raw_of
 from optkit.pruning.schedules import Steps, resolve
@@ -22,9 +23,13 @@ def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:
     """The schedule of ``rule`` in a training of ``total_steps`` optimizer steps, None for a rule without one.
 
     Raises:
-        PruningError: if it does not end within the training, or prunes before a criterion that watches training has
-            seen a step of it.
+        PruningError: if it does not end within the training, prunes before a criterion that watches training has seen
+            a step of it, or has a criterion that does not prune in training.
     """
+    try:
+        check_occasion(rule.criterion, trains=True)
+    except ValueError as error:
+        raise PruningError(f"rule '{rule.name}': {error}") from None
     if rule.schedule is None:
         return None
     steps = resolve(rule.schedule, total_steps, steps_per_epoch)
@@ -49,6 +54,9 @@ class Pruner:
             pruner.update(step)
         pruner.fold()
 
+    In several processes of torch.distributed each has a Pruner of its own and makes these calls at the same steps, with
+    gradients that DDP has averaged. Masks are then the same in all, which every change of them checks.
+
     Args:
         model: changed in place: the weights of matched layers get a parametrization.
         rules: applied in order; a later rule sees what remains.
@@ -69,11 +77,17 @@ class Pruner:
         for bound in self._rules:
             for layer in bound.layers.values():
                 self._attach(layer, bound)
+            bound.keep_groups()
             if isinstance(bound.rule.criterion, Frozen):
                 bound.freeze()
         if any("inputs" in bound.criterion.watches for bound, _ in self._watched):
-            self._padding: Tensor | None = None
+            self._real: Tensor | None = None
             self._hooks.append(model.register_forward_pre_hook(self._see_padding, with_kwargs=True))
+
+    @property
+    def bound(self) -> list[BoundRule]:
+        """The rules on what they matched, in the order given."""
+        return list(self._rules)
 
     def _attach(self, layer: nn.Linear, bound: BoundRule) -> None:
         if not parametrize.is_parametrized(layer, "weight"):
@@ -82,7 +96,8 @@ class Pruner:
         if mask.has_state(name := bound.rule.criterion.name):
             return
         mask.keep_state(name, criterion.state(raw_of(layer).detach()))
-        mask.collects |= bound.regrows and "gradients" in criterion.watches
+        if bound.regrows and "gradients" in criterion.watches:
+            mask.collect_gradients()
         if criterion.watches:
             self._watched.append((bound, layer))
         if "inputs" in criterion.watches:
@@ -90,16 +105,18 @@ class Pruner:
 
     def _see_padding(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
         mask = kwargs.get("attention_mask")
-        self._padding = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        self._real = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
 
     @torch.no_grad()
     def _see_inputs(self, bound: BoundRule, layer: nn.Linear, args: tuple) -> None:
         if not layer.training:
             return
-        inputs, padding = args[0].detach(), self._padding
-        known = padding is not None and inputs.shape[:-1] == padding.shape
-        tokens = inputs[padding] if known else inputs.reshape(-1, inputs.shape[-1])
-        bound.criterion.observe_inputs(bound.state(mask_of(layer)), tokens)
+        inputs, real = args[0].detach(), self._real
+        count = inputs.shape[:-1].numel()
+        if real is not None and inputs.shape[:-1] == real.shape:
+            # Cleared and not cut out, which would make shapes depend on values and torch.compile give up.
+            inputs, count = inputs.masked_fill(~real.unsqueeze(-1), 0.0), real.sum()
+        bound.criterion.observe_inputs(bound.state(mask_of(layer)), inputs.reshape(-1, inputs.shape[-1]), count)
 
     def start(self, total_steps: int, steps_per_epoch: float) -> None:
         """Places the schedules in a training of ``total_steps`` optimizer steps.
@@ -109,6 +126,7 @@ class Pruner:
         """
         for bound in self._rules:
             bound.steps = place(bound.rule, total_steps, steps_per_epoch)
+        self._check_processes()
 
     @torch.no_grad()
     def observe(self, *, skip_nonfinite: bool = False) -> None:
@@ -117,24 +135,50 @@ class Pruner:
         Args:
             skip_nonfinite: pass over weights whose gradient holds inf or NaN, as a loss scaler skips such steps.
         """
+        if parallel.processes() > 1:
+            # At each step and not only when masks change: a checkpoint holds what one process has.
+            parallel.average([state[name] for state, names in self._reduced() for name in names])
         watched = [
             (bound, mask_of(layer), raw_of(layer))
             for bound, layer in self._watched
             if "gradients" in bound.criterion.watches and raw_of(layer).grad is not None
         ]
         gradients = effective_gradients([mask for _, mask, _ in watched], [raw.grad for *_, raw in watched])
+        shown = {}
         for (bound, mask, raw), gradient in zip(watched, gradients, strict=True):
             if not (skip_nonfinite and not bool(torch.isfinite(gradient.sum()))):
                 bound.criterion.observe(bound.state(mask), raw, gradient)
+                shown[id(mask)] = gradient
+        for bound in self._rules:
+            bound.observe_groups(shown)
 
     def update(self, step: int) -> bool:
-        """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did."""
+        """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did.
+
+        Raises:
+            PruningError: in every process, if masks then differ between processes.
+        """
         changed = False
         for bound in self._rules:
             if bound.steps is not None and bound.steps.changes_at(step):
                 bound.prune(bound.steps.target(step))
                 changed = True
+        if changed:
+            self._check_processes()
         return changed
+
+    def _reduced(self) -> list[tuple[dict[str, Tensor], tuple[str, ...]]]:
+        """States of which each process has gathered its own part, and their names."""
+        return [
+            (bound.state(mask_of(layer)), bound.criterion.reduced)
+            for bound, layer in self._watched
+            if bound.criterion.reduced
+        ]
+
+    def _check_processes(self) -> None:
+        if parallel.processes() > 1:
+            named = {(b.rule.name, name): mask_of(layer).mask for b in self._rules for name, layer in b.layers.items()}
+            parallel.check_equal(named)
 
     def target(self, step: int) -> float:
         """Sparsity asked for once ``step`` optimizer steps are done, over the weights that ``sparsity`` counts.

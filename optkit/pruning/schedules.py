@@ -18,6 +18,7 @@ class Steps:
     schedule: Schedule
     begin: int
     end: int
+    every: int
 
     def changes_at(self, step: int) -> bool:
         """Whether masks are recomputed once ``step`` optimizer steps are done."""
@@ -26,7 +27,7 @@ class Steps:
         if self.schedule.shape == "stepwise":
             inside = self.begin < step <= self.end
             return step == self.begin or (inside and self._jumps(step) > self._jumps(step - 1))
-        return step == self.end or (self.begin <= step < self.end and (step - self.begin) % self.schedule.every == 0)
+        return step == self.end or (self.begin <= step < self.end and (step - self.begin) % self.every == 0)
 
     def target(self, step: int) -> float:
         """Sparsity once ``step`` optimizer steps are done, in [0, 1]; it changes only at ``changes_at`` steps."""
@@ -37,7 +38,7 @@ class Steps:
         initial, to = self.schedule.initial, self.schedule.to
         if self.schedule.shape == "stepwise":
             return initial + (to - initial) * self._jumps(step) / self.schedule.jumps
-        step -= (step - self.begin) % self.schedule.every
+        step -= (step - self.begin) % self.every
         progress = (step - self.begin) / (self.end - self.begin)
         if self.schedule.shape == "exponential":
             decay = ((1.0 - to) / (1.0 - initial)) ** progress
@@ -70,4 +71,4 @@ def resolve(schedule: Schedule, total: int, per_epoch: float) -> Steps:
         raise PruningError(
             f"the schedule ends at step {end}, after the training's last step {total}: lower end or train longer"
         )
-    return Steps(schedule, begin, end)
+    return Steps(schedule, begin, end, max(schedule.every.steps(total, per_epoch), 1))

@@ -65,9 +65,13 @@ class Grid(Protocol):
 
     count: int  #: groups
     size: int  #: weights of one group
+    runs: list[int]  #: for each weight, how many adjacent inputs of an output are removed together
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
         """The importance of each group (groups,): the summed scores of the living weights that its pruning removes."""
+
+    def total(self, values: Sequence[Tensor]) -> Tensor:
+        """Sums (groups,) over all weights of each group."""
 
     def alive(self, living: Sequence[Tensor]) -> Tensor:
         """Which groups are still to be pruned: bool (groups,)."""
@@ -86,9 +90,13 @@ class Blocks:
         self.structure, self.shape, self._grid = structure, shape, groups_shape(structure, shape)
         self.count = prod(self._grid)
         self.size = prod(shape) // self.count
+        self.runs = [structure.block(shape)[1]]
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
-        return pool(scores[0].where(living[0], 0.0), self.structure).reshape(-1)
+        return self.total([scores[0].where(living[0], 0.0)])
+
+    def total(self, values: Sequence[Tensor]) -> Tensor:
+        return pool(values[0], self.structure).reshape(-1)
 
     def alive(self, living: Sequence[Tensor]) -> Tensor:
         return alive(living[0], self.structure).reshape(-1)
@@ -109,6 +117,7 @@ class FewOfMany:
         rows, cols = groups_shape(structure, shape)
         self.kept, self.shape = structure.kept, shape
         self.count, self.size = rows * cols, structure.cols
+        self.runs = [1]  # which weights of a group go is not known beforehand
 
     def _ranked(self, scores: Tensor, living: Tensor) -> tuple[Tensor, Tensor]:
         """Scores in ascending order within each group, and where they stood; the dead go first, then low indices."""
@@ -119,6 +128,9 @@ class FewOfMany:
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
         removed = self._ranked(scores[0], living[0])[0][:, : self.size - self.kept]
         return removed.where(removed != -torch.inf, 0.0).sum(dim=1)
+
+    def total(self, values: Sequence[Tensor]) -> Tensor:
+        return values[0].view(self.count, self.size).sum(dim=1)
 
     def alive(self, living: Sequence[Tensor]) -> Tensor:
         return living[0].view(self.count, self.size).sum(dim=1) > self.kept
@@ -156,10 +168,14 @@ class AcrossWeights:
     def __init__(self, shapes: Sequence[tuple[int, int]], slices: Sequence[Slices], count: int):
         self.shapes, self.slices, self.count = list(shapes), list(slices), count
         self.size = sum(s.size * shapes[s.weight][1 - s.axis] for s in slices)
+        runs = {s.weight: s.size if s.axis else shapes[s.weight][1] for s in slices}
+        self.runs = [runs[weight] for weight in range(len(self.shapes))]
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
-        known = [score.where(alive, 0.0) for score, alive in zip(scores, living, strict=True)]
-        return torch.stack([s.of(known[s.weight], self.count).sum(dim=1) for s in self.slices]).sum(dim=0)
+        return self.total([score.where(alive, 0.0) for score, alive in zip(scores, living, strict=True)])
+
+    def total(self, values: Sequence[Tensor]) -> Tensor:
+        return torch.stack([s.of(values[s.weight], self.count).sum(dim=1) for s in self.slices]).sum(dim=0)
 
     def alive(self, living: Sequence[Tensor]) -> Tensor:
         return torch.stack([s.of(living[s.weight], self.count).any(dim=1) for s in self.slices]).any(dim=0)

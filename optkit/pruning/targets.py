@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
 from optkit.pruning.config import Rule, Structure
+from optkit.pruning.criteria import build
 from optkit.pruning.layouts import Group, layouts
 from optkit.pruning.masking import WeightMask, mask_of, raw_of
 from optkit.pruning.structures import AcrossWeights, Grid, Slices, grid_of
@@ -195,6 +196,9 @@ def _clash(earlier: Rule, found: list[Site], rule: Rule, sites: list[Site]) -> s
     both = f"rules '{earlier.name}' and '{rule.name}' both claim {shared}.weight: "
     if rule.regrow or earlier.regrow:
         return both + "give them separate targets, or take regrow off"
+    revives = next((r.criterion.name for r in (earlier, rule) if build(r.criterion).revives), None)
+    if revives:
+        return both + f"give them separate targets, as {revives} lets weights return"
     if rule.criterion.name == earlier.criterion.name and rule.criterion != earlier.criterion:
         return both + f"give them separate targets, or one {rule.criterion.name} with the same parameters"
     nests = rule.structure.nests_in(earlier.structure)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from optkit.pruning.config import Span
 
 T = TypeVar("T")
+DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
 class Part(BaseModel):
@@ -55,7 +56,8 @@ class _Listed:
         return [value] if isinstance(value, (str, int, float)) else value
 
 
-def _share(value: Any) -> Any:
+def as_share(value: Any) -> Any:
+    """``N%`` as a fraction; anything else as it is."""
     if isinstance(value, str) and (percent := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())):
         return float(percent[1]) / 100
     return value
@@ -79,8 +81,12 @@ def span_out(value: Any) -> Any:
 Many = Annotated[tuple[T, ...], Strict(False), _Listed()]
 """A list that may be written as its only element."""
 
-Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=float | str)]
+Share = Annotated[float, BeforeValidator(as_share, json_schema_input_type=float | str)]
 """A fraction, or ``N%``."""
 
 SpanField = Annotated[Span, BeforeValidator(_span, json_schema_input_type=str | int | float)]
 """A part of training: ``5%`` or a fraction, optimizer steps, or ``1ep``."""
+
+Word = Annotated[str, Field(min_length=1)]
+Revision = Annotated[Word, BeforeValidator(lambda v: "main" if v is None else v, json_schema_input_type=str | None)]
+Split = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]

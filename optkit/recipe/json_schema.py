@@ -24,9 +24,9 @@ def recipe_schema() -> dict[str, Any]:
     properties["extends"] = {"type": "string", "description": "A recipe to start from; this file is laid on it."}
     properties["train"] = {
         "type": "object",
-        "description": "transformers.TrainingArguments under their own names.",
+        "description": "transformers.TrainingArguments under their own names, and lr_rewind, lr_floor, hold_out.",
         "additionalProperties": False,
-        "properties": {a.name: _argument(a) for a in arguments().values() if a.name not in OWNED},
+        "properties": {a.name: _argument(a) for a in arguments().values() if a.name not in OWNED} | _OURS,
     }
     whole = {"required": ["optkit", "model", "task"], "anyOf": [{"required": ["prune"]}, {"required": ["quantize"]}]}
     return {
@@ -35,6 +35,19 @@ def recipe_schema() -> dict[str, Any]:
         "title": "optkit recipe",
         "anyOf": [{"required": ["extends"]}, whole],
     }
+
+
+_OURS = {
+    "lr_rewind": {
+        "type": ["string", "number"],
+        "description": "jumps, or the time between two rewinds: 2ep, 10%, steps",
+    },
+    "lr_floor": {"type": ["string", "number"], "description": "Share of learning_rate that each cycle decays to."},
+    "hold_out": {
+        "type": ["string", "number"],
+        "description": "5% or rows of the training split, to choose the best by.",
+    },
+}
 
 
 def _argument(argument: Argument) -> dict[str, Any]:

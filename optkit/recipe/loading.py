@@ -11,7 +11,7 @@ from optkit.recipe.checking import check
 from optkit.recipe.faults import Fault, Mark, Source, StaticError
 from optkit.recipe.migrations import migrate
 from optkit.recipe.overrides import apply_set, merge
-from optkit.recipe.resolved import DATA, MODELS, NO_MODEL
+from optkit.recipe.resolved import COSTS, DATA, MODELS, NO_MODEL, TEXTS
 from optkit.recipe.schema import FORMAT, Recipe
 from optkit.recipe.tree import Node, read_tree
 
@@ -106,6 +106,15 @@ def _anchor_local_paths(root: Node) -> None:
         for entry in files.value.values():
             if isinstance(entry.node.value, str) and entry.node.value:
                 entry.node.value = _absolute(entry.node)
+    texts = _descend(root, TEXTS)
+    for node in texts.value if texts is not None and isinstance(texts.value, list) else [texts] * (texts is not None):
+        if isinstance(node.value, str) and node.value:
+            node.value = _absolute(node)
+    rules = _descend(root, ("prune",))
+    for rule in rules.value if rules is not None and isinstance(rules.value, list) else ():
+        table = _descend(rule, COSTS)
+        if table is not None and isinstance(table.value, str) and table.value:
+            table.value = _absolute(table)
     for place in MODELS:
         node = _descend(root, place)
         if node is not None and isinstance(node.value, str) and node.value not in ("", *NO_MODEL):

@@ -88,12 +88,16 @@ def _write(node: Node, parts: list[str], value: Node, source: Source) -> None:
             raise _NoSuchPlace(f"'{'.'.join(parts[:depth])}' is a value and has no keys", mark, depth)
 
 
+#: What the value of these keys is short for, when it is a scalar.
+_SHORT = {"criterion": "name", "hidden": "weight", "attention": "weight"}
+
+
 def _expand(node: Node, part: str, key: str) -> None:
-    """Writes out a shorthand that a path goes into: a criterion's name, or the only element of a list."""
+    """Writes out a shorthand that a path goes into: a criterion's name, a weight, or the only element of a list."""
     if isinstance(node.value, (str, int, float)):
         whole = Node(node.value, node.mark, node.text)
-        if key == "criterion":
-            node.value = {"name": Entry(node.mark, whole)}
+        if key in _SHORT:
+            node.value = {_SHORT[key]: Entry(node.mark, whole)}
         elif part.isdigit():
             node.value = [whole]
 

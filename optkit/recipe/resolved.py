@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from optkit.recipe.schema import Recipe
 
 DATA = ("task", "dataset", "files")
+TEXTS = ("distill", "data", "files")
+COSTS = ("allocate", "costs")
 MODELS = (("model", "name"), ("model", "tokenizer"), ("distill", "teacher"), ("evaluate", "baseline"))
 NO_MODEL = ("auto", "none")
-"""Where a recipe may name something local: a mapping of data files, and models, which may be Hub ids or these words."""
+"""Where a recipe may name something local: a mapping of data files, a list of them, a file in each rule, and models,
+which may be Hub ids or these words."""
 
 _HEADER = """\
 # Resolved recipe: base, file and --set merged, defaults written out.
@@ -65,8 +68,11 @@ def resolved_yaml(recipe: Recipe) -> str:
 
     def commented(value: Any) -> Any:
         if isinstance(value, list):
-            items = CommentedSeq(commented(item) for item in value)
-            if not any(isinstance(item, (dict, list)) for item in value):
+            items = CommentedSeq(str(item) if isinstance(item, _Name) else commented(item) for item in value)
+            for index, item in enumerate(value):
+                if isinstance(item, _Name):
+                    items.yaml_add_eol_comment(item.comment, index, column=0)
+            if not any(isinstance(item, (dict, list, _Name)) for item in value):
                 items.fa.set_flow_style()
             return items
         if isinstance(value, dict):
@@ -100,6 +106,12 @@ def _replace_local(recipe: dict[str, Any], change: Callable[[Path, str], Any]) -
     files = recipe["task"]["dataset"].get("files")
     for split in files or {}:
         files[split] = change(Path(files[split]), "")
+    texts = recipe.get("distill", {}).get("data", {})
+    if "files" in texts:
+        texts["files"] = [change(Path(file), "") for file in texts["files"]]
+    for rule in recipe.get("prune", ()):
+        if "costs" in rule.get("allocate", {}):
+            rule["allocate"]["costs"] = change(Path(rule["allocate"]["costs"]), "")
     for part, key in MODELS:
         value = recipe.get(part, {}).get(key)
         if isinstance(value, str) and value not in NO_MODEL and (Path(value).is_absolute() or Path(value).is_dir()):

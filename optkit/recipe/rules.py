@@ -19,9 +19,12 @@ from optkit.pruning.config import (
     Span,
     Structure,
     check_bounds,
+    check_grouping,
     check_reach,
+    every_of,
     jumps_of,
 )
+from optkit.recipe.allocate import AllocateSpec, follows_from_speedup
 from optkit.recipe.fields import Many, Part, Share, SpanField
 from optkit.registry import suggest
 
@@ -81,7 +84,7 @@ class ScheduleSpec(Part):
     to: Share = Field(_DEFAULT.to, ge=0.0, lt=1.0)
     begin: SpanField = _DEFAULT.begin
     end: SpanField = _DEFAULT.end
-    every: int = Field(_DEFAULT.every, ge=1)
+    every: SpanField = _DEFAULT.every
     jumps: int | None = None
 
     @field_validator("to")
@@ -100,6 +103,11 @@ class ScheduleSpec(Part):
             raise ValueError(f"the schedule ends at {end}, before it begins at {begin}")
         return end
 
+    @field_validator("every")
+    @classmethod
+    def _takes_time(cls, every: Span) -> Span:
+        return every_of(every)
+
     @field_validator("jumps")
     @classmethod
     def _jumps_are_stepwise(cls, jumps: int | None, info: ValidationInfo) -> int | None:
@@ -113,9 +121,12 @@ class ScheduleSpec(Part):
 def _structure(text: Any) -> Any:
     if not isinstance(text, str):
         return text
-    if text not in _STRUCTURES and (near := suggest(text, _STRUCTURES)):
-        raise ValueError(f"unknown structure '{text}'{near}")
-    return str(Structure.parse(text))
+    try:
+        return str(Structure.parse(text))
+    except ValueError:
+        if near := suggest(text, _STRUCTURES):
+            raise ValueError(f"unknown structure '{text}'{near}") from None
+        raise
 
 
 def _pattern(pattern: str) -> str:
@@ -140,11 +151,35 @@ class RuleSpec(Part):
     criterion: AnyCriterion = CRITERION_SPECS["magnitude"]()
     structure: Annotated[str, BeforeValidator(_structure, json_schema_input_type=str)] = "element"
     scope: Literal["global", "local"] = "global"
+    allocate: AllocateSpec | None = None
     schedule: ScheduleSpec | None = None
     regrow: bool = False
     normalize: bool = False
     floor: Share = Field(0.0, ge=0.0, lt=1.0)
     ceiling: Share = Field(1.0, gt=0.0, le=1.0)
+
+    @field_validator("structure")
+    @classmethod
+    def _the_criterion_chooses_such_groups(cls, structure: str, info: ValidationInfo) -> str:
+        if info.data.get("criterion") is not None:
+            check_grouping(info.data["criterion"].build(), Structure.parse(structure))
+        return structure
+
+    @field_validator("allocate")
+    @classmethod
+    def _there_is_something_to_allocate(cls, allocate: AllocateSpec | None, info: ValidationInfo) -> Any:
+        if allocate is not None and info.data.get("scope") == "local":
+            raise ValueError("scope local prunes every layer alike, and this chooses for each: remove one of the two")
+        if allocate is not None and getattr(info.data.get("criterion"), "name", None) == Frozen.name:
+            raise ValueError("frozen adds no zeros, so there are none to allocate: remove it")
+        return allocate
+
+    @field_validator("normalize")
+    @classmethod
+    def _allocation_compares_no_scores(cls, normalize: bool, info: ValidationInfo) -> bool:
+        if normalize and info.data.get("allocate") is not None:
+            raise ValueError("is for scores of different layers, and allocate compares none: remove it")
+        return normalize
 
     @field_validator("schedule")
     @classmethod
@@ -156,8 +191,11 @@ class RuleSpec(Part):
             if schedule is not None:
                 raise ValueError("frozen keeps the zeros that are there and takes no schedule, remove it")
             return None
-        structure = Structure.parse(structure)
+        structure, allocate = Structure.parse(structure), info.data.get("allocate")
         schedule = schedule or ScheduleSpec()
+        if allocate is not None and allocate.by == "latency":
+            follows_from_speedup(schedule)
+            return schedule.model_copy(update={"to": None})
         if "to" not in schedule.model_fields_set and structure.most < schedule.to:
             schedule = schedule.model_copy(update={"to": structure.most})
         check_reach(structure, schedule.to)
@@ -167,19 +205,27 @@ class RuleSpec(Part):
     @classmethod
     def _bounds_hold_the_target(cls, ceiling: float, info: ValidationInfo) -> float:
         said = info.data
-        if said.get("schedule") is not None and {"scope", "normalize", "floor"} <= said.keys():
+        if said.get("schedule") is None or not {"scope", "normalize", "floor"} <= said.keys():
+            return ceiling
+        if said["schedule"].to is not None:
             check_bounds(said["scope"], said["schedule"].to, said["normalize"], said["floor"], ceiling)
+        elif said["floor"] > ceiling:
+            raise ValueError(f"the floor {said['floor']:g} is above the ceiling {ceiling:g}")
         return ceiling
 
     def build(self) -> Rule:
-        """The rule for optkit.pruning."""
+        """The rule for optkit.pruning. What `allocate` chooses is not in it; by latency its `to` stands for that."""
+        structure, schedule = Structure.parse(self.structure), self.schedule
+        if schedule is not None and schedule.to is None:
+            to = min(max(0.8 * structure.most, self.floor), self.ceiling)
+            schedule = schedule.model_copy(update={"to": to})
         return Rule(
             targets=self.targets,
             exclude=self.exclude,
             criterion=self.criterion.build(),
-            structure=Structure.parse(self.structure),
+            structure=structure,
             scope=self.scope,
-            schedule=self.schedule and self.schedule.build(),
+            schedule=schedule and schedule.build(),
             regrow=self.regrow,
             name=self.name or "weights",
             normalize=self.normalize,

@@ -8,19 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
-from optkit.recipe.fields import Many, Part, Share, Wrong, refuse
+from optkit.recipe.distill import DistillSpec
+from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Split, Word, Wrong, refuse
 from optkit.recipe.rules import RuleSpec
 from optkit.recipe.training_arguments import read_train
 from optkit.registry import names, suggest
 
 FORMAT = 1
-DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 PLANNED_TASKS = ("token-classification", "question-answering", "feature-extraction", "image-classification")
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?(?:/[A-Za-z0-9](?:[\w.-]*\w)?)?", re.ASCII)
-
-Word = Annotated[str, Field(min_length=1)]
-Revision = Annotated[Word, BeforeValidator(lambda v: "main" if v is None else v, json_schema_input_type=str | None)]
-Split = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
 def known(kind: str, planned: tuple[str, ...] = ()) -> BeforeValidator:
@@ -154,19 +150,17 @@ class TaskSpec(Part):
     max_length: int = Field(128, ge=2)
 
 
-class DistillSpec(Part):
-    """Learn from a teacher: loss = (1 - weight) * task + weight * T^2 * KL(teacher || student)."""
-
-    teacher: Word
-    revision: Revision = "main"
-    temperature: float = Field(2.0, gt=0)
-    weight: Share = Field(0.9, ge=0, le=1)
-
-
 class CalibrationSpec(Part):
     """Which examples of the training split quantization looks at."""
 
     samples: int = Field(300, ge=1)
+
+
+class OneShotSpec(Part):
+    """Which examples of the training split one-shot pruning looks at, how many at a time."""
+
+    samples: int = Field(512, ge=1)
+    batch_size: int = Field(32, ge=1)
 
 
 class QuantizeSpec(Part):
@@ -182,6 +176,7 @@ class ExportSpec(Part):
     """What is written for serving."""
 
     formats: Many[Literal["openvino"]] = Field(("openvino",), min_length=1)
+    compact: bool | Literal["auto"] = "auto"
 
 
 class EvaluateSpec(Part):
@@ -225,6 +220,7 @@ class Recipe(Part):
     train: dict[str, Any] = Field(default_factory=dict)
     distill: DistillSpec | None = None
     prune: tuple[RuleSpec, ...] = Field((), strict=False)
+    oneshot: OneShotSpec | None = None
     quantize: QuantizeSpec | None = None
     export: ExportSpec = ExportSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
@@ -277,6 +273,14 @@ class Recipe(Part):
         if faults:
             refuse(*(Wrong((name,), said, of_key) for name, said, of_key in faults))
         return values
+
+    @field_validator("distill")
+    @classmethod
+    def _texts_are_those_of_the_task(cls, distill: DistillSpec | None, info: ValidationInfo) -> DistillSpec | None:
+        given, task = distill and distill.data and distill.data.text, info.data.get("task")
+        if given and task is not None and len(given) != len(task.text):
+            refuse(Wrong(("data", "text"), f"task.text has {len(task.text)} columns, and this {len(given)}"))
+        return distill
 
     @field_validator("prune")
     @classmethod

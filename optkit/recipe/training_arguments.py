@@ -1,4 +1,5 @@
-"""What `train` may hold: the fields of transformers.TrainingArguments, read from its source without importing it.
+"""What `train` may hold: the fields of transformers.TrainingArguments, read from its source without importing it, and a
+few of our own.
 
 Importing transformers' Trainer takes seconds and loads torch; names, types and choices of the fields are plain text.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -16,14 +17,17 @@ from typing import Any
 
 from optkit.errors import OptkitError
 from optkit.pruning.config import Span
+from optkit.recipe.fields import as_share
 from optkit.registry import suggest
 
 SPANS = ("warmup_steps", "eval_steps", "save_steps", "logging_steps")
 """Lengths of training, which may also be written as ``5%`` or ``1ep``."""
 
-_BEST = "the result is the last step, which is at the target sparsity"
+_BEST = "the result is the last step, or the best at the target sparsity by train.hold_out"
 _PUBLISH = "use publish.repo_id, or run with --push"
 _RESUME = "run the recipe again to resume it, or with --fresh to start over"
+_WHOLE = "masks are made of whole weights, which it splits over processes: torchrun alone trains by DDP"
+_COUNTED = "schedules are placed before training, and it may change how many steps there are"
 _EXACT = "it would break that a resumed run ends bit for bit like an uninterrupted one"
 OWNED: dict[str, str] = {
     "output_dir": "use run --output",
@@ -53,9 +57,44 @@ OWNED: dict[str, str] = {
     "logging_nan_inf_filter": "optkit turns it off, so that a NaN loss stops the run",
     "ddp_broadcast_buffers": "optkit turns it off, so that differing masks are noticed",
     "local_rank": "use torchrun, which sets it",
+    "fsdp": _WHOLE,
+    "fsdp_config": _WHOLE,
+    "deepspeed": _WHOLE,
+    "accelerator_config": _COUNTED,
+    "auto_find_batch_size": f"{_COUNTED}; set per_device_train_batch_size",
     "warmup_ratio": "use warmup_steps: 5%",
 }
 """Arguments that a recipe may not set, and what to write instead."""
+
+
+def _rewind(value: Any) -> str | Span:
+    if value == "jumps":
+        return value
+    try:
+        span = Span.parse(value)
+    except (ValueError, TypeError):
+        span = None
+    if span is None or span.value == 0:
+        raise ValueError(f"expected jumps, or the time between two rewinds such as 2ep, got {value!r}")
+    return span
+
+
+def _floor(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(share := as_share(value), (int, float)) or not 0 <= share < 1:
+        raise ValueError(f"expected a share of learning_rate from 0 to below 1, got {value!r}")
+    return float(share)
+
+
+def _hold_out(value: Any) -> int | float:
+    rows = as_share(value)
+    some = isinstance(rows, int) and not isinstance(rows, bool) and rows >= 1
+    if not some and not (isinstance(rows, float) and 0 < rows < 1):
+        raise ValueError(f"expected a share of the training split such as 5%, or a number of rows, got {value!r}")
+    return rows
+
+
+OURS: dict[str, Callable[[Any], Any]] = {"lr_rewind": _rewind, "lr_floor": _floor, "hold_out": _hold_out}
+"""Keys of `train` that are no TrainingArguments, and what reads their values or raises ValueError."""
 
 _BUILTIN = {"str": "string", "bool": "boolean", "int": "integer", "float": "number", "None": "null"}
 _BUILTIN |= {"dict": "object", "list": "array"}
@@ -151,12 +190,17 @@ def read_train(train: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str
         message, and whether the key is wrong rather than its value.
     """
     known = arguments()
-    usable = [name for name in known if name not in OWNED]
+    usable = [name for name in known if name not in OWNED] + [*OURS]
     values: dict[str, Any] = {}
     faults: list[tuple[str, str, bool]] = []
     for name, value in train.items():
         if name in OWNED:
             faults.append((name, f"optkit owns this argument: {OWNED[name]}", True))
+        elif name in OURS:
+            try:
+                values[name] = OURS[name](value)
+            except ValueError as error:
+                faults.append((name, str(error), False))
         elif name not in known:
             faults.append((name, f"unknown key, TrainingArguments has none of this name{suggest(name, usable)}", True))
         elif name in SPANS and value is not None:
@@ -169,4 +213,21 @@ def read_train(train: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str
         else:
             whole = isinstance(value, int) and not isinstance(value, bool)
             values[name] = float(value) if whole and set(known[name].types) <= {"number", "null"} else value
-    return values, faults
+    return values, faults + _contradictions(train)
+
+
+def _contradictions(train: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Faults of keys of ours that others leave no room for."""
+    faults = []
+    if "lr_floor" in train and "lr_rewind" not in train:
+        faults.append(("lr_floor", "belongs to lr_rewind, which is not set", True))
+    if "lr_rewind" in train:
+        if train.get("lr_scheduler_type", "linear") != "linear":
+            faults.append(
+                ("lr_rewind", "the learning rate decays linearly to each rewind: remove lr_scheduler_type", True)
+            )
+        if train.get("lr_scheduler_kwargs"):
+            faults.append(("lr_rewind", "the schedule takes lr_floor alone: remove lr_scheduler_kwargs", True))
+    if "hold_out" in train and train.get("eval_strategy", "steps") == "no":
+        faults.append(("hold_out", "is evaluated while training: remove eval_strategy", True))
+    return faults

@@ -27,7 +27,9 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
     run, recipe = job.run, job.recipe
     evaluated = run.facts("evaluate")
     drop, most = evaluated["drop"], recipe.evaluate.max_drop
-    folders = ({"dense": dense} if dense else {}) | {name: run.path / name for name in ("pruned", "openvino")}
+    compaction = run.facts("compact") if "compact" in stages else {}
+    made = ("pruned", *(["compact"] if compaction.get("compacted") else []), "openvino")
+    folders = ({"dense": dense} if dense else {}) | {name: run.path / name for name in made}
     return {
         "format": FORMAT,
         "name": recipe.name,
@@ -40,6 +42,8 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
         "bytes": {name: weight_bytes(folder) for name, folder in folders.items()},
         "folders": {name: str(folder) for name, folder in folders.items()},
         "benchmark": run.facts("benchmark") if "benchmark" in stages else None,
+        "compact": compaction or None,
+        "allocation": run.facts("allocate").get("rules") if "allocate" in stages else None,
         "export": run.facts("export"),
         "training": {k: v for k, v in run.facts("train").items() if k != "history"},
         "history": run.facts("train").get("history", []),

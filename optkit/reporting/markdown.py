@@ -85,6 +85,14 @@ def render(report: dict[str, Any]) -> str:
         parts += ["## Latency", _benchmark(report["benchmark"])]
     agreement = ", ".join(f"{found['agreement']:.2%} on {split}" for split, found in evaluated["splits"].items())
     parts += ["## Agreement", f"Checkpoint and exported IR predict the same class for {agreement}."]
+    if chosen := report.get("training", {}).get("chosen"):
+        score = f"{chosen['metric']} {100 * chosen['score']:.2f}"
+        said = f"The model of step {chosen['step']:,} is the best of those at the target sparsity: {score} on"
+        parts += ["## Choice", f"{said} {chosen['examples']:,} training examples that were held out for this alone."]
+    if (report.get("compact") or {}).get("compacted"):
+        parts += ["## Compaction", _compaction(report)]
+    if report.get("allocation"):
+        parts += ["## Allocation", *(_allocation(report, name) for name in report["allocation"])]
     parts += ["## Sparsity", *_sparsity(report)]
     seconds = [(name, duration(value)) for name, value in report["seconds"].items()]
     parts += ["## Time", _markdown(("stage", "time"), seconds)]
@@ -110,6 +118,44 @@ def _benchmark(benchmark: dict[str, Any]) -> str:
         notes.append(f"optkit's plan: {benchmark['runtime']}.")
     notes += [f"`{name}` was left out: {why}." for name, why in benchmark["skipped"].items()]
     return _markdown(("batch", "tokens", *engines), rows) + "\n\n" + " ".join(notes)
+
+
+def _compaction(report: dict[str, Any]) -> str:
+    found = report["compact"]
+    rows = [(name, f"{left:,}", f"{before:,}") for name, (left, before) in found["kept"].items()]
+    loads = "loads with plain `from_pretrained`" if found["plain"] else "loads with `optkit.load_compact`"
+    said = (
+        f"`compact/` ({size(report['bytes']['compact'])}) computes what `pruned/` does to within {found['differ']:.1g} "
+        f"and {loads}; the IR is made of it. What it took out counts as zeros in every sparsity here."
+    )
+    return _markdown(("of", "left", "before"), rows) + "\n\n" + said
+
+
+def _allocation(report: dict[str, Any], name: str) -> str:
+    """What was chosen for a rule, and the speedup that was measured beside the one that was predicted."""
+    found = report["allocation"][name]
+    said = f"{name}: {allocated(found)}."
+    rows = (report["benchmark"] or {}).get("rows", [])
+    shape = (found.get("batch"), found.get("seq"))
+    times = next((row["milliseconds"] for row in rows if (row["batch"], row["seq"]) == shape), {})
+    ours = times.get("int8 optkit", times.get("optkit"))
+    if ours is not None and "dense openvino" in times:
+        said += f" Measured: {times['dense openvino'] / ours:.2f}x."
+    return said
+
+
+def allocated(found: dict[str, Any]) -> str:
+    """One sentence on what was chosen for a rule, see ``optkit.stages.allocate``."""
+    shares = [layer["sparsity"] for layer in found["layers"]]
+    said = f"{len(shares)} layers at {min(shares):.0%} to {max(shares):.0%} by {found['by']}"
+    said += f", {found['sparsity']:.2%} in all"
+    if found["by"] == "latency":
+        said += (
+            f"; asked for {found['speedup']:g}x, predicted {found['predicted']:.2f}x the dense model's "
+            f"{found['dense_milliseconds']:.2f} ms in OpenVINO fp32 at {found['batch']} x {found['seq']} tokens on "
+            f"{found['threads']} threads"
+        )
+    return said
 
 
 def _sparsity(report: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.stages import dense, export, train
+from optkit.stages import allocate, compact, costs, dense, export, train
 
 if TYPE_CHECKING:
     from optkit.rundir import Stage
@@ -48,6 +48,7 @@ def run(job: Job, stage: Stage) -> None:
     from optkit import runtime
     from optkit.adapters import optimum
     from optkit.models import load_model
+    from optkit.pruning.compact_checkpoint import load_compact
     from optkit.runtime.planning.timing import by_turns
 
     spec = job.recipe.benchmark
@@ -58,10 +59,17 @@ def run(job: Job, stage: Stage) -> None:
         if baseline is not None:
             engines["dense torch"] = baseline[0].eval()
         engines["pruned torch"] = load_model(job.path(train.FOLDER), job.task.auto_class, job.labels, seed=0).eval()
+        if compact.folder(job) != job.path(train.FOLDER):
+            engines["compact torch"] = load_compact(compact.folder(job))
     if "openvino" in spec.backends:
         engines["int8 openvino" if job.recipe.quantize else "openvino"] = optimum.load(
             job.path(export.FOLDER), job.task.ov_class
         )
+    if allocate.by_latency(job) is not None:
+        # What its speedup is against.
+        costs.dense_ir(job, allocate.reference(job), stage.folder)
+        options = {"ov_config": costs.DENSE_CONFIG}
+        engines["dense openvino"] = optimum.load(stage.folder, job.task.ov_class, **options)
     if uses_runtime(job):
         # Compiled as optimum-intel does, whose choice of a hint the plan has to be made with.
         config, folder = {"PERFORMANCE_HINT": "LATENCY"}, job.path(export.FOLDER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optkit.stages.train import fine_tune
+from optkit.stages.train import chosen_by, fine_tune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,8 @@ def needed(job: Job) -> bool:
 
 
 def key(job: Job) -> str:
-    return job.key("seed", "model", "train", data=job.data_identity)
+    rewound = {"rules": job.identity["prune"]} if job.recipe.train.get("lr_rewind") == "jumps" else {}
+    return job.key("seed", "model", "train", data=job.data_identity, **chosen_by(job), **rewound)
 
 
 def run(job: Job, stage: Stage) -> None:

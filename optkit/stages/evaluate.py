@@ -1,7 +1,8 @@
 """The same metric on the same examples for the dense baseline, the pruned checkpoint and the exported IR.
 
 Where the recipe measures the sparse runtime and it is there, the IR is also scored on it, by the plan that is the same
-each time.
+each time. Every model's outputs on every split are kept in ``predictions/``, one file a split, so that runs can be
+compared example by example.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from optkit.rundir import Stage
     from optkit.stages.job import Job
 
-NAME, FOLDER = "evaluate", None
+NAME, FOLDER = "evaluate", "predictions"
 
 
 def needed(job: Job) -> bool:
@@ -33,6 +34,8 @@ def run(job: Job, stage: Stage) -> None:
 
     ``drop`` is what the IR lost against the baseline on the first split, in points of 100, None without a baseline.
     """
+    from safetensors.numpy import save_file
+
     from optkit import runtime
     from optkit.adapters import optimum
     from optkit.models import load_model, load_tokenizer
@@ -48,6 +51,8 @@ def run(job: Job, stage: Stage) -> None:
     for split in dict.fromkeys(job.recipe.evaluate.splits):
         logits = {name: _logits(job, split, name, *model) for name, model in models.items() if model is not None}
         references = np.asarray(job.encoded(split)["labels"])
+        outputs = {name: np.ascontiguousarray(found, np.float32) for name, found in logits.items()}
+        save_file(outputs | {"labels": references}, stage.folder / f"{split}.safetensors")
         predictions = {name: job.task.predictions(found) for name, found in logits.items()}
         ir = predictions[_exported_name(job)]
         splits[split] = {

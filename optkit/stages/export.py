@@ -1,4 +1,4 @@
-"""From the pruned checkpoint to a tagged OpenVINO IR, int8 where the recipe asks for it."""
+"""From the pruned checkpoint, compacted where it can be, to a tagged OpenVINO IR, int8 where the recipe asks for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.stages import train
+from optkit.stages import compact, train
 
 if TYPE_CHECKING:
     from optkit.rundir import Stage
@@ -30,11 +30,11 @@ def run(job: Job, stage: Stage) -> None:
     quantize = job.recipe.quantize
     job.reporter.say("  converting" + (", quantizing to int8" if quantize else "") + ", tagging, verifying")
     result = export_openvino(
-        job.path(train.FOLDER),
+        compact.folder(job),
         stage.folder,
         export_task=job.task.export_task,
         rules=job.rules,
-        calibration=_calibration(job) if quantize else (),
+        calibration=calibration(job, quantize.calibration.samples) if quantize else (),
         target=quantize.target if quantize else None,
         recipe_hash=job.recipe.hash(),
         seed=job.recipe.seed,
@@ -46,9 +46,8 @@ def run(job: Job, stage: Stage) -> None:
     }
 
 
-def _calibration(job: Job) -> list[dict[str, Any]]:
-    """Samples of the training split drawn with the recipe's seed, as unpadded token ids."""
+def calibration(job: Job, samples: int) -> list[dict[str, Any]]:
+    """``samples`` of the training split drawn with the recipe's seed, all if there are fewer, as unpadded token ids."""
     encoded = job.encoded("train").remove_columns("labels")
-    wanted = min(job.recipe.quantize.calibration.samples, len(encoded))
-    rows = np.random.default_rng(job.recipe.seed).permutation(len(encoded))[:wanted]
+    rows = np.random.default_rng(job.recipe.seed).permutation(len(encoded))[:samples]
     return [encoded[int(row)] for row in rows]

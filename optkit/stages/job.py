@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.models import adopt_labels, has_trained_head, load_model, load_tokenizer
+from optkit.ranks import Team
 from optkit.recipe.resolved import identity
 from optkit.rundir import digest
 from optkit.tasks import get_task
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from optkit.progress import Reporter
     from optkit.pruning.config import Rule
     from optkit.recipe import Recipe
+    from optkit.recipe.schema import OneShotSpec
     from optkit.rundir import RunDir
 
 PACKAGES = ("optkit", "torch", "transformers", "datasets", "accelerate", "openvino", "nncf", "optimum-intel")
@@ -29,10 +31,11 @@ class Job:
         recipe: what to do.
         run: where; None when nothing is written, as for a plan.
         reporter: who is told.
+        team: the processes that work on it, those of this launch.
     """
 
-    def __init__(self, recipe: Recipe, run: RunDir | None, reporter: Reporter):
-        self.recipe, self.run, self.reporter = recipe, run, reporter
+    def __init__(self, recipe: Recipe, run: RunDir | None, reporter: Reporter, team: Team | None = None):
+        self.recipe, self.run, self.reporter, self.team = recipe, run, reporter, team or Team()
         self.task = get_task(recipe.task)
         self._encoded: dict[str, Any] = {}
 
@@ -47,8 +50,9 @@ class Job:
 
     @property
     def data_identity(self) -> dict[str, Any]:
-        """The part of ``task`` that changes what the model sees."""
-        return {name: value for name, value in self.identity["task"].items() if name != "metric"}
+        """What decides which examples the model sees."""
+        task = {name: value for name, value in self.identity["task"].items() if name != "metric"}
+        return task | {key: value for key, value in self.identity["train"].items() if key == "hold_out"}
 
     @cached_property
     def versions(self) -> dict[str, str]:
@@ -62,8 +66,8 @@ class Job:
         return found
 
     @cached_property
-    def splits(self) -> Any:
-        """The training split and those that are evaluated, checked."""
+    def _loaded(self) -> Any:
+        """The whole training split and those that are evaluated, checked."""
         from optkit.data import load_splits
 
         splits = load_splits(
@@ -73,9 +77,32 @@ class Job:
         return splits
 
     @cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        """The training split without its hold-out, and the hold-out; None where there is none."""
+        from optkit.data import part
+
+        rows, wanted = self._loaded["train"], self.recipe.train.get("hold_out")
+        return (rows, None) if wanted is None else part(rows, wanted, self.recipe.seed)
+
+    @cached_property
+    def splits(self) -> Any:
+        """The training split, its hold-out taken off, and those that are evaluated."""
+        return {**self._loaded, "train": self._parts[0]}
+
+    @property
+    def held_out(self) -> int:
+        """How many examples of the training split are held out."""
+        return 0 if self._parts[1] is None else len(self._parts[1])
+
+    @cached_property
+    def hold_out(self) -> Any:
+        """The examples of the training split to choose the best model by, as the start model's token ids, or None."""
+        return None if self._parts[1] is None else self.task.encode(self._parts[1], self.tokenizer, self.labels)
+
+    @cached_property
     def labels(self) -> list[str]:
         """Names of the classes by id: the data's, or the start model's where the data only numbers them."""
-        labels = self.task.labels(self.splits)
+        labels = self.task.labels(self._loaded)
         if self.recipe.model.name is None:
             return labels
         return adopt_labels(self.recipe.model, self.task.auto_class, labels)
@@ -103,8 +130,15 @@ class Job:
 
     @property
     def trains(self) -> bool:
-        """Whether there is any training to do; a model that is only quantized stays as it is."""
-        return bool(self.recipe.prune or self.recipe.train)
+        """Whether there is any training to do; without it a model is pruned in one shot, or stays as it is."""
+        return bool(self.recipe.train)
+
+    @property
+    def one_shot(self) -> OneShotSpec | None:
+        """How the model is pruned in one shot; None where it is pruned in training, or not at all."""
+        from optkit.recipe.schema import OneShotSpec
+
+        return (self.recipe.oneshot or OneShotSpec()) if self.recipe.prune and not self.trains else None
 
     @cached_property
     def baseline(self) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
+from optkit.stages import allocate, oneshot, teacher, train
 from optkit.stages.job import Job
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ def run(job: Job, stage: Stage) -> None:
 
 @dataclass(frozen=True)
 class RulePlan:
-    """What one rule matches. ``share`` is of all linear weights of the model; ``changes`` are (step, target) pairs."""
+    """What one rule matches. ``share`` is of all linear weights of the model; ``changes`` are (step, target) pairs.
+
+    ``allocate`` is by what the layers' own sparsities are chosen, ``speedup`` what they shall reach together; with one,
+    targets are shares of what is chosen.
+    """
 
     name: str
     criterion: str
@@ -58,6 +63,8 @@ class RulePlan:
     groups: int
     share: float
     changes: list[tuple[int, float]]
+    allocate: str | None = None
+    speedup: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ class Plan:
     per_epoch: int
     baseline: str | None
     rules: list[RulePlan]
+    rewinds: list[int] = field(default_factory=list)
+    calibration: int = 0
     estimate: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,26 +111,30 @@ class Plan:
         lines = []
         for rule in self.rules:
             to = f"{rule.changes[-1][1]:.0%}" if rule.changes else "kept"
+            to = f"{rule.speedup:g}x" if rule.speedup else to
+            scope = f"by {rule.allocate}" if rule.allocate else rule.scope
             table.add_row(
-                *(rule.name, rule.criterion, rule.structure, rule.scope, str(len(rule.layers))),
+                *(rule.name, rule.criterion, rule.structure, scope, str(len(rule.layers))),
                 *(f"{rule.weights:,}", f"{rule.share:.0%}", to),
             )
-            if rule.changes:
+            if rule.changes and self.steps:
                 (first, low), (last, high) = rule.changes[0], rule.changes[-1]
                 lines.append(
                     f"masks of {rule.name}: {len(rule.changes)} changes, {low:.1%} at step {first:,} to {high:.1%} at "
-                    f"step {last:,}"
+                    f"step {last:,}{' of what is allocated' if rule.speedup else ''}"
                 )
         counts = ", ".join(f"{name} {count:,}" for name, count in self.examples.items())
         lines.append(f"examples: {counts}; classes: {', '.join(self.labels)}; baseline: {self.baseline or 'none'}")
         if self.steps:
             lines.append(f"training: {self.steps:,} optimizer steps, {self.per_epoch:,} an epoch")
+        if self.calibration:
+            lines.append(f"one shot: no training, {self.calibration:,} examples of the training split to go by")
+        if self.rewinds:
+            lines.append(f"learning rate: rewound at step {', '.join(f'{step:,}' for step in self.rewinds)}")
         if self.estimate:
             e = self.estimate
-            lines.append(
-                f"estimate: {e.step:.2f} s a step, {duration(e.seconds)} of training, {size(e.memory)} of memory, "
-                f"{size(e.disk)} of disk"
-            )
+            time = f"{e.step:.2f} s a step, {duration(e.seconds)} of training, " if self.steps else ""
+            lines.append(f"estimate: {time}{size(e.memory)} of memory, {size(e.disk)} of disk")
         return Group(*([table] if self.rules else []), *lines)
 
 
@@ -139,6 +152,8 @@ def make_plan(recipe: Recipe) -> Plan:
 def _plan(job: Job) -> Plan:
     from optkit.adapters.trainer import steps_of, training_arguments
     from optkit.models import load_teacher, load_tokenizer, longest_input, meta_model
+    from optkit.pruning.config import ONE_SHOT
+    from optkit.pruning.layouts import layouts
     from optkit.pruning.pruner import place
     from optkit.pruning.targets import linear_layers, resolve_rules
 
@@ -154,15 +169,16 @@ def _plan(job: Job) -> Plan:
     splits = attempt(lambda: job.splits)
     if splits is None:
         raise PlanError(problems)
-    labels, examples = job.labels, len(splits["train"])
+    labels = job.labels
+    texts = attempt(lambda: teacher.count(job)) or 0
+    examples = len(splits["train"]) + texts
     # A tokenizer trained on the spot is not needed to see whether the recipe works.
     if isinstance(recipe.model.tokenizer, str) or recipe.model.tokenizer is None:
         attempt(lambda: load_tokenizer(recipe.model))
     total, per_epoch = steps_of(recipe.train, examples)
     if job.trains:
         attempt(lambda: training_arguments(recipe.train, Path("checkpoints"), seed=recipe.seed, examples=examples))
-    if recipe.distill is not None:
-        attempt(lambda: load_teacher(recipe.distill, job.task.auto_class, labels))
+    taught = recipe.distill and attempt(lambda: load_teacher(recipe.distill, job.task.auto_class, labels))
     baseline = attempt(lambda: job.baseline)
     model = attempt(lambda: meta_model(recipe.model, job.task.auto_class, labels))
     if model is None:
@@ -170,29 +186,51 @@ def _plan(job: Job) -> Plan:
     longest = longest_input(model.config)
     if longest is not None and recipe.task.max_length > longest:
         problems.append(f"task.max_length: {recipe.task.max_length} is more than the {longest} tokens the model takes")
+    if taught is not None:
+        problems += attempt(lambda: teacher.problems(job, *taught[:2], model.config)) or []
     matched, faults = resolve_rules(model, job.rules)
     problems += [f"prune.{index}: {text}" for index, text in faults]
+    if recipe.prune and recipe.export.compact is True:
+        try:
+            layouts(model)
+        except PruningError as error:
+            problems.append(f"export.compact: {error}")
     all_linear = sum(layer.weight.numel() for layer in linear_layers(model).values())
+    problems += allocate.problems(job, matched) + (attempt(lambda: oneshot.problems(job)) or [])
     rules = []
     for index, (rule, sites) in enumerate(zip(job.rules, matched)):
         changes: list[tuple[int, float]] = []
-        try:
-            steps = place(rule, total, per_epoch)
-            changes = steps.table() if steps else []
-        except PruningError as error:
-            problems.append(f"prune.{index}.schedule: {error}")
+        if job.one_shot is not None:
+            changes = [(0, rule.schedule.to)] if rule.schedule else []
+        elif not isinstance(rule.criterion, ONE_SHOT):
+            try:
+                steps = place(rule, total, per_epoch)
+                changes = steps.table() if steps else []
+            except PruningError as error:
+                problems.append(f"prune.{index}.schedule: {error}")
         layers = {name: layer for site in sites for name, layer in site.layers.items()}
         weights, groups = sum(layer.weight.numel() for layer in layers.values()), sum(s.grid.count for s in sites)
+        shares = recipe.prune[index].allocate
+        if shares and shares.by == "latency":
+            changes = [(step, target / rule.schedule.to) for step, target in changes]
         rules.append(
             RulePlan(
                 *(rule.name, rule.criterion.name, str(rule.structure), rule.scope, list(layers), weights),
                 *(groups, weights / max(all_linear, 1), changes),
+                *((shares.by, shares.speedup) if shares else ()),
             )
         )
     if problems:
         raise PlanError(problems)
+    try:
+        rewinds = train.rewinds(job, total, per_epoch) or []
+    except PruningError as error:
+        raise PlanError(f"train.lr_rewind: {error}") from None
     counts = {name: len(split) for name, split in splits.items()}
-    return Plan(recipe.name, counts, labels, total if job.trains else 0, per_epoch, baseline, rules)
+    more = {"held out": job.held_out, "unlabelled": texts}
+    counts |= {name: count for name, count in more.items() if count}
+    steps, seen = (total, 0) if job.trains else (0, min(job.one_shot.samples, examples) if job.one_shot else 0)
+    return Plan(recipe.name, counts, labels, steps, per_epoch, baseline, rules, rewinds, seen)
 
 
 def _not_yet(recipe: Recipe) -> list[str]:
@@ -202,31 +240,61 @@ def _not_yet(recipe: Recipe) -> list[str]:
         problems.append(
             "quantize.max_drop: accuracy control is not available yet: use evaluate.max_drop, which fails the run"
         )
-    if recipe.distill is not None and not (recipe.prune or recipe.train):
-        problems.append("distill: nothing is trained, so there is nothing to distill into: add `train` or `prune`")
+    if recipe.distill is not None and not recipe.train:
+        problems.append("distill: nothing is trained, so there is nothing to distill into: write `train`")
     if recipe.publish.repo_id is not None:
         problems.append("publish.repo_id: publishing is not available yet: leave it out, and push the folder yourself")
     return problems
 
 
 def _measure(job: Job, plan: Plan) -> Estimate:
-    """Times a few optimizer steps of plain fine-tuning, and adds up what will be written."""
+    """Times a few optimizer steps of plain fine-tuning, with the teacher's pass where it runs beside, and adds up what
+    will be written.
+    """
     import resource
     import sys
 
     from optkit.adapters.trainer import KEPT, time_steps, training_arguments
+    from optkit.models import load_teacher
 
     recipe = job.recipe
     model = job.start_model()
     parameters = 4 * sum(p.numel() for p in model.parameters())
-    masked = sum(rule.weights for rule in plan.rules)
+    kept = _kept(job, plan, model)
     runs = 1 + (plan.baseline == "trained" and bool(plan.rules))
-    # Weights, two moments of Adam, masks and scores in each kept checkpoint and the one being written; then results.
-    checkpoint = 3 * parameters + 5 * masked
+    # Weights, two moments of Adam, masks and criteria's states in each kept checkpoint and the one being written; then
+    # results.
+    checkpoint = 3 * parameters + kept
     disk = 2 * parameters + parameters // 2 + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
     if not plan.steps:
-        return Estimate(0.0, 0.0, 2 * parameters, disk)
+        # In one shot: the model, its dense copy, masks, and matrices of the largest layer's inputs and weights.
+        return Estimate(0.0, 0.0, (4 if plan.calibration else 2) * parameters, disk)
     args = training_arguments(recipe.train, job.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"])
-    step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer))
+    beside = None
+    if recipe.distill is not None and recipe.distill.of_states:
+        beside = load_teacher(recipe.distill, job.task.auto_class, job.labels)[0].to(args.device)
+    step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer), teacher=beside)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Estimate(round(step, 4), round(step * plan.steps * runs, 1), peak + 5 * masked, disk)
+    return Estimate(round(step, 4), round(step * plan.steps * runs, 1), peak + kept, disk)
+
+
+def _kept(job: Job, plan: Plan, model: Any) -> int:
+    """Bytes of the masks on ``model`` and of what criteria accumulate."""
+    import torch
+
+    from optkit.pruning.criteria import build
+    from optkit.pruning.criteria.base import GroupCriterion
+
+    sizes: dict[tuple[str, str], int] = {}
+    for rule, matched in zip(job.rules, plan.rules, strict=True):
+        criterion = build(rule.criterion)
+        for name in matched.layers:
+            weight = model.get_submodule(name).weight.detach().to("meta")
+            sizes[name, "mask"] = weight.numel()
+            sizes[name, rule.criterion.name] = sum(tensor.nbytes for tensor in criterion.state(weight).values())
+            if rule.regrow or criterion.revives:
+                sizes[name, "raw"] = weight.nbytes
+        if isinstance(criterion, GroupCriterion):
+            groups = criterion.group_state(torch.empty(matched.groups, device="meta"))
+            sizes[rule.name, "groups"] = sum(tensor.nbytes for tensor in groups.values())
+    return sum(sizes.values())

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from optkit.rundir import write_atomic
-from optkit.stages import benchmark, dense, evaluate, export, plan, teacher, train
+from optkit.stages import allocate, benchmark, compact, dense, evaluate, export, plan, teacher, train
 
 if TYPE_CHECKING:
     from optkit.rundir import Stage
@@ -29,8 +29,8 @@ def run(job: Job, stage: Stage) -> None:
     from optkit.reporting.markdown import render
 
     # The manifest also remembers stages that an earlier version of the recipe asked for.
-    stages = [s.NAME for s in (plan, dense, teacher, train, export, evaluate, benchmark) if s.needed(job)]
-    report = gather(job, stages, dense.folder(job))
+    order = (plan, dense, teacher, allocate, train, compact, export, evaluate, benchmark)
+    report = gather(job, [stage.NAME for stage in order if stage.needed(job)], dense.folder(job))
     for file, text in zip(FILES, (json.dumps(report, indent=2) + "\n", render(report))):
         write_atomic(job.path(file), text)
     stage.facts |= {"within_max_drop": report["evaluate"]["within_max_drop"]}

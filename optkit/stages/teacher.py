@@ -1,52 +1,173 @@
-"""The teacher's logits on the training split, computed once: training then costs what it costs without a teacher.
+"""What the teacher is asked once, before training: its logits on every text, and texts that its word vectors make.
 
-A teacher may have a tokenizer of its own, since it reads the texts and not the student's token ids.
+Training with cached logits costs what it costs without a teacher, and the teacher may have a tokenizer of its own,
+since it reads the texts and not the student's token ids. Hidden states and attention are too much to keep: for them the
+teacher runs beside the student, on the same token ids, and its logits come along.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from optkit.errors import OptkitError
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from optkit.rundir import Stage
     from optkit.stages.job import Job
 
 NAME, FOLDER = "teacher", "teacher"
-_FILE = "logits.safetensors"
+_LOGITS, _TEXTS = "logits.safetensors", "texts.parquet"
+_COMPARED = 100  # texts that both tokenizers have to read alike
 
 
 def needed(job: Job) -> bool:
-    return job.recipe.distill is not None and job.trains
+    distill = job.recipe.distill
+    return distill is not None and job.trains and (not distill.of_states or distill.data is not None)
 
 
 def key(job: Job) -> str:
     distill = job.identity["distill"]
-    return job.key(data=job.data_identity, teacher=[distill["teacher"], distill["revision"]], labels=job.labels)
+    asked = {"teacher": [distill["teacher"], distill["revision"]], "logits": not job.recipe.distill.of_states}
+    texts = {"texts": distill["data"], "seed": job.recipe.seed} if "data" in distill else {}
+    return job.key(data=job.data_identity, labels=job.labels, **asked, **texts)
 
 
 def run(job: Job, stage: Stage) -> None:
+    from pyarrow import parquet
     from safetensors.numpy import save_file
 
     from optkit.adapters import trainer
     from optkit.models import load_teacher
 
     model, tokenizer, order = load_teacher(job.recipe.distill, job.task.auto_class, job.labels)
+    texts = _gather(job, model, tokenizer)
+    if texts is not None:
+        parquet.write_table(texts.with_format("arrow")[:], stage.folder / _TEXTS)
+        stage.facts |= {"unlabelled": len(texts)}
+    if job.recipe.distill.of_states:
+        return
     encoded = job.task.encode(job.splits["train"], tokenizer, job.labels)
+    references = np.asarray(encoded["labels"])
     with job.reporter.task("teacher") as bar:
-        logits = trainer.predict(model, encoded, job.task.collator(tokenizer), tell=bar.advance)[:, order]
+        rows = _joined(encoded, None if texts is None else job.task.encode(texts, tokenizer, None))
+        logits = trainer.predict(model, rows, job.task.collator(tokenizer), tell=bar.advance)[:, order]
     if not np.isfinite(logits).all():
         raise OptkitError(f"distill.teacher: {job.recipe.distill.teacher} gives NaN or infinite logits: use another")
-    save_file({"logits": np.ascontiguousarray(logits)}, stage.folder / _FILE)
-    agreement = job.task.score(job.task.predictions(logits), np.asarray(encoded["labels"]), classes=len(job.labels))
-    stage.facts |= {"train": agreement}
+    save_file({"logits": np.ascontiguousarray(logits)}, stage.folder / _LOGITS)
+    predictions = job.task.predictions(logits[: len(references)])
+    stage.facts |= {"train": job.task.score(predictions, references, classes=len(job.labels))}
 
 
-def load(job: Job) -> np.ndarray:
-    """The teacher's logits, float32 (examples of the training split, classes in the order of our labels)."""
+def count(job: Job) -> int:
+    """How many texts without labels there will be; the given ones are read and checked.
+
+    Raises:
+        DataError: if they cannot be used.
+    """
+    spec = job.recipe.distill and job.recipe.distill.data
+    if spec is None:
+        return 0
+    given = _given(job)
+    return (len(given) if given is not None else 0) + spec.augment * len(job.splits["train"])
+
+
+def lessons(job: Job) -> tuple[Dataset, dict[str, Any]]:
+    """What a student is taught on and by: its token ids, labelled rows first, with the cached logits if there are any;
+    and what the Trainer has to know of the distillation.
+    """
+    from datasets import Dataset
     from safetensors.numpy import load_file
 
-    return load_file(job.path(FOLDER) / _FILE)["logits"]
+    from optkit.data.files import read_file
+    from optkit.models import load_teacher, reorder_head
+
+    distill = job.recipe.distill
+    texts = None
+    if distill.data is not None:
+        texts = job.task.encode(Dataset(read_file(job.path(FOLDER) / _TEXTS)), job.tokenizer, None)
+    examples = _joined(job.encoded("train"), texts)
+    how = {"temperature": distill.temperature, "distillation_weight": distill.weight}
+    if not distill.of_states:
+        logits = load_file(job.path(FOLDER) / _LOGITS)["logits"]
+        return examples.add_column("teacher_logits", list(logits)), how
+    model, _, order = load_teacher(distill, job.task.auto_class, job.labels)
+    reorder_head(model, order)
+    states = {"hidden": distill.hidden, "attention": distill.attention}
+    return examples, how | {"teacher": model} | {name: spec and spec.build() for name, spec in states.items()}
+
+
+def problems(job: Job, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
+    """Why ``student`` (a config) cannot copy states of ``teacher`` (a model), a line each.
+
+    Args:
+        tokenizer: the teacher's.
+    """
+    from optkit.models import longest_input
+    from optkit.pruning.matching import state_problems
+
+    distill = job.recipe.distill
+    if not distill.of_states:
+        return []
+    asked = {name: getattr(distill, name) for name in ("hidden", "attention")}
+    built = {name: spec and spec.build() for name, spec in asked.items()}
+    found = [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
+    which = next(name for name, spec in asked.items() if spec is not None)
+    longest = longest_input(teacher.config)
+    if longest is not None and longest < job.task.max_length:
+        found.append(
+            f"distill.{which}: {distill.teacher} takes {longest} tokens, and task.max_length is {job.task.max_length}: "
+            "lower it"
+        )
+    rows = job.splits["train"][:_COMPARED]
+    texts = [[str(text) for text in rows[column]] for column in job.task.text]
+    ours, theirs = ((reader.get_vocab(), reader(*texts)["input_ids"]) for reader in (job.tokenizer, tokenizer))
+    if ours != theirs:
+        found.append(
+            f"distill.{which}: {distill.teacher} has another tokenizer than the student, so their tokens do not "
+            "compare: use a teacher with the same one, or distil logits alone"
+        )
+    return found
+
+
+def _given(job: Job) -> Dataset | None:
+    from optkit.data.unlabelled import load_unlabelled
+
+    return load_unlabelled(job.recipe.distill.data, job.task.text)
+
+
+def _gather(job: Job, model: Any, tokenizer: Any) -> Dataset | None:
+    """The texts without labels: those given, then those made, under the names of task.text."""
+    import datasets
+
+    from optkit.data.augment import augment, neighbours_of
+
+    spec = job.recipe.distill.data
+    if spec is None:
+        return None
+    parts = [] if (given := _given(job)) is None else [given]
+    if spec.augment:
+        rows = job.splits["train"]
+        texts = list(zip(*([str(text) for text in rows[column]] for column in job.task.text), strict=True))
+        table = model.get_input_embeddings().weight.detach().float().cpu().numpy()
+        near = neighbours_of(texts, lambda words: _token_ids(tokenizer, words), table)
+        made = zip(*augment(texts, spec.augment, job.recipe.seed, near), strict=True)
+        columns = {name: list(column) for name, column in zip(job.task.text, made, strict=True)}
+        parts.append(datasets.Dataset.from_dict(columns))
+    return datasets.concatenate_datasets(parts)
+
+
+def _token_ids(tokenizer: Any, words: list[str]) -> list[list[int]]:
+    """The token ids of each word within a text; none of one that the vocabulary does not hold."""
+    # Behind a space: tokenizers that mark the beginnings of words know a word without one as something else.
+    ids = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
+    return [[] if tokenizer.unk_token_id in word else word for word in ids]
+
+
+def _joined(labelled: Dataset, unlabelled: Dataset | None) -> Dataset:
+    import datasets
+
+    return labelled if unlabelled is None else datasets.concatenate_datasets([labelled, unlabelled])

@@ -1,15 +1,21 @@
-"""Fine-tuning with pruning: the Trainer's loop, resumed from the last whole checkpoint, folded to a plain model."""
+"""Fine-tuning with pruning: the Trainer's loop, resumed from the last whole checkpoint, folded to a plain model.
+
+Without `train` in the recipe the model is pruned in one shot, or stays as it is.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optkit.rundir import write_atomic
-from optkit.stages import teacher
+from optkit.stages import allocate, oneshot, teacher
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optkit.pruning.binding import RuleState
     from optkit.pruning.config import Rule
     from optkit.rundir import Stage
     from optkit.stages.job import Job
@@ -23,20 +29,47 @@ def needed(job: Job) -> bool:
 
 
 def key(job: Job) -> str:
-    return job.key("seed", "model", "train", "distill", "prune", data=job.data_identity)
+    chosen = chosen_by(job) | allocate.identity(job)
+    if job.one_shot is not None:
+        chosen |= {"oneshot": job.one_shot.model_dump()}
+    return job.key("seed", "model", "train", "distill", "prune", data=job.data_identity, **chosen)
+
+
+def chosen_by(job: Job) -> dict[str, str]:
+    """What decides which model of a training is its result, as parts of a key; nothing where it is the last."""
+    return {"chosen_by": job.recipe.task.metric[0]} if "hold_out" in job.recipe.train else {}
+
+
+def rewinds(job: Job, total: int, per_epoch: float) -> list[int] | None:
+    """The steps at which train.lr_rewind returns the learning rate to its peak; None without it.
+
+    A dense baseline has them where the pruned model has, so that both are trained alike.
+
+    Raises:
+        PruningError: if the rules have no jumps to go by, or the warm-up is longer than the first cycle.
+    """
+    from optkit.pruning.learning_rate import check_warmup, rewind_steps
+
+    train = job.recipe.train
+    if "lr_rewind" not in train:
+        return None
+    steps, warmup = rewind_steps(train["lr_rewind"], job.rules, total, per_epoch), train.get("warmup_steps")
+    check_warmup(warmup.steps(total, per_epoch) if warmup else 0, [step for step in steps if step > 0])
+    return steps
 
 
 def run(job: Job, stage: Stage) -> None:
     if not job.trains:
-        _save(job, job.start_model(), stage)
-        stage.facts |= {"steps": 0, "rules": [], "history": []}
+        rules = allocate.rules(job)
+        model, states = oneshot.prune(job, rules) if rules else (job.start_model(), [])
+        _save(job, model, stage)
+        stage.facts |= {"steps": 0, "rules": _reached(states), "history": []}
         return
-    logits = teacher.load(job) if teacher.needed(job) else None
-    fine_tune(job, stage, key(job), "checkpoints", job.rules, logits)
+    fine_tune(job, stage, key(job), "checkpoints", allocate.rules(job), taught=job.recipe.distill is not None)
 
 
 def fine_tune(
-    job: Job, stage: Stage, key: str, checkpoints: str, rules: Sequence[Rule] = (), teacher_logits: Any = None
+    job: Job, stage: Stage, key: str, checkpoints: str, rules: Sequence[Rule] = (), *, taught: bool = False
 ) -> None:
     """Trains the recipe's start model, with or without pruning, into ``stage.folder``.
 
@@ -44,48 +77,82 @@ def fine_tune(
         key: of what is trained; checkpoints of another key are set aside, those of this one resumed.
         checkpoints: name of the folder in the run that holds them.
         rules: what to prune, if anything.
-        teacher_logits: float32 (examples, classes) for each row of the training split, None without a teacher.
+        taught: whether by the recipe's teacher.
     """
     from optkit.adapters import trainer
+
+    folder, resume = job.path(checkpoints), None
+    if job.team.leads:
+        _make_room(job, folder, {"key": key, "processes": job.team.size})
+        resume = trainer.resumable(folder)
+    with job.team.together(stage.name, resume=resume and resume.name) as told:
+        _train(job, stage, folder, told["resume"], rules, taught)
+
+
+def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequence[Rule], taught: bool) -> None:
+    from optkit.adapters import trainer
+    from optkit.adapters.best import BestAtTarget
     from optkit.pruning.callback import PruningCallback
 
-    recipe, folder = job.recipe, job.path(checkpoints)
-    if folder.exists() and not _belongs(folder / _KEY, key):
-        job.run.retire(folder)
-    folder.mkdir(exist_ok=True)
-    write_atomic(folder / _KEY, json.dumps({"key": key}))
-
-    encoded = job.encoded("train")
-    args = trainer.training_arguments(recipe.train, folder, seed=recipe.seed, examples=len(encoded))
+    recipe = job.recipe
+    examples, how = teacher.lessons(job) if taught else (job.encoded("train"), {})
+    args = trainer.training_arguments(recipe.train, folder, seed=recipe.seed, examples=len(examples))
+    steps = rewinds(job, *trainer.steps_of(recipe.train, len(examples)))
     trainer.seed_everything(recipe.seed)
     model = job.start_model()
-    if teacher_logits is not None:
-        encoded = encoded.add_column("teacher_logits", list(teacher_logits))
     pruning = PruningCallback(rules) if rules else None
+    best = None
+    if job.hold_out is not None:
+        best = BestAtTarget(recipe.task.metric[0], lambda step: pruning is None or pruning.pruner.at_target(step))
     with job.reporter.task("training" if rules else "training dense") as bar:
         watch = trainer.Watch(lambda step, total, logs: bar.advance(step, total, _worth_showing(logs)))
         built = trainer.build(
             model,
             args,
-            train_dataset=encoded,
-            eval_dataset=job.encoded(recipe.evaluate.splits[0]) if args.eval_strategy != "no" else None,
+            train_dataset=examples,
+            eval_dataset=_evaluated(job) if args.eval_strategy != "no" else None,
             collator=job.task.collator(job.tokenizer),
-            callbacks=[*([pruning] if pruning else []), trainer.WholeCheckpoints(), watch],
-            temperature=recipe.distill.temperature if recipe.distill else 1.0,
-            distillation_weight=recipe.distill.weight if recipe.distill else 0.0,
+            callbacks=[*([pruning] if pruning else []), trainer.WholeCheckpoints(), *([best] if best else []), watch],
+            compute_metrics=_scores(job) if best else None,
+            rewinds=steps,
+            lr_floor=recipe.train.get("lr_floor", 0.0),
+            **how,
         )
-        begun_at = trainer.train(built, folder)
-    rules_reached = pruning.fold() if pruning else []
-    _save(job, model, stage)
+        begun_at = trainer.train(built, folder / resume if resume else None)
+    states = pruning.fold() if pruning else []
+    if job.team.leads:
+        _save(job, model, stage)
     stage.facts |= {
         "steps": built.state.global_step,
         "resumed_at": begun_at,
-        "rules": [
-            {"name": r.name, "structure": str(r.structure), "groups": r.groups, "pruned": r.pruned, "target": r.target}
-            for r in rules_reached
-        ],
+        "processes": job.team.size,
+        "rules": _reached(states),
         "history": [entry for entry in built.state.log_history if "loss" in entry],
     }
+    if best is not None and best.best is not None:
+        metric, kept = recipe.task.metric[0], best.best
+        stage.facts["chosen"] = {"step": kept.step, "metric": metric, "score": kept.score, "loss": kept.loss}
+        stage.facts["chosen"] |= {"examples": len(job.hold_out)}
+
+
+def _reached(states: Sequence[RuleState]) -> list[dict[str, Any]]:
+    return [
+        {"name": s.name, "structure": str(s.structure), "groups": s.groups, "pruned": s.pruned, "target": s.target}
+        for s in states
+    ]
+
+
+def _evaluated(job: Job) -> Any:
+    """What is evaluated while training: the hold-out where there is one, and nothing that is reported."""
+    return job.encoded(job.recipe.evaluate.splits[0]) if job.hold_out is None else job.hold_out
+
+
+def _scores(job: Job) -> Callable[[Any], dict[str, float]]:
+    def scores(prediction: Any) -> dict[str, float]:
+        found = job.task.predictions(prediction.predictions)
+        return job.task.score(found, prediction.label_ids, classes=len(job.labels))
+
+    return scores
 
 
 def _save(job: Job, model: Any, stage: Stage) -> None:
@@ -98,11 +165,19 @@ def _save(job: Job, model: Any, stage: Stage) -> None:
         job.tokenizer.save_pretrained(stage.folder)
 
 
-def _belongs(file: Any, key: str) -> bool:
+def _make_room(job: Job, folder: Path, identity: dict[str, Any]) -> None:
+    """Sets aside checkpoints of another training, or of another number of processes, whose steps are others."""
+    if folder.exists() and _identity(folder / _KEY) != identity:
+        job.run.retire(folder)
+    folder.mkdir(exist_ok=True)
+    write_atomic(folder / _KEY, json.dumps(identity))
+
+
+def _identity(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))["key"] == key
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _worth_showing(logs: Mapping[str, float]) -> dict[str, float]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from optkit.recipe.schema import TaskSpec
 
 _BATCH = 2000
+_UNLABELLED = -100  # as torch's losses know it
 
 
 class TextClassification:
@@ -76,17 +77,17 @@ class TextClassification:
             raise DataError(problems)
         return names
 
-    def encode(self, dataset: Dataset, tokenizer: Any, labels: Sequence[str]) -> Dataset:
+    def encode(self, dataset: Dataset, tokenizer: Any, labels: Sequence[str] | None) -> Dataset:
         """Token ids and labels of each example, in order, in memory.
 
         Args:
             dataset: one split, with this task's columns.
             tokenizer: a Hugging Face tokenizer.
-            labels: the class names that ``labels`` gave.
+            labels: the class names that ``labels`` gave; None for a split without labels.
 
         Returns:
             Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
-            max_length ids, not padded; labels: the class id.
+            max_length ids, not padded; labels: the class id, -100 without labels.
 
         Raises:
             DataError: for a label that is no class.
@@ -94,7 +95,9 @@ class TextClassification:
         import datasets
         import pyarrow as pa
 
-        ids, problems = label_ids(str(dataset.split or "dataset"), dataset, self.label, labels)
+        ids, problems = [_UNLABELLED] * len(dataset), []
+        if labels is not None:
+            ids, problems = label_ids(str(dataset.split or "dataset"), dataset, self.label, labels)
         if problems:
             raise DataError(problems)
         longest = min(self.max_length, tokenizer.model_max_length)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import math
 
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler
 from transformers import TrainerCallback, TrainingArguments
 
 from optkit.adapters import trainer
@@ -76,10 +80,38 @@ def test_steps_are_those_that_the_trainer_does(examples, train, tmp_path):
             steps.append(state.epoch)
 
     built = toy(tmp_path, examples, [Count()], **train)
-    trainer.train(built, tmp_path)
+    trainer.train(built, trainer.resumable(tmp_path))
     total, per_epoch = trainer.steps_of(train, examples)
     assert (len(steps), built.state.max_steps) == (total, total)
     assert per_epoch == sum(epoch <= 1 for epoch in steps) or total < per_epoch
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_steps_of_several_processes_are_those_of_their_shares(processes, drop_last, monkeypatch):
+    monkeypatch.setattr(trainer, "world_size", lambda: processes)
+    for examples, batch, accumulated in itertools.product((24, 25, 40, 47), (4, 5), (1, 2, 3)):
+        batches = BatchSampler(range(examples), batch, drop_last)
+        shares = {len(list(BatchSamplerShard(batches, processes, rank))) for rank in range(processes)}
+        assert len(shares) == 1
+        train = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated}
+        train |= {"dataloader_drop_last": drop_last, "num_train_epochs": 2.0}
+        expected = max(math.ceil(shares.pop() / accumulated), 1)
+        assert trainer.steps_of(train, examples) == (2 * expected, expected)
+
+
+def test_one_process_takes_one_gpu(tmp_path, monkeypatch):
+    """With several the Trainer would spread each batch over them by DataParallel, and take other steps."""
+
+    def four(args):
+        args._n_gpu, args.distributed_state = 4, None
+        return torch.device("cpu")
+
+    devices = functools.cached_property(four)
+    devices.__set_name__(TrainingArguments, "_setup_devices")
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", devices)
+    args = trainer.training_arguments({"per_device_train_batch_size": 8}, tmp_path, seed=1, examples=24)
+    assert (args.n_gpu, args.train_batch_size) == (1, 8)
 
 
 def test_arguments_are_resolved_and_owned(tmp_path):
@@ -123,7 +155,7 @@ def test_length_groups_depend_on_seed_and_epoch_alone():
 def test_the_trainer_takes_the_order_of_seed_and_epoch(tmp_path):
     train = {"train_sampling_strategy": "group_by_length", "num_train_epochs": 2.0, "gradient_accumulation_steps": 2}
     built = toy(tmp_path, 24, **train)
-    trainer.train(built, tmp_path)
+    trainer.train(built, trainer.resumable(tmp_path))
     seen = [i for batch in built.model.seen for i in batch]
     lengths = [1 + i * 7 % 5 for i in range(24)]
     expected = []
@@ -159,13 +191,33 @@ def test_only_whole_checkpoints_count(tmp_path):
 def test_saved_checkpoints_are_whole_and_half_ones_are_passed_over(tmp_path):
     train = {"save_strategy": "steps", "save_steps": 2, "max_steps": 7}
     first = toy(tmp_path, callbacks=[trainer.WholeCheckpoints()], **train)
-    assert trainer.train(first, tmp_path) == 0
+    assert trainer.train(first, trainer.resumable(tmp_path)) == 0
     assert [c.name for c in trainer.whole_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-7"]
     torch.save({}, tmp_path / "checkpoint-7" / "optimizer.pt")  # truncated
     again = toy(tmp_path, callbacks=[trainer.WholeCheckpoints()], **train)
-    assert trainer.train(again, tmp_path) == 6
+    assert trainer.train(again, trainer.resumable(tmp_path)) == 6
     assert torch.equal(again.model.linear.weight, first.model.linear.weight)
     assert [c.name for c in trainer.whole_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-7"]
+
+
+@pytest.mark.parametrize("train", [{"max_steps": 7}, {"num_train_epochs": 1.5}, {"num_train_epochs": 1.0}])
+def test_a_training_that_is_done_does_no_further_step(tmp_path, train):
+    """24 examples in batches of 4: steps 7 and 9 are in the middle of an epoch."""
+    ended = []
+
+    class Ends(TrainerCallback):
+        def on_train_end(self, args, state, control, **kwargs):
+            ended.append(state.global_step)
+
+    def run():
+        callbacks = [trainer.WholeCheckpoints(), Ends()]
+        built = toy(tmp_path, callbacks=callbacks, save_strategy="steps", save_steps=5, **train)
+        return built, trainer.train(built, trainer.resumable(tmp_path))
+
+    first, _ = run()
+    again, begun = run()
+    assert begun == first.state.global_step == again.state.global_step and ended == [begun, begun]
+    assert again.model.seen == [] and torch.equal(again.model.linear.weight, first.model.linear.weight)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +236,14 @@ def test_a_model_with_nan_is_no_whole_checkpoint(tmp_path, train, sound, step):
 
     callbacks = [trainer.WholeCheckpoints(), Poison()]
     with pytest.raises(OptkitError, match=f"the loss is NaN or infinite at step {step}: lower train.learning_rate"):
-        trainer.train(toy(tmp_path, callbacks=callbacks, max_steps=18, **train), tmp_path)
+        trainer.train(toy(tmp_path, callbacks=callbacks, max_steps=18, **train), trainer.resumable(tmp_path))
     assert [c.name for c in trainer.whole_checkpoints(tmp_path)] == [f"checkpoint-{sound}"]
 
 
 def test_watch_hears_steps_and_logs(tmp_path):
     heard = []
     watch = trainer.Watch(lambda step, total, logs: heard.append((step, total, sorted(logs)[:1])))
-    trainer.train(toy(tmp_path, callbacks=[watch], max_steps=3, logging_steps=2), tmp_path)
+    trainer.train(toy(tmp_path, callbacks=[watch], max_steps=3, logging_steps=2), trainer.resumable(tmp_path))
     assert [entry[:2] for entry in heard if not entry[2]] == [(1, 3), (2, 3), (3, 3)]
     assert (2, 3, ["epoch"]) in heard
 
@@ -220,3 +272,6 @@ def test_timing_a_step_leaves_the_weights_alone(tmp_path):
     args: TrainingArguments = built.args
     assert trainer.time_steps(model, args, toy_data(24), collate, steps=3) > 0
     assert torch.equal(model.linear.weight, before) and len(model.seen) == 4
+    beside = Loss()
+    beside.forward = lambda input_ids: beside.seen.append(input_ids)
+    assert trainer.time_steps(model, args, toy_data(24), collate, steps=2, teacher=beside) > 0 and len(beside.seen) == 3

@@ -48,6 +48,23 @@ def test_a_tagged_ir_shows_sparsity_before_and_after_int8(optkit, ir):
     assert total[3:] == [f"{round(int8 * 4096):,}", "4,096", f"{100 * int8:.2f}", "%"]
 
 
+def test_what_compaction_took_is_shown_and_counts_as_zeros(optkit, ir, tmp_path, save_ir):
+    weights = {"encoder.layer.0.up": np.ones((6, 4), np.float32), "head": np.ones((2, 4), np.float32)}
+    matmul = "__module.encoder.layer.0.up/aten::linear/MatMul"
+    tag = LayerTag(matmul, "encoder.layer.0.up.weight", (6, 4), "dense", 0.0, 0.0, original_shape=(8, 4))
+    tags = Tags((tag,), 1.0, removed=(("encoder.layer.1.up.weight", (8, 4)),))
+    code, out, err = optkit(save_ir(tmp_path, weights, tags))
+    assert (code, err) == (0, "")
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("encoder.")]
+    assert row[:4] == ["encoder.layer.0.up.weight", "6x4", "of", "8x4"]
+    totals = {
+        line.split()[-5]: line.split()[-4:] for line in out.splitlines() if "_linear)" in line or "(linear)" in line
+    }
+    assert totals["(encoder_linear)"] == ["40", "64", "62.50", "%"]  # 8 and 32 of 32 and 32
+    assert totals["(linear)"] == ["40", "72", "55.56", "%"]
+    assert "note: compaction removed 1 linear weights altogether: they count as zeros" in out
+
+
 def test_json_is_alone_on_stdout(optkit, ir):
     _, plain, parameter, int8 = ir
     code, out, err = optkit(plain / "openvino_model.xml", "--json")

@@ -79,7 +79,7 @@ def test_a_missing_recipe(optkit_cli, tmp_path):
 
 def test_an_unknown_stage(fails, tmp_path):
     code, line = fails(stop_after="trian")
-    assert code == 2 and line.startswith("--stop-after: unknown stage 'trian', one of plan, dense, teacher, train,")
+    assert code == 2 and line.startswith("--stop-after: unknown stage 'trian', one of plan, dense, teacher, ")
     assert not (tmp_path / "run").exists()
 
 

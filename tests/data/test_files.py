@@ -47,6 +47,10 @@ def test_tsv_has_no_quoting(tmp_path):
     }
 
 
+def test_a_text_file_holds_one_text_a_line(tmp_path):
+    assert table(tmp_path / "a.txt", '\ufeff one, "two"\t3 \r\n\n  \nfour') == {"text": ['one, "two"\t3', "four"]}
+
+
 def test_csv_cells_may_hold_line_breaks(tmp_path):
     assert table(tmp_path / "a.csv", 'text,label\n"one\ntwo",1\n')["text"] == ["one\ntwo"]
 
@@ -98,7 +102,7 @@ def test_a_row_without_a_key_has_none_there(tmp_path):
         ("a.json", b'{"a": [1, 2], "b": [1]}', "not a readable json file: "),
         ("a.json", b'[{"label": 1}, {"label": "x"}]', "not a readable json file: column 'label' mixes types"),
         ("a.parquet", b"PAR1 nothing PAR1", "not a readable parquet file: "),
-        ("a.txt", b"", "unknown file type '.txt', one of .csv, .tsv, .json, .jsonl, .parquet"),
+        ("a.doc", b"", "unknown file type '.doc', one of .csv, .tsv, .json, .jsonl, .parquet, .txt"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, name, content, said):

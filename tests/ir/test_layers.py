@@ -133,6 +133,14 @@ def test_parameters_are_found_by_name_and_by_numbers():
     }
 
 
+def test_weights_that_are_equal_are_told_apart_though_they_share_a_constant():
+    gone = np.zeros_like(REAL)
+    checkpoint = {f"net.{name}.weight": gone for name in "ab"}
+    layers = [_layer(f"__module.net.{name}/aten::linear/MatMul", gone, "self.net.a.weight") for name in "ab"]
+    mapped = map_parameters(layers, checkpoint, required=list(checkpoint))
+    assert list(mapped.values()) == ["net.a.weight", "net.b.weight"]
+
+
 def test_a_parameter_that_the_ir_does_not_hold_is_an_error():
     changed = REAL.copy()
     changed[0, :3] += 1e-6 * np.float32(10)

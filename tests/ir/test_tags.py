@@ -62,6 +62,29 @@ def test_the_written_text_is_the_documented_one(ir):
     }
 
 
+def test_what_compaction_took_is_told(tmp_path, save_ir):
+    """64x64 left of 128x256, 80 % of it zero: 87.5 % is gone, and of the eighth that is left 80 % is zero, 97.5 %."""
+    reduced = replace(_tag("net.layer.2"), original_shape=(128, 256))
+    assert reduced.original_sparsity == 0.975 and _tag("head").original_sparsity == 0.8
+    removed = (("net.layer.1.weight", (64, 32)), ("net.layer.0.up.weight", (8, 4)))
+    tags = Tags((reduced, _tag("net.layer.10")), 0.81, optkit_version="1", removed=removed)
+    model = read_model(save_ir(tmp_path, WEIGHTS, tags))
+    assert read_tags(model) == tags and tags.removed == tuple(sorted(removed))
+    layer = model.get_rt_info()["optkit"]["layers"]["__module.net.layer.2/aten::linear/MatMul"]
+    assert (layer["original_shape"].value, layer["original_sparsity"].value) == ("128x256", "0.975000")
+    for value, path, fault in (
+        ("32x256", ["layers", LAYER, "original_shape"], f"{LAYER}: original_shape is smaller than shape"),
+        ("big", ["layers", LAYER, "original_shape"], "original_shape is 'big', not OUTxIN"),
+        ("0x1", ["removed", "net.layer.1.weight", "shape"], "net.layer.1.weight: shape is '0x1', not OUTxIN"),
+        ("x", ["removed", "another"], "another is no mapping"),
+    ):
+        changed = read_model(tmp_path)
+        changed.set_rt_info(value, ["optkit", *path])
+        with pytest.raises(OptkitError) as caught:
+            read_tags(changed)
+        assert fault in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_the_reader_in_the_documentation_works(ir, tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "ir-tags.md").read_text(), re.DOTALL)[1]
     assert len(code.splitlines()) <= 10

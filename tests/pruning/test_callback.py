@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 
+import accelerate.state
 import pytest
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from optkit.errors import PruningError
 from optkit.pruning import PruningCallback
-from optkit.pruning.config import Frozen, Magnitude, Movement, Random, Rule, Schedule, Taylor
+from optkit.pruning.config import Frozen, Magnitude, Movement, Random, Rule, Schedule, SoftMovement, Taylor, Wanda
 
 #: Every second step from 2 to 8: 0.6 - 0.6 * (1 - progress)^3.
 SCHEDULE = Schedule(to=0.6, begin=2, end=8, every=2)
@@ -102,6 +103,8 @@ RULES = {
     ),
     "taylor, regrowing": lambda: Rule(criterion=Taylor(momentum=0.5), schedule=SCHEDULE, regrow=True),
     "random": lambda: Rule(criterion=Random(seed=5), structure="1x4", schedule=Schedule("stepwise", to=0.6, begin=2)),
+    "soft movement": lambda: Rule(criterion=SoftMovement(), structure="1x4", schedule=SCHEDULE),
+    "wanda": lambda: Rule(criterion=Wanda(), structure="1x4", scope="local", schedule=SCHEDULE),
     "nested": nested,
 }
 
@@ -245,6 +248,19 @@ def test_model_init_is_an_error(bert, rows, arguments, tmp_path):
         made.train()
     assert str(error.value) == (
         "the Trainer replaced the model after masks were attached: pass model=, not model_init="
+    )
+
+
+def test_weights_that_are_split_over_processes_are_an_error(trainer, bert, monkeypatch):
+    class Sharded:
+        distributed_type = accelerate.state.DistributedType.FSDP
+
+    made = trainer(Rule(schedule=SCHEDULE))
+    monkeypatch.setattr(accelerate.state, "AcceleratorState", Sharded)
+    with pytest.raises(PruningError) as error:
+        made.pruning.on_init_end(made.args, made.state, made.control, model=bert())
+    assert str(error.value) == (
+        "masks are made of whole weights, which FSDP splits over processes: train by DDP, which torchrun starts by itself"
     )
 
 

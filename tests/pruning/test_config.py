@@ -140,6 +140,12 @@ def test_movement_refuses_a_momentum_outside_its_range(momentum):
         Movement(momentum=momentum)
 
 
+@pytest.mark.parametrize("saliency", [-1.0, float("inf"), float("nan")])
+def test_movement_refuses_a_saliency_outside_its_range(saliency):
+    with pytest.raises(ValueError, match="saliency must be at least 0"):
+        Movement(saliency=saliency)
+
+
 def test_a_rule_takes_texts_and_fills_in_a_schedule():
     rule = Rule(targets="*.query", exclude=["a", "b"], structure="4x1")
     assert rule.targets == ("*.query",) and rule.exclude == ("a", "b")
@@ -159,7 +165,8 @@ def test_a_rule_refuses_another_scope():
 
 
 def test_every_criterion_is_listed_under_its_own_name_with_its_paper():
-    assert sorted(CRITERIA) == ["frozen", "magnitude", "movement", "random", "taylor"]
+    names = "fisher frozen magnitude movement obert random reconstruction soft_movement taylor wanda"
+    assert " ".join(sorted(CRITERIA)) == names
     assert all(CRITERIA[name].name == name and "https://arxiv.org/abs/" in CRITERIA[name].paper for name in CRITERIA)
 
 

@@ -18,6 +18,10 @@ def moved(score: torch.Tensor, change: torch.Tensor, momentum: float) -> torch.T
     return momentum * score - change
 
 
+def moved_or_felt(score: torch.Tensor, change: torch.Tensor, momentum: float) -> torch.Tensor:
+    return momentum * score - change + 2.0 * change.abs()
+
+
 def felt(score: torch.Tensor, change: torch.Tensor, momentum: float) -> torch.Tensor:
     return momentum * score + (1 - momentum) * change.abs()
 
@@ -57,7 +61,14 @@ def reference_scores(model, masks, accumulate, *, momentum: float, max_norm: flo
 @pytest.mark.parametrize("regrow", [False, True])
 @pytest.mark.parametrize(
     ("criterion", "accumulate"),
-    [(Movement(1.0), moved), (Movement(0.5), moved), (Taylor(0.0), felt), (Taylor(0.5), felt), (Taylor(), felt)],
+    [
+        (Movement(1.0, saliency=0.0), moved),
+        (Movement(0.5, saliency=0.0), moved),
+        (Movement(0.5, saliency=2.0), moved_or_felt),
+        (Taylor(0.0), felt),
+        (Taylor(0.5), felt),
+        (Taylor(), felt),
+    ],
 )
 @pytest.mark.parametrize("max_norm", [1e9, 0.3])
 def test_scores_accumulate_weight_times_clipped_gradient(stack, regrow, criterion, accumulate, max_norm):
@@ -89,7 +100,7 @@ def test_scores_accumulate_weight_times_clipped_gradient(stack, regrow, criterio
 
 def test_the_gradient_of_a_wholly_masked_weight_is_clipped_like_all_others(stack):
     model = stack((4, 6), (4, 6))
-    pruner = Pruner(model, [Rule(criterion=Movement(), regrow=True)])
+    pruner = Pruner(model, [Rule(criterion=Movement(saliency=0.0), regrow=True)])
     first, second = (layer.parametrizations.weight for layer in model.layers)
     second[0].mask.fill_(False)
     values = BATCHES[0, 0]
@@ -109,7 +120,7 @@ def test_the_gradient_of_a_wholly_masked_weight_is_clipped_like_all_others(stack
 def test_a_layer_used_twice_collects_both_gradients(stack):
     model = stack((6, 6))
     model.layers.append(model.layers[0])
-    pruner = Pruner(model, [Rule(criterion=Movement(), regrow=True)])
+    pruner = Pruner(model, [Rule(criterion=Movement(saliency=0.0), regrow=True)])
     weights = model.layers[0].parametrizations.weight
     weights[0].mask[0] = False
     model(BATCHES[0, 0]).square().sum().backward()
@@ -125,7 +136,7 @@ def test_a_layer_used_twice_collects_both_gradients(stack):
 
 def test_steps_that_a_loss_scaler_skips_leave_no_trace(stack):
     model = stack((6, 6))
-    pruner = Pruner(model, [Rule(criterion=Movement())])
+    pruner = Pruner(model, [Rule(criterion=Movement(saliency=0.0))])
     raw, mask = model.layers[0].parametrizations.weight.original, model.layers[0].parametrizations.weight[0]
     raw.grad = torch.full_like(raw, torch.inf)
     pruner.observe(skip_nonfinite=True)
@@ -149,7 +160,7 @@ def test_taylor_without_momentum_at_step_one_is_snip(stack):
     assert torch.equal(torch.nonzero(kept).flatten(), sensitivity.topk(20).indices.sort().values)
 
 
-@pytest.mark.parametrize(("criterion", "kept"), [(Movement(), [False, True]), (Taylor(), [True, False])])
+@pytest.mark.parametrize(("criterion", "kept"), [(Movement(saliency=0.0), [False, True]), (Taylor(), [True, False])])
 def test_opposite_changes_in_a_block_cancel_for_movement_and_add_up_for_taylor(stack, criterion, kept):
     model = stack((1, 8))
     rule = Rule(criterion=criterion, structure="1x4", schedule=Schedule(shape="constant", to=0.5, begin=1))

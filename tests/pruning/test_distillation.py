@@ -8,7 +8,19 @@ import pytest
 import torch
 from transformers import Trainer
 
-from optkit.pruning import DistillationMixin, distillation_loss
+from optkit.errors import PruningError
+from optkit.pruning import (
+    AttentionDistillation,
+    DistillationMixin,
+    HiddenDistillation,
+    Magnitude,
+    PruningCallback,
+    Rule,
+    Schedule,
+    distillation_loss,
+)
+from optkit.pruning.distillation import over_all_rows
+from optkit.pruning.matching import PROJECTIONS, StateMatcher
 
 
 class Distiller(DistillationMixin, Trainer):
@@ -46,7 +58,9 @@ def teacher(bert):
 
 @pytest.fixture
 def distiller(bert, arguments, tmp_path):
-    def build(data=None, *, teacher=None, weight=0.9, dropout=0.0, **given) -> Distiller:
+    def build(
+        data=None, *, teacher=None, weight=0.9, dropout=0.0, hidden=None, attention=None, callbacks=(), **given
+    ) -> Distiller:
         model = bert(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
         return Distiller(
             model=model,
@@ -56,6 +70,9 @@ def distiller(bert, arguments, tmp_path):
             teacher=teacher,
             temperature=3.0,
             distillation_weight=weight,
+            hidden=hidden,
+            attention=attention,
+            callbacks=list(callbacks),
         )
 
     return build
@@ -139,3 +156,142 @@ def test_the_teacher_is_frozen_and_without_dropout(distiller, bert):
     trainer = distiller(teacher=teacher)
     assert not trainer.teacher.training
     assert not any(p.requires_grad for p in trainer.teacher.parameters())
+
+
+@pytest.fixture(scope="module")
+def wide(bert):
+    """A teacher of another width and depth."""
+    return bert(seed=6, hidden_size=48, num_hidden_layers=4, num_attention_heads=4)
+
+
+HIDDEN, RELATIONS = HiddenDistillation(weight=0.5), AttentionDistillation(weight=2.0, layers="auto")
+
+
+def test_hidden_states_and_attention_are_added(distiller, rows, wide):
+    trainer = distiller(teacher=wide, hidden=HIDDEN, attention=RELATIONS)
+    batch = trainer.data_collator(rows(6))
+    batch["attention_mask"][:3, 5:] = 0
+    model = trainer.model.train()
+    loss, outputs = trainer.compute_loss(model, dict(batch), return_outputs=True)
+    plain = distiller(teacher=wide).compute_loss(model, dict(batch))
+    matcher: StateMatcher = trainer.states
+    matcher.watch(True)
+    ours = model(**batch, output_hidden_states=True)
+    with torch.no_grad():
+        theirs = wide(**{k: v for k, v in batch.items() if k != "labels"}, output_hidden_states=True)
+    extra = float(matcher.loss(ours, theirs, batch["attention_mask"]).detach())
+    assert extra > 0.1 and float(loss.detach()) == pytest.approx(float(plain.detach()) + extra, rel=1e-5)
+    assert [states.shape[-1] for states in outputs.hidden_states] == [32, 48, 48]
+
+
+def test_evaluation_asks_for_no_states(distiller, rows, wide):
+    data = rows(8)
+    trainer = distiller(data, teacher=wide, hidden=HIDDEN, attention=RELATIONS)
+    predicted = trainer.predict(data).predictions
+    assert predicted.shape == (8, 2) and (predicted == distiller(data).predict(data).predictions).all()
+    assert trainer.evaluate()["eval_loss"] == distiller(data).evaluate()["eval_loss"]
+
+
+def test_rows_without_a_label_are_the_teachers_alone(distiller, rows, teacher):
+    data = with_logits(rows(6), teacher)
+    mixed = [row | {"labels": -100 if i % 3 else row["labels"]} for i, row in enumerate(data)]
+    trainer = distiller(weight=0.25)
+    model = trainer.model.train()
+    losses = [trainer.compute_loss(model, trainer.data_collator([dict(row) for row in d])) for d in (data, mixed)]
+    batch = trainer.data_collator([{k: row[k] for k in ("input_ids", "attention_mask", "labels")} for row in data])
+    logits = model(**batch).logits
+    each = torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="none")
+    # Two of six have labels: four sixths of the task loss are nothing, the teacher's part stays.
+    assert float((losses[0] - losses[1]).detach()) == pytest.approx(
+        0.75 * float((each.mean() - each[[0, 3]].sum() / 6).detach()), rel=1e-4
+    )
+
+
+def test_a_batch_without_any_label_has_a_loss_and_a_gradient(distiller, rows, teacher):
+    bare = [row | {"labels": -100} for row in with_logits(rows(6), teacher)]
+    trainer = distiller(weight=0.25)
+    model = trainer.model.train()
+    loss = trainer.compute_loss(model, trainer.data_collator(bare))
+    loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert torch.isfinite(loss.detach()) and all(torch.isfinite(g).all() for g in gradients)
+    assert any(bool(g.any()) for g in gradients)
+
+
+def test_the_share_of_labelled_rows():
+    loss = torch.tensor(2.0)
+    assert float(over_all_rows(loss, torch.tensor([0, 1, -100, -100]))) == 1.0
+    assert float(over_all_rows(loss, torch.tensor([[-100, 1], [-100, -100]]))) == 1.0
+    assert float(over_all_rows(torch.tensor(math.nan), torch.tensor([-100]))) == 0.0
+    assert over_all_rows(loss, None) is loss and over_all_rows(loss, torch.tensor([0.5])) is loss
+
+
+def test_accumulated_batches_of_states_and_bare_rows_train_as_one_large_batch(distiller, rows, wide):
+    data = [row | {"labels": -100 if i % 2 else row["labels"]} for i, row in enumerate(rows(16))]
+    for i, row in enumerate(data):
+        row["attention_mask"] = (torch.arange(8) < 4 + i % 5).long()
+    given = {"optim": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "max_grad_norm": 0.0}
+    given |= {"teacher": wide, "hidden": HIDDEN, "attention": RELATIONS}
+    large = distiller(data, per_device_train_batch_size=8, **given)
+    small = distiller(data, per_device_train_batch_size=2, gradient_accumulation_steps=4, **given)
+    for trainer in (large, small):
+        trainer.train()
+    assert gap(large, distiller(data)) > 1e-2
+    assert gap(large, small) < 1e-4
+
+
+def test_training_ends_with_a_plain_model_and_only_once(distiller, rows, wide):
+    data = rows(16)
+    trainer = distiller(data, teacher=wide, hidden=HIDDEN)
+    assert any(name.startswith(PROJECTIONS) for name in state(trainer))
+    trainer.train()
+    assert state(trainer).keys() == state(distiller(data)).keys()
+    with pytest.raises(PruningError, match="let go when training ended: build another Trainer"):
+        trainer.train()
+
+
+def test_a_resumed_run_with_projections_and_masks_ends_as_the_whole_one(distiller, rows, wide, tmp_path):
+    def run(**given):
+        pruning = PruningCallback(Rule(criterion=Magnitude(), schedule=Schedule(to=0.5, begin=1, end=6, every=1)))
+        options = {"save_strategy": "steps", "save_steps": 3, "max_steps": 8, "save_total_limit": None}
+        trainer = distiller(
+            rows(16), teacher=wide, dropout=0.1, hidden=HIDDEN, attention=RELATIONS, callbacks=[pruning], **options
+        )
+        trainer.train(**given)
+        pruning.fold()
+        return state(trainer)
+
+    whole = run()
+    resumed = run(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("given", [{"bf16": True}, {"gradient_checkpointing": True}])
+def test_states_under_mixed_precision_and_gradient_checkpointing(given, distiller, rows, wide):
+    data = rows(16)
+    options = {"teacher": wide, "hidden": HIDDEN, "attention": RELATIONS, "optim": "sgd", "learning_rate": 0.1}
+    trainer, plain = distiller(data, **options, **given), distiller(data, **options)
+    start = state(distiller(data))
+    for each in (trainer, plain):
+        each.train()
+    moved = max(float((tensor - start[name]).abs().max()) for name, tensor in state(plain).items())
+    assert gap(trainer, plain) < 0.05 * moved
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"hidden": HIDDEN}, "hidden states and attention are compared batch by batch: give a teacher"),
+        (
+            {"teacher": True, "attention": AttentionDistillation(of="maps")},
+            "attention: the student has 2 attention heads and the teacher 4, so their maps do not compare",
+        ),
+        (
+            {"teacher": True, "attention": RELATIONS, "gradient_checkpointing_kwargs": {"use_reentrant": True}},
+            "attention: reentrant gradient checkpointing hides layers",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(given, said, distiller, wide):
+    with pytest.raises(PruningError, match=said):
+        distiller(**given | ({"teacher": wide} if "teacher" in given else {}))

@@ -121,7 +121,8 @@ def test_two_criteria_on_one_weight_keep_a_state_each_and_come_back_from_a_check
 
 def test_a_criterion_that_two_rules_share_sees_each_gradient_once(stack):
     model = stack((8, 8))
-    rules = [Rule(structure="1x4", criterion=Movement(), name="a"), Rule(criterion=Movement(), name="b")]
+    movement = Movement(saliency=0.0)
+    rules = [Rule(structure="1x4", criterion=movement, name="a"), Rule(criterion=movement, name="b")]
     pruner = Pruner(model, rules)
     raw = model.layers[0].parametrizations.weight.original
     raw.grad = torch.ones_like(raw)

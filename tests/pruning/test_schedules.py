@@ -101,3 +101,11 @@ def test_a_schedule_that_begins_after_its_end_is_refused():
 def test_a_constant_schedule_ends_where_it_begins():
     made = steps(shape="constant", to=0.6, begin=5, end="100%")
     assert (made.end, made.target(4), made.target(5), made.target(100)) == (5, 0.0, 0.6, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("every", "changes"), [("10%", [10, 20, 30, 40]), ("0.5ep", [10, 22, 34, 40]), (25, [10, 35, 40])]
+)
+def test_the_time_between_changes_is_a_span(every, changes):
+    made = resolve(Schedule(shape="linear", begin=10, end=40, every=every), 100, 24)
+    assert [step for step, _ in made.table()] == changes

@@ -97,3 +97,13 @@ def test_slices_of_several_weights_are_one_group():
     assert grid.alive([first, second]).tolist() == [True, False, True]
     second[:, 4:] = False
     assert grid.alive([first, second]).tolist() == [True, False, True]  # rows of query and key live on
+
+
+@pytest.mark.parametrize(("structure", "run"), [("element", 1), ("4x2", 2), ("row", 8), ("column", 1), ("2:4", 1)])
+def test_runs_are_the_adjacent_inputs_that_go_together(structure, run):
+    assert grid_of(Structure.parse(structure), (4, 8)).runs == [run]
+
+
+def test_runs_across_weights_are_whole_rows_or_the_columns_of_a_group():
+    slices = [Slices(0, 0, 0, 2), Slices(0, 0, 6, 2), Slices(1, 1, 0, 2)]
+    assert AcrossWeights([(14, 5), (4, 6)], slices, 3).runs == [5, 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optkit.pruning.config import CRITERIA
 from optkit.recipe.json_schema import recipe_schema
-from optkit.recipe.training_arguments import OWNED, arguments
+from optkit.recipe.training_arguments import OURS, OWNED, arguments
 
 
 def test_every_part_refuses_unknown_keys():
@@ -28,7 +28,7 @@ def test_lists_may_be_scalars_and_names_are_listed():
 
 def test_train_lists_what_is_not_owned():
     train = recipe_schema()["properties"]["train"]["properties"]
-    assert set(train) == set(arguments()) - set(OWNED)
+    assert set(train) == (set(arguments()) - set(OWNED)) | set(OURS)
     assert train["learning_rate"] == {"type": ["number"]} and train["eval_strategy"] == {
         "enum": ["no", "steps", "epoch"]
     }

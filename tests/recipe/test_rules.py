@@ -20,7 +20,7 @@ from optkit.recipe.resolved import data
         ("{schedule: {begin: 9, end: 5}}", "6:36: prune.0.schedule.end: the schedule ends at 5, before it begins at 9"),
         ("{schedule: {to: 100%}}", "6:25: prune.0.schedule.to: must be below 1, got 1"),
         ("{schedule: {begin: 5 %%}}", "6:28: prune.0.schedule.begin: '5 %%' is not a part of training"),
-        ("{schedule: {every: 0}}", "6:28: prune.0.schedule.every: must be at least 1, got 0"),
+        ("{schedule: {every: 0}}", "6:28: prune.0.schedule.every: every must be at least 1 optimizer step, got 0"),
         ("{schedule: {shape: cubik}}", "6:28: prune.0.schedule.shape: unknown value 'cubik', did you mean 'cubic'?"),
         ("{structure: elemnt}", "6:21: prune.0.structure: unknown structure 'elemnt', did you mean 'element'?"),
         ("{structure: 0x4}", "6:21: prune.0.structure: unknown structure '0x4': write element, rows x columns"),
@@ -35,6 +35,8 @@ from optkit.recipe.resolved import data
             "{criterion: {name: taylor, momentum: 1}}",
             "6:46: prune.0.criterion.momentum: momentum must be at least 0 and",
         ),
+        ("{criterion: {name: obert, block: 0}}", "6:42: prune.0.criterion.block: block must be between 1 and"),
+        ("{criterion: {name: obert, damping: 0}}", "6:44: prune.0.criterion.damping: damping must be above 0, got 0"),
         ("{criterion: {name: random, seed: -1}}", "6:42: prune.0.criterion.seed: seed must be at least 0, got -1"),
         ("{criterion: {name: random, seed: 0.5}}", "6:42: prune.0.criterion.seed: expected a whole number, got 0.5"),
         (

@@ -125,3 +125,27 @@ def test_render(report):
 def test_render_leaves_out_what_was_not_measured(report):
     report |= {"benchmark": None, "description": ""}
     assert "## Latency" not in render(report) and render(report).startswith("# small\n\n1.50 points")
+
+
+def test_a_chosen_model_says_by_what(report):
+    report["training"] = {"chosen": {"step": 1200, "metric": "f1", "score": 0.9142, "loss": 0.3, "examples": 1347}}
+    assert (
+        "The model of step 1,200 is the best of those at the target sparsity: f1 91.42 on 1,347 training examples that "
+        "were held out for this alone."
+    ) in render(report).splitlines()
+
+
+def test_an_allocation_shows_what_was_asked_for_predicted_and_measured(report):
+    layers = [{"name": "a", "sparsity": 0.5}, {"name": "b", "sparsity": 0.904}]
+    report["allocation"] = {"even": {"by": "sensitivity", "sparsity": 0.8, "layers": layers}}
+    text = render(report)
+    assert "\neven: 2 layers at 50% to 90% by sensitivity, 80.00% in all.\n" in text
+    latency = {"speedup": 6.0, "predicted": 6.12, "dense_milliseconds": 9.0, "batch": 1, "seq": 64, "threads": 2}
+    report["allocation"] = {"fast": {"by": "latency", "sparsity": 0.8, "layers": layers} | latency}
+    said = "asked for 6x, predicted 6.12x the dense model's 9.00 ms in OpenVINO fp32 at 1 x 64 tokens on 2 threads."
+    assert f"; {said}\n" in render(report)
+    report["benchmark"]["rows"][0]["milliseconds"] |= {"dense openvino": 10.0, "int8 optkit": 1.6}
+    assert f"; {said} Measured: 6.25x.\n" in render(report)
+    # At another length nothing was measured that the prediction is of.
+    report["benchmark"]["rows"][0]["seq"] = 32
+    assert f"; {said}\n" in render(report)

@@ -6,8 +6,8 @@ threads of its own, so a fork costs nothing and loses nothing.
 Its argument is JSON, a list of [recipe file, folder, deaths]. Each recipe runs to the end in folder/whole, then dies in
 folder/killed once for each [signal, event, count]: the child sends itself the signal at the count-th event of its own.
 Events: ``backward``; ``weights``, ``state`` and ``marker``, a file of a
-checkpoint half written; ``rotation``, an old checkpoint half deleted; ``fold``, with the result not yet in its place. A
-last run goes on to the end.
+checkpoint half written; ``rotation``, an old checkpoint half deleted; ``evaluated``, with the hold-out evaluated and no
+checkpoint that knows it; ``fold``, with the result not yet in its place. A last run goes on to the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transformers import modeling_utils
 import optkit.data.loading
 import optkit.stages.plan
 import optkit.stages.train  # noqa: F401 - so that the children need not
-from optkit.adapters import trainer
+from optkit.adapters import best, trainer
 from optkit.cli.app import main
 
 
@@ -54,6 +54,7 @@ def arm(signal: int, event: str, count: int) -> None:
         "state": (torch, "save"),
         "marker": (Path, "write_text"),
         "rotation": (shutil, "rmtree"),
+        "evaluated": (best.BestAtTarget, "on_evaluate"),
         "fold": (transformers.PreTrainedModel, "save_pretrained"),
     }
     owner, name = places[event]
@@ -65,7 +66,7 @@ def arm(signal: int, event: str, count: int) -> None:
             (Path(args[0]) / "model.safetensors").unlink()
             death.comes()
         result = original(*args, **kwargs)
-        if event == "backward":
+        if event in ("backward", "evaluated"):
             death.comes()
         elif event in ("weights", "state"):
             death.comes(Path(args[1]))

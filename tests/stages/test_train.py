@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import optkit
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 24, 4
+TOPICS = ("food", "music", "price", "room", "staff")
 
 # Two epochs and, as BERT has it by default, dropout: all that draws random numbers while training.
 RECIPE = f"""\
@@ -37,7 +39,7 @@ train:
   warmup_steps: 10%
   train_sampling_strategy: SAMPLING
   save_steps: {EVERY}
-evaluate: {{baseline: none}}
+MOREevaluate: {{baseline: none}}
 prune:
 """
 # Random weights and a tokenizer trained in each process anew; and a checkpoint, whose parameters were loaded.
@@ -45,22 +47,42 @@ FROM_CONFIG = """\
 config: {model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}
   tokenizer: {train: wordpiece, vocab_size: 300}"""
 FROM_CHECKPOINT = "name: CHECKPOINT"
+# Projected hidden states, relations, made texts beside the labelled, rewinds and a choice of the best: 352 rows.
+TAUGHT = f"""\
+  max_steps: {STEPS}
+  lr_rewind: jumps
+  lr_floor: 0.1
+  hold_out: 16
+  eval_steps: 3
+distill: {{teacher: TEACHER, hidden: {{layers: {{1: 1, 2: 3}}}}, attention: 0.5, data: {{augment: 1}}}}
+"""
 VARIANTS = {
     "movement": (
         FROM_CONFIG,
         "group_by_length",
+        "",
         "  - {criterion: {name: movement, momentum: 0.9}, structure: 1x4, regrow: true, schedule: {to: 0.8, begin: 0%, end: 80%, every: 3}}\n",
     ),
     "magnitude": (
         FROM_CHECKPOINT,
         "random",
+        "",
         "  - {criterion: magnitude, structure: 4x1, scope: local, schedule: {to: 0.7, begin: 2, end: 20, every: 1}}\n",
+    ),
+    "taught": (
+        FROM_CHECKPOINT,
+        "group_by_length",
+        TAUGHT,
+        "  - {criterion: taylor, structure: 1x4, schedule: {shape: stepwise, to: 0.6, begin: 1, end: 16, jumps: 3}}\n",
     ),
 }
 
 
-def deaths(seed: int) -> list[tuple[int, str, int]]:
-    """One death of each kind, in any order; each run is given so few steps that all are met before the last."""
+def deaths(seed: int, evaluates: bool) -> list[tuple[int, str, int]]:
+    """One death of each kind, in any order; each run is given so few steps that all are met before the last.
+
+    Where a hold-out is evaluated, those alone that may part what is chosen from what is trained.
+    """
     rng = random.Random(seed)
     files_of_state = 4  # optimizer, schedule, random states, arguments
     batches = (2 * EVERY + 1, 3 * EVERY)  # of two accumulated ones: between the first save of a run and its second
@@ -72,7 +94,10 @@ def deaths(seed: int) -> list[tuple[int, str, int]]:
         (signal.SIGKILL, "backward", rng.randint(*batches)),
         (signal.SIGKILL, "rotation", 1),
     ]
-    rng.shuffle(chosen)
+    if evaluates:
+        chosen = [*chosen[-2:], (signal.SIGKILL, "evaluated", 1)]
+    else:
+        rng.shuffle(chosen)
     # The last one has all its checkpoints, and dies before the result is in its place.
     return [*chosen, (signal.SIGKILL, "fold", 1)]
 
@@ -88,13 +113,29 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory, tiny_checkpoint) -> dict[str, Ended]:
+def teacher(tmp_path_factory, tiny_checkpoint) -> Path:
+    """Of five topics, with the tokenizer of ``tiny_checkpoint``; wider and deeper."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("teacher") / "topics")
+    changes = {"hidden_size": 48, "num_hidden_layers": 3, "id2label": dict(enumerate(TOPICS))}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        config = BertConfig.from_pretrained(folder, label2id={name: i for i, name in enumerate(TOPICS)}, **changes)
+        BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, tiny_checkpoint, teacher) -> dict[str, Ended]:
     jobs = {}
-    for seed, (variant, (model, sampling, rule)) in enumerate(VARIANTS.items()):
+    for seed, (variant, (model, sampling, more, rule)) in enumerate(VARIANTS.items()):
         folder = tmp_path_factory.mktemp(variant)
         text = RECIPE.replace("MODEL", model.replace("CHECKPOINT", str(tiny_checkpoint)))
-        (folder / "killed.yaml").write_text(text.replace("SAMPLING", sampling) + rule, encoding="utf-8")
-        jobs[variant] = (str(folder / "killed.yaml"), str(folder), deaths(seed))
+        text = text.replace("SAMPLING", sampling).replace("MORE", more.replace("TEACHER", str(teacher)))
+        (folder / "killed.yaml").write_text(text + rule, encoding="utf-8")
+        jobs[variant] = (str(folder / "killed.yaml"), str(folder), deaths(seed, "hold_out" in more))
     harness = subprocess.run(
         [sys.executable, Path(__file__).with_name("killed_runs.py"), json.dumps(list(jobs.values()))],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -125,6 +166,7 @@ def test_a_killed_run_ends_like_a_whole_one(variant, ended):
     facts = [manifest["stages"]["train"]["facts"] for manifest in manifests]
     assert [fact["steps"] for fact in facts] == [STEPS, STEPS]
     assert (facts[0]["resumed_at"], facts[1]["resumed_at"]) == (0, STEPS)
+    assert facts[0].get("chosen") == facts[1].get("chosen")
     assert facts[0]["rules"] == facts[1]["rules"] and facts[0]["history"] == facts[1]["history"]
     assert not list((folder / "killed").glob(".tmp-*"))
 
@@ -132,7 +174,7 @@ def test_a_killed_run_ends_like_a_whole_one(variant, ended):
     assert zeros == 4 * facts[1]["rules"][0]["pruned"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["movement", "magnitude"])
 def test_an_interrupted_run_names_its_last_whole_checkpoint(variant, ended):
     folder, chosen, _, checkpoints, said = ended[variant]
     at = [number for number, *_ in chosen].index(signal.SIGINT)

@@ -1,8 +1,13 @@
-"""Importance is how far training moved a weight away from zero (Sanh et al. 2020, https://arxiv.org/abs/2005.07683).
+"""Importance is how far training moves a weight away from zero (Sanh et al. 2020, https://arxiv.org/abs/2005.07683).
 
 The paper updates learned scores S by the straight-through gradient dL/dS = dL/dW' * W, where W' is the masked weight.
 With plain gradient descent on S that is the running sum of -W * dL/dW', which is kept here as the criterion's own
 state: no score goes through the optimizer, and no threshold either, since selection counts exactly.
+
+The sum of the absolute values |W * dL/dW'| is added, ``saliency`` times. Near an optimum -W * dL/dW' is noise around
+zero, and the larger the more a weight matters. The lowest sums are then those of weights that matter most, half of
+them: pruned first, and without regrowth for good, they take the network with them. Together both say how much a weight
+matters, more if it moves away from zero and less if it moves towards it.
 """
 
 from __future__ import annotations
@@ -25,7 +30,10 @@ class MovementCriterion(Criterion):
         score = state["score"]
         if self.config.momentum < 1.0:
             score.mul_(self.config.momentum)
-        score.addcmul_(weight.to(score.dtype), gradient.to(score.dtype), value=-1.0)
+        change = weight.to(score.dtype) * gradient.to(score.dtype)
+        score.sub_(change)
+        if self.config.saliency > 0.0:
+            score.add_(change.abs_(), alpha=self.config.saliency)
 
     def score(self, weight: Tensor, state: State, index: int) -> Tensor:
         return state["score"]

@@ -8,7 +8,7 @@ Multiply before that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,23 +103,32 @@ def readings(model: openvino.Model) -> list[Reading]:
 def _site(reading: Reading) -> LinearSite:
     values, problem = reading.values, reading.problem
     try:
-        zeros, size = count(values)
-        padded = np.pad(values, [(0, 0), (0, -values.shape[1] % 4)])
-        density, blocks, rows = 1 - zeros / max(size, 1), 1 - block_sparsity(padded, 1, 4), _rows(values)
+        counts = _counts(values)
     except ValueError as error:
-        density, blocks, rows, problem = 1.0, 1.0, 1, problem or str(error)
+        counts, problem = (1.0, 1.0, 1), problem or str(error)
     return LinearSite(
         reading.name,
         values.shape,
         values,
         reading.scales,
         reading.quantization,
-        density,
-        blocks,
-        rows,
+        *counts,
         not problem,
         problem or reading.note,
     )
+
+
+def with_values(site: LinearSite, values: np.ndarray) -> LinearSite:
+    """``site`` as if its weights were ``values`` (out, in)."""
+    density, blocks, rows = _counts(values)
+    return replace(site, values=values, density=density, block4_density=blocks, rows=rows)
+
+
+def _counts(values: np.ndarray) -> tuple[float, float, int]:
+    """(density, block4_density, rows) of a weight."""
+    zeros, size = count(values)
+    padded = np.pad(values, [(0, 0), (0, -values.shape[1] % 4)])
+    return 1 - zeros / max(size, 1), 1 - block_sparsity(padded, 1, 4), _rows(values)
 
 
 def _rows(values: np.ndarray) -> int:

@@ -1,0 +1,242 @@
+"""Hidden states and attention of a student held against its teacher's, batch by batch: what is stateful about it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from optkit.errors import PruningError
+from optkit.pruning.layouts import layouts
+from optkit.pruning.states import (
+    AttentionDistillation,
+    HiddenDistillation,
+    attention_loss,
+    hidden_loss,
+    layer_pairs,
+    relation_heads,
+    relation_loss,
+)
+
+#: The student's submodule that holds the learned projections while it is trained.
+PROJECTIONS = "hidden_projections"
+#: Projections begin from nothing where the student does not: this much faster than its weights they learn.
+_PACE = 10.0
+_ROLES = ("query", "key", "value")
+_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+
+
+def state_problems(
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig,
+    hidden: HiddenDistillation | None,
+    attention: AttentionDistillation | None,
+) -> list[tuple[str, str]]:
+    """Why these two models cannot be held against each other, as (``hidden`` or ``attention``, one line)."""
+    problems = []
+    depths = student.num_hidden_layers, teacher.num_hidden_layers
+    for name, asked, first in (("hidden", hidden, 0), ("attention", attention, 1)):
+        try:
+            asked and layer_pairs(asked.layers, *depths, first=first)
+        except PruningError as error:
+            problems.append((name, str(error)))
+    if attention is not None and attention.of == "maps":
+        heads = student.num_attention_heads, teacher.num_attention_heads
+        if heads[0] != heads[1]:
+            text = (
+                f"the student has {heads[0]} attention heads and the teacher {heads[1]}, so their maps do not compare"
+            )
+            problems.append(("attention", f"{text}: take relations"))
+        dropout = next((name for name in _DROPOUT if getattr(student, name, 0.0)), None)
+        if dropout is not None:
+            text = f"the student's {dropout} punches holes into its attention maps"
+            problems.append(("attention", f"{text}: set it to 0 in the model's config, or take relations"))
+    return problems
+
+
+class StateMatcher:
+    """Attached to a student and its teacher, it knows their states of each batch and what these cost in the loss.
+
+    Where widths differ, a learned linear projection takes the student's states to the teacher's width. The projections
+    are a submodule ``hidden_projections`` of the student: so the optimizer trains them, checkpoints hold them beside
+    the model's own weights, and data-parallel training averages their gradients. ``remove`` takes them off.
+
+    Args:
+        student, teacher: models for the same token ids. Both may change until ``remove``.
+        hidden, attention: what to compare; at least one.
+    Raises:
+        PruningError: if the models cannot be held against each other.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        hidden: HiddenDistillation | None,
+        attention: AttentionDistillation | None,
+    ):
+        problems = state_problems(student.config, teacher.config, hidden, attention)
+        if problems:
+            raise PruningError("\n".join(f"{name}: {text}" for name, text in problems))
+        self.student, self.teacher = student, teacher
+        self.hidden, self.attention = hidden, attention
+        depths = student.config.num_hidden_layers, teacher.config.num_hidden_layers
+        self._hidden_pairs = layer_pairs(hidden.layers, *depths, first=0) if hidden else []
+        self._attention_pairs = layer_pairs(attention.layers, *depths) if attention else []
+        self._undo: list[Any] = []
+        self._seen: tuple[_Seen, ...] = ()
+        try:
+            self._attach()
+        except PruningError:
+            self.remove()
+            raise
+
+    def _attach(self) -> None:
+        if self.hidden is not None:
+            self._project()
+        if self.attention is not None and self.attention.of == "maps":
+            for model in (self.student, self.teacher):
+                self._undo.append(partial(_set_attention, model, _set_attention(model, "eager")))
+        elif self.attention is not None:
+            self._seen = tuple(map(_Seen, (self.student, self.teacher)))
+            widths = (seen.width for seen in self._seen)
+            self._heads = relation_heads(*widths, self.teacher.config.num_attention_heads)
+
+    def _project(self) -> None:
+        ours, theirs = self.student.config.hidden_size, self.teacher.config.hidden_size
+        if ours == theirs:
+            return
+        parameter = next(self.student.parameters())
+        made = {str(layer): nn.utils.skip_init(nn.Linear, ours, theirs, bias=False) for layer, _ in self._hidden_pairs}
+        for projection in made.values():
+            # From random weights, states would be pulled where the teacher's are not, until the projection knows better.
+            nn.init.zeros_(projection.weight)
+        self.student.add_module(PROJECTIONS, nn.ModuleDict(made).to(parameter.device, parameter.dtype))
+        # In the forward pass, and not where the loss is: data-parallel wrappers look there for parameters in use.
+        hook = self.student.register_forward_hook(_apply_projections)
+        self._undo += [hook.remove, partial(delattr, self.student, PROJECTIONS)]
+
+    @property
+    def requests(self) -> dict[str, bool]:
+        """What both models have to be called with."""
+        asked = {"output_hidden_states": self.hidden is not None}
+        asked["output_attentions"] = self.attention is not None and self.attention.of == "maps"
+        return {name: True for name, wanted in asked.items() if wanted}
+
+    def watch(self, on: bool) -> None:
+        """Keeps what passes through the attention layers from now on, or no longer."""
+        for seen in self._seen:
+            seen.start() if on else seen.stop()
+
+    def loss(self, ours: Any, theirs: Any, mask: Tensor | None) -> Tensor:
+        """What the outputs of both models on one batch cost, by the weights given; a scalar.
+
+        Args:
+            ours, theirs: outputs of student and teacher, called with ``requests``.
+            mask: (batch, seq), 1 for real tokens; None when all are.
+        """
+        terms = []
+        if self.hidden is not None:
+            for i, j in self._hidden_pairs:
+                states = ours.hidden_states[i], theirs.hidden_states[j]
+                scale = self.hidden.weight / len(self._hidden_pairs)
+                terms.append(scale * hidden_loss(*states, mask, normalize=self.hidden.normalize))
+        for i, j in self._attention_pairs:
+            scale = self.attention.weight / len(self._attention_pairs)
+            if self.attention.of == "maps":
+                terms.append(scale * attention_loss(ours.attentions[i - 1], theirs.attentions[j - 1], mask))
+            else:
+                for role in _ROLES:
+                    states = self._seen[0].states(role, i), self._seen[1].states(role, j)
+                    terms.append(scale / len(_ROLES) * relation_loss(*states, self._heads, mask))
+        return torch.stack(terms).sum()
+
+    def remove(self) -> None:
+        """Leaves both models as they were before."""
+        for seen in self._seen:
+            seen.remove()
+        for undo in self._undo:
+            undo()
+        self._undo.clear()
+
+
+class _Seen:
+    """Queries, keys and values of each layer in one forward pass.
+
+    A layer that is shared runs several times, and counts as often.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.on = False
+        #: By role, what went into its layers and what came out, in the order they ran in.
+        self.calls: dict[str, list[tuple[Tensor, Tensor]]] = {role: [] for role in _ROLES}
+        self._hooks = []
+        for layout in layouts(model):
+            if layout.heads is None:
+                raise PruningError(f"attention: {layout.prefix} has no attention heads left to compare")
+            self.width = layout.heads.count * layout.heads["query"].size
+            for role in _ROLES:
+                member = layout.heads[role]
+                rows = slice(member.offset, member.offset + self.width)
+                layer = model.get_submodule(member.layer)
+                self._hooks.append(layer.register_forward_hook(partial(self._keep, role, rows)))
+
+    def _keep(self, role: str, rows: slice, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+        if self.on:
+            self.calls[role].append((inputs[0], output[..., rows]))
+
+    def states(self, role: str, number: int) -> Tensor:
+        """The queries, keys or values (batch, seq, width) of the layer that ran as ``number``, from 1."""
+        # Relative positions may go through the projections of queries and keys as well, never through that of values.
+        states = self.calls["value"][number - 1][0]
+        return next(output for inputs, output in self.calls[role] if inputs is states)
+
+    def start(self) -> None:
+        self.stop()
+        self.on = True
+
+    def stop(self) -> None:
+        self.on = False
+        for calls in self.calls.values():
+            calls.clear()
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def _apply_projections(student: nn.Module, inputs: tuple, outputs: Any) -> None:
+    if student.training and getattr(outputs, "hidden_states", None) is not None:
+        states: Sequence[Tensor] = list(outputs.hidden_states)
+        for layer, projection in getattr(student, PROJECTIONS).items():
+            states[int(layer)] = _PACE * projection(states[int(layer)])
+        outputs["hidden_states"] = tuple(states)
+
+
+def _set_attention(model: PreTrainedModel, wanted: str) -> str:
+    """Sets the attention implementation and returns the one before.
+
+    Raises:
+        PruningError: if the model cannot change it.
+    """
+    before = model.config._attn_implementation
+    if before != wanted:
+        model.set_attn_implementation(wanted)
+    if model.config._attn_implementation != wanted:
+        raise PruningError(
+            f"attention: {type(model).__name__} cannot change its attention implementation after it was loaded: load "
+            "it with attn_implementation='eager', or take relations"
+        )
+    return before
+
+
+def accepted(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``inputs`` that ``model`` takes, labels apart: a teacher of another family may know fewer."""
+    known = inspect.signature(type(model).forward).parameters
+    every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()) and "input_ids" not in known
+    return {name: value for name, value in inputs.items() if name != "labels" and (every or name in known)}

@@ -1,0 +1,124 @@
+"""The rules of a one-shot job on a model, one after the other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optkit.errors import PruningError
+from optkit.pruning.binding import BoundRule, RuleState
+from optkit.pruning.config import ONE_SHOT, FisherSearch, Reconstruction, Rule, Schedule, check_occasion
+from optkit.pruning.masking import mask_of, raw_of
+from optkit.pruning.oneshot.layerwise import Calibration, reconstruct
+from optkit.pruning.oneshot.replay import Batch, run
+from optkit.pruning.oneshot.search import search
+from optkit.pruning.pruner import Pruner
+from optkit.pruning.schedules import resolve
+
+Tell = Callable[[str, int, int], None]
+
+
+def one_shot(
+    model: nn.Module,
+    rules: Rule | Sequence[Rule],
+    batches: Sequence[Mapping[str, Any]],
+    *,
+    tell: Tell = lambda rule, done, total: None,
+) -> list[RuleState]:
+    """Prunes ``model`` without training it: what stays is exact zeros (0.0) in ordinary weights.
+
+    Rules run in order, and each sees what those before it left. Of a rule's schedule only ``to`` counts.
+
+    Args:
+        model: a fine-tuned model; changed in place. It is run in evaluation mode, and left in the mode it was in.
+        rules: what to prune, a Rule or several.
+        batches: calibration data, a few hundred examples or more: what the model is called with, by name, padded
+            tensors with their ``attention_mask``. ``taylor`` and ``obert`` need ``labels`` beside them.
+        tell: hears the name of the rule at work, and how much of it is done, of how much.
+
+    Returns:
+        the count of groups that each rule pruned.
+
+    Raises:
+        PruningError: if a rule cannot be applied to the model or without training, or the batches do not serve.
+    """
+    rules = [rules] if isinstance(rules, Rule) else list(rules)
+    for rule in rules:
+        try:
+            check_occasion(rule.criterion, trains=False, regrow=rule.regrow)
+        except ValueError as error:
+            raise PruningError(f"rule '{rule.name}': {error}") from None
+    device = next(model.parameters()).device
+    batches = [_on(device, batch) for batch in batches]
+    if not batches:
+        raise PruningError("there are no calibration batches: pass at least one")
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    dense = copy.deepcopy(model) if any(isinstance(rule.criterion, ONE_SHOT) for rule in rules) else model
+    pruner = Pruner(model, rules)
+    calibration = Calibration(model, dense, batches)
+    try:
+        for bound in pruner.bound:
+            name = bound.rule.name
+            _apply(bound, pruner, calibration, lambda done, total, name=name: tell(name, done, total))
+        return pruner.fold()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _on(device: torch.device, batch: Batch) -> Batch:
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
+def _apply(bound: BoundRule, pruner: Pruner, calibration: Calibration, tell: Callable[[int, int], None]) -> None:
+    criterion, schedule = bound.rule.criterion, bound.rule.schedule
+    if schedule is None:
+        return
+    bound.steps = resolve(Schedule("constant", to=schedule.to, begin=0), 1, 1.0)
+    if isinstance(criterion, Reconstruction):
+        reconstruct(bound, calibration, criterion.damping, tell)
+    elif isinstance(criterion, FisherSearch):
+        search(bound, calibration, criterion.damping, tell)
+    else:
+        if bound.criterion.watches:
+            _watch(bound, pruner, calibration, tell)
+        bound.prune(schedule.to)
+
+
+def _watch(bound: BoundRule, pruner: Pruner, calibration: Calibration, tell: Callable[[int, int], None]) -> None:
+    """Shows the rule's criterion all batches, the model as earlier rules left it; what it saw before is forgotten."""
+    model, batches, layers = calibration.model, calibration.batches, bound.layers.values()
+    for layer in layers:
+        for name, tensor in bound.criterion.state(raw_of(layer).detach()).items():
+            bound.state(mask_of(layer))[name].copy_(tensor)
+        layer.training = True  # who watches inputs looks at layers in training; a linear layer does the same in both
+    # A criterion that is shown inputs needs no gradients beside them, so that it needs no labels either.
+    forward_only = "inputs" in bound.criterion.watches
+    try:
+        for done, batch in enumerate(batches, start=1):
+            if forward_only:
+                with torch.no_grad():
+                    run(model, batch)
+            else:
+                _loss(model, batch, bound.rule).backward()
+                pruner.observe()
+                model.zero_grad(set_to_none=True)
+            tell(done, len(batches))
+    finally:
+        for layer in layers:
+            layer.training = False
+
+
+def _loss(model: nn.Module, batch: Batch, rule: Rule) -> Tensor:
+    loss = getattr(model(**batch), "loss", None) if "labels" in batch else None
+    if loss is None:
+        raise PruningError(
+            f"rule '{rule.name}': {rule.criterion.name} needs a loss, and the model gives none: put `labels` into "
+            "every batch"
+        )
+    return loss

@@ -1,0 +1,55 @@
+"""Pruning in one shot, which the train stage does for a recipe that prunes and does not train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from optkit.pruning.binding import RuleState
+    from optkit.pruning.config import Rule
+    from optkit.stages.job import Job
+
+
+def problems(job: Job) -> list[str]:
+    """Why the recipe's rules cannot prune as it says, in training or in one shot, a line each."""
+    from optkit.models import has_trained_head
+    from optkit.pruning.config import check_occasion
+
+    recipe, found = job.recipe, []
+    for index, rule in enumerate(job.rules):
+        try:
+            check_occasion(rule.criterion, trains=job.trains, regrow=rule.regrow)
+        except ValueError as error:
+            found.append(f"prune.{index}: {error}")
+    if recipe.oneshot is not None and job.one_shot is None:
+        found.append("oneshot: belongs to a recipe with `prune` and without `train`: remove it, or train")
+    if job.one_shot is None:
+        return found
+    if recipe.model.name is None or not has_trained_head(recipe.model, job.task.auto_class, job.labels):
+        what = "has no head for these labels" if recipe.model.name else "has random weights"
+        found.append(f"model: without `train` it has to be fine-tuned already, and this one {what}: write `train`")
+    return found
+
+
+def prune(job: Job, rules: Sequence[Rule]) -> tuple[Any, list[RuleState]]:
+    """The recipe's start model, pruned, and how far each rule went."""
+    import torch
+
+    from optkit.pruning.oneshot import one_shot
+
+    model = job.start_model().to("cuda" if torch.cuda.is_available() else "cpu")
+    with job.reporter.task("pruning") as bar:
+        states = one_shot(model, rules, _batches(job), tell=lambda rule, done, total: bar.advance(done, total, {}))
+    return model.cpu(), states
+
+
+def _batches(job: Job) -> list[dict[str, Any]]:
+    """Examples of the training split drawn with the recipe's seed, batched by length so that little is padding."""
+    spec, encoded = job.one_shot, job.encoded("train")
+    rows = np.random.default_rng(job.recipe.seed).permutation(len(encoded))[: spec.samples]
+    examples = sorted((encoded[int(row)] for row in rows), key=lambda example: len(example["input_ids"]))
+    collate = job.task.collator(job.tokenizer)
+    return [collate(examples[i : i + spec.batch_size]) for i in range(0, len(examples), spec.batch_size)]

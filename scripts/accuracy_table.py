@@ -1,0 +1,249 @@
+#!/usr/bin/env python
+"""How much accuracy pruning costs: runs the cells of docs/accuracy.md one by one, and writes its tables.
+
+A cell is a recipe with overrides and a seed. Each is a whole ``optkit run`` in a process of its own, on a copy of the
+recipe's data and model that the options name. What is done is kept in ``--output`` and not done again, so this may be
+stopped at any time, in the middle of a training too, and started again. The page is rewritten after every cell.
+
+    python scripts/accuracy_table.py --data SST2 --model MINILM --output runs/accuracy --list
+    python scripts/accuracy_table.py --data SST2 --model MINILM --output runs/accuracy --only criteria --threads 2
+
+``--data`` is a folder with SST-2 as train.tsv, dev.tsv and test.tsv; ``--model`` the encoder that was fine-tuned on it,
+which is dense baseline, start model and teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "accuracy.md"
+RECIPES = HERE.parent / "recipes"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+#: Normal quantile of a two-sided 95 % interval.
+Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table: a recipe of ``recipes/`` with overrides, once for each seed."""
+
+    table: str
+    name: str
+    recipe: str
+    sets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (42,)
+    reach: float | None = None  #: points below dense that we set out to stay within
+    dream: float | None = None
+
+
+_SEEDS = (42, 43, 44)
+_1X4 = "minilm_sst2_80sparse.yaml"
+
+
+def _headline(name: str, reach: float, dream: float, *sets: str, recipe: str = _1X4) -> Cell:
+    return Cell("headline", name, recipe, sets, _SEEDS, reach, dream)
+
+
+def _compared(criterion: str, to: float, *sets: str) -> Cell:
+    short = "train.num_train_epochs=null", "train.max_steps=1500", "distill.data=null"
+    rule = f"prune.encoder.criterion={criterion}", f"prune.encoder.schedule.to={to}"
+    return Cell(f"criteria at {to:.0%} 1x4", criterion.split(",")[0].strip("{} "), _1X4, (*short, *rule, *sets))
+
+
+CELLS = (
+    _headline("80 % 1x4", 2.0, 1.0),
+    _headline("90 % 1x4", 4.0, 2.5, "prune.encoder.schedule.to=0.9"),
+    _headline("95 % 1x4", 7.0, 5.0, "prune.encoder.schedule.to=0.95"),
+    _headline("90 % element", 3.0, 1.5, "prune.encoder.schedule.to=0.9", "prune.encoder.structure=element"),
+    _headline("one-shot 50 % 1x4", 3.0, 1.5, recipe="minilm_sst2_oneshot.yaml"),
+    _headline("heads and neurons, -50 %", 1.5, 0.7, recipe="minilm_sst2_heads_neurons.yaml"),
+    *(
+        _compared(criterion, to)
+        for to in (0.8, 0.9)
+        for criterion in ("magnitude", "movement", "soft_movement", "taylor", "wanda", "obert", "random")
+    ),
+)
+
+
+def parse() -> argparse.Namespace:
+    summary, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv, dev.tsv and test.tsv of SST-2")
+    parser.add_argument("--model", type=Path, required=True, help="the encoder fine-tuned on it")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--only", default="", help="cells whose table or name holds this text")
+    parser.add_argument("--seed", type=int, help="this seed alone")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--set", action="append", default=[], dest="sets", help="one more override for every cell")
+    parser.add_argument("--list", action="store_true", help="what is done and what is not, and stop")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write the tables into")
+    return parser.parse_args()
+
+
+def folder_of(options: argparse.Namespace, cell: Cell, seed: int) -> Path:
+    words = "".join(c if c.isalnum() else "-" for c in f"{cell.table} {cell.name}".replace("%", "").lower())
+    return options.output / f"{'-'.join(filter(None, words.split('-')))}-{seed}"
+
+
+def command(options: argparse.Namespace, cell: Cell, seed: int, folder: Path) -> list[str]:
+    files = {split: str((options.data / f"{name}.tsv").resolve()) for split, name in SPLITS.items()}
+    model = str(options.model.resolve())
+    sets = [
+        f"model.name={model}",
+        f"task.dataset={json.dumps({'files': files})}",
+        "evaluate.splits=[validation, test]",
+        "benchmark=null",
+        f"seed={seed}",
+        *cell.sets,
+        *options.sets,
+    ]
+    if "teacher:" in (RECIPES / cell.recipe).read_text(encoding="utf-8"):
+        sets.append(f"distill.teacher={model}")
+    given = [argument for text in sets for argument in ("--set", text)]
+    return [sys.executable, "-m", "optkit", "run", str(RECIPES / cell.recipe), "--output", str(folder), *given]
+
+
+SPLITS = {"train": "train", "validation": "dev", "test": "test"}
+
+
+def run_cell(options: argparse.Namespace, cell: Cell, seed: int) -> None:
+    """Runs one cell to its end and keeps its result beside the run.
+
+    Raises:
+        subprocess.CalledProcessError: if the run failed; its log lies beside it.
+    """
+    folder = folder_of(options, cell, seed)
+    threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    begun = time.perf_counter()
+    options.output.mkdir(parents=True, exist_ok=True)
+    arguments = command(options, cell, seed, folder)
+    with open(folder.with_suffix(".log"), "a", encoding="utf-8") as log:
+        process = subprocess.Popen(arguments, stdout=log, stderr=log, env=os.environ | threads)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+    if os.waitstatus_to_exitcode(status):
+        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), arguments)
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    kept = {"seconds": time.perf_counter() - begun, "memory": memory, "threads": options.threads}
+    folder.with_suffix(".json").write_text(json.dumps(kept), encoding="utf-8")
+
+
+def correct(folder: Path) -> dict[str, np.ndarray]:
+    """Which sentences of dev and test each model got right: 1.0 or 0.0, (sentences,), by the model's name."""
+    from safetensors.numpy import load_file
+
+    found: dict[str, list[np.ndarray]] = {}
+    for split in ("validation", "test"):
+        outputs = load_file(folder / "predictions" / f"{split}.safetensors")
+        labels = outputs.pop("labels")
+        for name, logits in outputs.items():
+            found.setdefault(name, []).append((logits.argmax(axis=1) == labels).astype(np.float64))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def drop(runs: list[dict[str, np.ndarray]], name: str) -> tuple[float, float]:
+    """Points that ``name`` lies below dense, and half the width of its 95 % interval.
+
+    The same sentences are judged by both models and by every seed, so the sentence is the unit: its difference is the
+    mean over seeds, and the interval is that of the mean of the differences (a paired comparison).
+    """
+    differences = np.mean([run["dense"] - run[name] for run in runs], axis=0)
+    return 100 * differences.mean(), 100 * Z95 * differences.std(ddof=1) / np.sqrt(len(differences))
+
+
+def finished(options: argparse.Namespace, cell: Cell) -> list[tuple[int, Path]]:
+    every = ((seed, folder_of(options, cell, seed)) for seed in cell.seeds)
+    return [(seed, folder) for seed, folder in every if folder.with_suffix(".json").is_file()]
+
+
+def row(options: argparse.Namespace, cell: Cell) -> str:
+    """A line of the table."""
+    done = finished(options, cell)
+    aims = [f"{cell.reach:g}", f"{cell.dream:g}"] if cell.reach is not None else []
+    if not done:
+        return "| " + " | ".join([cell.name, *["not run"] + [""] * 6, *aims]) + " |"
+    runs = [correct(folder) for _, folder in done]
+    reports = [json.loads((folder / "report.json").read_text(encoding="utf-8")) for _, folder in done]
+    costs = [json.loads(folder.with_suffix(".json").read_text(encoding="utf-8")) for _, folder in done]
+    (points, half), (pruned, _) = drop(runs, "int8"), drop(runs, "pruned")
+    each = ", ".join(f"{100 * run['int8'].mean():.2f}" for run in runs)
+    seconds = [cost["seconds"] for cost in costs]
+    cells = [
+        cell.name,
+        each,
+        f"**{points:.2f}** ± {half:.2f}",
+        f"{pruned:.2f}",
+        ", ".join(str(seed) for seed, _ in done),
+        " / ".join(f"{report['training']['steps']:,}" for report in reports[:1]),
+        f"{np.mean(seconds) / 60:.0f} min x {costs[0]['threads']}",
+        f"{max(cost['memory'] for cost in costs) / 2**30:.1f} GB",
+        *aims,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def tables(options: argparse.Namespace) -> str:
+    lines = []
+    for table in dict.fromkeys(cell.table for cell in CELLS):
+        cells = [cell for cell in CELLS if cell.table == table]
+        heads = ["", "int8 accuracy", "points below dense", "before int8", "seeds", "steps", "time x threads", "memory"]
+        heads += ["reach", "dream of"] if cells[0].reach is not None else []
+        lines += ["", f"## {table[0].upper()}{table[1:]}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        lines += [row(options, cell) for cell in cells]
+    return "\n".join([*lines, ""])
+
+
+def write(options: argparse.Namespace) -> None:
+    """Puts the tables between the marks of the page."""
+    text = options.page.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    options.page.write_text(f"{head}{BEGIN}\n{tables(options)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def main() -> int:
+    options = parse()
+    chosen = [
+        (cell, seed)
+        for cell in CELLS
+        for seed in cell.seeds
+        if options.only in f"{cell.table} {cell.name}" and options.seed in (None, seed)
+    ]
+    if not chosen:
+        print(f"accuracy_table: no cell holds '{options.only}'", file=sys.stderr)
+        return 2
+    failed = 0
+    for cell, seed in chosen:
+        done = folder_of(options, cell, seed).with_suffix(".json").is_file()
+        print(f"{cell.table}: {cell.name}, seed {seed}: {'done' if done else 'to do'}", flush=True)
+        if options.list or done:
+            continue
+        try:
+            run_cell(options, cell, seed)
+        except subprocess.CalledProcessError as error:
+            log = folder_of(options, cell, seed).with_suffix(".log")
+            print(f"accuracy_table: exit {error.returncode}, see {log}", file=sys.stderr)
+            failed += 1
+            continue
+        write(options)
+    if not options.list:
+        write(options)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

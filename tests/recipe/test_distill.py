@@ -1,0 +1,104 @@
+"""`distill` beyond the logits, and the keys of ours under `train`: shorthands, places of faults, the resolved copy."""
+
+from __future__ import annotations
+
+import pytest
+
+from optkit.pruning.config import Span
+from optkit.recipe import load_recipe
+from optkit.recipe.resolved import identity
+
+HEAD = """\
+optkit: 1
+model: {name: bert-base-uncased}
+task: {type: text-classification, dataset: {name: glue, config: sst2}, text: sentence}
+prune: [{criterion: movement}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("hidden: 0", "5:23: distill.hidden.weight: must be above 0, got 0"),
+        ("hidden: auto", "5:31: distill.hidden: expected a weight such as 1.0, or a mapping, got 'auto'"),
+        ("hidden: {layers: all}", "5:40: distill.hidden.layers: expected auto, last, a list of the student's"),
+        ("hidden: {layers: [1, -2]}", "5:32: distill.hidden.layers: expected auto, last, a list of the student's"),
+        ("hidden: {layers: {a: 1}}", "5:32: distill.hidden.layers: expected auto, last, a list of the student's"),
+        ("hidden: {wieght: 1}", "5:32: distill.hidden.wieght: unknown key, did you mean 'weight'?"),
+        ("attention: {of: map}", "5:39: distill.attention.of: unknown value 'map', did you mean 'maps'?"),
+        ("data: {}", "5:23: distill.data.augment: no texts: write `files`, `name`, or how many copies of each"),
+        ("data: {augment: -1}", "5:39: distill.data.augment: must be at least 0, got -1"),
+        ("data: {files: [a.txt, b.doc]}", "5:45: distill.data.files.1: unknown file type '.doc', one of .txt, .csv"),
+        ("data: {files: a.txt, name: b}", "5:37: distill.data.files: write only one of `name` and `files`"),
+        ("data: {files: a.txt, config: b}", "5:52: distill.data.config: belongs to texts by `name`"),
+        ("data: {augment: 1, text: b}", "5:48: distill.data.text: belongs to texts by `files` or `name`"),
+        ("data: {files: a.csv, text: [a, b]}", "5:44: distill.data.text: task.text has 1 columns, and this 2"),
+    ],
+)
+def test_a_wrong_distillation_is_one_fault_at_its_place(recipes, written, said):
+    problems = recipes.problems(f"{HEAD}distill: {{teacher: x, {written}}}\n")
+    assert len(problems) == 1 and problems[0].startswith(f"r.yaml:{said}")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("lr_rewind: jump", "5:20: train.lr_rewind: expected jumps, or the time between two rewinds such as 2ep, got"),
+        ("lr_rewind: 0", "5:20: train.lr_rewind: expected jumps, or the time between two rewinds such as 2ep, got 0"),
+        ("lr_rewind: 2ep, lr_floor: 1", "5:35: train.lr_floor: expected a share of learning_rate from 0 to below 1"),
+        ("lr_floor: 1%", "5:9: train.lr_floor: belongs to lr_rewind, which is not set"),
+        (
+            "lr_rewind: 2ep, lr_scheduler_type: cosine",
+            "5:9: train.lr_rewind: the learning rate decays linearly to each rewind: remove lr_scheduler_type",
+        ),
+        (
+            "lr_rewind: 2ep, lr_scheduler_kwargs: {num_cycles: 2}",
+            "5:9: train.lr_rewind: the schedule takes lr_floor alone: remove lr_scheduler_kwargs",
+        ),
+        ("hold_out: 0", "5:19: train.hold_out: expected a share of the training split such as 5%, or a number of rows"),
+        ("hold_out: 1.0", "5:19: train.hold_out: expected a share of the training split such as 5%, or a number"),
+        ("hold_out: 5%, eval_strategy: no", "5:9: train.hold_out: is evaluated while training: remove eval_strategy"),
+        (
+            "hold_ot: 5%",
+            "5:9: train.hold_ot: unknown key, TrainingArguments has none of this name, did you mean 'hold_",
+        ),
+    ],
+)
+def test_a_wrong_key_of_ours_under_train_is_one_fault(recipes, written, said):
+    problems = recipes.problems(f"{HEAD}train: {{{written}}}\n")
+    assert len(problems) == 1 and problems[0].startswith(f"r.yaml:{said}")
+
+
+def test_shorthands_and_what_they_stand_for(recipes):
+    written = "distill: {teacher: x, hidden: 2, attention: {layers: {3: 6}}, data: {augment: 4}}"
+    distill = recipes.load(f"{HEAD}{written}\n", "distill.hidden.layers=[1, 2]").distill
+    assert (distill.hidden.weight, distill.hidden.layers, distill.hidden.normalize) == (2.0, (1, 2), False)
+    assert (distill.attention.weight, distill.attention.layers, distill.attention.of) == (1.0, {3: 6}, "relations")
+    assert distill.of_states and distill.data.augment == 4 and distill.data.files is None
+    assert not recipes.load(f"{HEAD}distill: {{teacher: x}}\n").distill.of_states
+    from optkit.pruning import AttentionDistillation, HiddenDistillation
+
+    assert distill.hidden.build() == HiddenDistillation(2.0, (1, 2))
+    assert distill.attention.build() == AttentionDistillation(1.0, {3: 6})
+
+
+def test_keys_of_ours_are_read_and_kept(recipes):
+    train = recipes.load(f"{HEAD}train: {{lr_rewind: jumps, lr_floor: 1%, hold_out: 5%}}\n").train
+    assert train == {"lr_rewind": "jumps", "lr_floor": 0.01, "hold_out": 0.05}
+    train = recipes.load(f"{HEAD}train: {{lr_rewind: 2ep, hold_out: 100, lr_scheduler_type: linear}}\n").train
+    assert train == {"lr_rewind": Span(2, "epochs"), "hold_out": 100, "lr_scheduler_type": "linear"}
+
+
+def test_the_resolved_copy_says_the_same_and_hides_where_files_lie(recipes, tmp_path):
+    (tmp_path / "texts.txt").write_text("one\n")
+    written = "distill: {teacher: x, hidden: {layers: {0: 0, 2: 4}}, data: {files: texts.txt}}\ntrain: {lr_rewind: 1ep}"
+    recipe = recipes.load(f"{HEAD}{written}\n")
+    assert recipe.distill.data.files == (str(tmp_path / "texts.txt"),)
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(recipe.resolved_yaml())
+    assert str(tmp_path) not in resolved.read_text() and "- texts.txt # sha256 " in resolved.read_text()
+    again = load_recipe(resolved)
+    assert again.distill == recipe.distill and again.train == recipe.train and again.hash() == recipe.hash()
+    before = identity(recipe)["distill"]["data"]["files"]
+    (tmp_path / "texts.txt").write_text("another\n")
+    assert identity(recipe)["distill"]["data"]["files"] != before

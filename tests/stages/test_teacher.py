@@ -1,0 +1,189 @@
+"""What a recipe with a teacher does beyond cached logits: texts beside the labelled, a hold-out, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
+
+import optkit
+from optkit.data.files import read_file
+from optkit.errors import PlanError
+from optkit.progress import Reporter
+from optkit.recipe import load_recipe
+from optkit.stages import teacher
+from optkit.stages.job import Job
+from optkit.stages.plan import make_plan
+
+
+def facts(folder):
+    return {
+        name: stage["facts"] for name, stage in json.loads((folder / "manifest.json").read_text())["stages"].items()
+    }
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "more.txt"
+    path.write_text("the soup was grim .\n\nwhat a lovely garden\nsour letter\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def job(files_recipe):
+    return lambda *overrides: Job(load_recipe(files_recipe, overrides), None, Reporter(quiet=True))
+
+
+def test_texts_are_counted_asked_kept_and_trained_on(files_recipe, tiny_checkpoint, texts, tmp_path):
+    given = f"distill={{teacher: {tiny_checkpoint}, data: {{files: {texts}, augment: 2}}}}"
+    plan = make_plan(load_recipe(files_recipe, [given]))
+    assert plan.examples == {"train": 96, "validation": 32, "unlabelled": 3 + 2 * 96}
+    assert (plan.steps, plan.per_epoch) == (38, 19)  # (96 + 195) / 16, two epochs
+
+    output = tmp_path / "run"
+    optkit.run(files_recipe, [given], output=output, stop_after="train")
+    kept = read_file(output / "teacher" / "texts.parquet")["sentence"].to_pylist()
+    assert kept[:3] == ["the soup was grim .", "what a lovely garden", "sour letter"] and len(kept) == 195
+    logits = load_file(output / "teacher" / "logits.safetensors")["logits"]
+    assert logits.shape == (96 + 195, 2) and facts(output)["teacher"]["unlabelled"] == 195
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    with torch.no_grad():
+        for row in (0, 2, 3, 50, 194):
+            asked = model(**tokenizer(kept[row], return_tensors="pt", truncation=True, max_length=32)).logits[0].numpy()
+            assert logits[96 + row] == pytest.approx(asked, abs=1e-5)
+    trained = facts(output)["train"]
+    assert trained["steps"] == 38 and [log["step"] for log in trained["history"]] == list(range(1, 39))
+
+    before = json.loads((output / "manifest.json").read_text())["stages"]["teacher"]["key"]
+    texts.write_text("another text\n")
+    recipe = load_recipe(files_recipe, [given])
+    assert teacher.key(Job(recipe, None, Reporter(quiet=True))) != before
+
+
+def test_lessons_hold_labelled_rows_first_and_the_rest_without_label(job, tiny_checkpoint, texts, tmp_path):
+    recipe = job(f"distill={{teacher: {tiny_checkpoint}, data: {{files: {texts}}}}}")
+    recipe.path = lambda name: tmp_path / name
+    (tmp_path / "teacher").mkdir()
+    stage = type("Stage", (), {"folder": tmp_path / "teacher", "facts": {}})
+    teacher.run(recipe, stage)
+    examples, how = teacher.lessons(recipe)
+    assert examples["labels"][:][-4:] == [1, -100, -100, -100] and len(examples) == 99
+    assert how == {"temperature": 2.0, "distillation_weight": 0.9}
+    decoded = recipe.tokenizer.decode(examples[98]["input_ids"], skip_special_tokens=True)
+    assert decoded == "sour letter"
+    assert np.asarray(examples[98]["teacher_logits"]).shape == (2,)
+
+
+def test_states_need_no_cached_logits_and_mind_the_order_of_labels(job, tiny_checkpoint, tmp_path):
+    turned = shutil.copytree(tiny_checkpoint, tmp_path / "turned")
+    config = json.loads((turned / "config.json").read_text())
+    config |= {"id2label": {"0": "right", "1": "left"}, "label2id": {"right": 0, "left": 1}}
+    (turned / "config.json").write_text(json.dumps(config))
+    recipe = job(f"distill={{teacher: {turned}, hidden: 1.0}}")
+    recipe.labels = ["left", "right"]
+    assert not teacher.needed(recipe)
+    examples, how = teacher.lessons(recipe)
+    assert "teacher_logits" not in examples.column_names and (how["hidden"].weight, how["attention"]) == (1.0, None)
+    inputs = recipe.tokenizer("the soup was fine", return_tensors="pt")
+    plain = AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint).eval()
+    with torch.no_grad():
+        assert torch.allclose(how["teacher"](**inputs).logits, plain(**inputs).logits[:, [1, 0]])
+
+
+def test_a_hold_out_is_neither_trained_on_nor_reported(job, files_recipe, tiny_checkpoint, tmp_path):
+    whole, parted = job(), job("train.hold_out=12", f"distill={{teacher: {tiny_checkpoint}, data: {{augment: 1}}}}")
+    held = {parted.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.hold_out["input_ids"]}
+    kept = {parted.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.encoded("train")["input_ids"]}
+    every = {whole.tokenizer.decode(ids, skip_special_tokens=True) for ids in whole.encoded("train")["input_ids"]}
+    assert (len(held), len(kept)) == (12, 84) and held.isdisjoint(kept) and held | kept == every
+    assert set(parted.splits) == set(whole.splits) == {"train", "validation"}
+    assert parted.splits["validation"].to_dict() == whole.splits["validation"].to_dict()
+    assert teacher.count(parted) == 84  # nothing is made of what is held out
+    assert job("train.hold_out=12").hold_out.to_dict() == parted.hold_out.to_dict()
+    assert job("train.hold_out=12", "seed=8").hold_out.to_dict() != parted.hold_out.to_dict()
+    assert len(job("train.hold_out=12.5%").hold_out) == 12
+
+    output = tmp_path / "run"
+    optkit.run(files_recipe, ["train.hold_out=12", "train.eval_steps=2"], output=output, stop_after="train")
+    said = facts(output)
+    assert said["plan"]["examples"] == {"train": 84, "validation": 32, "held out": 12}
+    chosen = said["train"]["chosen"]
+    assert chosen["step"] in (8, 10, 12) and (chosen["metric"], chosen["examples"]) == ("accuracy", 12)
+    model = AutoModelForSequenceClassification.from_pretrained(output / "pruned").eval()
+    with torch.no_grad():
+        rows = [parted.hold_out[i] for i in range(12)]
+        right = [
+            int(model(input_ids=torch.tensor([row["input_ids"]])).logits.argmax()) == row["labels"] for row in rows
+        ]
+    assert np.mean(right) == pytest.approx(chosen["score"])
+
+
+def test_the_learning_rate_rewinds_as_planned(files_recipe, tmp_path):
+    jumps = "prune.encoder.schedule={shape: stepwise, to: 0.5, begin: 0, end: 9, jumps: 3}"
+    given = [jumps, "train.lr_rewind=jumps", "train.lr_floor=10%", "train.warmup_steps=1"]
+    plan = make_plan(load_recipe(files_recipe, given))
+    assert plan.rewinds == [3, 6, 9]
+    optkit.run(files_recipe, given, output=tmp_path / "run", stop_after="train")
+    rates = [log["learning_rate"] for log in facts(tmp_path / "run")["train"]["history"]]
+    cycle = [1.0, 0.7, 0.4]
+    assert rates == pytest.approx([1e-3 * r for r in (0.0, 1.0, 0.55, *cycle, *cycle, *cycle)])
+
+
+@pytest.fixture
+def other_teacher(tmp_path, tiny_checkpoint):
+    """A teacher of three heads and 16 positions, with words of its own."""
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "other")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["zebra"])
+    tokenizer.save_pretrained(folder)
+    changes = {"num_attention_heads": 4, "max_position_embeddings": 16, "vocab_size": len(tokenizer)}
+    BertForSequenceClassification(BertConfig.from_pretrained(folder, **changes)).save_pretrained(folder)
+    return folder
+
+
+def test_a_teacher_whose_states_do_not_compare_is_refused(files_recipe, other_teacher):
+    given = f"distill={{teacher: {other_teacher}, hidden: {{layers: [3]}}, attention: {{of: maps}}}}"
+    with pytest.raises(PlanError) as raised:
+        make_plan(load_recipe(files_recipe, [given]))
+    assert raised.value.problems == [
+        "distill.hidden: the student has no layer 3: its layers are 0 to 2",
+        "distill.attention: the student has 2 attention heads and the teacher 4, so their maps do not compare: take "
+        "relations",
+        "distill.attention: the student's attention_probs_dropout_prob punches holes into its attention maps: set it "
+        "to 0 in the model's config, or take relations",
+        f"distill.hidden: {other_teacher} takes 16 tokens, and task.max_length is 32: lower it",
+        f"distill.hidden: {other_teacher} has another tokenizer than the student, so their tokens do not compare: use "
+        "a teacher with the same one, or distil logits alone",
+    ]
+    assert make_plan(load_recipe(files_recipe, [f"distill={{teacher: {other_teacher}}}"])).steps == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ["train.lr_rewind=jumps"],
+            "train.lr_rewind: the learning rate is rewound at jumps, and the schedule of rule 'encoder' is cubic: make it",
+        ),
+        (
+            ["train.lr_rewind=4", "train.warmup_steps=50%"],
+            "train.lr_rewind: the warm-up of 6 steps does not end before the learning rate is rewound at step 4",
+        ),
+        (["train.hold_out=96"], "train.hold_out: 96 of 96 training examples is 96: hold out some, not all"),
+        (["train.hold_out=0.1%"], "train.hold_out: 0.001 of 96 training examples is 0: hold out some, not all"),
+        (
+            ["distill={teacher: TEACHER, data: {files: ./none.txt}}"],
+            "none.txt: no such file: correct distill.data.files",
+        ),
+    ],
+)
+def test_a_plan_that_cannot_work(given, said, files_recipe, tiny_checkpoint):
+    with pytest.raises(PlanError) as raised:
+        make_plan(load_recipe(files_recipe, [text.replace("TEACHER", str(tiny_checkpoint)) for text in given]))
+    assert len(raised.value.problems) == 1 and said in raised.value.problems[0]
