@@ -49,8 +49,8 @@ _FIXED = (
     Entry(
         "allocation",
         "sensitivity",
-        "A sparsity for each layer, by what the outputs lose when it is pruned alone; `to` of all of them.",
-        {"samples": "64", "grid": "40% to 99%"},
+        "A sparsity for each layer, by what its outputs lose when it is pruned alone; `to` of all of them.",
+        {"samples": "128", "grid": "40% to 99%"},
         _SPDY,
     ),
     Entry(

@@ -261,7 +261,7 @@ task:
   max_length: 32
 train: {num_train_epochs: 2, learning_rate: 1e-3, per_device_train_batch_size: 16, train_sampling_strategy: group_by_length}
 prune:
-  - {name: encoder, criterion: movement, structure: 1x4, schedule: {shape: cubic, to: 0.8, begin: 0%, end: 70%, every: 2}}
+  - {name: encoder, criterion: {name: movement, saliency: 0}, structure: 1x4, schedule: {shape: cubic, to: 0.8, begin: 0%, end: 70%, every: 2}}
 quantize: {calibration: {samples: 20}}
 benchmark: {batch: [1], seq: [16], backends: [torch, openvino, optkit]}
 """

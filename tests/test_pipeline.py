@@ -322,8 +322,12 @@ def test_a_sparse_checkpoint_goes_to_another_task_without_losing_a_zero(finished
     stored = {names[layer.matmul]: layer.weight for layer in linear_layers(model) if layer.matmul in names}
     for name, zero in zeros.items():
         assert not after[name][zero].any() and after[name][~zero].all(), name
-        assert (after[name] != before[name])[~zero].mean() > 0.9  # what is left has learned
-        assert stored[name].dtype == "i8" and not np.asarray(stored[name].values)[zero].any(), name
+    # Where a query is nothing but zeros, neither it nor the key is in the graph.
+    exported = zeros.keys() & stored.keys()
+    assert len(exported) >= 8 and all(stored[name].dtype == "i8" for name in exported)
+    assert not any(np.asarray(stored[name].values)[zeros[name]].any() for name in exported)
+    changed = sum(int((after[name] != before[name]).sum()) for name in zeros)
+    assert changed > 0.9 * (16384 - lost)  # what is left has learned
     assert (before["classifier.weight"].shape, after["classifier.weight"].shape) == ((5, 32), (2, 32))
     assert optkit.sparsity(output / "pruned").denominators["encoder_linear"]["zeros"] == lost
     [rule] = manifest(output)["train"]["facts"]["rules"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from optkit.errors import PruningError
-from optkit.pruning.layouts import layouts
+from optkit.pruning.layouts import LAYOUTS, layouts
 from optkit.pruning.states import (
     AttentionDistillation,
     HiddenDistillation,
@@ -56,6 +56,11 @@ def state_problems(
         if dropout is not None:
             text = f"the student's {dropout} punches holes into its attention maps"
             problems.append(("attention", f"{text}: set it to 0 in the model's config, or take relations"))
+    if attention is not None and attention.of == "relations":
+        strange = next((c.model_type for c in (student, teacher) if c.model_type not in LAYOUTS), None)
+        if strange is not None:
+            text = f"where queries, keys and values lie is not known for models of type '{strange}': take maps"
+            problems.append(("attention", f"{text}; known are {', '.join(LAYOUTS)}"))
     return problems
 
 
@@ -69,6 +74,7 @@ class StateMatcher:
     Args:
         student, teacher: models for the same token ids. Both may change until ``remove``.
         hidden, attention: what to compare; at least one.
+
     Raises:
         PruningError: if the models cannot be held against each other.
     """
@@ -114,7 +120,7 @@ class StateMatcher:
         parameter = next(self.student.parameters())
         made = {str(layer): nn.utils.skip_init(nn.Linear, ours, theirs, bias=False) for layer, _ in self._hidden_pairs}
         for projection in made.values():
-            # From random weights, states would be pulled where the teacher's are not, until the projection knows better.
+            # Random weights would pull the student where the teacher is not, until they know better.
             nn.init.zeros_(projection.weight)
         self.student.add_module(PROJECTIONS, nn.ModuleDict(made).to(parameter.device, parameter.dtype))
         # In the forward pass, and not where the loss is: data-parallel wrappers look there for parameters in use.

@@ -14,7 +14,7 @@ class AllocateSpec(Part):
 
     by: Literal["sensitivity", "latency"]
     speedup: float | None = Field(None, gt=1.0)
-    samples: int = Field(64, ge=1)
+    samples: int = Field(128, ge=1)
     grid: Many[Annotated[Share, Field(gt=0.0, le=1.0)]] = ()
     costs: Word | None = None
     batch: int | None = Field(None, ge=1)

@@ -115,6 +115,11 @@ def test_what_does_not_compare_is_said_at_once():
         ),
     ]
     assert state_problems(student, teacher, HiddenDistillation(), RELATIONS) == []
+    teacher.model_type = "strange"
+    [(name, said)] = state_problems(student, teacher, HiddenDistillation(), RELATIONS)
+    assert name == "attention" and said.startswith(
+        "where queries, keys and values lie is not known for models of type 'strange': take maps; known are albert, bert"
+    )
     with pytest.raises(PruningError, match="^hidden: the student has no layer 5"):
         StateMatcher(small_model("bert"), small_model("bert"), HiddenDistillation(layers=[5]), None)
 

@@ -56,7 +56,7 @@ def test_what_contradicts_is_one_fault_at_its_place(recipes, rule, said):
 def test_keys_and_their_defaults(recipes):
     rule = "{allocate: {by: sensitivity, grid: [50%, 0.9]}, schedule: {to: 0.7}}"
     [spec] = recipes.load(rules(recipes, rule)).prune
-    assert (spec.allocate.samples, spec.allocate.grid, spec.allocate.speedup) == (64, (0.5, 0.9), None)
+    assert (spec.allocate.samples, spec.allocate.grid, spec.allocate.speedup) == (128, (0.5, 0.9), None)
     assert spec.build().schedule.to == 0.7 and spec.build().shares == ()
 
 

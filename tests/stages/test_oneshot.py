@@ -100,3 +100,16 @@ def test_a_model_that_is_not_fine_tuned_is_refused(generated_recipe, optkit_cli)
     code, out, err = optkit_cli("validate", "--plan", generated_recipe, *sets)
     said = "model: without `train` it has to be fine-tuned already, and this one has random weights: write `train`"
     assert code == 2 and said in " ".join((out + err).split())
+
+
+def test_sparsities_may_be_allocated_first(files_recipe, optkit_cli, tmp_path):
+    rule = "{name: blocks, criterion: reconstruction, structure: 1x4, allocate: {by: sensitivity}, schedule: {to: 0.5}}"
+    sets = arguments("train=null", f"prune=[{rule}]", "oneshot.samples=20")
+    printed = optkit_cli("run", files_recipe, "--output", tmp_path / "run", "--stop-after", "train", *sets)
+    assert printed.code == 0, printed.err
+    chosen = json.loads((tmp_path / "run" / "allocation" / "allocation.json").read_text(encoding="utf-8"))
+    pruned = load_file(tmp_path / "run" / "pruned" / "model.safetensors")
+    layers = chosen["rules"]["blocks"]["layers"]
+    assert len({layer["sparsity"] for layer in layers}) > 1
+    for layer in layers:
+        assert float((pruned[f"{layer['name']}.weight"] == 0).float().mean()) == layer["sparsity"]
