@@ -171,7 +171,7 @@ def _one_line(folder: RunDir) -> Iterator[None]:
 
 
 def _last_checkpoint(folder: RunDir) -> str:
-    from optkit.adapters.trainer import whole_checkpoints
+    from optkit.adapters.checkpointing import whole_checkpoints
 
     newest = [whole[-1] for kind in folder.path.glob("checkpoints*") if (whole := whole_checkpoints(kind))]
     if not newest:

@@ -1,6 +1,6 @@
 """What optkit offers by name, as a list that one can read: `optkit list` prints it, `suggest` corrects a mistyped name.
 
-Nothing here imports torch. Parameters come from the dataclasses in pruning/config.py, so they are written once.
+Nothing here imports torch. Parameters come from the dataclasses in pruning/config, so they are written once.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from optkit.adapters.trainer import whole_checkpoints
+from optkit.adapters.checkpointing import whole_checkpoints
 from optkit.errors import OptkitError
 
 

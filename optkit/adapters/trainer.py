@@ -1,4 +1,4 @@
-"""transformers' Trainer: its arguments from a recipe, whole checkpoints only, progress, and the loop left as it is.
+"""transformers' Trainer: its arguments from a recipe, progress, and the loop left as it is.
 
 The one subclass here changes what the loss is (distillation), the order of examples and the learning rate, nothing of
 the loop.
@@ -6,10 +6,8 @@ the loop.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +32,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from optkit.adapters import quiet
 from optkit.adapters.accelerate import shares_cpu
-from optkit.errors import OptkitError, RecipeError
+from optkit.adapters.checkpointing import KEPT
+from optkit.errors import RecipeError
 from optkit.pruning.callback import save_under_own_names
 from optkit.pruning.config import Span
 from optkit.pruning.distillation import DistillationMixin
@@ -42,10 +41,6 @@ from optkit.pruning.learning_rate import rewinding_lr
 from optkit.pruning.matching import accepted
 from optkit.ranks import world_size
 from optkit.recipe.training_arguments import OURS
-
-MARKER = "optkit-complete.json"
-#: Two, so that one whole checkpoint is there while the next is written.
-KEPT = 2
 
 
 def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
@@ -164,63 +159,6 @@ class OptkitTrainer(DistillationMixin, Trainer):
         return LengthGroupedSampler(lengths, batch, self.args.seed)
 
 
-class WholeCheckpoints(TrainerCallback):
-    """Marks a checkpoint once its last byte is written, saves at the last step, and never marks a model with NaN.
-
-    The Trainer writes checkpoints in place, and rotation deletes them file by file; the marker lists every file with
-    its size, so that neither a half-written nor a half-deleted one is taken for whole.
-    """
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        if state.global_step >= state.max_steps:
-            control.should_save = True
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs
-    ) -> None:
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise _diverged(state.global_step)
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
-    ) -> None:
-        # Here and not before the save: whether one comes is known only after every other callback has spoken.
-        if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
-            raise _diverged(state.global_step)
-        if args.world_size > 1:  # each process writes its random states
-            torch.distributed.barrier()
-        if not args.should_save:
-            return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        sizes = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file() and p.name != MARKER}
-        (folder / MARKER).write_text(json.dumps(sizes), encoding="utf-8")
-
-
-def _diverged(step: int) -> OptkitError:
-    return OptkitError(
-        f"the loss is NaN or infinite at step {step}: lower train.learning_rate, or add warmup_steps; checkpoints from "
-        "before are kept"
-    )
-
-
-def whole_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder`` that are whole, the newest last."""
-    found = {}
-    for marker in Path(folder).glob(f"checkpoint-*/{MARKER}"):
-        step = marker.parent.name.removeprefix("checkpoint-")
-        if step.isdigit() and _holds(marker):
-            found[int(step)] = marker.parent
-    return [found[step] for step in sorted(found)]
-
-
-def _holds(marker: Path) -> bool:
-    try:
-        sizes = json.loads(marker.read_text(encoding="utf-8"))
-        return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
 class Watch(TrainerCallback):
     """Hands each log of the Trainer on: ``tell(step, total, logs)``; ``logs`` is empty between logs."""
 
@@ -301,15 +239,6 @@ def time_steps(
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - begun)
     return sum(seconds[1:]) / steps * args.gradient_accumulation_steps
-
-
-def resumable(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint, None without one; those that are not whole are removed."""
-    whole = whole_checkpoints(checkpoints)
-    for folder in checkpoints.glob("checkpoint-*"):
-        if folder not in whole:
-            shutil.rmtree(folder)
-    return whole[-1] if whole else None
 
 
 def train(trainer: OptkitTrainer, resume: Path | None) -> int:

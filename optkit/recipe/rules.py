@@ -1,4 +1,4 @@
-"""`prune` as a recipe writes it. Criteria are those of pruning/config.py: a new one there needs nothing here."""
+"""`prune` as a recipe writes it. Criteria are those of pruning/config: a new one there needs nothing here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CriterionSpec(Part):
     name: str
 
     def build(self) -> Any:
-        """The dataclass in pruning/config.py that this describes."""
+        """The dataclass in pruning/config that this describes."""
         parameters = self.model_dump(exclude={"name"})
         return CRITERIA[self.name](**parameters)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: Examples to quantize with: times do not depend on the ranges that they give.
 CALIBRATION = 16
-#: Where in the grid whole models are timed, each with the same sparsity in all layers.
-WHOLE = (0.25, 0.6, 0.9)
+#: Where in the grid whole models are timed, besides the dense one, each with the same sparsity in all layers.
+WHOLE = (0.5, 0.9)
 #: Compiled as the benchmark compiles, and the dense model in the precision that it is stored in.
 CONFIG = {"PERFORMANCE_HINT": "LATENCY"}
 DENSE_CONFIG = CONFIG | {"INFERENCE_PRECISION_HINT": "f32"}
@@ -107,6 +107,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
     job.reporter.say(f"  {rule.name}: measuring what sparsity gains on this machine")
     model, shape = allocate.reference(job), allocate.shape(job)
     sites, calls = resolve_sites(model, rule)[0], called(job, rule)
+    tried = [0.0, *points]
     first = list(itertools.accumulate((len(site.layers) for site in sites), initial=0))
 
     def masks(number: int, sparsities: Sequence[float]) -> list[dict[str, np.ndarray]]:
@@ -121,12 +122,12 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
         kinds: dict[Shapes, list[float]] = {}
         for number, site in enumerate(calls):
             if site.shapes not in kinds:
-                each = masks(number, [0.0, *points])
+                each = masks(number, tried)
                 alone = {names[parameter][0]: [own[parameter] for own in each] for parameter in each[0]}
                 times = layer_times(sparse, alone, shape=shape, config=CONFIG)
                 kinds[site.shapes] = falling(np.sum(list(times.values()), axis=0).tolist())
-        levels = sorted({round(where * (len(points) - 1)) for where in WHOLE})
-        wanted = [masks(number, [points[level] for level in levels]) for number in range(len(sites))]
+        levels = sorted({0, *(1 + round(where * (len(points) - 1)) for where in WHOLE)})
+        wanted = [masks(number, [tried[level] for level in levels]) for number in range(len(sites))]
         sensitivity.prune_now(model, others)
         zeros = {
             f"{name}.weight": layer.weight.detach().numpy() != 0
@@ -140,7 +141,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
             models.append(with_zeros(sparse, by_matmul))
         options = {"shape": shape, "config": CONFIG, "reference_config": DENSE_CONFIG}
         reference, found, threads = model_times(dense, models, **options)
-    sums = [sum(kinds[site.shapes][1 + level] * site.calls for site in calls) for level in levels]
+    sums = [sum(kinds[site.shapes][level] * site.calls for site in calls) for level in levels]
     rest, scale = fit(sums, found)
     return CostTable(
         structure=str(rule.structure),
@@ -151,7 +152,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
         cpu=cpu_name(),
         dense=1000 * reference,
         rest=1000 * rest,
-        sparsities=(0.0, *points),
+        sparsities=tuple(tried),
         layers=tuple(LayerCosts(k, tuple(1000 * scale * time for time in times)) for k, times in kinds.items()),
     )
 

@@ -254,7 +254,8 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     import resource
     import sys
 
-    from optkit.adapters.trainer import KEPT, time_steps, training_arguments
+    from optkit.adapters.checkpointing import KEPT
+    from optkit.adapters.trainer import time_steps, training_arguments
     from optkit.models import load_teacher
 
     recipe = job.recipe

@@ -79,18 +79,18 @@ def fine_tune(
         rules: what to prune, if anything.
         taught: whether by the recipe's teacher.
     """
-    from optkit.adapters import trainer
+    from optkit.adapters import checkpointing
 
     folder, resume = job.path(checkpoints), None
     if job.team.leads:
         _make_room(job, folder, {"key": key, "processes": job.team.size})
-        resume = trainer.resumable(folder)
+        resume = checkpointing.resumable(folder)
     with job.team.together(stage.name, resume=resume and resume.name) as told:
         _train(job, stage, folder, told["resume"], rules, taught)
 
 
 def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequence[Rule], taught: bool) -> None:
-    from optkit.adapters import trainer
+    from optkit.adapters import checkpointing, trainer
     from optkit.adapters.best import BestAtTarget
     from optkit.pruning.callback import PruningCallback
 
@@ -112,7 +112,12 @@ def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequ
             train_dataset=examples,
             eval_dataset=_evaluated(job) if args.eval_strategy != "no" else None,
             collator=job.task.collator(job.tokenizer),
-            callbacks=[*([pruning] if pruning else []), trainer.WholeCheckpoints(), *([best] if best else []), watch],
+            callbacks=[
+                *([pruning] if pruning else []),
+                checkpointing.WholeCheckpoints(),
+                *([best] if best else []),
+                watch,
+            ],
             compute_metrics=_scores(job) if best else None,
             rewinds=steps,
             lr_floor=recipe.train.get("lr_floor", 0.0),
@@ -140,6 +145,10 @@ def _reached(states: Sequence[RuleState]) -> list[dict[str, Any]]:
         {"name": s.name, "structure": str(s.structure), "groups": s.groups, "pruned": s.pruned, "target": s.target}
         for s in states
     ]
+
+
+def _each(callback: Any) -> list[Any]:
+    return [] if callback is None else [callback]
 
 
 def _evaluated(job: Job) -> Any:

@@ -10,7 +10,7 @@ import torch
 from architectures import small_model
 from transformers import TrainerCallback
 
-from optkit.adapters import trainer
+from optkit.adapters import checkpointing, trainer
 from optkit.adapters.best import BestAtTarget
 from optkit.errors import OptkitError
 from optkit.pruning import Magnitude, PruningCallback, Rule, Schedule
@@ -44,7 +44,7 @@ def training(tmp_path):
             train_dataset=rows(16),
             eval_dataset=rows(8, seed=1),
             collator=None,
-            callbacks=[pruning, trainer.WholeCheckpoints(), best, *callbacks],
+            callbacks=[pruning, checkpointing.WholeCheckpoints(), best, *callbacks],
             compute_metrics=lambda prediction: {"accuracy": scores[built.state.global_step]},
         )
         return built, pruning, best
@@ -126,7 +126,7 @@ def test_a_resumed_run_chooses_as_the_whole_one(training, tmp_path):
         "best-8.safetensors",
     ]
     resumed, _, best = training(rising)
-    trainer.train(resumed, trainer.resumable(tmp_path))
+    trainer.train(resumed, checkpointing.resumable(tmp_path))
     assert best.best == chosen and evaluations(resumed) == evaluations(whole)
     state = resumed.model.state_dict()
     assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)

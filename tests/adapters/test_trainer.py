@@ -13,7 +13,7 @@ from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 from transformers import TrainerCallback, TrainingArguments
 
-from optkit.adapters import trainer
+from optkit.adapters import checkpointing, trainer
 from optkit.errors import OptkitError, RecipeError
 from optkit.pruning.config import Span
 
@@ -80,7 +80,7 @@ def test_steps_are_those_that_the_trainer_does(examples, train, tmp_path):
             steps.append(state.epoch)
 
     built = toy(tmp_path, examples, [Count()], **train)
-    trainer.train(built, trainer.resumable(tmp_path))
+    trainer.train(built, checkpointing.resumable(tmp_path))
     total, per_epoch = trainer.steps_of(train, examples)
     assert (len(steps), built.state.max_steps) == (total, total)
     assert per_epoch == sum(epoch <= 1 for epoch in steps) or total < per_epoch
@@ -122,7 +122,7 @@ def test_arguments_are_resolved_and_owned(tmp_path):
     assert args.logging_nan_inf_filter is False and args.remove_unused_columns is False
     given = {"save_steps": Span.parse("1ep"), "eval_steps": Span.parse(7), "save_total_limit": 1}
     args = trainer.training_arguments(train | given, tmp_path, seed=9, examples=1000)
-    assert (args.save_steps, args.eval_steps, args.save_total_limit) == (100, 7, trainer.KEPT)
+    assert (args.save_steps, args.eval_steps, args.save_total_limit) == (100, 7, checkpointing.KEPT)
 
 
 def test_arguments_that_transformers_refuses(tmp_path):
@@ -155,7 +155,7 @@ def test_length_groups_depend_on_seed_and_epoch_alone():
 def test_the_trainer_takes_the_order_of_seed_and_epoch(tmp_path):
     train = {"train_sampling_strategy": "group_by_length", "num_train_epochs": 2.0, "gradient_accumulation_steps": 2}
     built = toy(tmp_path, 24, **train)
-    trainer.train(built, trainer.resumable(tmp_path))
+    trainer.train(built, checkpointing.resumable(tmp_path))
     seen = [i for batch in built.model.seen for i in batch]
     lengths = [1 + i * 7 % 5 for i in range(24)]
     expected = []
@@ -171,33 +171,33 @@ def checkpoint(folder, step, **files):
     made.mkdir(parents=True)
     for name, text in files.items():
         (made / name).write_text(text)
-    (made / trainer.MARKER).write_text(json.dumps({name: len(text) for name, text in files.items()}))
+    (made / checkpointing.MARKER).write_text(json.dumps({name: len(text) for name, text in files.items()}))
     return made
 
 
 def test_only_whole_checkpoints_count(tmp_path):
     whole = [checkpoint(tmp_path, step, weights="0123", state="01") for step in (5, 10, 9)]
-    (checkpoint(tmp_path, 20, weights="0123") / trainer.MARKER).unlink()
+    (checkpoint(tmp_path, 20, weights="0123") / checkpointing.MARKER).unlink()
     (checkpoint(tmp_path, 30, weights="0123", state="01") / "weights").write_text("01")
     (checkpoint(tmp_path, 40, weights="0123", state="01") / "state").unlink()
-    (checkpoint(tmp_path, 50, weights="0123") / trainer.MARKER).write_text('{"weights": 4')
-    (checkpoint(tmp_path, 55, weights="0123") / trainer.MARKER).write_text("[]")
+    (checkpoint(tmp_path, 50, weights="0123") / checkpointing.MARKER).write_text('{"weights": 4')
+    (checkpoint(tmp_path, 55, weights="0123") / checkpointing.MARKER).write_text("[]")
     checkpoint(tmp_path, "best", weights="0123")
     (tmp_path / "checkpoint-60").write_text("a file")
-    assert trainer.whole_checkpoints(tmp_path) == [whole[0], whole[2], whole[1]]
-    assert trainer.whole_checkpoints(tmp_path / "none") == []
+    assert checkpointing.whole_checkpoints(tmp_path) == [whole[0], whole[2], whole[1]]
+    assert checkpointing.whole_checkpoints(tmp_path / "none") == []
 
 
 def test_saved_checkpoints_are_whole_and_half_ones_are_passed_over(tmp_path):
     train = {"save_strategy": "steps", "save_steps": 2, "max_steps": 7}
-    first = toy(tmp_path, callbacks=[trainer.WholeCheckpoints()], **train)
-    assert trainer.train(first, trainer.resumable(tmp_path)) == 0
-    assert [c.name for c in trainer.whole_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-7"]
+    first = toy(tmp_path, callbacks=[checkpointing.WholeCheckpoints()], **train)
+    assert trainer.train(first, checkpointing.resumable(tmp_path)) == 0
+    assert [c.name for c in checkpointing.whole_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-7"]
     torch.save({}, tmp_path / "checkpoint-7" / "optimizer.pt")  # truncated
-    again = toy(tmp_path, callbacks=[trainer.WholeCheckpoints()], **train)
-    assert trainer.train(again, trainer.resumable(tmp_path)) == 6
+    again = toy(tmp_path, callbacks=[checkpointing.WholeCheckpoints()], **train)
+    assert trainer.train(again, checkpointing.resumable(tmp_path)) == 6
     assert torch.equal(again.model.linear.weight, first.model.linear.weight)
-    assert [c.name for c in trainer.whole_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-7"]
+    assert [c.name for c in checkpointing.whole_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-7"]
 
 
 @pytest.mark.parametrize("train", [{"max_steps": 7}, {"num_train_epochs": 1.5}, {"num_train_epochs": 1.0}])
@@ -210,9 +210,9 @@ def test_a_training_that_is_done_does_no_further_step(tmp_path, train):
             ended.append(state.global_step)
 
     def run():
-        callbacks = [trainer.WholeCheckpoints(), Ends()]
+        callbacks = [checkpointing.WholeCheckpoints(), Ends()]
         built = toy(tmp_path, callbacks=callbacks, save_strategy="steps", save_steps=5, **train)
-        return built, trainer.train(built, trainer.resumable(tmp_path))
+        return built, trainer.train(built, checkpointing.resumable(tmp_path))
 
     first, _ = run()
     again, begun = run()
@@ -234,16 +234,16 @@ def test_a_model_with_nan_is_no_whole_checkpoint(tmp_path, train, sound, step):
             if state.global_step == sound:
                 model.linear.weight.data[0, 0] = math.nan
 
-    callbacks = [trainer.WholeCheckpoints(), Poison()]
+    callbacks = [checkpointing.WholeCheckpoints(), Poison()]
     with pytest.raises(OptkitError, match=f"the loss is NaN or infinite at step {step}: lower train.learning_rate"):
-        trainer.train(toy(tmp_path, callbacks=callbacks, max_steps=18, **train), trainer.resumable(tmp_path))
-    assert [c.name for c in trainer.whole_checkpoints(tmp_path)] == [f"checkpoint-{sound}"]
+        trainer.train(toy(tmp_path, callbacks=callbacks, max_steps=18, **train), checkpointing.resumable(tmp_path))
+    assert [c.name for c in checkpointing.whole_checkpoints(tmp_path)] == [f"checkpoint-{sound}"]
 
 
 def test_watch_hears_steps_and_logs(tmp_path):
     heard = []
     watch = trainer.Watch(lambda step, total, logs: heard.append((step, total, sorted(logs)[:1])))
-    trainer.train(toy(tmp_path, callbacks=[watch], max_steps=3, logging_steps=2), trainer.resumable(tmp_path))
+    trainer.train(toy(tmp_path, callbacks=[watch], max_steps=3, logging_steps=2), checkpointing.resumable(tmp_path))
     assert [entry[:2] for entry in heard if not entry[2]] == [(1, 3), (2, 3), (3, 3)]
     assert (2, 3, ["epoch"]) in heard
 

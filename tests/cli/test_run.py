@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from optkit.adapters import trainer
+from optkit.adapters import checkpointing, trainer
 from optkit.rundir import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -158,7 +158,7 @@ def test_a_plan_that_cannot_work_tells_every_reason(files_recipe, optkit_cli, tm
 def test_the_learning_rate_is_too_high(fails, succeeds, whole, tmp_path, rules, said):
     code, line = fails("train.learning_rate=1e30", "train.max_grad_norm=0", "train.save_steps=1", rules)
     assert code == 1 and line.startswith(said) and "lower train.learning_rate" in line
-    for saved in trainer.whole_checkpoints(tmp_path / "run" / "checkpoints"):
+    for saved in checkpointing.whole_checkpoints(tmp_path / "run" / "checkpoints"):
         assert all(torch.isfinite(tensor).all() for tensor in load_file(saved / "model.safetensors").values())
     assert not (tmp_path / "run" / "pruned").exists()
     # With the rate corrected it begins anew, and what went wrong is set aside.
@@ -196,7 +196,7 @@ def test_a_full_disk(library, fails, succeeds, whole, monkeypatch, tmp_path):
         1,
         "TMP/run: the disk is full; finished stages are kept: free some space and run the same command again",
     )
-    kept = trainer.whole_checkpoints(tmp_path / "run" / "checkpoints")
+    kept = checkpointing.whole_checkpoints(tmp_path / "run" / "checkpoints")
     assert [folder.name for folder in kept] == ["checkpoint-3"]
     monkeypatch.undo()
     assert succeeds()["resumed_at"] == 3 and weights(tmp_path / "run") == whole
@@ -249,7 +249,7 @@ def test_half_written_checkpoints_are_passed_over(succeeds, whole, tmp_path):
     succeeds()
     shutil.rmtree(output / "pruned")
     shutil.copytree(output / "checkpoints" / "checkpoint-9", output / "checkpoints" / "checkpoint-99")
-    (output / "checkpoints" / "checkpoint-99" / trainer.MARKER).unlink()
+    (output / "checkpoints" / "checkpoint-99" / checkpointing.MARKER).unlink()
     with (output / "checkpoints" / "checkpoint-12" / "optimizer.pt").open("r+b") as file:
         file.truncate(100)
     assert succeeds()["resumed_at"] == 9 and weights(output) == whole

@@ -27,7 +27,7 @@ from transformers import modeling_utils
 import optkit.data.loading
 import optkit.stages.plan
 import optkit.stages.train  # noqa: F401 - so that the children need not
-from optkit.adapters import best, trainer
+from optkit.adapters import best, checkpointing
 from optkit.cli.app import main
 
 
@@ -70,7 +70,7 @@ def arm(signal: int, event: str, count: int) -> None:
             death.comes()
         elif event in ("weights", "state"):
             death.comes(Path(args[1]))
-        elif event == "marker" and args[0].name == trainer.MARKER:
+        elif event == "marker" and args[0].name == checkpointing.MARKER:
             death.comes(args[0])
         elif event == "fold" and ".tmp-" in str(args[1]):
             death.comes()
@@ -107,6 +107,6 @@ if __name__ == "__main__":
         codes, whole = [run(recipe, f"{folder}/whole", None)], []
         for death in [*deaths, None]:
             codes.append(run(recipe, f"{folder}/killed", death))
-            whole.append([c.name for c in trainer.whole_checkpoints(Path(folder) / "killed" / "checkpoints")])
+            whole.append([c.name for c in checkpointing.whole_checkpoints(Path(folder) / "killed" / "checkpoints")])
         ended.append({"codes": codes, "whole": whole})
     print(json.dumps(ended))

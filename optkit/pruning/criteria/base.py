@@ -14,7 +14,7 @@ class Criterion:
     """Importance of weights. A criterion is a subclass: ``score``, and what it needs of the rest.
 
     Args:
-        config: the criterion's dataclass of pruning/config.py.
+        config: the criterion's dataclass of pruning/config.
     """
 
     #: What it has to be shown while training runs: "gradients", "inputs", both or nothing.
