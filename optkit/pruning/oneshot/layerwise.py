@@ -143,8 +143,8 @@ def _nearest(site: Site, living: Tensor, share: float) -> Callable[[Tensor], Ten
 def marginal(losses: Tensor) -> Tensor:
     """What each group adds to its layer's loss when it goes after all that lose less.
 
-    Groups lose more together than the sum of what each loses alone, ``losses`` (groups,), since they can no longer stand
-    in for each other. Of MiniLM's layers a share s of the groups lost the sum times (1 - s)^-0.2 to (1 - s)^-0.5.
+    Groups lose more together than the sum of what each loses alone, ``losses`` (groups,), since they can no longer
+    stand in for each other. Of MiniLM's layers a share s of the groups lost the sum times (1 - s)^-0.2 to (1 - s)^-0.5.
     """
     ordered, order = losses.double().clamp(min=0.0).sort(stable=True)
     gone = (torch.arange(len(losses), dtype=ordered.dtype, device=losses.device) + 0.5) / len(losses)
