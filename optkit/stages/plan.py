@@ -251,9 +251,6 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     """Times a few optimizer steps of plain fine-tuning, with the teacher's pass where it runs beside, and adds up what
     will be written.
     """
-    import resource
-    import sys
-
     from optkit.adapters.checkpointing import KEPT
     from optkit.adapters.trainer import time_steps, training_arguments
     from optkit.models import load_teacher
@@ -268,15 +265,22 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     checkpoint = 3 * parameters + kept
     disk = 2 * parameters + parameters // 2 + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
     if not plan.steps:
-        # In one shot: the model, its dense copy, masks, and matrices of the largest layer's inputs and weights.
-        return Estimate(0.0, 0.0, (4 if plan.calibration else 2) * parameters, disk)
+        # In one shot: a dense copy, masks, and matrices of the largest layer beside what is there by now.
+        return Estimate(0.0, 0.0, _peak() + 2 * parameters if plan.calibration else 2 * parameters, disk)
     args = training_arguments(recipe.train, job.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"])
     beside = None
     if recipe.distill is not None and recipe.distill.of_states:
         beside = load_teacher(recipe.distill, job.task.auto_class, job.labels)[0].to(args.device)
     step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer), teacher=beside)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Estimate(round(step, 4), round(step * plan.steps * runs, 1), peak + kept, disk)
+    return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
+
+
+def _peak() -> int:
+    """Bytes of memory that this process has needed so far."""
+    import resource
+    import sys
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _kept(job: Job, plan: Plan, model: Any) -> int:

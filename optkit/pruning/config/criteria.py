@@ -22,10 +22,10 @@ class Movement:
     """Remove the weights that fine-tuning moves towards zero: lowest accumulated -w * dL/dw first, with an exact count.
 
     To the paper's score ``saliency`` times the accumulated |w * dL/dw| is added, how much a weight matters. The paper's
-    alone (0) needs many epochs of a model that has yet to learn the task, and ``regrow``: its movement then outgrows
-    the noise. On a model that knows the task already, or in a short training, the sign of -w * dL/dw is noise, largest
-    for the weights that matter most; these then go first, and the network does not recover. With the default it stays
-    ahead of magnitude at 90 % and above in either case.
+    alone (0) is for many epochs of a model that has yet to learn the task, with ``regrow``. On a model that knows the
+    task already the sign of -w * dL/dw is mostly noise, largest for the weights that matter most; these then go first,
+    and the network does not recover. There the default does better than magnitude at 90 and 95 % in 1x4 blocks after
+    150 steps, and ``taylor`` better still at 90 %.
 
     Args:
         momentum: share of the accumulated score that is kept at each optimizer step, in (0, 1]. 1.0 is the paper's

@@ -86,7 +86,7 @@ def reconstruct(
     sites = {site.name: site for site in bound.sites}
     shares = dict(zip(sites, bound.shares(bound.rule.schedule.to), strict=True))
     total = len(sites)
-    if bound.rule.scope == "global" and not bound.rule.shares:
+    if bound.rule.scope == "global" and not bound.rule.shares and max(shares.values()) < 1.0:
         shares, total = _allocate(bound, calibration, damping, lambda done: tell(done, 2 * len(sites))), 2 * total
     done = total - len(sites)
     for stage, moments in calibration.walk(list(sites)):
