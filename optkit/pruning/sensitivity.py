@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from optkit.errors import PruningError
 from optkit.pruning.allocation import Curve
-from optkit.pruning.config import ONE_SHOT, Magnitude, Rule, Schedule, Span
+from optkit.pruning.config import ONE_SHOT, Magnitude, Rule, Schedule
 from optkit.pruning.criteria import build
+from optkit.pruning.oneshot.replay import without_padding
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.selection import lowest, target_count
 from optkit.pruning.structures import AcrossWeights
@@ -38,11 +39,8 @@ def without_training(rule: Rule) -> Rule:
 
 def prune_now(model: nn.Module, rules: Sequence[Rule]) -> None:
     """Prunes ``model`` in place as far as ``rules`` go in the end, without training."""
-    start = Span(0, "steps")
     at_once = [
-        replace(
-            without_training(r), schedule=r.schedule and Schedule("constant", to=r.schedule.to, begin=start, end=start)
-        )
+        replace(without_training(r), schedule=r.schedule and Schedule("constant", to=r.schedule.to, begin=0))
         for r in rules
     ]
     if at_once:
@@ -129,21 +127,17 @@ def _squares_of_inputs(
 ) -> dict[str, Tensor]:
     """X^T X (in, in) of each layer's inputs X (tokens, in), without padding where an attention mask tells it."""
     squares: dict[str, Tensor] = {}
-    known: Tensor | None = None
+    now: Batch = {}
 
     def see(name: str, layer: nn.Linear, args: tuple) -> None:
-        inputs = args[0]
-        real = known is not None and inputs.shape[:-1] == known.shape
-        tokens = (inputs[known] if real else inputs.reshape(-1, inputs.shape[-1])).float()
+        tokens = without_padding(args[0], now).float()
         squares[name] = squares.get(name, 0.0) + tokens.T @ tokens
 
     with ExitStack() as hooks:
         for name, layer in layers.items():
             hooks.callback(layer.register_forward_pre_hook(partial(see, name)).remove)
-        for batch in batches:
-            mask = batch.get("attention_mask")
-            known = mask.bool() if mask is not None and mask.dim() == 2 else None
-            model(**batch)
+        for now in batches:
+            model(**now)
     return squares
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Share, Split, Word, Wrong, refuse
+from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Share, Split, Word, check_endings
 
 if TYPE_CHECKING:
     from optkit.pruning.states import AttentionDistillation, HiddenDistillation
@@ -102,14 +101,7 @@ class UnlabelledSpec(Part):
     def _endings(cls, files: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if files is not None and info.data.get("name") is not None:
             raise ValueError("write only one of `name` and `files`")
-        kinds = (".txt", *DATA_FILES)
-        faults = [
-            Wrong((i,), f"unknown file type '{PurePath(path).suffix}', one of {', '.join(kinds)}")
-            for i, path in enumerate(files or ())
-            if PurePath(path).suffix.lower() not in kinds
-        ]
-        if faults:
-            refuse(*faults)
+        check_endings(enumerate(files or ()), (".txt", *DATA_FILES))
         return files
 
     @field_validator("augment")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -54,6 +56,17 @@ class _Listed:
     @staticmethod
     def listed(value: Any) -> Any:
         return [value] if isinstance(value, (str, int, float)) else value
+
+
+def check_endings(files: Iterable[tuple[str | int, str]], kinds: Sequence[str]) -> None:
+    """Refuses files, each with its key or place in the list, whose ending is none of ``kinds``."""
+    faults = [
+        Wrong((place,), f"unknown file type '{PurePath(path).suffix}', one of {', '.join(kinds)}")
+        for place, path in files
+        if PurePath(path).suffix.lower() not in kinds
+    ]
+    if faults:
+        refuse(*faults)
 
 
 def as_share(value: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
 from optkit.recipe.distill import DistillSpec
-from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Split, Word, Wrong, refuse
+from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Split, Word, Wrong, check_endings, refuse
 from optkit.recipe.rules import RuleSpec
 from optkit.recipe.training_arguments import read_train
 from optkit.registry import names, suggest
@@ -105,13 +105,7 @@ class DatasetSpec(Part):
     @field_validator("files")
     @classmethod
     def _endings(cls, files: dict[str, str] | None) -> dict[str, str] | None:
-        faults = [
-            Wrong((split,), f"unknown file type '{PurePath(path).suffix}', one of {', '.join(DATA_FILES)}")
-            for split, path in (files or {}).items()
-            if PurePath(path).suffix.lower() not in DATA_FILES
-        ]
-        if faults:
-            refuse(*faults)
+        check_endings((files or {}).items(), DATA_FILES)
         return files
 
     @field_validator("files", "generate")

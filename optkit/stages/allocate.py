@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NAME, FOLDER = "allocate", "allocation"
 #: What a run keeps: the choice, and the times it was made by, which serve as ``costs`` of other recipes.
 CHOICE, COSTS = "allocation.json", "costs.json"
-FORMAT, BATCH = 1, 32
+FORMAT = 1
 
 
 def needed(job: Job) -> bool:
@@ -226,7 +226,7 @@ def _curves(job: Job, spec: AllocateSpec, rule: Rule, others: Sequence[Rule], po
     model = reference(job)
     sensitivity.prune_now(model, others)
     model.to(device)
-    moved = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches(job, spec.samples)]
+    moved = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in job.batches(spec.samples)]
     with job.reporter.task(f"sensitivity of {rule.name}") as bar:
         return sensitivity.measure(
             model, rule, moved, points, lambda done, total: bar.advance(done, total, {"measured": done})
@@ -249,16 +249,6 @@ def _device(job: Job) -> Any:
     encoded = job.encoded("train")
     args = training_arguments(job.recipe.train, job.path("checkpoints"), seed=job.recipe.seed, examples=len(encoded))
     return args.device
-
-
-def batches(job: Job, samples: int) -> list[dict[str, Any]]:
-    """Samples of the training split drawn with the recipe's seed, by length, as padded tensors."""
-    encoded = job.encoded("train")
-    rows = encoded.with_format(None).remove_columns([name for name in ("labels",) if name in encoded.column_names])
-    drawn = np.random.default_rng(job.recipe.seed).permutation(len(rows))[:samples]
-    examples = sorted((rows[int(row)] for row in drawn), key=lambda example: len(next(iter(example.values()))))
-    collator = job.task.collator(job.tokenizer)
-    return [dict(collator(examples[start : start + BATCH])) for start in range(0, len(examples), BATCH)]
 
 
 def _bounded(curve: Curve, rule: Rule) -> Curve:

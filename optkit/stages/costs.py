@@ -54,7 +54,7 @@ def called(job: Job, rule: Rule) -> list[Called]:
             count = lambda *_, name=site.name: calls.update({name: calls.get(name, 0) + 1})  # noqa: E731
             hooks.callback(layer.register_forward_hook(count).remove)
         with torch.inference_mode():
-            model(**allocate.batches(job, 1)[0])
+            model(**job.batches(1)[0])
     shapes = [tuple(tuple(layer.weight.shape) for layer in site.layers.values()) for site in sites]
     return [Called(own, calls.get(site.name, 1)) for site, own in zip(sites, shapes, strict=True)]
 
@@ -184,9 +184,8 @@ def dense_ir(job: Job, model: Any, folder: Path, required: Collection[str] = ())
 
 def _quantized(job: Job, ir: Any) -> Any:
     from optkit.adapters.nncf import quantize_int8
-    from optkit.stages.export import calibration
 
-    return quantize_int8(ir, calibration(job, CALIBRATION), target=job.recipe.quantize.target)
+    return quantize_int8(ir, job.drawn(CALIBRATION), target=job.recipe.quantize.target)
 
 
 def check_runtime() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from optkit.stages import compact, train
 
@@ -34,7 +32,7 @@ def run(job: Job, stage: Stage) -> None:
         stage.folder,
         export_task=job.task.export_task,
         rules=job.rules,
-        calibration=calibration(job, quantize.calibration.samples) if quantize else (),
+        calibration=job.drawn(quantize.calibration.samples) if quantize else (),
         target=quantize.target if quantize else None,
         recipe_hash=job.recipe.hash(),
         seed=job.recipe.seed,
@@ -44,10 +42,3 @@ def run(job: Job, stage: Stage) -> None:
         "decompression_rate": result.decompression_rate,
         "layers": len(result.layers),
     }
-
-
-def calibration(job: Job, samples: int) -> list[dict[str, Any]]:
-    """``samples`` of the training split drawn with the recipe's seed, all if there are fewer, as unpadded token ids."""
-    encoded = job.encoded("train").remove_columns("labels")
-    rows = np.random.default_rng(job.recipe.seed).permutation(len(encoded))[:samples]
-    return [encoded[int(row)] for row in rows]

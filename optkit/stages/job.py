@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from optkit.models import adopt_labels, has_trained_head, load_model, load_tokenizer
 from optkit.ranks import Team
 from optkit.recipe.resolved import identity
@@ -118,6 +120,20 @@ class Job:
         if split not in self._encoded:
             self._encoded[split] = self.task.encode(self.splits[split], self.tokenizer, self.labels)
         return self._encoded[split]
+
+    def drawn(self, samples: int, *, labelled: bool = False) -> list[dict[str, Any]]:
+        """``samples`` of the training split drawn with the recipe's seed, all if there are fewer, as token ids."""
+        encoded = self.encoded("train")
+        if not labelled and "labels" in encoded.column_names:
+            encoded = encoded.remove_columns("labels")
+        rows = np.random.default_rng(self.recipe.seed).permutation(len(encoded))[:samples]
+        return [encoded[int(row)] for row in rows]
+
+    def batches(self, samples: int, size: int = 32, *, labelled: bool = False) -> list[dict[str, Any]]:
+        """What ``drawn`` gives as padded tensors, ``size`` examples each, by length so that little is padding."""
+        examples = sorted(self.drawn(samples, labelled=labelled), key=lambda example: len(example["input_ids"]))
+        collate = self.task.collator(self.tokenizer)
+        return [dict(collate(examples[start : start + size])) for start in range(0, len(examples), size)]
 
     @cached_property
     def rules(self) -> list[Rule]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from optkit.pruning.binding import RuleState
     from optkit.pruning.config import Rule
@@ -47,9 +45,4 @@ def prune(job: Job, rules: Sequence[Rule]) -> tuple[Any, list[RuleState]]:
 
 
 def _batches(job: Job) -> list[dict[str, Any]]:
-    """Examples of the training split drawn with the recipe's seed, batched by length so that little is padding."""
-    spec, encoded = job.one_shot, job.encoded("train")
-    rows = np.random.default_rng(job.recipe.seed).permutation(len(encoded))[: spec.samples]
-    examples = sorted((encoded[int(row)] for row in rows), key=lambda example: len(example["input_ids"]))
-    collate = job.task.collator(job.tokenizer)
-    return [collate(examples[i : i + spec.batch_size]) for i in range(0, len(examples), spec.batch_size)]
+    return job.batches(job.one_shot.samples, job.one_shot.batch_size, labelled=True)

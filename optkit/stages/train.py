@@ -147,10 +147,6 @@ def _reached(states: Sequence[RuleState]) -> list[dict[str, Any]]:
     ]
 
 
-def _each(callback: Any) -> list[Any]:
-    return [] if callback is None else [callback]
-
-
 def _evaluated(job: Job) -> Any:
     """What is evaluated while training: the hold-out where there is one, and nothing that is reported."""
     return job.encoded(job.recipe.evaluate.splits[0]) if job.hold_out is None else job.hold_out
