@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="optkit-tests-")
 os.environ["OPTKIT_CACHE"] = os.environ["HF_HOME"]
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+
+# What is started in the background of a shell ignores interrupts, and so do its children, those that tests interrupt too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

@@ -34,11 +34,23 @@ class WeightMask(nn.Module):
         self.register_buffer("zero", torch.zeros((), dtype=weight.dtype, device=weight.device), persistent=False)
         self.regrow = regrow
         self._states: dict[str, list[str]] = {}
+        self._bits: tuple[Tensor, int, Tensor] | None = None  # of which mask, at which version of it, what bits
 
     def forward(self, weight: Tensor) -> Tensor:
-        # where, not weight * mask: the product leaves -0.0 behind, and NaN where a masked weight overflowed.
-        masked = torch.where(self.mask, weight, self.zero)
+        # Not weight * mask: the product leaves -0.0 behind, and NaN where a masked weight overflowed.
+        if weight.is_cpu and not torch.compiler.is_compiling() and not self.mask.is_inference():
+            masked = _And.apply(weight, self._mask_bits(weight.dtype))
+        else:
+            masked = torch.where(self.mask, weight, self.zero)
         return _Collect.apply(masked, self.gradient) if self.collects and masked.requires_grad else masked
+
+    def _mask_bits(self, dtype: torch.dtype) -> Tensor:
+        """The mask as integers as wide as ``dtype``, all ones or all zeros; made anew once the mask has changed."""
+        mask, version, bits = self._bits or (None, 0, None)
+        if mask is not self.mask or version != self.mask._version or bits.dtype != _BITS[dtype.itemsize]:
+            bits = self.mask.to(_BITS[dtype.itemsize]).neg_()
+            self._bits = self.mask, self.mask._version, bits
+        return bits
 
     def has_state(self, criterion: str) -> bool:
         return criterion in self._states
@@ -65,6 +77,29 @@ class WeightMask(nn.Module):
     @property
     def collects(self) -> bool:
         return "gradient" in self._buffers
+
+
+#: The integers of as many bytes.
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class _And(torch.autograd.Function):
+    """Keeps weights, and their gradients, where ``bits`` are ones, and makes them 0.0 where these are zeros.
+
+    It gives what ``torch.where`` does; on CPUs that takes six times as long, a tenth of a training step of MiniLM-L6.
+    """
+
+    @staticmethod
+    def forward(weight: Tensor, bits: Tensor) -> Tensor:
+        return (weight.view(bits.dtype) & bits).view(weight.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        _, ctx.bits = inputs
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _And.apply(gradient, ctx.bits), None
 
 
 class _Collect(torch.autograd.Function):

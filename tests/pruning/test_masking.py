@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from optkit.errors import PruningError
 from optkit.pruning.config import CRITERIA, ONE_SHOT, SHAPES, Frozen, Rule, Schedule, Structure
 from optkit.pruning.criteria import build
+from optkit.pruning.masking import WeightMask
 from optkit.pruning.pruner import Pruner
 
 STRUCTURES = ["element", "1x4", "4x1", "32x1", "2x3"]
@@ -165,3 +168,41 @@ def test_a_block_is_ranked_by_the_weights_that_remain_in_it(stack):
     model.layers[0].parametrizations.weight.original.data[0, 0] = -50.0
     pruner.update(2)
     assert model.layers[0].parametrizations.weight[0].mask.tolist() == [[False] * 4 + [True] * 8]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_masking_is_where_to_the_bit(dtype):
+    """As is its gradient, and its gradient's gradient."""
+    torch.manual_seed(0)
+    weight = torch.randn(8, 6, dtype=dtype)
+    weight[0] = torch.tensor([torch.nan, torch.inf, -torch.inf, -0.0, 0.0, -1.0])
+    weight.requires_grad_()
+    mask = WeightMask(weight.detach(), regrow=False)
+    slope = torch.randn(6, 8, dtype=dtype, requires_grad=True)
+    for _ in range(2):  # the mask changes in place between
+        mask.mask.copy_(torch.rand(8, 6) < 0.5)
+        mask.mask[0] = torch.tensor([False, True, False, False, True, False])
+        expected = torch.where(mask.mask, weight, torch.zeros((), dtype=dtype))
+        found = mask(weight)
+        assert torch.equal(_bits(found), _bits(expected))
+        ours, theirs = (torch.autograd.grad(x, weight, slope.T, create_graph=True)[0] for x in (found, expected))
+        assert torch.equal(_bits(ours), _bits(theirs))
+        assert torch.equal(torch.autograd.grad(ours.sum(), slope)[0], mask.mask.T.to(dtype))
+
+
+def test_a_mask_that_is_replaced_loaded_or_copied_is_the_one_that_holds():
+    weight = torch.ones(4, 4, requires_grad=True)
+    mask = WeightMask(weight.detach(), regrow=False)
+    assert mask(weight).all()
+    other = copy.deepcopy(mask)
+    other.mask[0] = False
+    assert mask(weight).all() and not other(weight)[0].any()
+    mask.mask = torch.zeros(4, 4, dtype=torch.bool)
+    assert not mask(weight).any()
+    mask.load_state_dict(other.state_dict())
+    assert torch.equal(mask(weight) != 0, other.mask)
+    assert torch.equal(mask.double()(weight.double()) != 0, other.mask)
+
+
+def _bits(values):
+    return values.detach().contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.itemsize])
