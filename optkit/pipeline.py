@@ -33,6 +33,7 @@ def run(
     output: str | Path | None = None,
     stop_after: str | None = None,
     fresh: bool = False,
+    reuse: Sequence[str | Path] = (),
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Does what ``recipe`` says, as far as it is not done yet.
@@ -46,6 +47,7 @@ def run(
         output: the run folder; ``runs/<name>`` by default.
         stop_after: the last stage to run, one of ``STAGES``.
         fresh: set aside what is done and start over.
+        reuse: folders of other runs; a stage that one of them made from the same inputs is copied, not made again.
         quiet: print nothing.
 
     Returns:
@@ -72,7 +74,7 @@ def run(
             with RunDir(path, recipe.name) as folder, _one_line(folder):
                 if fresh:
                     folder.start_over()
-                _run_stages(recipe, folder, Reporter(quiet), team, stop_after)
+                _run_stages(recipe, folder, Reporter(quiet), team, stop_after, [Path(run) for run in reuse])
         else:
             _join(recipe, path, team)
     if stop_after is not None and stop_after != STAGES[-1]:
@@ -92,7 +94,14 @@ def enforce_max_drop(report: dict[str, Any]) -> None:
         )
 
 
-def _run_stages(recipe: Recipe, folder: RunDir, reporter: Reporter, team: Team, stop_after: str | None) -> None:
+def _run_stages(
+    recipe: Recipe,
+    folder: RunDir,
+    reporter: Reporter,
+    team: Team,
+    stop_after: str | None,
+    donors: Sequence[Path],
+) -> None:
     from optkit.stages.job import Job
 
     write_atomic(folder.path / "recipe.resolved.yaml", recipe.resolved_yaml())
@@ -103,7 +112,7 @@ def _run_stages(recipe: Recipe, folder: RunDir, reporter: Reporter, team: Team, 
     for number, name in enumerate(STAGES, 1):
         stage = _load(name)
         if stage.needed(job):
-            _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}")
+            _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}", donors)
         if name == stop_after:
             return
 
@@ -131,11 +140,15 @@ def _join(recipe: Recipe, path: Path, team: Team) -> None:
     team.follow(recipe.hash(), work)
 
 
-def _run_stage(stage: ModuleType, job: Any, title: str) -> None:
+def _run_stage(stage: ModuleType, job: Any, title: str, donors: Sequence[Path]) -> None:
     key = stage.key(job)
     if job.run.is_done(stage.NAME, key, _made(stage, job)):
         job.reporter.say(f"{title}: done before, skipped")
         return
+    for donor in donors:
+        if stage.FOLDER and job.run.borrow(donor, stage.NAME, key, stage.FOLDER):
+            job.reporter.say(f"{title}: copied from {donor}")
+            return
     job.reporter.say(title)
     with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions) as work:
         stage.run(job, work)

@@ -124,6 +124,23 @@ class RunDir:
         }
         self._save()
 
+    def borrow(self, donor: Path, stage: str, key: str, folder: str) -> bool:
+        """Copies the ``folder`` of ``stage`` from another run that made it from the same input ``key``, if it did.
+
+        Raises:
+            RecipeError: if ``donor`` is no run folder.
+            OptkitError: if its manifest cannot be read.
+        """
+        if not (donor / MANIFEST).is_file():
+            raise RecipeError(f"--reuse: {donor} is no run folder: name one that `optkit run` made")
+        entry = _read(donor / MANIFEST)["stages"].get(stage)
+        if entry is None or entry["key"] != key or not (donor / folder).is_dir():
+            return False
+        with self.writing(stage, key, folder, entry["versions"]) as work:
+            shutil.copytree(donor / folder, work.folder, dirs_exist_ok=True)
+            work.facts |= entry["facts"]
+        return True
+
     def retire(self, path: Path) -> None:
         """Moves what is about to be replaced to ``stale/``, under a name of its own."""
         if not path.exists():

@@ -115,6 +115,9 @@ def command(options: argparse.Namespace, cell: Cell, seed: int, folder: Path) ->
     if load_recipe(RECIPES / cell.recipe).distill is not None:
         sets.append(f"distill.teacher={model}")
     given = [argument for text in sets for argument in ("--set", text)]
+    # Most cells ask the same teacher the same texts.
+    others = (manifest.parent for manifest in sorted(options.output.glob("*/manifest.json")))
+    given += [argument for other in others if other != folder for argument in ("--reuse", str(other))]
     return [sys.executable, "-m", "optkit", "run", str(RECIPES / cell.recipe), "--output", str(folder), *given]
 
 

@@ -233,6 +233,34 @@ def test_fresh_sets_everything_aside(finished_run, generated_recipe, optkit_cli,
     assert list(manifest(folder)) == ["plan"]
 
 
+def test_what_another_run_made_from_the_same_inputs_is_copied(finished_run, generated_recipe, optkit_cli, tmp_path):
+    arguments = ("run", generated_recipe, "--output", tmp_path / "run", "--reuse", finished_run.folder, "--stop-after")
+    changed = optkit_cli(*arguments, "train", "--set", "prune.encoder.schedule.to=0.5")
+    assert f"dense: copied from {finished_run.folder}" in changed.err
+    assert "train: copied from" not in changed.err
+    printed = optkit_cli(*arguments, "export")
+    assert [line.split(": ")[0].split()[-1] for line in printed.err.splitlines() if "copied from" in line] == [
+        *("train", "export")
+    ]
+    ours, theirs = (manifest(folder) for folder in (tmp_path / "run", finished_run.folder))
+    for stage, name in (("dense", "dense"), ("train", "pruned"), ("export", "openvino")):
+        assert ours[stage]["facts"] == theirs[stage]["facts"] and ours[stage]["key"] == theirs[stage]["key"]
+        made = {path.relative_to(finished_run.folder / name) for path in (finished_run.folder / name).rglob("*")}
+        assert made == {path.relative_to(tmp_path / "run" / name) for path in (tmp_path / "run" / name).rglob("*")}
+        for path in made:
+            if (finished_run.folder / name / path).is_file():
+                assert (tmp_path / "run" / name / path).read_bytes() == (finished_run.folder / name / path).read_bytes()
+
+
+def test_only_a_run_is_reused(generated_recipe, optkit_cli, tmp_path):
+    arguments = ("run", generated_recipe, "--output", tmp_path / "run", "--stop-after", "dense", "--reuse")
+    printed = optkit_cli(*arguments, tmp_path / "nothing")
+    assert printed.code == 2
+    assert printed.err.splitlines()[-1] == (
+        f"--reuse: {tmp_path / 'nothing'} is no run folder: name one that `optkit run` made"
+    )
+
+
 def test_a_half_written_stage_is_swept_up(finished_run, generated_recipe, optkit_cli, tmp_path):
     folder = finished_run.copy(tmp_path)
     (folder / ".tmp-train").mkdir()

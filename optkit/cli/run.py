@@ -17,6 +17,10 @@ def command(
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
     stop_after: Annotated[str | None, typer.Option(metavar="STAGE", help="The last stage to run.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what is done, start over.")] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="Another run's folder: what it made from the same inputs is copied."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -24,7 +28,7 @@ def command(
     """Prune, quantize, export and measure as a recipe says; does only what is missing or changed."""
     from optkit.pipeline import enforce_max_drop, run
 
-    report = run(recipe, set_, output=output, stop_after=stop_after, fresh=fresh, quiet=quiet)
+    report = run(recipe, set_, output=output, stop_after=stop_after, fresh=fresh, reuse=reuse or (), quiet=quiet)
     if as_json:
         print(json.dumps(report, indent=2))
     elif "evaluate" in report:
