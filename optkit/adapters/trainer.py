@@ -224,7 +224,7 @@ def time_steps(
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
     else:
         order = np.random.default_rng(args.seed).permutation(len(sizes)).tolist()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
     seconds = []
     for index in range(-1, steps):  # the first one warms up
         start = int((max(index, 0) + 0.5) / steps * max(len(order) - batch, 0))

@@ -103,3 +103,14 @@ SpanField = Annotated[Span, BeforeValidator(_span, json_schema_input_type=str | 
 Word = Annotated[str, Field(min_length=1)]
 Revision = Annotated[Word, BeforeValidator(lambda v: "main" if v is None else v, json_schema_input_type=str | None)]
 Split = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
+def check_pattern(pattern: str) -> str:
+    """``pattern``, a glob or ``re:`` and a regular expression, if it can match anything."""
+    if not pattern:
+        raise ValueError("an empty pattern matches nothing")
+    try:
+        re.compile(pattern[3:] if pattern.startswith("re:") else "")
+    except re.error as error:
+        raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+    return pattern

@@ -24,7 +24,7 @@ def recipe_schema() -> dict[str, Any]:
     properties["extends"] = {"type": "string", "description": "A recipe to start from; this file is laid on it."}
     properties["train"] = {
         "type": "object",
-        "description": "transformers.TrainingArguments under their own names, and lr_rewind, lr_floor, hold_out.",
+        "description": "transformers.TrainingArguments under their own names, and a few of our own.",
         "additionalProperties": False,
         "properties": {a.name: _argument(a) for a in arguments().values() if a.name not in OWNED} | _OURS,
     }
@@ -46,6 +46,10 @@ _OURS = {
     "hold_out": {
         "type": ["string", "number"],
         "description": "5% or rows of the training split, to choose the best by.",
+    },
+    "freeze": {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+        "description": "Patterns on names of modules whose parameters stay as they are.",
     },
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal, get_type_hints
@@ -25,7 +24,7 @@ from optkit.pruning.config import (
     jumps_of,
 )
 from optkit.recipe.allocate import AllocateSpec, follows_from_speedup
-from optkit.recipe.fields import Many, Part, Share, SpanField
+from optkit.recipe.fields import Many, Part, Share, SpanField, check_pattern
 from optkit.registry import suggest
 
 _DEFAULT = Schedule()
@@ -129,17 +128,7 @@ def _structure(text: Any) -> Any:
         raise
 
 
-def _pattern(pattern: str) -> str:
-    if not pattern:
-        raise ValueError("an empty pattern matches nothing")
-    try:
-        re.compile(pattern[3:] if pattern.startswith("re:") else "")
-    except re.error as error:
-        raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
-    return pattern
-
-
-Pattern = Annotated[str, AfterValidator(_pattern)]
+Pattern = Annotated[str, AfterValidator(check_pattern)]
 
 
 class RuleSpec(Part):

@@ -17,7 +17,7 @@ from typing import Any
 
 from optkit.errors import OptkitError
 from optkit.pruning.config import Span
-from optkit.recipe.fields import as_share
+from optkit.recipe.fields import as_share, check_pattern
 from optkit.registry import suggest
 
 SPANS = ("warmup_steps", "eval_steps", "save_steps", "logging_steps")
@@ -93,7 +93,19 @@ def _hold_out(value: Any) -> int | float:
     return rows
 
 
-OURS: dict[str, Callable[[Any], Any]] = {"lr_rewind": _rewind, "lr_floor": _floor, "hold_out": _hold_out}
+def _freeze(value: Any) -> list[str]:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, (list, tuple)) or not patterns or not all(isinstance(p, str) for p in patterns):
+        raise ValueError(f"expected patterns on names of modules such as '*embeddings', got {value!r}")
+    return [check_pattern(pattern) for pattern in patterns]
+
+
+OURS: dict[str, Callable[[Any], Any]] = {
+    "lr_rewind": _rewind,
+    "lr_floor": _floor,
+    "hold_out": _hold_out,
+    "freeze": _freeze,
+}
 """Keys of `train` that are no TrainingArguments, and what reads their values or raises ValueError."""
 
 _BUILTIN = {"str": "string", "bool": "boolean", "int": "integer", "float": "number", "None": "null"}

@@ -151,7 +151,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _plan(job: Job) -> Plan:
     from optkit.adapters.trainer import steps_of, training_arguments
-    from optkit.models import load_teacher, load_tokenizer, longest_input, meta_model
+    from optkit.models import freezing, load_teacher, load_tokenizer, longest_input, meta_model
     from optkit.pruning.config import ONE_SHOT
     from optkit.pruning.layouts import layouts
     from optkit.pruning.pruner import place
@@ -197,6 +197,8 @@ def _plan(job: Job) -> Plan:
             problems.append(f"export.compact: {error}")
     all_linear = sum(layer.weight.numel() for layer in linear_layers(model).values())
     problems += allocate.problems(job, matched) + (attempt(lambda: oneshot.problems(job)) or [])
+    layers = [name for sites in matched for site in sites for name in site.layers]
+    problems += [f"train.freeze: {text}" for text in freezing.problems(model, recipe.train.get("freeze", ()), layers)]
     rules = []
     for index, (rule, sites) in enumerate(zip(job.rules, matched)):
         changes: list[tuple[int, float]] = []
@@ -253,7 +255,7 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     """
     from optkit.adapters.checkpointing import KEPT
     from optkit.adapters.trainer import time_steps, training_arguments
-    from optkit.models import load_teacher
+    from optkit.models import freezing, load_teacher
 
     recipe = job.recipe
     model = job.start_model()
@@ -271,6 +273,7 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     beside = None
     if recipe.distill is not None and recipe.distill.of_states:
         beside = load_teacher(recipe.distill, job.task.auto_class, job.labels)[0].to(args.device)
+    freezing.freeze(model, recipe.train.get("freeze", ()))
     step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer), teacher=beside)
     return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
 

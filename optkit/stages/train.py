@@ -92,6 +92,7 @@ def fine_tune(
 def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequence[Rule], taught: bool) -> None:
     from optkit.adapters import checkpointing, trainer
     from optkit.adapters.best import BestAtTarget
+    from optkit.models import freezing
     from optkit.pruning.callback import PruningCallback
 
     recipe = job.recipe
@@ -100,6 +101,7 @@ def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequ
     steps = rewinds(job, *trainer.steps_of(recipe.train, len(examples)))
     trainer.seed_everything(recipe.seed)
     model = job.start_model()
+    freezing.freeze(model, recipe.train.get("freeze", ()))
     pruning = PruningCallback(rules) if rules else None
     best = None
     if job.hold_out is not None:

@@ -58,6 +58,9 @@ def test_a_wrong_distillation_is_one_fault_at_its_place(recipes, written, said):
         ("hold_out: 0", "5:19: train.hold_out: expected a share of the training split such as 5%, or a number of rows"),
         ("hold_out: 1.0", "5:19: train.hold_out: expected a share of the training split such as 5%, or a number"),
         ("hold_out: 5%, eval_strategy: no", "5:9: train.hold_out: is evaluated while training: remove eval_strategy"),
+        ("freeze: []", "5:9: train.freeze: expected patterns on names of modules such as '*embeddings', got []"),
+        ("freeze: 're:('", "5:17: train.freeze: 're:(' is no regular expression: missing )"),
+        ("freeze: [a, '']", "5:9: train.freeze: an empty pattern matches nothing"),
         (
             "hold_ot: 5%",
             "5:9: train.hold_ot: unknown key, TrainingArguments has none of this name, did you mean 'hold_",
