@@ -1,14 +1,18 @@
 """Reads a checkpoint folder without building the model: its tensors, and which of them belong to linear layers.
 
-Tensors come from safetensors straight into numpy. What a parameter is, only the architecture tells, so the one that
-config.json names is built on torch's meta device, which holds no weights.
+Tensors come from safetensors straight into numpy; from PyTorch's pickles by its reader that runs no code. What a
+parameter is, only the architecture tells, so the one that config.json names is built on torch's meta device, which
+holds no weights.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import re
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,53 +24,132 @@ from optkit.errors import OptkitError
 #: File of weights of a compacted checkpoint that only optkit loads.
 COMPACTED = "compact.safetensors"
 
+_WHOLE = ("model.safetensors", COMPACTED, "pytorch_model.bin")
+
 # BERT's names of TensorFlow days, which transformers 5 reads, and writes again for a model that it loaded.
 _OLD_NAMES_NOW = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _OLD_NAMES = r"LayerNorm\.(gamma|beta)$"
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, np.ndarray, str]]:
-    """Every tensor of a safetensors checkpoint, sharded ones too, as (name, array, stored type in lower case).
+    """Every tensor of a checkpoint, a sharded one too, as (name, array, stored type in lower case).
 
     Types that numpy lacks (bf16 and 8-bit floats) come as float32, by way of torch.
 
     Raises:
-        OptkitError: if there is none, or a file is missing or damaged.
+        OptkitError: if there is none, a file is missing or damaged, or a pickle holds more than tensors.
     """
-    from safetensors import SafetensorError, safe_open
-
-    for file in _weight_files(Path(folder)):
-        try:
-            with safe_open(file, framework="numpy") as opened:
-                names = list(opened.keys())
-                types = {name: opened.get_slice(name).get_dtype().lower() for name in names}
-                plain = [name for name, dtype in types.items() if not dtype.startswith(("bf", "f8"))]
-                for name in plain:
-                    yield name, opened.get_tensor(name), types[name]
-            if len(plain) < len(types):
-                with safe_open(file, framework="pt") as opened:
-                    for name in types.keys() - set(plain):
-                        yield name, opened.get_tensor(name).float().numpy(), types[name]
-        except SafetensorError as error:
-            raise OptkitError(f"{file}: not a whole safetensors file ({error}): copy or train it again") from error
+    for file in weight_files(folder):
+        yield from _read_pickled(file) if file.suffix == ".bin" else _read_safetensors(file)
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    whole, index = [folder / "model.safetensors", folder / COMPACTED], folder / "model.safetensors.index.json"
-    if there := [file for file in whole if file.is_file()]:
-        return there[:1]
-    if not index.is_file():
-        raise OptkitError(f"{folder}: no model.safetensors here: give a checkpoint saved with safetensors")
+def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a checkpoint, from the headers of its files.
+
+    Raises:
+        OptkitError: as ``tensors``.
+    """
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(folder):
+        if file.suffix == ".bin":
+            shapes |= {name: tuple(tensor.shape) for name, tensor in _unpickled(file, "meta").items()}
+            continue
+        with _whole(file), safe_open(file, framework="numpy") as opened:
+            shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
+    return shapes
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether ``folder`` holds a file of weights, or an index of such files."""
+    names = (*_WHOLE, *(f"{name}.index.json" for name in _WHOLE))
+    return any((Path(folder) / name).is_file() for name in names)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights of a checkpoint; of safetensors and PyTorch's pickles the former where both are there.
+
+    Raises:
+        OptkitError: if there is none, or one is missing that the index names.
+    """
+    folder = Path(folder)
+    for name in _WHOLE:
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / f"{name}.index.json").is_file():
+            return _sharded(folder / f"{name}.index.json")
+    raise OptkitError(f"{folder}: no weights here: expected {_WHOLE[0]}")
+
+
+def _sharded(index: Path) -> list[Path]:
+    folder = index.parent
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise OptkitError(f"{index}: not an index of safetensors files: copy it again") from None
+        raise OptkitError(f"{index}: not an index of files of weights: copy it again") from None
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise OptkitError(f"{index}: names a file outside the checkpoint: {name}")
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(index.suffixes[0]):
+            raise OptkitError(f"{index}: names what is no file of this checkpoint: {str(name)[:120]}")
         if not (folder / name).is_file():
             raise OptkitError(f"{folder}: {name} is missing, which {index.name} names: copy the whole checkpoint")
     return [folder / name for name in names]
+
+
+def _read_safetensors(file: Path) -> Iterator[tuple[str, np.ndarray, str]]:
+    from safetensors import safe_open
+
+    with _whole(file):
+        with safe_open(file, framework="numpy") as opened:
+            names = list(opened.keys())
+            types = {name: opened.get_slice(name).get_dtype().lower() for name in names}
+            plain = [name for name, dtype in types.items() if not dtype.startswith(("bf", "f8"))]
+            for name in plain:
+                yield name, opened.get_tensor(name), types[name]
+        if len(plain) < len(types):
+            with safe_open(file, framework="pt") as opened:
+                for name in types.keys() - set(plain):
+                    yield name, opened.get_tensor(name).float().numpy(), types[name]
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise OptkitError(f"{file}: damaged or only half written ({error}): copy or train it again") from error
+
+
+def _read_pickled(file: Path) -> Iterator[tuple[str, np.ndarray, str]]:
+    for name, tensor in _unpickled(file, "cpu").items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        short = re.sub(r"^float8.*", "f8", dtype).replace("bfloat", "bf").replace("float", "f").replace("uint", "u")
+        numpy_lacks_it = short.startswith(("bf", "f8"))
+        yield name, (tensor.float() if numpy_lacks_it else tensor).numpy(), re.sub(r"^int", "i", short)
+
+
+def _unpickled(file: Path, device: str) -> dict[str, Any]:
+    """The tensors of a file of ``torch.save``, on ``device``. torch's reader runs no code that a pickle asks for."""
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles, about which we say more
+            loaded = torch.load(file, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"asks for {asked[1]}" if asked else "holds other things than tensors"
+        raise OptkitError(
+            f"{file}: {what}, which may be code: nothing of it was run; ask for safetensors instead"
+        ) from error
+    except Exception as error:  # torch raises what its reader of zip files does
+        said = str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends early"
+        raise OptkitError(f"{file}: damaged or only half written ({said}): copy or train it again") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise OptkitError(f"{file}: no plain state dict, tensors by name: save the model with save_pretrained")
+    return loaded
 
 
 @dataclass(frozen=True)
@@ -101,7 +184,7 @@ class ParameterKinds:
 def parameter_kinds(folder: Path) -> ParameterKinds:
     """What the parameters of the checkpoint in ``folder`` are, by the architecture that its config.json names."""
     try:
-        model = _meta_model(folder)
+        model = architecture(folder)
     except Exception as error:  # a config may name any architecture, and each fails in its own way
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         return ParameterKinds(
@@ -138,7 +221,8 @@ def former_shapes(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, t
     return compact_checkpoint.former_shapes(values)
 
 
-def _meta_model(folder: Path) -> Any:
+def architecture(folder: Path) -> Any:
+    """The model that the config.json in ``folder`` names, on torch's meta device; each failure is of its own class."""
     import torch
     import transformers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 from optkit.errors import Interrupted, OptkitError, RecipeError
 from optkit.progress import Reporter, duration
 from optkit.ranks import Team
-from optkit.rundir import RunDir, Stage, write_atomic
+from optkit.rundir import RunDir, Stage, donors, is_run, making, write_atomic
 
 if TYPE_CHECKING:
     from optkit.recipe import Recipe
     from optkit.stages.job import Job
 
 #: Names only, so that the command line can check one without loading torch.
-STAGES = ("plan", "dense", "teacher", "allocate", "train", "compact", "export", "evaluate", "benchmark", "report")
+STAGES = (
+    *("plan", "dense", "teacher", "allocate", "train", "compact", "qat"),
+    *("export", "onnx", "sparse", "evaluate", "benchmark", "report", "publish"),
+)
 
 
 def run(
@@ -47,7 +50,7 @@ def run(
         output: the run folder; ``runs/<name>`` by default.
         stop_after: the last stage to run, one of ``STAGES``.
         fresh: set aside what is done and start over.
-        reuse: folders of other runs; a stage that one of them made from the same inputs is copied, not made again.
+        reuse: folders of other runs, or of many of them; a stage that one made from the same inputs is copied.
         quiet: print nothing.
 
     Returns:
@@ -74,10 +77,12 @@ def run(
             with RunDir(path, recipe.name) as folder, _one_line(folder):
                 if fresh:
                     folder.start_over()
+                for other in reuse:
+                    donors(Path(other), path)
                 _run_stages(recipe, folder, Reporter(quiet), team, stop_after, [Path(run) for run in reuse])
         else:
             _join(recipe, path, team)
-    if stop_after is not None and stop_after != STAGES[-1]:
+    if stop_after is not None and STAGES.index(stop_after) < STAGES.index("report"):
         return {"name": recipe.name, "stopped_after": stop_after, "output": str(path)}
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     report["output"] = str(path)
@@ -100,7 +105,7 @@ def _run_stages(
     reporter: Reporter,
     team: Team,
     stop_after: str | None,
-    donors: Sequence[Path],
+    reuse: Sequence[Path],
 ) -> None:
     from optkit.stages.job import Job
 
@@ -112,7 +117,7 @@ def _run_stages(
     for number, name in enumerate(STAGES, 1):
         stage = _load(name)
         if stage.needed(job):
-            _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}", donors)
+            _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}", reuse)
         if name == stop_after:
             return
 
@@ -140,15 +145,23 @@ def _join(recipe: Recipe, path: Path, team: Team) -> None:
     team.follow(recipe.hash(), work)
 
 
-def _run_stage(stage: ModuleType, job: Any, title: str, donors: Sequence[Path]) -> None:
+def _run_stage(stage: ModuleType, job: Any, title: str, reuse: Sequence[Path]) -> None:
     key = stage.key(job)
     if job.run.is_done(stage.NAME, key, _made(stage, job)):
         job.reporter.say(f"{title}: done before, skipped")
         return
-    for donor in donors:
-        if stage.FOLDER and job.run.borrow(donor, stage.NAME, key, stage.FOLDER):
-            job.reporter.say(f"{title}: copied from {donor}")
-            return
+    with ExitStack() as alone:
+        for shared in (path for path in reuse if stage.FOLDER and not is_run(path)):
+            what = f"{stage.NAME}-{key[:16]}"
+            alone.enter_context(making(shared, what, lambda said: job.reporter.say(f"{title}: {said}")))
+        for donor in (donor for path in reuse if stage.FOLDER for donor in donors(path, job.run.path)):
+            if job.run.borrow(donor, stage.NAME, key, stage.FOLDER):
+                job.reporter.say(f"{title}: copied from {donor}")
+                return
+        _make(stage, job, title, key)
+
+
+def _make(stage: ModuleType, job: Any, title: str, key: str) -> None:
     job.reporter.say(title)
     with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions) as work:
         stage.run(job, work)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,11 +128,8 @@ class RunDir:
         """Copies the ``folder`` of ``stage`` from another run that made it from the same input ``key``, if it did.
 
         Raises:
-            RecipeError: if ``donor`` is no run folder.
-            OptkitError: if its manifest cannot be read.
+            OptkitError: if the other's manifest cannot be read.
         """
-        if not (donor / MANIFEST).is_file():
-            raise RecipeError(f"--reuse: {donor} is no run folder: name one that `optkit run` made")
         entry = _read(donor / MANIFEST)["stages"].get(stage)
         if entry is None or entry["key"] != key or not (donor / folder).is_dir():
             return False
@@ -159,6 +156,39 @@ class RunDir:
                 self.retire(path)
         self._manifest["stages"] = {}
         self._save()
+
+
+def is_run(path: Path) -> bool:
+    """Whether ``path`` is a run's folder."""
+    return (path / MANIFEST).is_file()
+
+
+def donors(reuse: Path, run: Path) -> list[Path]:
+    """The runs that ``reuse`` names: itself, or those in it without ``run``.
+
+    Raises:
+        RecipeError: if it is no run folder and holds none.
+    """
+    if is_run(reuse):
+        return [reuse]
+    inside = sorted(manifest.parent for manifest in reuse.glob(f"*/{MANIFEST}"))
+    if not inside:
+        raise RecipeError(f"--reuse: {reuse} is no run folder: name one that `optkit run` made")
+    return [other for other in inside if other.resolve() != run.resolve()]
+
+
+@contextmanager
+def making(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Lets one process at a time, of those that work in ``root``, make ``what``; ``tell`` hears that it waits."""
+    locks = root / ".locks"
+    locks.mkdir(exist_ok=True)
+    with (locks / what).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("waiting for another run, which makes the same")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Stage:

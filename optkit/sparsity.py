@@ -1,7 +1,7 @@
-"""The one place that counts zeros: how many weights are exactly zero, in which blocks, of which total.
+"""How sparse a model is: the zeros of each linear layer, and of the four totals that the literature knows.
 
-Counting is numpy alone. The readers at the end bring weights here from a checkpoint or an OpenVINO IR, and import what
-they need when they are called, the definitions of a linear layer that the rest of optkit uses included.
+Checkpoints and OpenVINO IRs are brought to ``optkit.zeros``, which counts. What reading them needs is imported when it
+is called, the definitions of a linear layer that the rest of optkit uses included.
 
 "80 % sparse" has four denominators in the literature, so a report has all four, the first being the headline:
 ``encoder_linear`` (nn.Linear weights inside the longest repeated ModuleList), ``linear`` (all nn.Linear weights),
@@ -11,6 +11,7 @@ they need when they are called, the definitions of a linear layer that the rest 
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import prod
@@ -20,83 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.checkpoints import COMPACTED
+from optkit.checkpoints import has_weights
 from optkit.errors import OptkitError
+from optkit.zeros import block_shares, count, detect_structure
 
 if TYPE_CHECKING:
-    from optkit.ir.tags import LayerTag
+    from optkit.ir.layers import LinearLayer, Weight
+    from optkit.ir.tags import LayerTag, Tags
 
-BLOCKS = ("1x4", "4x1", "8x1", "16x1", "32x1", "1x8", "4x4", "8x8", "16x16", "32x32")
 DENOMINATORS = ("encoder_linear", "linear", "matmul_conv", "all")
-
-# Zeros that nobody put there, as a share of the weights that survive: a float is hardly ever exactly 0, but some
-# weights round to 0 in int8, more where outliers stretch a row's scale: 23 % in one FFN layer of MiniLM, half range.
-NATURAL_FLOAT = 0.001
-NATURAL_INTEGER = 0.25
-
-
-def count(array: np.ndarray) -> tuple[int, int]:
-    """Zeros and size of ``array``, of any shape and number type; -0.0 is a zero.
-
-    Raises:
-        ValueError: if a number is NaN.
-    """
-    if array.dtype.kind == "f" and (nans := int(np.isnan(array).sum())):
-        raise ValueError(f"{nans} of {array.size} weights are NaN")
-    return array.size - int(np.count_nonzero(array)), array.size
-
-
-def _live_blocks(array: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Which ``rows`` x ``cols`` blocks of ``array`` (out, in) hold a non-zero: bool (out/rows, in/cols)."""
-    height, width = array.shape
-    if height % rows or width % cols:
-        raise ValueError(f"blocks of {rows}x{cols} do not divide a weight of {height}x{width}")
-    return (array != 0).reshape(height // rows, rows, width // cols, cols).any(axis=(1, 3))
-
-
-def block_sparsity(array: np.ndarray, rows: int, cols: int) -> float:
-    """Share of all-zero blocks of ``rows`` outputs x ``cols`` inputs in ``array`` (out, in).
-
-    Raises:
-        ValueError: if the blocks do not tile the array.
-    """
-    live = _live_blocks(array, rows, cols)
-    return 1.0 - int(np.count_nonzero(live)) / live.size
-
-
-def _parse(block: str) -> tuple[int, int]:
-    return (1, 1) if block == "element" else tuple(int(part) for part in block.split("x"))
-
-
-def block_shares(array: np.ndarray, extra: Iterable[str] = ()) -> dict[str, float]:
-    """``block_sparsity`` of ``array`` (out, in) for each of ``BLOCKS`` and ``extra`` (``RxC``) that tiles it."""
-    names = dict.fromkeys((*BLOCKS, *(block for block in extra if block != "element")))
-    shapes = {name: _parse(name) for name in names}
-    return {
-        name: block_sparsity(array, rows, cols)
-        for name, (rows, cols) in shapes.items()
-        if array.shape[0] % rows == 0 and array.shape[1] % cols == 0
-    }
-
-
-def detect_structure(array: np.ndarray, shares: dict[str, float]) -> str:
-    """The largest block that explains the zeros of ``array``: ``dense``, ``element`` or one of ``shares``.
-
-    A block explains them if the weights outside its all-zero blocks hold no zeros but natural ones. Were zeros
-    scattered in smaller groups, blocks that are partly zero would show it, however many are wholly zero by chance.
-    """
-    zeros, size = count(array)
-    natural = NATURAL_FLOAT if array.dtype.kind == "f" else NATURAL_INTEGER
-    if zeros <= natural * size:
-        return "dense"
-
-    def explains(block: str) -> bool:
-        rows, cols = _parse(block)
-        inside = round(shares[block] * (size // (rows * cols))) * rows * cols
-        return 2 * inside >= zeros and zeros - inside <= natural * (size - inside)
-
-    fitting = [block for block in shares if explains(block)]
-    return max(fitting, key=lambda block: np.prod(_parse(block)), default="element")
 
 
 @dataclass(frozen=True)
@@ -107,8 +40,8 @@ class Layer:
         name: of the parameter; of the MatMul in an IR that does not say.
         shape: (out, in).
         dtype: stored number type: ``f32``, ``f16``, ``bf16``, ``i8`` ...
-        blocks: share of all-zero blocks for each standard shape that tiles the weight.
-        structure: ``dense``, ``element`` or the largest block that explains the zeros.
+        blocks: share of all-zero rows, columns, and blocks of each standard shape that tiles the weight.
+        structure: what explains the zeros, see ``optkit.zeros.detect_structure``.
         int8_sparsity: share of zero integers, of a layer whose int8 form is known.
         tagged_sparsity: share of zeros before quantization, as the tags of an IR say.
         original_shape: (out, in) before compaction, None where it took nothing. What it took counts as zeros in
@@ -175,7 +108,7 @@ class Report:
 
     Attributes:
         path: what was read.
-        kind: ``checkpoint``, ``ir`` or ``run``.
+        kind: ``checkpoint``, ``ir``, ``onnx``, ``run`` or ``sparse folder``.
         layers: every linear layer, shared ones once.
         denominators: by the names of ``DENOMINATORS``: ``{zeros, size, sparsity}``, None where the model does not tell.
         notes: what could not be told, in words.
@@ -224,7 +157,8 @@ class _Totals:
 
 
 def sparsity(path: str | Path) -> Report:
-    """Counts the zeros of a checkpoint folder, an IR (folder or xml), or a run folder (its pruned/ and openvino/).
+    """Counts the zeros of a checkpoint folder, an IR (folder or xml), an ONNX model (folder or file), a run folder (its
+    pruned/ and openvino/), or a sparse folder.
 
     Raises:
         OptkitError: if nothing is there, it is no model, it is damaged, or a weight is NaN.
@@ -232,15 +166,17 @@ def sparsity(path: str | Path) -> Report:
     path = Path(path)
     if not path.exists():
         raise OptkitError(f"{path}: not found")
+    if (path / "sparse.json").is_file():
+        return _read_sparse(path)
     if path.suffix == ".xml" or (path / "openvino_model.xml").is_file():
         return _read_ir(path)
-    if any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json", COMPACTED)):
+    if path.suffix == ".onnx" or (path / "model.onnx").is_file():
+        return _read_onnx(path)
+    if has_weights(path):
         return _read_checkpoint(path)
     if (path / "pruned").is_dir() or (path / "openvino").is_dir():
         return _read_run(path)
-    if path.is_dir() and any(path.glob("*.bin")):
-        raise OptkitError(f"{path}: only pickled weights here, which optkit does not load: save it with safetensors")
-    raise OptkitError(f"{path}: no model here: give a checkpoint folder (safetensors), an OpenVINO IR or a run folder")
+    raise OptkitError(f"{path}: no model here: give a checkpoint folder, an OpenVINO IR or a run folder")
 
 
 def _read_run(path: Path) -> Report:
@@ -255,19 +191,56 @@ def _read_run(path: Path) -> Report:
     return replace(report, path=str(path), kind="run", layers=layers)
 
 
+def _read_sparse(path: Path) -> Report:
+    """A sparse folder, by the dense files that it stands for."""
+    from optkit.sparse_folder import unpack_sparse
+    from optkit.sparse_folder.index import read_index
+
+    files = read_index(path)
+    with tempfile.TemporaryDirectory() as dense:
+        for folder, of in (("pruned", ".safetensors"), ("openvino", ".bin")):
+            if names := [name for name in files if name.endswith(of)]:
+                unpack_sparse(path, Path(dense) / folder, only=names)
+        report = _read_run(Path(dense))
+    stored = sum((path / file.data).stat().st_size for file in files.values())
+    whole = sum(file.size for file in files.values())
+    note = f"{stored:,} bytes of weights here, {whole:,} in the dense files"
+    return replace(report, path=str(path), kind="sparse folder", notes=(*report.notes, note))
+
+
 def _read_ir(path: Path) -> Report:
     """An IR: weights as they are stored; parameter names and fp32 sparsity come from optkit's tags, if it has any."""
-    from optkit.ir import layers as ir_layers
+    from optkit.ir import layers
     from optkit.ir.io import read_model
     from optkit.ir.tags import read_tags
 
     model = read_model(path)
-    tags = read_tags(model)
+    return _of_graph(path, "ir", layers.linear_layers(model), layers.parameters(model), read_tags(model))
+
+
+def _read_onnx(path: Path) -> Report:
+    """The same of an ONNX model."""
+    from optkit.adapters import onnx
+    from optkit.ir.tags import pairs_to_tags
+
+    model, pairs = onnx.read(path)
+    tags = pairs_to_tags(pairs, str(path))
+    return _of_graph(path, "onnx", onnx.linear_layers(model), onnx.parameters(model), tags)
+
+
+def _of_graph(
+    path: Path,
+    kind: str,
+    layers: Iterable[LinearLayer],
+    parameters: Iterable[tuple[str, Weight]],
+    tags: Tags | None,
+) -> Report:
     tagged = {layer.matmul: layer for layer in tags.layers} if tags else {}
-    notes = [] if tags else ["the IR has no optkit tags: names and structures are told from its graph"]
+    what = {"ir": "IR", "onnx": "ONNX model"}[kind]
+    notes = [] if tags else [f"the {what} has no optkit tags: names and structures are told from its graph"]
     names: dict[str, str] = {}
     found: dict[str, Layer] = {}
-    for layer in ir_layers.linear_layers(model):
+    for layer in layers:
         tag = tagged.get(layer.matmul)
         name = tag.parameter if tag else f"{layer.module}.weight" if layer.module else layer.matmul
         if not tag and name in found and layer.weight.constant not in names:
@@ -278,17 +251,17 @@ def _read_ir(path: Path) -> Report:
     encoder = _longest_series([*found, *(name for name, _ in tags.removed)] if tags else found)
     totals = _Totals()
     counted: set[str] = set()
-    for kind, weight in ir_layers.parameters(model):
+    for role, weight in parameters:
         name = names.get(weight.constant, weight.constant)
         if name not in counted:
             counted.add(name)
             layer = found.get(name)
             zeros, size = (layer.zeros, layer.size) if layer else _counted(name, weight.values)
             gone = layer.gone if layer else 0
-            totals.add(_groups(kind, encoder is not None and name.startswith(encoder)), zeros + gone, size + gone)
+            totals.add(_groups(role, encoder is not None and name.startswith(encoder)), zeros + gone, size + gone)
     if tags and tags.removed:
         notes.append(totals.add_removed(dict(tags.removed), encoder))
-    return Report(str(path), "ir", tuple(found.values()), totals.shares(), tuple(notes))
+    return Report(str(path), kind, tuple(found.values()), totals.shares(), tuple(notes))
 
 
 def _blocks_of(tag: LayerTag | None) -> list[str]:

@@ -50,6 +50,7 @@ class Cell:
 
 _SEEDS = (42, 43, 44)
 _1X4 = "minilm_sst2_80sparse.yaml"
+_HALF = "prune.heads.schedule.to=0.5", "prune.neurons.schedule.to=0.5"
 
 
 def _headline(name: str, reach: float, dream: float, *sets: str, recipe: str = _1X4) -> Cell:
@@ -58,7 +59,7 @@ def _headline(name: str, reach: float, dream: float, *sets: str, recipe: str = _
 
 def _compared(criterion: str, to: float) -> Cell:
     """Criteria under one budget, with all else as in the headline recipe."""
-    sets = "train.num_train_epochs=null", "train.max_steps=1500", "distill.data=null"
+    sets = "train.num_train_epochs=null", "train.max_steps=1500"
     rule = f"prune.encoder.criterion={criterion}", f"prune.encoder.schedule.to={to}"
     return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, _1X4, (*sets, *rule))
 
@@ -69,7 +70,7 @@ CELLS = (
     _headline("95 % 1x4", 7.0, 5.0, "prune.encoder.schedule.to=0.95"),
     _headline("90 % element", 3.0, 1.5, "prune.encoder.schedule.to=0.9", "prune.encoder.structure=element"),
     _headline("one-shot 50 % 1x4", 3.0, 1.5, recipe="oneshot_bert_sst2.yaml"),
-    _headline("heads and neurons, -50 %", 1.5, 0.7, recipe="minilm_sst2_heads_neurons.yaml"),
+    _headline("heads and neurons, -50 %", 1.5, 0.7, *_HALF, recipe="oneshot_bert_sst2_structured.yaml"),
     *(
         _compared(criterion, to)
         for to in (0.8, 0.9)

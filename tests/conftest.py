@@ -215,6 +215,41 @@ def wide_teacher(tmp_path_factory, tiny_checkpoint) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shape_files(tmp_path_factory) -> dict[str, Path]:
+    """Folders of three splits with generated images, a folder for each of five classes: 60, 20 and 10 files."""
+    from optkit.data.generators.shapes import NAMES, SHAPES
+
+    folder = tmp_path_factory.mktemp("shapes")
+    for split, count in {"train": 60, "validation": 20, "test": 10}.items():
+        found = SHAPES(split, count, 0)
+        for i, (image, label) in enumerate(zip(found["image"], found["label"], strict=True)):
+            file = folder / split / NAMES[label] / f"{i}.ppm"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(image["bytes"])
+    return {split.name: split for split in folder.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory) -> Path:
+    """A ViT for the five classes of ``shape_files`` with random weights (2 layers, hidden 32, 24 x 24 pixels)."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+
+    from optkit.data.generators.shapes import NAMES
+    from optkit.models import load_image_processor
+    from optkit.recipe.schema import ModelSpec
+
+    folder = tmp_path_factory.mktemp("tiny_vit")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes |= {"image_size": 24, "patch_size": 8}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        ViTForImageClassification(ViTConfig(**sizes, id2label=dict(enumerate(sorted(NAMES))))).save_pretrained(folder)
+    load_image_processor(ModelSpec(config={"model_type": "vit", **sizes})).save_pretrained(folder)
+    return folder
+
+
 class Outcome(NamedTuple):
     """What one command ended with."""
 
@@ -326,3 +361,27 @@ def finished_run(tmp_path_factory, generated_recipe, optkit_cli) -> Finished:
     printed = optkit_cli("run", generated_recipe, "--output", folder, "--json")
     assert printed.code == 0, printed.err
     return Finished(folder, json.loads(printed.out), printed)
+
+
+@pytest.fixture(scope="session")
+def _hub_commands(tmp_path_factory):
+    from hub_server import Commands, Hub
+
+    hub = Hub()
+    commands = Commands(hub, tmp_path_factory.mktemp("hub_home"))
+    yield hub, commands
+    commands.close()
+    hub.close()
+
+
+@pytest.fixture
+def hub(_hub_commands):
+    """An empty Hub on this machine, see hub_server."""
+    _hub_commands[0].reset()
+    return _hub_commands[0]
+
+
+@pytest.fixture
+def hub_commands(_hub_commands):
+    """Runs `optkit ARGUMENTS`, or code, in a process that asks ``hub``."""
+    return _hub_commands[1]

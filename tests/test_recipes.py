@@ -1,38 +1,121 @@
-"""Every recipe that users copy, from end to end on a tiny model and tiny files: only names and sizes are changed."""
+"""Every recipe that users copy, from end to end on a tiny model and tiny data: only names and sizes are changed."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import optkit
-from optkit.recipe import load_recipe
+from optkit.data.generators import GENERATORS
+from optkit.data.generators.entities import TAGS
+from optkit.recipe import Recipe, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+#: Smaller sizes of a model that a recipe makes from random weights, where its config has them.
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
-def at_hand(recipe: Path, checkpoint: Path, files: dict[str, Path]) -> list[str]:
-    """Overrides that put a local model, teacher and data in the place of those from the Hub."""
-    read = load_recipe(recipe)
+class StandIn(NamedTuple):
+    """What takes the place of a task's models and data from the Hub."""
+
+    checkpoint: Path
+    files: dict[str, Path]
+    sets: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory, tiny_checkpoint, tiny_files, tiny_vit, shape_files) -> Callable[[str], StandIn]:
+    """The stand-in for a task, by its name."""
+    made = {
+        "text-classification": StandIn(tiny_checkpoint, tiny_files, ("task.text=sentence", "task.max_length=32")),
+        "image-classification": StandIn(tiny_vit, shape_files, ("train.dataloader_num_workers=0",)),
+    }
+
+    def stand_in(task: str) -> StandIn:
+        if task not in made:
+            made[task] = _generated(tmp_path_factory.mktemp(task), task)
+        return made[task]
+
+    return stand_in
+
+
+def _generated(folder: Path, task: str) -> StandIn:
+    """A model with random weights, and files of generated examples."""
+    import torch
+    import transformers
+
+    from optkit.models.wordpiece import train_wordpiece
+
+    name, columns, words, model_class, labels, more = _OF_TASK[task]
+    files, texts = {}, []
+    for split, count in {"train": 48, "validation": 12, "test": 12}.items():
+        found = GENERATORS[name](split, count, 0)
+        rows = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+        for row in rows if task == "token-classification" else ():
+            row["ner_tags"] = [TAGS[tag] for tag in row["ner_tags"]]
+        files[split] = folder / f"{split}.jsonl"
+        files[split].write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+        texts += [words(row[column]) for row in rows for column in columns]
+    tokenizer = train_wordpiece(texts, vocab_size=200, max_length=64)
+    config = transformers.BertConfig(**SIZES, vocab_size=len(tokenizer), max_position_embeddings=64, **labels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        getattr(transformers, model_class)(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return StandIn(folder, files, more)
+
+
+#: Of a task: the generator, its text columns, how a cell of them is a text, the model's class, what its config says of
+#: labels, and further overrides.
+_OF_TASK = {
+    "token-classification": (
+        *("entities", ("tokens",), " ".join, "BertForTokenClassification"),
+        *({"id2label": dict(enumerate(TAGS))}, ("task.max_length=48",)),
+    ),
+    "feature-extraction": (
+        *("similar", ("sentence1", "sentence2"), str, "BertModel"),
+        *({}, ("task.label=score", "task.max_length=32")),
+    ),
+    "question-answering": (
+        *("answers", ("question", "context"), str, "BertForQuestionAnswering"),
+        *({}, ("task.max_length=32", "task.stride=8")),
+    ),
+}
+
+
+def at_hand(recipe: Recipe, stand_ins: Callable[[str], StandIn]) -> list[str]:
+    """Overrides that put a local model, teacher and data in the place of those from the Hub, and sizes to match."""
+    sets = ["benchmark=null", "evaluate.max_drop=null"]
+    if recipe.quantize is not None:
+        sets.append("quantize.calibration.samples=8")
+    if recipe.task.dataset.generate:
+        there = recipe.model.config or {}
+        sets += [f"model.config.{name}={size}" for name, size in SIZES.items() if name in there]
+        return [*sets, "task.dataset.train=96", "task.dataset.validation=32"]
+    checkpoint, files, more = stand_ins(recipe.task.type)
     named = ", ".join(f"{split}: {path}" for split, path in files.items())
-    sets = [f"task.dataset={{files: {{{named}}}}}", "task.text=sentence", "task.label=label", "task.max_length=32"]
-    sets += [f"model={{name: {checkpoint}, overrides: {read.model.overrides}}}"]
-    if read.distill is not None:
+    sets += [f"task.dataset={{files: {{{named}}}}}", *more]
+    sets += [f"model={{name: {checkpoint}, overrides: {recipe.model.overrides}}}"]
+    if recipe.distill is not None:
         sets.append(f"distill.teacher={checkpoint}")
-    if read.evaluate.baseline != "auto":
+    if recipe.evaluate.baseline != "auto":
         sets.append(f"evaluate.baseline={checkpoint}")
-    if read.quantize is not None:
-        sets.append("quantize.calibration.samples=20")
-    return [*sets, "benchmark=null", "evaluate.max_drop=null"]
+    return sets
 
 
-@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem != "quickstart"], ids=lambda path: path.stem)
-def test_a_recipe_runs_and_reaches_its_targets(recipe, tiny_checkpoint, tiny_files, tmp_path):
-    report = optkit.run(recipe, at_hand(recipe, tiny_checkpoint, tiny_files), output=tmp_path / "run")
-    asked = [rule for rule in load_recipe(recipe).prune if rule.schedule is not None]
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem != "quickstart"], ids=lambda path: path.stem)
+def test_a_recipe_runs_and_reaches_its_targets(path, stand_ins, tmp_path):
+    recipe = load_recipe(path)
+    report = optkit.run(path, at_hand(recipe, stand_ins), output=tmp_path / "run")
+    asked = [rule for rule in recipe.prune if rule.schedule is not None]
     reached = report["training"]["rules"]
     assert [rule["name"] for rule in reached] == [rule.name for rule in asked]
     for rule, done in zip(asked, reached, strict=True):
         assert done["pruned"] >= round(rule.schedule.to * done["groups"])
-    assert {"pruned", "int8", "dense"} <= report["evaluate"]["splits"]["validation"].keys()
+    scores = report["evaluate"]["splits"]["validation"]
+    assert {"pruned", "int8", "dense"} <= scores.keys()
+    assert list(scores["int8"]) == list(recipe.task.metric)

@@ -1,60 +1,150 @@
-"""NNCF: post-training int8 of an OpenVINO model, weights and activations, in a way that keeps zeros zero."""
+"""NNCF: post-training int8 of an OpenVINO model in a way that keeps zeros zero."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from optkit.adapters import quiet, reason
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
+from optkit.ir.layers import constant_weight, linear_layers
 
 if TYPE_CHECKING:
     import openvino
+    from onnx import ModelProto
 
-TARGETS = ("any", "vnni", "optkit")
+    from optkit.export.quantization import Quantization
+
+#: Under which NNCF takes a SmoothQuant that is off.
+_OFF = -1.0
+_SMOOTHING = "nncf_smooth_quant"
 
 
 def quantize_int8(
-    model: openvino.Model, samples: Sequence[Mapping[str, Sequence[int]]], *, target: str
+    model: openvino.Model,
+    samples: Sequence[Mapping[str, Any]],
+    *,
+    quantization: Quantization,
+    ignored: Collection[str] = (),
+    simulated: bool = False,
 ) -> openvino.Model:
-    """An int8 copy of ``model``: symmetric weights, asymmetric activations, SmoothQuant and bias correction.
+    """An int8 copy of ``model``: symmetric weights, asymmetric activations or none, as ``quantization`` says.
 
     The same samples in the same order give the same numbers.
 
     Args:
         model: fp32.
-        samples: tokenised inputs by name, unpadded, each fed as a batch of one; all are used.
-        target: ``any`` halves the weights' range, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's
-            own default does so for the first convolution only); ``vnni`` and ``optkit`` use the full range, the first
-            for CPUs with VNNI or AMX, the second for optkit's kernels, which are exact whatever the range.
+        samples: inputs by name without the batch's axis, unpadded, each fed as a batch of one; all are used. Of weights
+            alone none are needed.
+        quantization: its ``ignored`` patterns are not looked at here.
+        ignored: names of operations that stay as they are, their weights to the bit.
+        simulated: leave weights as fp32 constants before FakeQuantize.
 
     Raises:
-        ExportError: if there are no samples, they lack an input, the target is unknown, or NNCF fails.
+        ExportError: if there are no samples, they lack an input, or NNCF fails.
     """
-    if target not in TARGETS:
-        raise ExportError(f"unknown quantization target '{target}': one of {', '.join(TARGETS)}")
-    if not samples:
+    if not samples and not quantization.weights_only:
         raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
+    # Compressing weights alone changes the model that it is given.
+    given = model.clone() if quantization.weights_only else model
+    made = _int8(given, feeds(model, samples), quantization, ignored, {"compress_weights": not simulated})
+    if ignored:
+        _unsmooth(model, made, set(ignored))
+        left = next((n for n in linear_layers(made) if n.matmul in ignored and n.weight.dtype in ("i8", "u8")), None)
+        if left is not None:
+            raise ExportError(f"NNCF quantized {left.matmul}, which was to stay as it is")
+    return made
+
+
+def quantize_onnx(
+    model: ModelProto,
+    inputs: Sequence[Mapping[str, np.ndarray]],
+    *,
+    quantization: Quantization,
+    ignored: Collection[str] = (),
+) -> ModelProto:
+    """The same of an ONNX model: QuantizeLinear and DequantizeLinear, weights as int8 constants.
+
+    Args:
+        model: fp32; worthless afterwards.
+        inputs: batches to calibrate by; all are used. Of weights alone none are needed.
+        quantization: its ``ignored`` patterns are not looked at here.
+        ignored: names of nodes that stay fp32. SmoothQuant may scale their weights, and their inputs the other way.
+
+    Raises:
+        ExportError: if there are no inputs, or NNCF fails.
+    """
+    if not inputs and not quantization.weights_only:
+        raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
+    return _int8(model, inputs, quantization, ignored, {})
+
+
+def _int8(model: Any, inputs: Any, quantization: Quantization, ignored: Collection[str], backend: Any) -> Any:
     import_openvino()
     import nncf
 
-    fix = nncf.OverflowFix.ENABLE if target == "any" else nncf.OverflowFix.DISABLE
-    inputs = [_input_name(port) for port in model.inputs]
-    dataset = nncf.Dataset([_feed(sample, inputs) for sample in samples])
+    scope = nncf.IgnoredScope(names=sorted(ignored), validate=False) if ignored else None
     with quiet():
         try:
+            if quantization.weights_only:
+                return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope)
             return nncf.quantize(
                 model,
-                dataset,
-                subset_size=len(samples),
+                nncf.Dataset(inputs),
+                subset_size=len(inputs),
+                fast_bias_correction=quantization.bias_correction != "accurate",
                 model_type=nncf.ModelType.TRANSFORMER,
-                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=fix),
+                ignored_scope=scope,
+                advanced_parameters=_parameters(quantization, backend),
             )
         except (RuntimeError, ValueError, nncf.ValidationError) as error:
             raise ExportError(f"NNCF cannot quantize the model: {reason(error)}") from error
+
+
+def _parameters(quantization: Quantization, backend: Mapping[str, Any]) -> Any:
+    import nncf
+
+    half = nncf.OverflowFix.ENABLE if quantization.target == "any" else nncf.OverflowFix.DISABLE
+    alpha = _OFF if quantization.smooth_quant is None else quantization.smooth_quant
+    return nncf.AdvancedQuantizationParameters(
+        overflow_fix=half,
+        disable_bias_correction=quantization.bias_correction is None,
+        smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha),
+        backend_params=dict(backend),
+    )
+
+
+def _unsmooth(model: openvino.Model, quantized: openvino.Model, names: Collection[str]) -> None:
+    """Gives ignored layers back the weights and inputs that they had: SmoothQuant scales both, ignored or not."""
+    from openvino import opset13 as ops
+
+    before = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
+    for node in quantized.get_ordered_ops():
+        name = node.get_friendly_name()
+        if name not in names or node.get_type_name() != "MatMul":
+            continue
+        scaled = node.input_value(0).get_node()
+        weight = constant_weight(before[name].input_value(1).get_node())
+        if _SMOOTHING not in scaled.get_friendly_name() or weight is None or weight.scale is not None:
+            continue
+        constant = ops.constant(np.ascontiguousarray(weight.values, np.float32))
+        constant.set_friendly_name(weight.constant)
+        node.input(0).replace_source_output(scaled.input_value(0))
+        node.input(1).replace_source_output(constant.output(0))
+
+
+def feeds(model: openvino.Model, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+    """Each of ``samples`` as a batch of one for ``model``: a mask that the tokenizer left out is all ones, segments are
+    all zeros.
+
+    Raises:
+        ExportError: if a sample lacks an input.
+    """
+    ports = {_input_name(port): port.get_element_type().to_dtype() for port in model.inputs}
+    return [feed(sample, ports) for sample in samples]
 
 
 def _input_name(port: openvino.Output) -> str:
@@ -62,16 +152,21 @@ def _input_name(port: openvino.Output) -> str:
     return min(port.get_names(), key=lambda name: ("/" in name, name))
 
 
-def _feed(sample: Mapping[str, Sequence[int]], inputs: Sequence[str]) -> dict[str, np.ndarray]:
-    """A batch of one for ``inputs``; a mask that the tokenizer left out is all ones, segments are all zeros."""
-    if not sample.get("input_ids"):
+def feed(sample: Mapping[str, Any], ports: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """A sample as a batch of one for inputs of these types, by name.
+
+    Raises:
+        ExportError: if it lacks one.
+    """
+    ids = sample.get("input_ids")
+    if ids is not None and not len(ids):
         raise ExportError("a calibration sample has no input_ids: tokenise it first, and leave out empty texts")
-    length = len(sample["input_ids"])
+    length = 0 if ids is None else len(ids)
     defaults = {"attention_mask": [1] * length, "token_type_ids": [0] * length, "position_ids": range(length)}
-    feed = {}
-    for name in inputs:
-        values = sample.get(name, defaults.get(name))
+    batch = {}
+    for name, dtype in ports.items():
+        values = sample.get(name, defaults.get(name) if length else None)
         if values is None:
             raise ExportError(f"calibration samples have no '{name}', which the model needs: only {', '.join(sample)}")
-        feed[name] = np.asarray([list(values)], dtype=np.int64)
-    return feed
+        batch[name] = np.asarray([values if isinstance(values, np.ndarray) else list(values)], dtype=dtype)
+    return batch

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import quiet, reason
+from optkit.adapters import quiet, reason, sentence_transformers
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.io import find_xml, import_openvino
 
@@ -32,7 +32,26 @@ COMPANIONS = (
     "chat_template.jinja",
     "preprocessor_config.json",
     "processor_config.json",
+    *sentence_transformers.FILES,
 )
+
+
+def copy_companions(
+    source: Path, folder: Path, *, but: Collection[str] = (), more: Sequence[str] = (), replace: bool = True
+) -> None:
+    """Copies what a model is loaded with, its weights apart.
+
+    Args:
+        source, folder: from where to where.
+        but: names that are left where they are.
+        more: further names to copy.
+        replace: whether files that are in ``folder`` already are written over.
+    """
+    for name in (*COMPANIONS, *more):
+        if name in but or not (source / name).is_file() or (not replace and (folder / name).exists()):
+            continue
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
 
 
 def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None:
@@ -70,9 +89,7 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
     for file in traced.glob("openvino_model.*"):
         file.rename(output / file.name)
     shutil.rmtree(traced)
-    for name in COMPANIONS:
-        if (checkpoint / name).is_file():
-            shutil.copyfile(checkpoint / name, output / name)
+    copy_companions(checkpoint, output)
     write_former_config(checkpoint, output)
 
 
@@ -106,6 +123,16 @@ CLASSES = {
     "ForImageClassification": "OVModelForImageClassification",
     "ForAudioClassification": "OVModelForAudioClassification",
     "Model": "OVModelForFeatureExtraction",
+}
+#: The same classes by optimum's name of their task.
+TASKS = {
+    "text-classification": "OVModelForSequenceClassification",
+    "token-classification": "OVModelForTokenClassification",
+    "question-answering": "OVModelForQuestionAnswering",
+    "fill-mask": "OVModelForMaskedLM",
+    "image-classification": "OVModelForImageClassification",
+    "audio-classification": "OVModelForAudioClassification",
+    "feature-extraction": "OVModelForFeatureExtraction",
 }
 
 

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import (
     PrinterCallback,
     ProgressCallback,
@@ -78,7 +79,8 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
         "save_strategy": "steps",
         "save_steps": max(1, min(500, math.ceil(total / 10))),
         "save_total_limit": KEPT,
-        "use_cpu": shares_cpu(),
+        # Without an accelerator transformers takes bf16 for a mistake unless told that the CPU is meant.
+        "use_cpu": shares_cpu() or (bool(given.get("bf16")) and not torch.accelerator.is_available()),
     }
     given = defaults | given
     limit = given["save_total_limit"]
@@ -131,17 +133,82 @@ class LengthGroupedSampler(Sampler):
         return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
 
 
-class OptkitTrainer(DistillationMixin, Trainer):
-    """Trainer with distillation and an order of examples that survives a resume.
+class Objective(Protocol):
+    """What a task brings where a model's own loss is not what is wanted. All get a model's output and its batch."""
+
+    def outputs(self, found: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """What counts of the output, (examples, ...)."""
+
+    def loss(self, found: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """A scalar, by the batch's ``labels``; 0 where there are none."""
+
+    def distance(self, ours: Any, theirs: Any, batch: Mapping[str, Any], temperature: float) -> torch.Tensor:
+        """How far a student's output is from a teacher's, a scalar; cached ones are ``{"logits": tensor}``. What are
+        distributions is softened by ``temperature``.
+        """
+
+
+def task_loss(model: nn.Module, inputs: Mapping[str, Any], objective: Objective | None) -> tuple[torch.Tensor, Any]:
+    """The loss of ``model`` on a batch, by itself or by an objective; and its output."""
+    if objective is None:
+        found = model(**inputs)
+        return found.loss, found
+    found = model(**{name: value for name, value in inputs.items() if name != "labels"})
+    return objective.loss(found, inputs), found
+
+
+class ObjectiveTrainer(Trainer):
+    """Trainer whose loss is an objective's where there is one.
 
     Args:
+        objective: see ``Objective``; None for a model that computes a loss from its labels.
+    """
+
+    def __init__(self, *args: Any, objective: Objective | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.objective = objective
+        if objective is not None:
+            self.label_names = ["labels"]
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        if self.objective is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss, found = task_loss(model, inputs, self.objective)
+        if not model.training:
+            # An evaluation gathers what counts alone: a row for each example.
+            found = {"logits": self.objective.outputs(found, inputs)}
+        return (loss, found) if return_outputs else loss
+
+
+class OptkitTrainer(DistillationMixin, ObjectiveTrainer):
+    """Trainer with distillation and an order of examples that survives a resume.
+
+    Where the collator has a ``begin(seed, epoch)``, it is called before each epoch.
+
+    Args:
+        eval_collator: makes the batches of an evaluation; None for the one that makes those of the training.
         rewinds: steps at which the learning rate returns to its peak; None for the schedule that the arguments say.
         lr_floor: share of the peak that it decays to in between.
     """
 
-    def __init__(self, *args: Any, rewinds: Sequence[int] | None = None, lr_floor: float = 0.0, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        rewinds: Sequence[int] | None = None,
+        lr_floor: float = 0.0,
+        eval_collator: Callable | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
-        self.rewinds, self.lr_floor = rewinds, lr_floor
+        self.rewinds, self.lr_floor, self.eval_collator = rewinds, lr_floor, eval_collator
+        if hasattr(self.data_collator, "begin"):
+            self.add_callback(_BeginsEpochs(self.data_collator))
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         if self.rewinds is not None and self.lr_scheduler is None:
@@ -154,9 +221,34 @@ class OptkitTrainer(DistillationMixin, Trainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        lengths = [len(ids) for ids in dataset.with_format(None)["input_ids"]]
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGroupedSampler(lengths, batch, self.args.seed)
+        return LengthGroupedSampler(lengths(dataset), batch, self.args.seed)
+
+    def soft_loss(self, ours: Any, theirs: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+        if self.objective is None:
+            return super().soft_loss(ours, theirs, inputs)
+        return self.objective.distance(ours, theirs, inputs, self.temperature)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        training, self.data_collator = self.data_collator, self.eval_collator or self.data_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = training
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+        # In the order of the examples, however the training is sampled: answers are compared one by one.
+        return SequentialSampler(eval_dataset)
+
+
+class _BeginsEpochs(TrainerCallback):
+    """Tells a collator which epoch begins, so that what it draws is a function of seed and epoch, resumed or not."""
+
+    def __init__(self, collator: Any):
+        self.collator = collator
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self.collator.begin(args.seed, int(state.epoch or 0))
 
 
 class Watch(TrainerCallback):
@@ -213,13 +305,14 @@ def time_steps(
     *,
     steps: int = 3,
     teacher: nn.Module | None = None,
+    objective: Objective | None = None,
 ) -> float:
     """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``.
 
     With a ``teacher``, its forward pass on the same batches counts.
     """
     batch = args.train_batch_size
-    sizes = [len(ids) for ids in encoded.with_format(None)["input_ids"]]
+    sizes = lengths(encoded)
     if args.train_sampling_strategy == "group_by_length":
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
     else:
@@ -231,7 +324,7 @@ def time_steps(
         inputs = collator([encoded[int(i)] for i in order[start : start + batch]])
         inputs = {name: tensor.to(args.device) for name, tensor in inputs.items()}
         begun = time.perf_counter()
-        model.train()(**inputs).loss.backward()
+        task_loss(model.train(), inputs, objective)[0].backward()
         if teacher is not None:
             with torch.no_grad():
                 teacher(**accepted(teacher, inputs))
@@ -244,7 +337,7 @@ def time_steps(
 def train(trainer: OptkitTrainer, resume: Path | None) -> int:
     """Trains to the end, from the checkpoint ``resume`` if there is one, and returns the step it began at."""
     trainer.add_callback(_NothingLeft())
-    with quiet(), _one_tokenizer_thread():
+    with quiet(), _one_tokenizer_thread(), _attention(trainer.args):
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         except _Trained:
@@ -262,6 +355,16 @@ class _NothingLeft(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step >= state.max_steps:
             raise _Trained
+
+
+@contextmanager
+def _attention(args: TrainingArguments) -> Iterator[None]:
+    """On CPUs in bfloat16 torch's fused attention takes three times as long as the plain one, for short inputs."""
+    if not (args.bf16 and args.device.type == "cpu"):
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 @contextmanager
@@ -286,30 +389,46 @@ def seed_everything(seed: int) -> None:
 def predict(
     model: Any,
     encoded: Any,
-    collator: Callable,
+    task: Any,
+    reader: Any,
     *,
     batch_size: int = 32,
     tell: Callable[[int, int, Mapping[str, float]], None] = lambda done, total, facts: None,
 ) -> np.ndarray:
-    """Logits (examples, classes) of ``encoded`` in its order, by a torch or OpenVINO model called with a batch.
+    """What ``task`` keeps of a model's outputs on each example of ``encoded``, float32 (examples, ...) in its order.
 
-    Examples are batched by length, so that little is spent on padding. ``tell`` hears how many are done, of how many.
+    Examples are batched by length, so that little is spent on padding; of outputs of unequal shapes the shorter end in
+    zeros. ``tell`` hears how many are done, of how many.
+
+    Args:
+        model: a torch or OpenVINO model called with a batch.
+        task: see ``optkit.tasks.base.Task``.
+        reader: the model's tokenizer or image processor.
     """
-    extra = [name for name in ("labels", "teacher_logits") if name in encoded.column_names]
-    rows = encoded.with_format(None).remove_columns(extra)
-    order = np.argsort([len(ids) for ids in rows["input_ids"]], kind="stable")
+    rows, collate = encoded.with_format(None), task.collator(reader, training=False)
+    order = np.argsort(lengths(encoded), kind="stable")
     if isinstance(model, nn.Module):
         model.eval()
-    logits: np.ndarray | None = None
+    parts: list[np.ndarray] = []
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = collator([rows[int(i)] for i in chosen])
+            batch = collate([rows[int(i)] for i in order[start : start + batch_size]])
+            given = {name: tensor for name, tensor in batch.items() if name not in task.answers}
             if isinstance(model, nn.Module):
-                batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-            out = np.asarray(model(**batch).logits.float().cpu())
-            if logits is None:
-                logits = np.zeros((len(order), out.shape[-1]), dtype=np.float32)
-            logits[chosen] = out
-            tell(start + len(chosen), len(order), {"examples": start + len(chosen)})
-    return logits
+                given = {name: tensor.to(model.device) for name, tensor in given.items()}
+            parts.append(np.asarray(task.outputs(model(**given), batch).float().cpu()))
+            tell(start + len(parts[-1]), len(order), {"examples": start + len(parts[-1])})
+    widest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
+    found = np.zeros((len(order), *widest), dtype=np.float32)
+    for start, part in zip(range(0, len(order), batch_size), parts, strict=True):
+        for row, values in zip(order[start : start + batch_size], part, strict=True):
+            found[(row, *(slice(size) for size in values.shape))] = values
+    return found
+
+
+def lengths(encoded: Any) -> list[int]:
+    """Tokens of each example, of the longest text of several; all are alike where there are no tokens."""
+    if "input_ids" not in encoded.column_names:
+        return [1] * len(encoded)
+    texts = [encoded.with_format(None)[name] for name in encoded.column_names if name.endswith("input_ids")]
+    return [max(map(len, own)) for own in zip(*texts, strict=True)]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from optkit import ranks
-from optkit.cli import bake, doctor, inspect, run, schema, validate
+from optkit.cli import bake, compare, cost, doctor, inspect, pareto, pull, push, quantize, run, schema, sweep, validate
 from optkit.cli import list as list_
 from optkit.errors import OptkitError, in_a_line
 
@@ -23,8 +23,15 @@ app = typer.Typer(
 _VERBS = {
     "run": run,
     "validate": validate,
+    "quantize": quantize,
     "inspect": inspect,
     "bake": bake,
+    "compare": compare,
+    "sweep": sweep,
+    "pareto": pareto,
+    "cost": cost,
+    "push": push,
+    "pull": pull,
     "doctor": doctor,
     "list": list_,
     "schema": schema,

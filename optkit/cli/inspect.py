@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 ModelPath = Annotated[
     Path,
-    typer.Argument(metavar="PATH", help="A checkpoint folder, an OpenVINO IR or a run folder.", show_default=False),
+    typer.Argument(
+        metavar="PATH",
+        help="A checkpoint folder, an OpenVINO IR, an ONNX model, a run or a sparse folder.",
+        show_default=False,
+    ),
 ]
 Runtime = Annotated[bool, typer.Option("--runtime", help="Show the sparse runtime's kernel for each layer, and why.")]
 PlanMode = Annotated[str, typer.Option("--plan", metavar="MODE", help="With --runtime: measured (here) or static.")]
@@ -60,7 +64,7 @@ def command(
         print(json.dumps(report.to_dict(), indent=2))
         return
     console = wide_console()
-    console.print(_layer_table(report))
+    console.print(layer_table(report))
     console.print()
     console.print(_denominator_table(report))
     for note in report.notes:
@@ -77,7 +81,7 @@ def wide_console() -> Console:
     return console
 
 
-def _layer_table(report: Report) -> Table:
+def layer_table(report: Report) -> Table:
     from rich.table import Table
 
     table = Table("layer", "shape", "structure", box=None, pad_edge=False, header_style="bold")

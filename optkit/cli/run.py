@@ -19,7 +19,10 @@ def command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what is done, start over.")] = False,
     reuse: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="Another run's folder: what it made from the same inputs is copied."),
+        typer.Option(metavar="RUN", help="A run, or a folder of runs: what they made from the same inputs is copied."),
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Publish the result there, as publish.repo_id does.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     as_json: Json = False,
@@ -28,6 +31,7 @@ def command(
     """Prune, quantize, export and measure as a recipe says; does only what is missing or changed."""
     from optkit.pipeline import enforce_max_drop, run
 
+    set_ += [f"publish.repo_id={push}"] if push else []
     report = run(recipe, set_, output=output, stop_after=stop_after, fresh=fresh, reuse=reuse or (), quiet=quiet)
     if as_json:
         print(json.dumps(report, indent=2))
@@ -51,4 +55,5 @@ def _show(report: dict) -> None:
         if name not in report["folders"]:
             continue
         console.print(f"{what + ':':18} {report['folders'][name]}")
+    console.print(f"{'model card:':18} {report['folders']['openvino']}/README.md")
     console.print(f"{'report:':18} {report['output']}/report.md")

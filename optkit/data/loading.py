@@ -12,12 +12,15 @@ from optkit.errors import DataError
 from optkit.registry import suggest
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
     from optkit.recipe.schema import DatasetSpec
 
 
-def load_splits(dataset: DatasetSpec, *, seed: int, needed: Sequence[str]) -> DatasetDict:
+def load_splits(
+    dataset: DatasetSpec, *, seed: int, needed: Sequence[str], file_columns: Sequence[str] = ()
+) -> DatasetDict:
     """Loads the ``needed`` splits, and no others.
 
     Local files and generated examples stay in memory and leave no cache behind; the Hub's keep to the Hub's cache.
@@ -26,6 +29,7 @@ def load_splits(dataset: DatasetSpec, *, seed: int, needed: Sequence[str]) -> Da
         dataset: the recipe's task.dataset.
         seed: of a generator, where the dataset names none of its own.
         needed: names of splits; repeated ones count once.
+        file_columns: of local files, those whose texts are names of files, relative to the file that they are in.
 
     Raises:
         DataError: every missing split, missing or unreadable file and empty split at once, a line each.
@@ -35,7 +39,7 @@ def load_splits(dataset: DatasetSpec, *, seed: int, needed: Sequence[str]) -> Da
 
     needed = list(dict.fromkeys(needed))
     if dataset.files is not None:
-        splits = _from_files(dataset.files, needed)
+        splits = _from_files(dataset.files, needed, file_columns)
     elif dataset.generate is not None:
         splits = _generated(dataset, needed, seed)
     else:
@@ -64,40 +68,52 @@ def part(rows: Dataset, wanted: int | float, seed: int) -> tuple[Dataset, Datase
     return tuple(rows.select(np.sort(rows_of), keep_in_memory=True) for rows_of in (order[count:], order[:count]))
 
 
-def _from_files(files: dict[str, str], needed: Sequence[str]) -> dict[str, Any]:
+def _from_files(files: dict[str, str], needed: Sequence[str], file_columns: Sequence[str]) -> dict[str, Any]:
     import datasets
 
     from optkit.data.files import read_file
+    from optkit.data.images import read_folder
 
     splits, problems = {}, _missing(needed, list(files))
     for name in needed:
         if name in files:
+            path = Path(files[name])
             try:
-                splits[name] = datasets.Dataset(read_file(Path(files[name])), split=datasets.NamedSplit(name))
+                table = read_folder(path) if path.is_dir() else read_file(path)
+                for column in file_columns:
+                    table = _absolute(table, column, path.parent)
+                splits[name] = datasets.Dataset(table, split=datasets.NamedSplit(name))
             except DataError as error:
                 problems += error.problems
     _refuse(problems)
     return splits
 
 
+def _absolute(table: pa.Table, column: str, folder: Path) -> pa.Table:
+    """``table`` with the names of files in ``column`` seen from ``folder``, where the column holds texts."""
+    import pyarrow as pa
+
+    place = table.schema.get_field_index(column)
+    if place < 0 or not pa.types.is_string(table.schema.field(place).type):
+        return table
+    names = [name and str(folder / name) for name in table.column(place).to_pylist()]
+    return table.set_column(place, column, pa.array(names, pa.string()))
+
+
 def _generated(dataset: DatasetSpec, needed: Sequence[str], seed: int) -> dict[str, Any]:
     import datasets
 
-    from optkit.data.generate import DEFAULT_SIZES, GENERATORS
+    from optkit.data.generators import DEFAULT_SIZES, GENERATORS
 
     sizes = {name: getattr(dataset, name) or size for name, size in DEFAULT_SIZES.items()}
     if dataset.test:
         sizes["test"] = dataset.test
     _refuse(_missing(needed, list(sizes)))
-    generator = GENERATORS[dataset.generate]
-    features = datasets.Features(
-        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(generator.labels))}
-    )
-    splits = {}
-    for name in needed:
-        texts, labels = generator(name, sizes[name], seed if dataset.seed is None else dataset.seed)
-        splits[name] = datasets.Dataset.from_dict({"text": texts, "label": labels}, features, split=name)
-    return splits
+    generator, seed = GENERATORS[dataset.generate], seed if dataset.seed is None else dataset.seed
+    features = generator.features()
+    return {
+        name: datasets.Dataset.from_dict(generator(name, sizes[name], seed), features, split=name) for name in needed
+    }
 
 
 def _from_hub(dataset: DatasetSpec, needed: Sequence[str]) -> dict[str, Any]:

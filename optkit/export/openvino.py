@@ -1,28 +1,33 @@
-"""From a checkpoint with zeros to a tagged OpenVINO IR, int8 if asked, each step checked against the checkpoint.
+"""From a model with zeros to a tagged OpenVINO IR, int8 if asked, each step checked against the weights it began with.
 
-convert (fp32 IR, weights equal to the checkpoint's) -> quantize -> tag -> save -> read back from disk and check again:
-what is verified is the file that the user gets.
+convert (``export.fp32``) -> quantize -> tag -> save -> read back from disk and check again: what is verified is the
+file that the user gets.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from optkit.adapters import nncf, optimum
-from optkit.checkpoints import former_shapes, parameter_kinds, tensors
+from optkit.adapters import optimum
 from optkit.errors import ExportError
+from optkit.export.fp32 import NamedModel, convert
+from optkit.export.quantization import Control, Quantization, Quantized, quantize
+from optkit.export.sensitivity import FILE as SENSITIVITY
+from optkit.export.sensitivity import Sensitivity
 from optkit.ir.io import read_model, save_model
 from optkit.ir.layers import LinearLayer, linear_layers, map_parameters, verify_quantized
-from optkit.ir.tags import DENSE, LayerTag, Tags, optkit_version, read_tags, suggest_decompression_rate, write_tags
+from optkit.ir.shapes import fix_shapes
+from optkit.ir.tags import LayerTag, Tags, optkit_version, read_tags, suggest_decompression_rate, write_tags
 from optkit.pruning.config import Rule
-from optkit.sparsity import Layer, count, measure
+from optkit.zeros import count
+
+if TYPE_CHECKING:
+    import openvino
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,15 @@ class ExportResult:
         xml: the IR.
         tags: as read back from it.
         seconds: by step: ``convert``, ``quantize`` (0 without int8), ``verify``.
+        fp32, control, sensitivity: what quantization did, see ``export.quantization.Quantized``.
     """
 
     xml: Path
     tags: Tags
     seconds: dict[str, float]
+    fp32: tuple[str, ...] = ()
+    control: Control | None = None
+    sensitivity: Sensitivity | None = None
 
     @property
     def layers(self) -> tuple[LayerTag, ...]:
@@ -55,9 +64,12 @@ def export_openvino(
     export_task: str,
     rules: Sequence[Rule] = (),
     calibration: Sequence[Mapping[str, Sequence[int]]] = (),
-    target: str | None = None,
+    quantization: Quantization | None = None,
+    evaluate: Callable[[Path], float] | None = None,
+    shape: tuple[int, int] | None = None,
     recipe_hash: str | None = None,
     seed: int = 0,
+    tell: Callable[[str], None] = lambda said: None,
 ) -> ExportResult:
     """Writes ``checkpoint`` as an IR that ``OVModelFor...`` loads, with tags that say how sparse each layer is.
 
@@ -68,77 +80,89 @@ def export_openvino(
         rules: that pruned the model: they name structures to look for, and a checkpoint that holds no zeros and was not
             compacted either is refused.
         calibration: tokenised unpadded samples for int8, see ``adapters.nncf.quantize_int8``.
-        target: ``any``, ``vnni`` or ``optkit`` for int8, None for fp32.
+        quantization: how to make it int8, None for fp32.
+        evaluate: score in [0, 1], higher is better, of the model in a folder that ``OVModelFor...`` loads; needed by
+            ``quantization.max_drop``.
+        shape: (batch, length) of the only inputs that the IR takes; None for any.
         recipe_hash: written into the tags.
         seed: of the random inputs that the model is traced with.
+        tell: hears a line about each thing that takes time.
 
     Raises:
         ExportError: if a weight of the IR is not what the checkpoint holds: another value in fp32; in int8 a zero that
             is none any more or a sign that changed.
         OptkitError: if the checkpoint is damaged or holds NaN.
     """
-    checkpoint, output = Path(checkpoint), Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    weights = _linear_weights(checkpoint)
-    reduced, removed = former_shapes(checkpoint)
-    facts = {
-        name: replace(measure(name, *weight, _structures(rules)), original_shape=reduced.get(name))
-        for name, weight in weights.items()
-    }
-    pruned = {name for name, layer in facts.items() if layer.structure != DENSE}
-    if rules and not (pruned or reduced or removed):
-        raise ExportError(f"{checkpoint}: no linear layer has zeros although it was pruned: were its masks folded in?")
-    arrays = {name: array for name, (array, _) in weights.items()}
-
     clock = _Clock()
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix="fp32-") as folder:
-        optimum.convert(checkpoint, Path(folder), task=export_task, seed=seed)
-        model = read_model(Path(folder))
-        mapping = map_parameters(linear_layers(model), arrays, required=pruned)
+        made = convert(Path(checkpoint), Path(folder), export_task=export_task, rules=rules, seed=seed)
         clock.lap("convert")
-        if target is not None:
-            model = nncf.quantize_int8(model, calibration, target=target)
-        clock.lap("quantize")
-        layers = linear_layers(model)
-        verify_quantized(layers, mapping, arrays)
-        tags = _make_tags(layers, mapping, facts, removed, recipe_hash)
-        write_tags(model, tags)
-        xml = save_model(model, output)
-        for name in optimum.COMPANIONS:
-            if (Path(folder) / name).is_file():
-                shutil.move(Path(folder) / name, output / name)
-        del model, layers
-    _verify_saved(xml, tags, mapping, arrays)
+        how = {"calibration": calibration, "quantization": quantization, "evaluate": evaluate, "tell": tell}
+        how["shape"] = shape
+        result = finish(made, output, recipe_hash=recipe_hash, **how)
+    return replace(result, seconds=clock.laps | result.seconds)
+
+
+def finish(
+    made: NamedModel,
+    output: Path,
+    *,
+    calibration: Sequence[Mapping[str, Sequence[int]]] = (),
+    quantization: Quantization | None = None,
+    evaluate: Callable[[Path], float] | None = None,
+    shape: tuple[int, int] | None = None,
+    recipe_hash: str | None = None,
+    tell: Callable[[str], None] = lambda said: None,
+) -> ExportResult:
+    """Quantizes a model if asked, tags it, and writes it into ``output`` with its config and tokenizer.
+
+    Args and errors are those of ``export_openvino``.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    clock, quantized = _Clock(), Quantized(made.model)
+    if quantization is not None:
+        score = None if evaluate is None else lambda model: _scored(model, made.setup, evaluate)
+        more = {"parameters": made.parameters, "score": score, "tell": tell}
+        quantized = quantize(made.model, calibration, quantization, **more)
+    model = quantized.model
+    if shape is not None:
+        fix_shapes(model, *shape)
+    clock.lap("quantize")
+    layers = linear_layers(model)
+    verify_quantized(layers, made.parameters, made.weights)
+    tags = make_tags(layers, made, recipe_hash, activations=quantization is None or not quantization.weights_only)
+    write_tags(model, tags)
+    xml = _save(model, made.setup, output)
+    if quantized.sensitivity is not None:
+        (output / SENSITIVITY).write_text(quantized.sensitivity.to_json(), encoding="utf-8")
+    del model, layers
+    _verify_saved(xml, tags, made)
     clock.lap("verify")
-    return ExportResult(xml, tags, clock.laps)
+    return ExportResult(xml, tags, clock.laps, quantized.fp32, quantized.control, quantized.sensitivity)
 
 
-def _structures(rules: Sequence[Rule]) -> list[str]:
-    return [str(rule.structure) for rule in rules if rule.structure.kind == "block"]
+def _save(model: openvino.Model, setup: Path, output: Path) -> Path:
+    """Writes a model with the config and the tokenizer in ``setup``."""
+    xml = save_model(model, output)
+    optimum.copy_companions(setup, output)
+    return xml
 
 
-def _linear_weights(checkpoint: Path) -> dict[str, tuple[np.ndarray, str]]:
-    """The checkpoint's linear weights (out, in) with their stored types, by parameter name."""
-    kinds = parameter_kinds(checkpoint)
-    return {
-        name: (array, dtype)
-        for name, array, dtype in tensors(checkpoint)
-        if kinds.of(name, array.shape) == "linear" and array.ndim == 2
-    }
+def _scored(model: openvino.Model, setup: Path, evaluate: Callable[[Path], float]) -> float:
+    with tempfile.TemporaryDirectory(dir=setup, prefix="candidate-") as folder:
+        _save(model, setup, Path(folder))
+        return evaluate(Path(folder))
 
 
-def _make_tags(
-    layers: Sequence[LinearLayer],
-    mapping: Mapping[str, str],
-    facts: Mapping[str, Layer],
-    removed: Mapping[str, tuple[int, int]],
-    recipe_hash: str | None,
-) -> Tags:
+def make_tags(layers: Sequence[LinearLayer], made: NamedModel, recipe_hash: str | None, *, activations: bool) -> Tags:
+    """The tags of ``layers``: zeros as they were measured in the checkpoint, and as the integers hold them."""
     tags = []
     for layer in layers:
-        if layer.matmul not in mapping:
+        if layer.matmul not in made.parameters:
             continue
-        fact = facts[mapping[layer.matmul]]
+        fact = made.facts[made.parameters[layer.matmul]]
         zeros, size = count(layer.weight.values)
         tag = LayerTag(
             matmul=layer.matmul,
@@ -151,12 +175,13 @@ def _make_tags(
             original_shape=fact.original_shape,
         )
         tags.append(tag)
-    rate = suggest_decompression_rate(tags)
-    return Tags(tuple(tags), rate, recipe_hash, optkit_version(), tuple(removed.items()))
+    # OpenVINO's sparse path takes layers whose activations are quantized, too.
+    rate = suggest_decompression_rate(tags if activations else ())
+    return Tags(tuple(tags), rate, recipe_hash, optkit_version(), tuple(made.removed.items()))
 
 
-def _verify_saved(xml: Path, tags: Tags, mapping: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Checks the written file against the checkpoint, and its tags against its weights.
+def _verify_saved(xml: Path, tags: Tags, made: NamedModel) -> None:
+    """Checks the written file against the weights it was made of, and its tags against its own weights.
 
     Raises:
         ExportError: if it does not hold what was put into it.
@@ -164,15 +189,23 @@ def _verify_saved(xml: Path, tags: Tags, mapping: Mapping[str, str], arrays: Map
     model = read_model(xml)
     if read_tags(model) != tags:
         raise ExportError(f"{xml}: its tags are not those that were written")
-    layers = linear_layers(model)
+    verify(xml, linear_layers(model), tags, made)
+
+
+def verify(path: Path, layers: Sequence[LinearLayer], tags: Tags, made: NamedModel) -> None:
+    """Checks the ``layers`` of a written file as ``_verify_saved`` does.
+
+    Raises:
+        ExportError: if they do not hold what was put into them.
+    """
     if all(tag.int8_sparsity is None for tag in tags.layers):
-        map_parameters(layers, arrays, required=mapping.values())
-    verify_quantized(layers, mapping, arrays)
+        map_parameters(layers, made.weights, required=made.parameters.values())
+    verify_quantized(layers, made.parameters, made.weights)
     stored = {layer.matmul: layer.weight for layer in layers}
     for tag in tags.layers:
         zeros, size = count(stored[tag.matmul].values)
         if tag.int8_sparsity is not None and abs(zeros / size - tag.int8_sparsity) > 1e-6:
-            raise ExportError(f"{xml}: {tag.parameter} has {zeros} zeros in {size} weights, its tag says otherwise")
+            raise ExportError(f"{path}: {tag.parameter} has {zeros} zeros in {size} weights, its tag says otherwise")
 
 
 class _Clock:

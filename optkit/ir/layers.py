@@ -61,8 +61,10 @@ class LinearLayer:
     @property
     def module(self) -> str | None:
         """Dotted name of the torch module that the MatMul was traced in, None when the name does not tell."""
-        match = re.match(r"__module\.([^/]+)/", self.matmul)
-        return match[1] if match else None
+        if match := re.match(r"__module\.([^/]+)/", self.matmul):
+            return match[1]
+        match = re.match(r"/(.+)/", self.matmul)  # as in ONNX
+        return match[1].replace("/", ".") if match else None
 
 
 def _node(node: openvino.Node, index: int) -> openvino.Node:
@@ -239,6 +241,9 @@ def verify_quantized(
         revived = np.count_nonzero(values[parameter == 0])
         if revived:
             raise ExportError(f"{name}: {revived} pruned weights became non-zero in quantization ({matmul})")
-        flipped = np.count_nonzero(np.sign(values) * np.sign(parameter) < 0)
+        signs = np.sign(values)
+        if layer.weight.scale is not None:  # NNCF's is negative where that lets the largest weight use -128
+            signs = signs * np.sign(layer.weight.scale)
+        flipped = np.count_nonzero(signs * np.sign(parameter) < 0)
         if flipped:
             raise ExportError(f"{name}: {flipped} weights changed sign in quantization ({matmul})")

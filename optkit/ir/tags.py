@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError
 from optkit.ir.io import read_model
+from optkit.zeros import DENSE
 
 if TYPE_CHECKING:
     import openvino
 
 ROOT = "optkit"
 FORMAT_VERSION = 1
-DENSE = "dense"
 
 # Half of a layer's bytes: OpenVINO's sparse path stores a bit per weight and a byte per non-zero, and unpacks at each
 # use, so near 0 it reads more than the dense layer does. Where it begins to pay depends on the machine's memory.
@@ -38,7 +38,8 @@ class LayerTag:
         matmul: friendly name of the MatMul in this IR.
         parameter: the checkpoint's parameter; several MatMuls may share one.
         shape: (out, in), in this IR.
-        structure: ``dense``, ``element`` or ``RxC`` (R outputs x C inputs): the groups that the zeros come in.
+        structure: ``dense``, or the groups that the zeros come in: ``element``, ``RxC`` (R outputs x C inputs),
+            ``row``, ``column``, or ``N:M`` (of M adjacent inputs N are not zero).
         sparsity: share of zero weights in the checkpoint.
         block_sparsity: share of all-zero blocks of ``structure`` in the checkpoint.
         int8_sparsity: share of zero integers in this IR, where rounding adds zeros; None in an IR that is not int8.
@@ -125,12 +126,48 @@ def _share(value: float) -> str:
 
 def write_tags(model: openvino.Model, tags: Tags) -> None:
     """Puts ``tags`` into the rt_info of ``model``; saving the model writes them down."""
+    for path, value in _entries(tags):
+        model.set_rt_info(value, [ROOT, *path])
+
+
+def tags_to_pairs(tags: Tags) -> dict[str, str]:
+    """``tags`` for a format of keys and values alone: the keys are the paths, ``optkit/layers/<matmul>/shape``."""
+    return {"/".join((ROOT, *path)): value for path, value in _entries(tags)}
+
+
+def pairs_to_tags(pairs: Mapping[str, str], where: str) -> Tags | None:
+    """What ``tags_to_pairs`` made, None where there are no tags.
+
+    Args:
+        pairs: that may hold others, too.
+        where: they are from, for messages.
+
+    Raises:
+        OptkitError: if the tags are of a newer format, or a value is not what the format says.
+    """
+    root: dict[str, Any] = {}
+    for key, value in pairs.items():
+        part, _, rest = key.removeprefix(f"{ROOT}/").partition("/")
+        if not key.startswith(f"{ROOT}/"):
+            continue
+        if not rest:
+            root[part] = str(value)
+            continue
+        name, _, field = rest.rpartition("/")  # the name may hold slashes of its own
+        of_part = root.setdefault(part, {})
+        if isinstance(of_part, dict):
+            of_part.setdefault(name, {})[field] = str(value)
+    return _checked(root, where) if root else None
+
+
+def _entries(tags: Tags) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every value of the layout with its path."""
     head = {"format_version": str(FORMAT_VERSION), "optkit_version": tags.optkit_version or optkit_version()}
     head["sparse_weights_decompression_rate"] = f"{tags.decompression_rate:.2f}"
     if tags.recipe_hash:
         head["recipe_hash"] = tags.recipe_hash
     for key, value in head.items():
-        model.set_rt_info(value, [ROOT, key])
+        yield (key,), value
     for layer in tags.layers:
         entry = {
             "parameter": layer.parameter,
@@ -145,9 +182,9 @@ def write_tags(model: openvino.Model, tags: Tags) -> None:
             entry["original_shape"] = "{}x{}".format(*layer.original_shape)
             entry["original_sparsity"] = _share(layer.original_sparsity)
         for key, value in entry.items():
-            model.set_rt_info(value, [ROOT, "layers", layer.matmul, key])
+            yield ("layers", layer.matmul, key), value
     for parameter, shape in tags.removed:
-        model.set_rt_info("{}x{}".format(*shape), [ROOT, "removed", parameter, "shape"])
+        yield ("removed", parameter, "shape"), "{}x{}".format(*shape)
 
 
 def read_tags(source: Path | str | openvino.Model) -> Tags | None:
@@ -160,9 +197,12 @@ def read_tags(source: Path | str | openvino.Model) -> Tags | None:
     model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
     if not model.has_rt_info(ROOT):
         return None
-    root = model.get_rt_info()[ROOT]
+    return _checked(_plain(model.get_rt_info()[ROOT]), where)
+
+
+def _checked(root: Any, where: str) -> Tags:
     try:
-        return _parse(_plain(root))
+        return _parse(root)
     except _Fault as fault:
         raise OptkitError(f"{where}: its optkit tags cannot be used: {fault}") from None
 
@@ -204,8 +244,8 @@ def _parse(root: Any) -> Tags:
 def _parse_layer(matmul: str, entry: Mapping[str, Any]) -> LayerTag:
     shape = _parse_shape(entry, "shape", matmul)
     structure = _text(entry, "structure", matmul)
-    if not re.fullmatch(rf"{DENSE}|element|[1-9]\d{{0,4}}x[1-9]\d{{0,4}}", structure):
-        raise _Fault(f"{matmul[:120]}: structure is '{structure[:40]}', not dense, element or RxC")
+    if not re.fullmatch(rf"{DENSE}|element|row|column|[1-9]\d{{0,4}}[x:][1-9]\d{{0,4}}", structure):
+        raise _Fault(f"{matmul[:120]}: structure is '{structure[:40]}', not dense, element, row, column, RxC or N:M")
     original = _parse_shape(entry, "original_shape", matmul) if "original_shape" in entry else None
     if original is not None and (original[0] < shape[0] or original[1] < shape[1]):
         raise _Fault(f"{matmul[:120]}: original_shape is smaller than shape")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from optkit.errors import OptkitError, RecipeError
 from optkit.registry import suggest
 
@@ -35,42 +37,47 @@ class Metrics:
                 ]
             )
         self.names = tuple(names)
-        self._modules: list[Any] = []
+        self._modules: dict[str | None, list[Any]] = {}
+        self._scratch: tempfile.TemporaryDirectory | None = None
 
-    def compute(
-        self, predictions: Sequence[int], references: Sequence[int], *, classes: int | None = None
-    ) -> dict[str, float]:
+    def compute(self, predictions: Any, references: Any, *, classes: int | None = None) -> dict[str, float]:
         """The score of each metric by its name.
 
         Args:
-            predictions: class ids, shape (n,).
-            references: the right class ids, shape (n,).
+            predictions: class ids, shape (n,); for several labels 0 or 1 of each class, shape (n, classes); for scores
+                numbers, shape (n,); for words a list of labels of each sequence; for answers a text of each question.
+            references: the right ones; of a question a list of answers.
             classes: how many classes there are; None takes the highest id seen as the last class. With two, f1 is
                 that of class 1, with more it is the mean over all classes.
 
         Returns:
-            accuracy and f1 in [0, 1], matthews_correlation in [-1, 1].
+            accuracy and f1 in [0, 1], correlations in [-1, 1].
         """
         if len(predictions) != len(references) or not len(references):
             raise ValueError(f"got {len(predictions)} predictions for {len(references)} references")
-        if classes is None:
-            classes = 1 + int(max(max(predictions), max(references)))
+        options, several = {}, False
+        if not _texts(references[0]):
+            several = np.ndim(references) == 2
+            if classes is None:
+                classes = np.shape(references)[1] if several else 1 + int(max(max(predictions), max(references)))
+            options = {"classes": classes}
         scores: dict[str, float] = {}
-        for module in self._load():
-            found = module.compute(predictions=predictions, references=references, classes=classes)
+        for module in self._load("multilabel" if several else None):
+            found = module.compute(predictions=predictions, references=references, **options)
             scores.update({name: float(value) for name, value in found.items()})
         return scores
 
-    def _load(self) -> list[Any]:
-        if not self._modules:
+    def _load(self, config: str | None) -> list[Any]:
+        if config not in self._modules:
             # Imported at first use: evaluate takes seconds to import.
             import evaluate
 
             # What evaluate buffers on disk goes to a folder that is removed with this object, and not to the home.
-            self._scratch = tempfile.TemporaryDirectory(prefix="optkit-metrics-", ignore_cleanup_errors=True)
+            if self._scratch is None:
+                self._scratch = tempfile.TemporaryDirectory(prefix="optkit-metrics-", ignore_cleanup_errors=True)
             try:
-                self._modules = [
-                    evaluate.load(str(FOLDER / name), cache_dir=self._scratch.name, keep_in_memory=True)
+                self._modules[config] = [
+                    evaluate.load(str(FOLDER / name), config, cache_dir=self._scratch.name, keep_in_memory=True)
                     for name in self.names
                 ]
             except OSError as error:
@@ -78,7 +85,12 @@ class Metrics:
                     f"evaluate cannot keep its copy of the metric in {evaluate.config.HF_MODULES_CACHE} "
                     f"({error.strerror or error}): set HF_HOME to a folder that can be written"
                 ) from error
-        return self._modules
+        return self._modules[config]
+
+
+def _texts(reference: Any) -> bool:
+    """Whether the right answer to one example is a list of texts."""
+    return isinstance(reference, (list, tuple)) and all(isinstance(value, str) for value in reference)
 
 
 def load(names: str | Sequence[str]) -> Metrics:

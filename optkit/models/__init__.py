@@ -1,14 +1,18 @@
-"""Loads what a recipe starts from and learns from: tokenizer, model, teacher."""
+"""Loads what a recipe starts from and learns from: tokenizer or image processor, model, teacher."""
 
 from __future__ import annotations
 
 from optkit.models.config import longest_input
+from optkit.models.head import Head
+from optkit.models.image_processor import load_image_processor
 from optkit.models.loading import adopt_labels, has_trained_head, load_model, load_teacher, meta_model, reorder_head
 from optkit.models.tokenizer import load_tokenizer
 
 __all__ = [
+    "Head",
     "adopt_labels",
     "has_trained_head",
+    "load_image_processor",
     "load_model",
     "load_teacher",
     "load_tokenizer",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError, PlanError
+from optkit.models.head import Head
 from optkit.models.source import Source, refusing
 from optkit.registry import suggest
 
@@ -16,9 +16,14 @@ _FROM_DATA = ("num_labels", "id2label", "label2id")
 
 
 def make_config(
-    source: Source, labels: Sequence[str] | None = None, tokenizer: PreTrainedTokenizerBase | None = None
+    source: Source, head: Head | None = None, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> PretrainedConfig:
-    """The configuration, with the recipe's changes, and the task's labels if given."""
+    """The configuration, with the recipe's changes, and what the task's head sets if given.
+
+    Of an image processor in the tokenizer's place nothing is taken.
+    """
+    if not hasattr(tokenizer, "get_vocab"):
+        tokenizer = None
     if source.name is None:
         config = _new_config(source, tokenizer)
     else:
@@ -31,10 +36,12 @@ def make_config(
             f"the tokenizer has {len(tokenizer)} tokens and the model room for {config.vocab_size}: "
             + ("raise model.config.vocab_size" if source.name is None else "use the model's own tokenizer")
         )
-    if labels is not None:
-        config.num_labels = len(labels)
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: i for i, label in enumerate(labels)}
+    if head is not None and head.labels is not None:
+        config.num_labels = len(head.labels)
+        config.id2label = dict(enumerate(head.labels))
+        config.label2id = {label: i for i, label in enumerate(head.labels)}
+    if head is not None and head.problem is not None:
+        config.problem_type = head.problem
     return config
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.checkpoints import weight_shapes
 from optkit.errors import OptkitError, PlanError
 from optkit.models.config import class_names, make_config
+from optkit.models.head import Head
+from optkit.models.image_processor import own_image_processor
 from optkit.models.labels import adopt, match, placeholders
 from optkit.models.source import Source, refusing
 from optkit.models.tokenizer import own_tokenizer
-from optkit.models.weights import weight_shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,8 +30,7 @@ if TYPE_CHECKING:
 
 def load_model(
     model: ModelSpec | str | Path,
-    auto_class: str,
-    labels: Sequence[str],
+    head: Head,
     *,
     seed: int,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -37,10 +39,11 @@ def load_model(
 
     Args:
         model: the recipe's model, or a checkpoint folder.
-        auto_class: such as AutoModelForSequenceClassification.
-        labels: the class names. Names that only number the classes give way to the checkpoint's, if its head is kept.
+        head: what the task asks for. Labels that only number the classes give way to the checkpoint's, if its head is
+            kept.
         seed: of the weights that are not in the checkpoint. The global random state stays as it was.
-        tokenizer: gives a ``config`` model its vocabulary size and padding id, and is checked against a named one's.
+        tokenizer: gives a ``config`` model its vocabulary size and padding id, and is checked against a named one's. An
+            image processor has neither.
 
     Raises:
         PlanError: if the config fits no model, or the checkpoint or the tokenizer does not fit the config.
@@ -48,40 +51,40 @@ def load_model(
     """
     source = Source.of(model)
     if source.name is None:
-        config = make_config(source, labels, tokenizer)
+        config = make_config(source, head, tokenizer)
         with _seeded(seed), refusing(source):
-            return _class(auto_class).from_config(config).float().eval()
+            return _class(head.auto_class).from_config(config).float().eval()
     folder = source.folder()
-    order = _head_order(source, auto_class, labels)
-    config = make_config(source, adopt(labels, class_names(make_config(source))) if order else labels, tokenizer)
-    loaded = _from_pretrained(source, folder, auto_class, config, seed)
+    order = _head_order(source, head)
+    if order:
+        head = replace(head, labels=adopt(head.labels, class_names(make_config(source))))
+    config = make_config(source, head, tokenizer)
+    loaded = _from_pretrained(source, folder, head.auto_class, config, seed)
     if order and order != list(range(len(order))):
         reorder_head(loaded, order)
     return loaded.float().eval()
 
 
-def has_trained_head(model: ModelSpec | str | Path, auto_class: str, labels: Sequence[str]) -> bool:
-    """Whether the checkpoint holds the weights of a head for this task, trained on these labels.
+def has_trained_head(model: ModelSpec | str | Path, head: Head) -> bool:
+    """Whether the checkpoint holds the weights of such a head, trained on its labels.
 
     Reads names and shapes of the weights only. See ``optkit.models.labels`` for when labels are the same.
     """
-    return _head_order(Source.of(model), auto_class, labels) is not None
+    return _head_order(Source.of(model), head) is not None
 
 
-def adopt_labels(model: ModelSpec | str | Path, auto_class: str, labels: Sequence[str]) -> list[str]:
-    """``labels``, or the checkpoint's names for them where they are LABEL_i and its trained head knows better."""
-    source = Source.of(model)
-    if not placeholders(labels) or not has_trained_head(model, auto_class, labels):
-        return list(labels)
-    return adopt(labels, class_names(make_config(source)))
+def adopt_labels(model: ModelSpec | str | Path, head: Head) -> Head:
+    """``head``, with the checkpoint's names for its labels where they are LABEL_i and its trained head knows better."""
+    if head.labels is None or not placeholders(head.labels) or not has_trained_head(model, head):
+        return head
+    return replace(head, labels=adopt(head.labels, class_names(make_config(Source.of(model)))))
 
 
-def load_teacher(
-    distill: DistillSpec, auto_class: str, labels: Sequence[str]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[int]]:
-    """The frozen teacher, its tokenizer, and its column for each of our labels.
+def load_teacher(distill: DistillSpec, head: Head) -> tuple[PreTrainedModel, Any, list[int] | None]:
+    """The frozen teacher, its tokenizer or image processor, and its column for each of our labels; None where there are
+    no labels.
 
-    ``teacher(...).logits[:, permutation]`` are in the order of ``labels``.
+    ``teacher(...).logits[..., permutation]`` are in the order of ``head.labels``.
 
     Raises:
         PlanError: if it has no trained head, or its labels are others; the message names both lists.
@@ -89,33 +92,36 @@ def load_teacher(
     """
     source = Source(distill.teacher, distill.revision, key="distill.teacher")
     config = make_config(source)
-    theirs = class_names(config)
-    permutation = None
-    if not placeholders(labels) or placeholders(theirs):
-        permutation = match(labels, theirs)
-    if permutation is None:
-        raise PlanError(
-            f"distill.teacher: {distill.teacher} has the labels {', '.join(theirs)}, and the data {', '.join(labels)}: "
-            "use a teacher that was trained on the same labels, or name them alike in its config.json"
-        )
+    theirs, permutation = replace(head, problem=None), None
+    if head.labels is not None:
+        theirs = replace(theirs, labels=class_names(config))
+        if not placeholders(head.labels) or placeholders(theirs.labels):
+            permutation = match(head.labels, theirs.labels)
+        if permutation is None:
+            raise PlanError(
+                f"distill.teacher: {distill.teacher} has the labels {', '.join(theirs.labels)}, and the data "
+                f"{', '.join(head.labels)}: use a teacher that was trained on the same labels, or name them alike in "
+                "its config.json"
+            )
     folder = source.folder()
-    if _head_order(source, auto_class, theirs) is None:
+    if _head_order(source, theirs) is None:
         raise PlanError(
-            f"distill.teacher: {distill.teacher} has no trained head for {auto_class.removeprefix('AutoModelFor')}: "
+            f"distill.teacher: {distill.teacher} has no trained head for {head.task.removeprefix('For')}: "
             "fine-tune it first, or use another"
         )
-    teacher = _from_pretrained(source, folder, auto_class, config, seed=0).float().eval()
-    return teacher.requires_grad_(False), own_tokenizer(source), permutation
+    teacher = _from_pretrained(source, folder, head.auto_class, config, seed=0).float().eval()
+    reader = own_image_processor(source) if head.sees else own_tokenizer(source)
+    return teacher.requires_grad_(False), reader, permutation
 
 
-def meta_model(model: ModelSpec | str | Path, auto_class: str, labels: Sequence[str]) -> nn.Module:
+def meta_model(model: ModelSpec | str | Path, head: Head) -> nn.Module:
     """The architecture on torch's meta device: names and shapes, no memory; fetches no weights."""
     import torch
 
     source = Source.of(model)
-    config = make_config(source, labels)
+    config = make_config(source, head)
     with torch.device("meta"), refusing(source):
-        return _class(auto_class).from_config(config, trust_remote_code=source.trust_remote_code)
+        return _class(head.auto_class).from_config(config, trust_remote_code=source.trust_remote_code)
 
 
 def _class(auto_class: str) -> Any:
@@ -153,7 +159,7 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
             )
     except Exception as error:
         raise OptkitError(f"{folder}: cannot be loaded as {auto_class}: {reason(error)}") from error
-    body = f"{model.base_model_prefix}."
+    body = "" if model is model.base_model else f"{model.base_model_prefix}."
     other = sorted(name for name, *_ in info["mismatched_keys"] if name.startswith(body))
     if other:
         raise PlanError(
@@ -161,7 +167,7 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
             "remove the override that changes it"
         )
     # A pooler is often left out of a checkpoint, and trained with the head.
-    missing = sorted(name for name in info["missing_keys"] if name.startswith(body) and ".pooler." not in name)
+    missing = sorted(name for name in info["missing_keys"] if name.startswith(body) and ".pooler." not in f".{name}")
     if missing:
         raise OptkitError(
             f"{folder}: {len(missing)} weights of the {config.model_type} encoder are missing, first {missing[0]}: "
@@ -170,22 +176,25 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
     return model
 
 
-def _head_order(source: Source, auto_class: str, labels: Sequence[str]) -> list[int] | None:
+def _head_order(source: Source, head: Head) -> list[int] | None:
     """The checkpoint's output for each label, None if it has no head trained on them."""
     if source.name is None:
         return None
     config = make_config(source)
-    task = auto_class.removeprefix("AutoModel")
-    if not any(name.endswith(task) for name in config.architectures or []):
+    if not any(name.endswith(head.task) for name in config.architectures or []):
         return None
-    order = match(labels, class_names(config))
+    order = [] if head.labels is None else match(head.labels, class_names(config))
     if order is None:
         return None
-    model = meta_model(source, auto_class, labels)
+    model = meta_model(source, head)
     body = f"{model.base_model_prefix}."
     there = weight_shapes(source.folder())
-    head = {name: tuple(p.shape) for name, p in model.named_parameters() if not name.startswith(body)}
-    return order if all(there.get(name) == shape for name, shape in head.items()) else None
+    top = (
+        {}
+        if model is model.base_model
+        else {n: tuple(p.shape) for n, p in model.named_parameters() if not n.startswith(body)}
+    )
+    return order if all(there.get(name) == shape for name, shape in top.items()) else None
 
 
 def reorder_head(model: PreTrainedModel, order: Sequence[int]) -> None:

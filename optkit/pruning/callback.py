@@ -54,7 +54,8 @@ class PruningCallback(TrainerCallback):
         self._require_masks()
         if self.pruner.model is not model and self.pruner.model not in list(model.modules()):
             raise PruningError("the Trainer replaced the model after masks were attached: pass model=, not model_init=")
-        self.pruner.start(state.max_steps, _steps_per_epoch(args, state, kwargs.get("train_dataloader")))
+        per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
+        self.pruner.start(state.max_steps, per_epoch, done=state.global_step)
         if state.global_step == 0:
             self.pruner.update(0)
         self._sparsity = self.pruner.sparsity()

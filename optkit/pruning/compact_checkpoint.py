@@ -47,7 +47,7 @@ def save_compact(model: PreTrainedModel, compaction: Compaction, folder: str | P
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = _own_weights(model)
+    weights = own_weights(model)
     config = _plain_config(model, compaction, weights)
     plain = config is not None
     config = config if plain else PreTrainedConfig.from_dict(model.config.to_dict())
@@ -89,7 +89,7 @@ def load_compact(folder: str | Path) -> PreTrainedModel:
         weights = load_file(folder / COMPACTED)
     except (OSError, SafetensorError) as error:
         raise PruningError(f"{folder / COMPACTED}: cannot be read ({error}): copy the whole checkpoint again") from None
-    expected = _own_weights(model)
+    expected = own_weights(model)
     wrong = sorted(set(expected) ^ set(weights))
     wrong += sorted(name for name in set(expected) & set(weights) if expected[name].shape != weights[name].shape)
     if wrong:
@@ -184,7 +184,7 @@ def _architecture(folder: Path, values: dict[str, Any]) -> Any:
     return architecture
 
 
-def _own_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def own_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The state dict, a tensor that has several names under the first of them."""
     found: dict[str, torch.Tensor] = {}
     seen: set[tuple[Any, ...]] = set()
@@ -207,6 +207,6 @@ def _plain_config(model: PreTrainedModel, compaction: Compaction, weights: dict[
     values = model.config.to_dict() | {_WIDTHS.get(model.config.model_type, "intermediate_size"): neurons.pop()}
     config = type(model.config).from_dict(values)
     with torch.device("meta"):
-        made = _own_weights(type(model)(config))
+        made = own_weights(type(model)(config))
     same = {name: tensor.shape for name, tensor in made.items()} == {n: t.shape for n, t in weights.items()}
     return config if same else None

@@ -5,26 +5,83 @@ Logits: Hinton et al. 2015, https://arxiv.org/abs/1503.02531.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax
+from torch.nn.functional import kl_div, log_softmax, mse_loss
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optkit.errors import PruningError
 from optkit.pruning.matching import StateMatcher, accepted
-from optkit.pruning.states import AttentionDistillation, HiddenDistillation
+from optkit.pruning.states import AttentionDistillation, HiddenDistillation, over_tokens
 
 #: The label of a row without one, as torch's losses know it.
 UNLABELLED = -100
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 * KL(teacher || student) of logits (batch, classes) softened by ``temperature``, averaged over the batch."""
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """T^2 * KL(teacher || student) of logits softened by ``temperature``, a mean over the batch.
+
+    Args:
+        student, teacher: (batch, classes), or (batch, seq, classes) of tokens, over which it is a mean first.
+        mask: (batch, seq), 1 for real tokens; None when all are.
+    """
     log_student = log_softmax(student / temperature, dim=-1)
     log_teacher = log_softmax(teacher / temperature, dim=-1)
+    if student.dim() == 2:
+        return kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
+    each = kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(-1)
+    return over_tokens(each, mask) * temperature**2
+
+
+def independent_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """The same of labels that do not exclude each other: of each logit (batch, labels) the divergence of two outcomes,
+    added over labels, a mean over the batch.
+    """
+    both = [torch.stack((logits / temperature, torch.zeros_like(logits)), dim=-1) for logits in (student, teacher)]
+    log_student, log_teacher = (log_softmax(pair, dim=-1) for pair in both)
     return kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def output_loss(
+    ours: Any, theirs: Any, temperature: float, *, problem: str | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """What a student's outputs differ from a teacher's by, whatever its task; a scalar.
+
+    Args:
+        ours, theirs: the models' outputs: ``logits``, or ``start_logits`` and ``end_logits`` (batch, seq) of answers,
+            whose losses are averaged.
+        problem: transformers' ``problem_type`` of a sequence classifier. Scores (``regression``) are compared by their
+            mean squared error, which no temperature changes; independent labels each by itself.
+        mask: (batch, seq), 1 for real tokens; None when all are.
+
+    Raises:
+        PruningError: for a model whose outputs are no logits.
+    """
+    if (student := _part(ours, "logits")) is not None:
+        teacher = _part(theirs, "logits").to(student.dtype)
+        if problem == "regression":
+            return mse_loss(student, teacher)
+        if problem == "multi_label_classification":
+            return independent_loss(student, teacher, temperature)
+        return distillation_loss(student, teacher, temperature, mask)
+    if _part(ours, "start_logits") is None:
+        raise PruningError("the model puts out no logits to compare: distil hidden states alone, with a weight of 0")
+    terms = []
+    for name in ("start_logits", "end_logits"):
+        student = _part(ours, name)
+        teacher = _part(theirs, name).to(student.dtype)
+        if mask is not None:  # an answer neither begins nor ends in padding
+            lowest = torch.finfo(student.dtype).min / 2
+            student, teacher = (logits.masked_fill(mask == 0, lowest) for logits in (student, teacher))
+        terms.append(distillation_loss(student, teacher, temperature))
+    return (terms[0] + terms[1]) / 2
+
+
+def _part(outputs: Any, name: str) -> Tensor | None:
+    return outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
 
 
 def over_all_rows(loss: Tensor, labels: Tensor | None) -> Tensor:
@@ -44,7 +101,8 @@ class DistillationMixin:
     """Adds distillation to a Trainer: ``class MyTrainer(DistillationMixin, Trainer)``.
 
     The loss is (1 - weight) * task loss + weight * T^2 * KL(teacher || student), and, where asked for, the terms of
-    hidden states and attention, each with a weight of its own. The teacher's logits come with the batch as
+    hidden states and attention, each with a weight of its own. Of tokens, answers, independent labels and scores the
+    second term is what ``output_loss`` says. The teacher's logits come with the batch as
     ``teacher_logits`` (batch, classes) where the data set has that column (set ``remove_unused_columns`` to False,
     then), else ``teacher`` is run on the batch, as it is for hidden states and attention. Rows whose label is -100 have
     none: the teacher alone teaches them. Evaluation is left as it is.
@@ -114,13 +172,24 @@ class DistillationMixin:
         if logits is None or self.states:
             with torch.no_grad(), self.accelerator.autocast():
                 theirs = self.teacher(**accepted(self.teacher, inputs), **asked)
-        logits = theirs.logits if logits is None else logits
-        soft = distillation_loss(outputs.logits, logits.to(outputs.logits.dtype), self.temperature)
-        loss = (1.0 - self.distillation_weight) * over_all_rows(task, labels) + self.distillation_weight * soft
+        loss = (1.0 - self.distillation_weight) * over_all_rows(task, labels)
+        if self.distillation_weight:
+            known = theirs if logits is None else {"logits": logits}
+            loss = loss + self.distillation_weight * self.soft_loss(outputs, known, inputs)
         if self.states:
             loss = loss + self.states.loss(outputs, theirs, inputs.get("attention_mask"))
             self.states.watch(False)
         return (loss, outputs) if return_outputs else loss
+
+    def soft_loss(self, ours: Any, theirs: Any, inputs: Mapping[str, Any]) -> Tensor:
+        """What the student's outputs on ``inputs`` differ from the teacher's by, a scalar: ``output_loss``.
+
+        Args:
+            ours: the student's outputs.
+            theirs: the teacher's, or ``{"logits": tensor}`` where they came with the batch.
+        """
+        problem, mask = getattr(self.model.config, "problem_type", None), inputs.get("attention_mask")
+        return output_loss(ours, theirs, self.temperature, problem=problem, mask=mask)
 
 
 class _TakesOff(TrainerCallback):

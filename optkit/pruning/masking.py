@@ -74,6 +74,11 @@ class WeightMask(nn.Module):
         if not self.collects:
             self.register_buffer("gradient", torch.zeros_like(self.mask, dtype=self.zero.dtype), persistent=False)
 
+    def forget_gradients(self) -> None:
+        """Empties ``gradient`` where there is one."""
+        if self.collects:
+            self.gradient.zero_()
+
     @property
     def collects(self) -> bool:
         return "gradient" in self._buffers
@@ -166,7 +171,7 @@ def effective_gradients(masks: Sequence[WeightMask], raw: Sequence[Tensor]) -> l
     factor = torch.where(overlap != 0, energy / overlap, 1.0)
     found = [m.gradient * factor.to(g.device, g.dtype) if m.collects else g for m, g in zip(masks, raw, strict=True)]
     for mask in collecting:
-        mask.gradient.zero_()
+        mask.forget_gradients()
     return found
 
 

@@ -71,6 +71,7 @@ class Pruner:
             raise PruningError("\n".join(text for _, text in problems))
         self.model = model
         self._hooks: list = []
+        self._done = 0
         self._rules = [BoundRule(rule, sites) for rule, sites in zip(rules, matched)]
         #: Who feeds the state of a criterion on a weight; rules that nest may share one.
         self._watched: list[tuple[BoundRule, nn.Linear]] = []
@@ -118,8 +119,11 @@ class Pruner:
             inputs, count = inputs.masked_fill(~real.unsqueeze(-1), 0.0), real.sum()
         bound.criterion.observe_inputs(bound.state(mask_of(layer)), inputs.reshape(-1, inputs.shape[-1]), count)
 
-    def start(self, total_steps: int, steps_per_epoch: float) -> None:
+    def start(self, total_steps: int, steps_per_epoch: float, *, done: int = 0) -> None:
         """Places the schedules in a training of ``total_steps`` optimizer steps.
+
+        Args:
+            done: how many of them are done, where a training goes on.
 
         Raises:
             PruningError: as ``place``.
@@ -127,6 +131,7 @@ class Pruner:
         for bound in self._rules:
             bound.steps = place(bound.rule, total_steps, steps_per_epoch)
         self._check_processes()
+        self._done = done
 
     @torch.no_grad()
     def observe(self, *, skip_nonfinite: bool = False) -> None:
@@ -135,6 +140,10 @@ class Pruner:
         Args:
             skip_nonfinite: pass over weights whose gradient holds inf or NaN, as a loss scaler skips such steps.
         """
+        if all(bound.steps is not None and self._done >= bound.steps.end for bound, _ in self._watched):
+            for _, layer in self._watched:
+                mask_of(layer).forget_gradients()
+            return  # no mask will change any more
         if parallel.processes() > 1:
             # At each step and not only when masks change: a checkpoint holds what one process has.
             parallel.average([state[name] for state, names in self._reduced() for name in names])
@@ -165,6 +174,7 @@ class Pruner:
                 changed = True
         if changed:
             self._check_processes()
+        self._done = step
         return changed
 
     def _reduced(self) -> list[tuple[dict[str, Tensor], tuple[str, ...]]]:

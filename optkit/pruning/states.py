@@ -113,7 +113,7 @@ def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *,
     student, teacher = student.float(), teacher.float()
     if normalize:
         student, teacher = (layer_norm(states, states.shape[-1:]) for states in (student, teacher))
-    return _over_tokens((student - teacher).square().mean(-1), mask)
+    return over_tokens((student - teacher).square().mean(-1), mask)
 
 
 def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -126,7 +126,7 @@ def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None)
     if mask is not None:
         student, teacher = (maps * mask[:, None, None, :] for maps in (student, teacher))
     divergence = torch.xlogy(teacher, teacher) - teacher * student.clamp_min(_LEAST).log()
-    return _over_tokens(divergence.sum(-1).mean(1), mask)
+    return over_tokens(divergence.sum(-1).mean(1), mask)
 
 
 def relation_loss(student: Tensor, teacher: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -141,7 +141,7 @@ def relation_loss(student: Tensor, teacher: Tensor, heads: int, mask: Tensor | N
         mask: (batch, seq), 1 for real tokens; None when all are.
     """
     ours, theirs = (_relations(states, heads, mask) for states in (student, teacher))
-    return _over_tokens((theirs.exp() * (theirs - ours)).sum(-1).mean(1), mask)
+    return over_tokens((theirs.exp() * (theirs - ours)).sum(-1).mean(1), mask)
 
 
 def _relations(states: Tensor, heads: int, mask: Tensor | None) -> Tensor:
@@ -159,7 +159,7 @@ def relation_heads(student: int, teacher: int, heads: int) -> int:
     return math.gcd(heads, student, teacher)
 
 
-def _over_tokens(values: Tensor, mask: Tensor | None) -> Tensor:
+def over_tokens(values: Tensor, mask: Tensor | None) -> Tensor:
     """The mean of ``values`` (batch, seq) over each example's real tokens, then over the batch."""
     if mask is None:
         return values.mean()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from optkit.recipe.faults import Fault, StaticError
 from optkit.recipe.loading import load_recipe
+from optkit.recipe.quantize import CalibrationSpec, ControlSpec, FinetuneSpec, QuantizeSpec
 from optkit.recipe.rules import RuleSpec, ScheduleSpec
 from optkit.recipe.schema import (
     BenchmarkSpec,
-    CalibrationSpec,
     DatasetSpec,
     DistillSpec,
     EvaluateSpec,
     ExportSpec,
     ModelSpec,
     PublishSpec,
-    QuantizeSpec,
     Recipe,
     TaskSpec,
     TokenizerSpec,
@@ -23,11 +22,13 @@ from optkit.recipe.schema import (
 __all__ = [
     "BenchmarkSpec",
     "CalibrationSpec",
+    "ControlSpec",
     "DatasetSpec",
     "DistillSpec",
     "EvaluateSpec",
     "ExportSpec",
     "Fault",
+    "FinetuneSpec",
     "ModelSpec",
     "PublishSpec",
     "QuantizeSpec",

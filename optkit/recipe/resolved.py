@@ -134,7 +134,7 @@ def _file_hash(path: Path) -> str:
     return _hash_of(path, facts.st_size, facts.st_mtime_ns)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 20)
 def _hash_of(path: Path, size: int, modified: int) -> str:
     """Size and time of change stand for the contents only within one process, to read a large model once."""
     with path.open("rb") as file:

@@ -6,26 +6,31 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
+from optkit.recipe import inputs
 from optkit.recipe.distill import DistillSpec
+from optkit.recipe.export import ExportSpec
 from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Split, Word, Wrong, check_endings, refuse
+from optkit.recipe.quantize import QuantizeSpec
 from optkit.recipe.rules import RuleSpec
 from optkit.recipe.training_arguments import read_train
-from optkit.registry import names, suggest
+from optkit.registry import PROBLEMS, TASK_METRICS, UNLABELLED_METRICS, names, suggest
 
 FORMAT = 1
-PLANNED_TASKS = ("token-classification", "question-answering", "feature-extraction", "image-classification")
-_HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?(?:/[A-Za-z0-9](?:[\w.-]*\w)?)?", re.ASCII)
+_REPOSITORY = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]*\w)?", re.ASCII)
 
 
-def known(kind: str, planned: tuple[str, ...] = ()) -> BeforeValidator:
-    """A check that a word is one of the registry's ``kind``; the ``planned`` ones are named as not there yet."""
+def is_repository(name: str) -> bool:
+    """Whether ``name`` is ORG/NAME as the Hub takes it, whose refusals may go further."""
+    return len(name) <= 96 and not name.endswith(".git") and _REPOSITORY.fullmatch(name) is not None
+
+
+def known(kind: str) -> BeforeValidator:
+    """A check that a word is one of the registry's ``kind``."""
 
     def check(value: Any) -> Any:
         choices = names(kind)
-        if isinstance(value, str) and value in planned:
-            raise ValueError(f"{kind} '{value}' is not available yet, only {', '.join(choices)}")
         if isinstance(value, str) and value not in choices:
             raise ValueError(f"unknown {kind} '{value}'{suggest(value, choices) or ', one of ' + ', '.join(choices)}")
         return value
@@ -74,13 +79,6 @@ class ModelSpec(Part):
             raise ValueError("change `config` itself; `overrides` are for a named model")
         return overrides
 
-    @field_validator("tokenizer")
-    @classmethod
-    def _a_config_has_no_tokenizer(cls, tokenizer: Any, info: ValidationInfo) -> str | TokenizerSpec | None:
-        if tokenizer is None and info.data.get("config") is not None:
-            raise ValueError("a model from a config needs one: a name, or {train: wordpiece, vocab_size: 2000}")
-        return tokenizer
-
 
 class DatasetSpec(Part):
     """Where the examples come from: the Hub (`name`), local `files` by split, or a generator (`generate`)."""
@@ -105,7 +103,11 @@ class DatasetSpec(Part):
     @field_validator("files")
     @classmethod
     def _endings(cls, files: dict[str, str] | None) -> dict[str, str] | None:
-        check_endings((files or {}).items(), DATA_FILES)
+        # What has no ending is a folder, and a folder may have one.
+        named = (
+            (split, path) for split, path in (files or {}).items() if Path(path).suffix and not Path(path).is_dir()
+        )
+        check_endings(named, DATA_FILES)
         return files
 
     @field_validator("files", "generate")
@@ -136,18 +138,65 @@ class DatasetSpec(Part):
 class TaskSpec(Part):
     """What the model is to do, on which examples, and how that is measured."""
 
-    type: Annotated[str, known("task", PLANNED_TASKS)]
+    type: Annotated[str, known("task")]
     dataset: DatasetSpec
     text: Many[Word] = Field(("text",), min_length=1, max_length=2)
-    label: Word = "label"
-    metric: Many[Annotated[str, known("metric")]] = Field(("accuracy",), min_length=1)
+    label: Many[Word] = ("label",)
+    problem: Literal["auto", *PROBLEMS] = "auto"
+    metric: Many[Annotated[str, known("metric")]] = ()
     max_length: int = Field(128, ge=2)
+    image: Word = "image"
+    pooling: Literal["mean", "cls", "lasttoken", "max"] | None = None
+    stride: int | None = Field(None, ge=0)
+    max_answer_length: int | None = Field(None, ge=1)
+    null_threshold: float | None = None
 
+    @field_validator("text", "label", "problem", "max_length", "image", "pooling", *inputs.ANSWER_KEYS)
+    @classmethod
+    def _the_task_reads_it(cls, value: Any, info: ValidationInfo) -> Any:
+        said = inputs.task_fault(info.data.get("type"), info.field_name)
+        if said and value != cls.model_fields[info.field_name].default:
+            raise ValueError(said)
+        return value
 
-class CalibrationSpec(Part):
-    """Which examples of the training split quantization looks at."""
+    @field_validator("text", "label")
+    @classmethod
+    def _as_many_columns_as_it_reads(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if said := inputs.column_fault(info.data.get("type"), info.field_name, columns):
+            raise ValueError(said)
+        if info.field_name == "label" and (said := inputs.pair_fault(info.data.get("type"), info.data, columns)):
+            raise ValueError(said)
+        return columns
 
-    samples: int = Field(300, ge=1)
+    @field_validator(*inputs.ANSWER_KEYS)
+    @classmethod
+    def _long_texts_are_read_in_windows(cls, value: Any, info: ValidationInfo) -> Any:
+        longest = info.data.get("max_length")
+        if info.data.get("type") != "question-answering" or longest is None:
+            return value
+        if value is None:
+            return {"stride": longest // 3, "max_answer_length": 30, "null_threshold": 0.0}[info.field_name]
+        if info.field_name == "stride" and 2 * value >= longest:
+            said = f"{value} tokens shared by two windows of {longest} (task.max_length)"
+            raise ValueError(f"{said}: it has to be less than half, since a question may take the other half")
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _metrics_of_the_task(cls, metric: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        kind, problem = info.data.get("type"), info.data.get("problem", "auto")
+        usable = TASK_METRICS.get(kind, ()) if problem == "auto" else PROBLEMS[problem]
+        if kind == "feature-extraction":
+            labelled = bool(info.data.get("label"))
+            usable = tuple(name for name in usable if labelled == (name not in UNLABELLED_METRICS))
+        faults = [
+            Wrong((i,), f"does not measure {kind if problem == 'auto' else problem}: use {' or '.join(usable)}")
+            for i, name in enumerate(metric)
+            if usable and name not in usable
+        ]
+        if faults:
+            refuse(*faults)
+        return metric or usable[:1]
 
 
 class OneShotSpec(Part):
@@ -155,22 +204,6 @@ class OneShotSpec(Part):
 
     samples: int = Field(512, ge=1)
     batch_size: int = Field(32, ge=1)
-
-
-class QuantizeSpec(Part):
-    """Post-training int8."""
-
-    method: Literal["int8"] = "int8"
-    target: Literal["any", "vnni", "optkit"] = "any"
-    calibration: CalibrationSpec = CalibrationSpec()
-    max_drop: float | None = Field(None, ge=0, le=100)
-
-
-class ExportSpec(Part):
-    """What is written for serving."""
-
-    formats: Many[Literal["openvino"]] = Field(("openvino",), min_length=1)
-    compact: bool | Literal["auto"] = "auto"
 
 
 class EvaluateSpec(Part):
@@ -190,15 +223,16 @@ class BenchmarkSpec(Part):
 
 
 class PublishSpec(Part):
-    """Where `--push` puts the result."""
+    """Where on the Hub the result goes; nowhere unless it is said."""
 
     repo_id: str | None = None
+    private: bool = False
 
     @field_validator("repo_id")
     @classmethod
     def _hub_id(cls, repo_id: str | None) -> str | None:
-        if repo_id is not None and not (len(repo_id) <= 96 and _HUB_ID.fullmatch(repo_id)):
-            raise ValueError(f"'{repo_id}' is no Hub id: write name or organisation/name")
+        if repo_id is not None and not is_repository(repo_id):
+            raise ValueError(f"'{repo_id}' names no repository: write ORG/NAME")
         return repo_id
 
 
@@ -304,3 +338,9 @@ class Recipe(Part):
             ways = {split: suggest(split, there) or f", only {', '.join(there)}" for split in missing.values()}
             refuse(*(Wrong(("splits", i), f"the dataset has no split '{s}'{ways[s]}") for i, s in missing.items()))
         return evaluate
+
+    @model_validator(mode="after")
+    def _fits_what_the_task_reads(self) -> Recipe:
+        if wrong := inputs.faults(self):
+            refuse(*wrong)
+        return self

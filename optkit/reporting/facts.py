@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters.tokenizers import TOKENIZER_FILE
 from optkit.cpu import cpu_name
+from optkit.recipe.export import DYNAMIC
+from optkit.reporting.origin import dataset, origin
 from optkit.sparsity import sparsity
 
 if TYPE_CHECKING:
@@ -24,27 +27,41 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
         stages: those that the recipe asks for; all have finished.
         dense: folder of the baseline's checkpoint, if there is one.
     """
-    run, recipe = job.run, job.recipe
+    run, recipe, shapes = job.run, job.recipe, job.recipe.export.shapes
     evaluated = run.facts("evaluate")
     drop, most = evaluated["drop"], recipe.evaluate.max_drop
     compaction = run.facts("compact") if "compact" in stages else {}
-    made = ("pruned", *(["compact"] if compaction.get("compacted") else []), "openvino")
+    others = [name for name in ("onnx", "sparse") if name in stages]
+    made = ("pruned", *(["compact"] if compaction.get("compacted") else []), "openvino", *others)
     folders = ({"dense": dense} if dense else {}) | {name: run.path / name for name in made}
     return {
         "format": FORMAT,
         "name": recipe.name,
         "description": recipe.description,
         "recipe_hash": recipe.hash(),
+        "resolved_recipe": recipe.resolved_yaml(),
         "seed": recipe.seed,
+        "origin": origin(recipe),
+        "task": {
+            "type": recipe.task.type,
+            "ov_class": job.task.ov_class,
+            "pair": len(recipe.task.text) == 2,
+            "shape": None if shapes == DYNAMIC else [shapes.batch, shapes.seq],
+            "dataset": dataset(recipe),
+        },
+        "quantized": recipe.quantize is not None,
         "evaluate": evaluated
         | {"max_drop": most, "within_max_drop": drop is None or most is None or drop <= most + 1e-9},
-        "sparsity": {name: sparsity(folders[name]).to_dict() for name in ("pruned", "openvino")},
+        "sparsity": {
+            name: sparsity(folders[name]).to_dict() for name in made if name in ("pruned", "openvino", "onnx")
+        },
         "bytes": {name: weight_bytes(folder) for name, folder in folders.items()},
         "folders": {name: str(folder) for name, folder in folders.items()},
         "benchmark": run.facts("benchmark") if "benchmark" in stages else None,
         "compact": compaction or None,
         "allocation": run.facts("allocate").get("rules") if "allocate" in stages else None,
         "export": run.facts("export"),
+        "sparse": run.facts("sparse") if "sparse" in stages else None,
         "training": {k: v for k, v in run.facts("train").items() if k != "history"},
         "history": run.facts("train").get("history", []),
         "seconds": {name: run.entry(name)["seconds"] for name in stages},
@@ -57,5 +74,8 @@ def weight_bytes(folder: Path) -> int:
     """Bytes of the files in ``folder`` that hold weights or the graph: what a deployment would carry."""
     files = list(folder.iterdir())
     # A checkpoint may hold its weights a second time, in the format from before safetensors.
-    endings = (".safetensors",) if any(file.suffix == ".safetensors" for file in files) else (".bin", ".xml")
-    return sum(file.stat().st_size for file in files if file.suffix in endings)
+    whole = any(file.suffix == ".safetensors" for file in files)
+    endings = (".safetensors",) if whole else (".bin", ".xml", ".onnx", ".data")
+    return sum(
+        file.stat().st_size for file in files if file.suffix in endings and file.stem != Path(TOKENIZER_FILE).stem
+    )

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from optkit.progress import duration, size
+from optkit.reporting.quantization import quantization
 
-_LABELS = {
+LABELS = {
     "int8": "int8 IR",
     "int8 optkit": "int8 IR, optkit",
+    "int8 onnx": "int8 ONNX",
     "openvino": "fp32 IR",
     "optkit": "fp32 IR, optkit",
+    "onnx": "fp32 ONNX",
 }
 HEADER = ("model", "metric", "sparsity", "on disk", "latency")
 
@@ -28,8 +31,10 @@ def headline(report: dict[str, Any]) -> list[tuple[str, ...]]:
         ("pruned", "pruned", "pruned torch"),
         ("int8", "openvino", "int8 openvino"),
         ("int8 optkit", "openvino", "int8 optkit"),
+        ("int8 onnx", "onnx", "int8 onnx"),
         ("openvino", "openvino", "openvino"),
         ("optkit", "openvino", "optkit"),
+        ("onnx", "onnx", "onnx"),
     ):
         scores = {split: found[name] for split, found in evaluated["splits"].items() if name in found}
         if not scores:
@@ -38,7 +43,7 @@ def headline(report: dict[str, Any]) -> list[tuple[str, ...]]:
         found = report["sparsity"].get(folder)
         share = _percent(found["denominators"]["encoder_linear"]) if found else "-"
         held = report["bytes"].get(folder)
-        label = _LABELS.get(name, name)
+        label = LABELS.get(name, name)
         rows.append((label, metric, share, size(held) if held else "-", _latency(report["benchmark"], engine)))
     return rows
 
@@ -80,22 +85,26 @@ def render(report: dict[str, Any]) -> str:
     """report.md."""
     evaluated = report["evaluate"]
     parts = [f"# {report['name']}", report["description"], verdict(report)]
-    parts.append(_markdown((*HEADER[:1], evaluated["metric"], *HEADER[2:]), headline(report)))
+    parts.append(grid((*HEADER[:1], evaluated["metric"], *HEADER[2:]), headline(report)))
     if report["benchmark"]:
-        parts += ["## Latency", _benchmark(report["benchmark"])]
+        parts += ["## Latency", latency(report["benchmark"])]
     agreement = ", ".join(f"{found['agreement']:.2%} on {split}" for split, found in evaluated["splits"].items())
-    parts += ["## Agreement", f"Checkpoint and exported IR predict the same class for {agreement}."]
+    parts += ["## Agreement", f"Checkpoint and exported IR {evaluated['agrees']} {agreement}."]
     if chosen := report.get("training", {}).get("chosen"):
         score = f"{chosen['metric']} {100 * chosen['score']:.2f}"
         said = f"The model of step {chosen['step']:,} is the best of those at the target sparsity: {score} on"
         parts += ["## Choice", f"{said} {chosen['examples']:,} training examples that were held out for this alone."]
+    if (said := quantization(report.get("export") or {})) is not None:
+        parts += ["## Quantization", *said]
     if (report.get("compact") or {}).get("compacted"):
         parts += ["## Compaction", _compaction(report)]
+    if report.get("sparse"):
+        parts += ["## Sparse folder", _sparse_folder(report["sparse"])]
     if report.get("allocation"):
         parts += ["## Allocation", *(_allocation(report, name) for name in report["allocation"])]
-    parts += ["## Sparsity", *_sparsity(report)]
+    parts += ["## Sparsity", totals(report["sparsity"]["pruned"]), _layers(report["sparsity"]["pruned"])]
     seconds = [(name, duration(value)) for name, value in report["seconds"].items()]
-    parts += ["## Time", _markdown(("stage", "time"), seconds)]
+    parts += ["## Time", grid(("stage", "time"), seconds)]
     machine = report["machine"]
     parts += [
         "## Made with",
@@ -107,17 +116,19 @@ def render(report: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _benchmark(benchmark: dict[str, Any]) -> str:
+def latency(benchmark: dict[str, Any]) -> str:
+    """Every measured latency in a table, and how it was measured."""
     engines = list(dict.fromkeys(engine for row in benchmark["rows"] for engine in row["milliseconds"]))
+    inputs = "pixels" if any("pixels" in row for row in benchmark["rows"]) else "seq"
     rows = [
-        (str(row["batch"]), str(row["seq"]), *(f"{row['milliseconds'].get(e, float('nan')):.2f}" for e in engines))
+        (str(row["batch"]), str(row[inputs]), *(f"{row['milliseconds'].get(e, float('nan')):.2f}" for e in engines))
         for row in benchmark["rows"]
     ]
     notes = [f"Median milliseconds of {benchmark['rounds']} rounds by turns, {benchmark['threads']} threads."]
     if "runtime" in benchmark:
         notes.append(f"optkit's plan: {benchmark['runtime']}.")
     notes += [f"`{name}` was left out: {why}." for name, why in benchmark["skipped"].items()]
-    return _markdown(("batch", "tokens", *engines), rows) + "\n\n" + " ".join(notes)
+    return grid(("batch", "pixels" if inputs == "pixels" else "tokens", *engines), rows) + "\n\n" + " ".join(notes)
 
 
 def _compaction(report: dict[str, Any]) -> str:
@@ -128,7 +139,13 @@ def _compaction(report: dict[str, Any]) -> str:
         f"`compact/` ({size(report['bytes']['compact'])}) computes what `pruned/` does to within {found['differ']:.1g} "
         f"and {loads}; the IR is made of it. What it took out counts as zeros in every sparsity here."
     )
-    return _markdown(("of", "left", "before"), rows) + "\n\n" + said
+    return grid(("of", "left", "before"), rows) + "\n\n" + said
+
+
+def _sparse_folder(found: dict[str, Any]) -> str:
+    rows = [(name, size(file["size"]), size(file["stored"])) for name, file in found["files"].items()]
+    said = "`sparse/` gives these files back byte for byte, with `optkit.unpack_sparse`."
+    return grid(("file", "bytes", "in `sparse/`"), rows) + "\n\n" + said
 
 
 def _allocation(report: dict[str, Any], name: str) -> str:
@@ -137,7 +154,7 @@ def _allocation(report: dict[str, Any], name: str) -> str:
     said = f"{name}: {allocated(found)}."
     rows = (report["benchmark"] or {}).get("rows", [])
     shape = (found.get("batch"), found.get("seq"))
-    times = next((row["milliseconds"] for row in rows if (row["batch"], row["seq"]) == shape), {})
+    times = next((row["milliseconds"] for row in rows if (row["batch"], row["seq"] or 1) == shape), {})
     ours = times.get("int8 optkit", times.get("optkit"))
     if ours is not None and "dense openvino" in times:
         said += f" Measured: {times['dense openvino'] / ours:.2f}x."
@@ -150,37 +167,40 @@ def allocated(found: dict[str, Any]) -> str:
     said = f"{len(shares)} layers at {min(shares):.0%} to {max(shares):.0%} by {found['by']}"
     said += f", {found['sparsity']:.2%} in all"
     if found["by"] == "latency":
+        inputs = f"{found['batch']} x {found['seq']} tokens" if found["seq"] > 1 else f"batches of {found['batch']}"
         said += (
             f"; asked for {found['speedup']:g}x, predicted {found['predicted']:.2f}x the dense model's "
-            f"{found['dense_milliseconds']:.2f} ms in OpenVINO fp32 at {found['batch']} x {found['seq']} tokens on "
+            f"{found['dense_milliseconds']:.2f} ms in OpenVINO fp32 at {inputs} on "
             f"{found['threads']} threads"
         )
     return said
 
 
-def _sparsity(report: dict[str, Any]) -> list[str]:
-    found = report["sparsity"]["pruned"]
+def totals(found: dict[str, Any]) -> str:
+    """Zeros by each of the four denominators; ``found`` is one sparsity report."""
     names = {
         "encoder_linear": "Linear weights of the encoder",
         "linear": "all Linear weights",
         "matmul_conv": "all matrix-product and convolution weights",
         "all": "all parameters",
     }
-    totals = [
+    rows = [
         (names[name], f"{d['zeros']:,}", f"{d['size']:,}", f"{d['sparsity']:.2%}")
         for name, d in found["denominators"].items()
         if d is not None
     ]
-    layers = [
+    return grid(("of", "zeros", "weights", "sparsity"), rows)
+
+
+def _layers(found: dict[str, Any]) -> str:
+    rows = [
         (layer["name"], "x".join(map(str, layer["shape"])), layer["structure"], f"{layer['sparsity']:.2%}")
         for layer in found["layers"]
     ]
-    return [
-        _markdown(("of", "zeros", "weights", "sparsity"), totals),
-        _markdown(("layer", "shape", "structure", "sparsity"), layers),
-    ]
+    return grid(("layer", "shape", "structure", "sparsity"), rows)
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])

@@ -188,11 +188,9 @@ def _umask() -> int:
 
 def _copy_companions(source: Path, folder: Path) -> None:
     """Copies the files beside the IR byte for byte: config, tokenizer, whatever the model is served with."""
-    from optkit.adapters.optimum import COMPANIONS
+    from optkit.adapters.optimum import copy_companions
 
-    for name in COMPANIONS:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+    copy_companions(source, folder)
 
 
 def _size(xml: Path) -> int:

@@ -54,7 +54,7 @@ def shape(job: Job) -> tuple[int, int]:
     """(batch, sequence length) to be fast at: what the rule says, else the first that is benchmarked, else 1 x 128."""
     spec, measured = job.recipe.prune[by_latency(job)].allocate, job.recipe.benchmark
     batch = spec.batch or (measured.batch[0] if measured else 1)
-    return batch, min(spec.seq or (measured.seq[0] if measured else 128), job.tokenizer.model_max_length)
+    return batch, job.task.sequence(job.tokenizer, spec.seq or (measured.seq[0] if measured else 128))
 
 
 def problems(job: Job, matched: Sequence[Sequence[Site]]) -> list[str]:
@@ -240,7 +240,7 @@ def reference(job: Job) -> Any:
 
     if not dense.needed(job):
         return job.start_model()
-    return load_model(job.path(dense.FOLDER), job.task.auto_class, job.labels, seed=job.recipe.seed)
+    return load_model(job.path(dense.FOLDER), job.head, seed=job.recipe.seed)
 
 
 def _device(job: Job) -> Any:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from optkit.stages import allocate, compact, costs, dense, export, train
 
 if TYPE_CHECKING:
@@ -39,7 +37,8 @@ def uses_runtime(job: Job) -> bool:
 
 
 def run(job: Job, stage: Stage) -> None:
-    """Adds ``rows``: batch, seq and each engine's median milliseconds; and ``skipped``: backends with the reason.
+    """Adds ``rows``: batch, seq (None for images, of so many ``pixels``) and each engine's median milliseconds; and
+    ``skipped``: backends with the reason.
 
     Where the sparse runtime runs, ``runtime`` says in a sentence what it took, planned for the first batch and seq.
     """
@@ -58,7 +57,7 @@ def run(job: Job, stage: Stage) -> None:
         baseline = dense.load(job)
         if baseline is not None:
             engines["dense torch"] = baseline[0].eval()
-        engines["pruned torch"] = load_model(job.path(train.FOLDER), job.task.auto_class, job.labels, seed=0).eval()
+        engines["pruned torch"] = load_model(job.path(train.FOLDER), job.head, seed=0).eval()
         if compact.folder(job) != job.path(train.FOLDER):
             engines["compact torch"] = load_compact(compact.folder(job))
     if "openvino" in spec.backends:
@@ -73,7 +72,7 @@ def run(job: Job, stage: Stage) -> None:
     if uses_runtime(job):
         # Compiled as optimum-intel does, whose choice of a hint the plan has to be made with.
         config, folder = {"PERFORMANCE_HINT": "LATENCY"}, job.path(export.FOLDER)
-        shape = (spec.batch[0], min(spec.seq[0], job.tokenizer.model_max_length))
+        shape = (spec.batch[0], job.task.sequence(job.tokenizer, spec.seq[0]))
         plan = runtime.plan(folder, "measured", config=config, shape=shape)
         engines["int8 optkit" if job.recipe.quantize else "optkit"] = runtime.load(
             folder, plan=plan, ov_class=job.task.ov_class, ov_config=config
@@ -81,18 +80,15 @@ def run(job: Job, stage: Stage) -> None:
         stage.facts["runtime"] = plan.reason
     elif "optkit" in spec.backends:
         skipped["optkit"] = runtime.missing_reason()
-    rng = np.random.default_rng(job.recipe.seed)
     rows = []
     for batch in spec.batch:
         for seq in spec.seq:
-            length = min(seq, job.tokenizer.model_max_length)
-            ids = torch.from_numpy(rng.integers(5, len(job.tokenizer), (batch, length)))
-            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-            if "token_type_ids" in job.tokenizer.model_input_names:
-                inputs["token_type_ids"] = torch.zeros_like(ids)
+            inputs = job.task.made_up(job.tokenizer, batch, seq, job.recipe.seed)
             calls = {name: partial(model, **inputs) for name, model in engines.items()}
             with torch.inference_mode():
                 medians = by_turns(calls, rounds=ROUNDS, seconds=LONGEST)
             milliseconds = {name: round(median, 3) for name, median in medians.items()}
-            rows.append({"batch": batch, "seq": length, "milliseconds": milliseconds})
+            sizes = next(iter(inputs.values())).shape[1:]
+            size = {"seq": sizes[0]} if len(sizes) == 1 else {"seq": None, "pixels": " x ".join(map(str, sizes))}
+            rows.append({"batch": batch, **size, "milliseconds": milliseconds})
     stage.facts |= {"rows": rows, "skipped": skipped, "threads": torch.get_num_threads(), "rounds": ROUNDS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from optkit.stages import train
@@ -49,7 +48,7 @@ def run(job: Job, stage: Stage) -> None:
     from optkit.pruning.compaction import compact
 
     source = job.path(train.FOLDER)
-    model = load_model(source, job.task.auto_class, job.labels, seed=0)
+    model = load_model(source, job.head, seed=0)
     before = _outputs(job, model)
     try:
         done = compact(model, job.rules)
@@ -69,9 +68,7 @@ def run(job: Job, stage: Stage) -> None:
         )
     with quiet():
         plain = save_compact(model, done, stage.folder)
-    for name in optimum.COMPANIONS:
-        if name != "config.json" and (source / name).is_file():
-            shutil.copyfile(source / name, stage.folder / name)
+    optimum.copy_companions(source, stage.folder, but=["config.json"])
     kept = done.counts()
     said = ", ".join(f"{left:,} of {all_:,} {name}" for name, (left, all_) in kept.items())
     job.reporter.say(f"  kept {said}")
@@ -83,4 +80,4 @@ def _outputs(job: Job, model: Any) -> Any:
 
     encoded = job.encoded("train")
     few = encoded.select(range(min(EXAMPLES, len(encoded))))
-    return trainer.predict(model, few, job.task.collator(job.tokenizer))
+    return trainer.predict(model, few, job.task, job.tokenizer)

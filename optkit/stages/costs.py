@@ -118,7 +118,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         matched = [name for each in (rule, *others) for name in resolve_targets(model, each)]
         dense, names = dense_ir(job, model, Path(temporary), [f"{name}.weight" for name in matched])
-        sparse = _quantized(job, dense) if job.recipe.quantize else dense
+        sparse = _quantized(job, dense, names) if job.recipe.quantize else dense
         kinds: dict[Shapes, list[float]] = {}
         for number, site in enumerate(calls):
             if site.shapes not in kinds:
@@ -166,6 +166,7 @@ def dense_ir(job: Job, model: Any, folder: Path, required: Collection[str] = ())
     from optkit.adapters import optimum, quiet
     from optkit.ir.io import read_model
     from optkit.ir.layers import linear_layers, map_parameters
+    from optkit.ir.shapes import fix_image_size
     from optkit.pruning.callback import save_under_own_names
     from optkit.pruning.targets import linear_layers as torch_layers
 
@@ -175,6 +176,7 @@ def dense_ir(job: Job, model: Any, folder: Path, required: Collection[str] = ())
         job.tokenizer.save_pretrained(folder / "checkpoint")
     optimum.convert(folder / "checkpoint", folder, task=job.task.export_task, seed=job.recipe.seed)
     ir = read_model(folder)
+    fix_image_size(ir, folder)
     weights = {f"{name}.weight": layer.weight.detach().numpy() for name, layer in torch_layers(model).items()}
     names: dict[str, list[str]] = {}
     for matmul, parameter in map_parameters(linear_layers(ir), weights, required=required).items():
@@ -182,10 +184,14 @@ def dense_ir(job: Job, model: Any, folder: Path, required: Collection[str] = ())
     return ir, names
 
 
-def _quantized(job: Job, ir: Any) -> Any:
-    from optkit.adapters.nncf import quantize_int8
+def _quantized(job: Job, ir: Any, names: dict[str, list[str]]) -> Any:
+    from dataclasses import replace
 
-    return quantize_int8(ir, job.drawn(CALIBRATION), target=job.recipe.quantize.target)
+    from optkit.export.quantization import quantize
+
+    options = replace(job.recipe.quantize.build(), max_drop=None, sensitivity=False)
+    parameters = {matmul: parameter for parameter, matmuls in names.items() for matmul in matmuls}
+    return quantize(ir, job.calibration(CALIBRATION), options, parameters=parameters).model
 
 
 def check_runtime() -> None:

@@ -29,24 +29,24 @@ def run(job: Job, stage: Stage) -> None:
     fine_tune(job, stage, key(job), "checkpoints-dense")
 
 
-def load(job: Job) -> tuple[Any, Any, list[int]] | None:
-    """The baseline: its model, its tokenizer and its output for each of our labels; None where there is none.
+def load(job: Job) -> tuple[Any, Any, list[int] | None] | None:
+    """The baseline: its model, its tokenizer, and its output for each of our labels where it may have them in another
+    order; None where there is no baseline.
 
     Raises:
         PlanError: if it has no trained head for these labels.
     """
-    from optkit.models import load_model, load_teacher, load_tokenizer
+    from optkit.models import load_model, load_teacher
 
-    same = list(range(len(job.labels)))
     if job.baseline is None:
         return None
     if job.baseline == "trained":
         trained = folder(job)
-        model = load_model(trained, job.task.auto_class, job.labels, seed=job.recipe.seed)
-        return model, load_tokenizer(trained), same
+        model = load_model(trained, job.head, seed=job.recipe.seed)
+        return model, job.task.reader(trained), None
     if job.baseline == "start":
-        return job.start_model(), job.tokenizer, same
-    return load_teacher(_as_teacher(job), job.task.auto_class, job.labels)
+        return job.start_model(), job.tokenizer, None
+    return load_teacher(_as_teacher(job), job.head)
 
 
 def folder(job: Job) -> Path | None:

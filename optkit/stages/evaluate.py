@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.stages import benchmark, dense, export, train
+from optkit.stages import benchmark, dense, export, onnx, train
 
 if TYPE_CHECKING:
     from optkit.rundir import Stage
@@ -26,6 +26,8 @@ def needed(job: Job) -> bool:
 
 def key(job: Job) -> str:
     parts = {"exported": export.key(job), "dense": dense.key(job), "runtime": benchmark.uses_runtime(job)}
+    if onnx.needed(job):
+        parts["onnx"] = onnx.key(job)
     return job.key("evaluate", **parts, metric=job.identity["task"]["metric"])
 
 
@@ -38,42 +40,53 @@ def run(job: Job, stage: Stage) -> None:
 
     from optkit import runtime
     from optkit.adapters import optimum
-    from optkit.models import load_model, load_tokenizer
+    from optkit.models import load_model
 
-    folder = job.path(train.FOLDER)
-    pruned = (load_model(folder, job.task.auto_class, job.labels, seed=0), load_tokenizer(folder), None)
-    exported = optimum.load(job.path(export.FOLDER), job.task.ov_class)
+    folder, task, head = job.path(train.FOLDER), job.task, job.head
+    pruned = (load_model(folder, head, seed=0), task.reader(folder), None)
+    exported = export.one_shape(job, optimum.load(job.path(export.FOLDER), task.ov_class))
     models = {"dense": dense.load(job), "pruned": pruned, _exported_name(job): (exported, pruned[1], None)}
     if benchmark.uses_runtime(job):
-        sparse = runtime.load(job.path(export.FOLDER), plan="static", ov_class=job.task.ov_class)
+        options = {"shape": fixed} if (fixed := export.shape(job)) else {}
+        sparse = runtime.load(job.path(export.FOLDER), plan="static", ov_class=task.ov_class, **options)
+        sparse = export.one_shape(job, sparse)
         models["int8 optkit" if job.recipe.quantize else "optkit"] = (sparse, pruned[1], None)
+    if onnx.needed(job):
+        models[onnx.label(job)] = (onnx.load(job), pruned[1], None)
     splits = {}
     for split in dict.fromkeys(job.recipe.evaluate.splits):
-        logits = {name: _logits(job, split, name, *model) for name, model in models.items() if model is not None}
-        references = np.asarray(job.encoded(split)["labels"])
-        outputs = {name: np.ascontiguousarray(found, np.float32) for name, found in logits.items()}
-        save_file(outputs | {"labels": references}, stage.folder / f"{split}.safetensors")
-        predictions = {name: job.task.predictions(found) for name, found in logits.items()}
-        ir = predictions[_exported_name(job)]
+        references, outputs, predictions = task.references(job.splits[split], head), {}, {}
+        for name, model in models.items():
+            if model is not None:
+                outputs[name], predictions[name] = _answers(job, split, name, *model)
+        labels = {"labels": references} if isinstance(references, np.ndarray) else {}
+        references = predictions["dense"] if references is None else references
+        save_file(outputs | labels, stage.folder / f"{split}.safetensors")
         splits[split] = {
-            "examples": len(references),
-            **{name: job.task.score(found, references, classes=len(job.labels)) for name, found in predictions.items()},
-            "agreement": float((predictions["pruned"] == ir).mean()),
+            "examples": len(job.splits[split]),
+            **{name: task.score(found, references, head) for name, found in predictions.items()},
+            "agreement": task.agreement(predictions["pruned"], predictions[_exported_name(job)]),
         }
     first = splits[job.recipe.evaluate.splits[0]]
     headline = job.recipe.task.metric[0]
     drop = 100 * (first["dense"][headline] - first[_exported_name(job)][headline]) if "dense" in first else None
     stage.facts |= {"baseline": job.baseline, "metric": headline, "splits": splits, "drop": drop}
+    stage.facts |= {"agrees": task.agrees}
 
 
 def _exported_name(job: Job) -> str:
     return "int8" if job.recipe.quantize else "openvino"
 
 
-def _logits(job: Job, split: str, name: str, model: Any, tokenizer: Any, order: list[int] | None) -> np.ndarray:
+def _answers(
+    job: Job, split: str, name: str, model: Any, tokenizer: Any, order: list[int] | None
+) -> tuple[np.ndarray, Any]:
+    """The outputs of a model on every example, its classes in our order, and what they mean."""
     from optkit.adapters import trainer
 
-    encoded = job.task.encode(job.splits[split], tokenizer, job.labels)
+    encoded = job.task.encode(job.splits[split], tokenizer, job.head)
     with job.reporter.task(f"{name} on {split}") as bar:
-        logits = trainer.predict(model, encoded, job.task.collator(tokenizer), tell=bar.advance)
-    return logits if order is None else logits[:, order]
+        outputs = trainer.predict(model, encoded, job.task, tokenizer, tell=bar.advance)
+    if order is not None:
+        outputs = outputs[..., order]
+    return np.ascontiguousarray(outputs, np.float32), job.task.decode(outputs, encoded, job.head)

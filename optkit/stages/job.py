@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,20 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.models import adopt_labels, has_trained_head, load_model, load_tokenizer
+from optkit.models import adopt_labels, has_trained_head, load_model
 from optkit.ranks import Team
 from optkit.recipe.resolved import identity
 from optkit.rundir import digest
 from optkit.tasks import get_task
 
 if TYPE_CHECKING:
+    from optkit.models import Head
     from optkit.progress import Reporter
     from optkit.pruning.config import Rule
     from optkit.recipe import Recipe
     from optkit.recipe.schema import OneShotSpec
     from optkit.rundir import RunDir
 
-PACKAGES = ("optkit", "torch", "transformers", "datasets", "accelerate", "openvino", "nncf", "optimum-intel")
+PACKAGES = (
+    *("optkit", "torch", "transformers", "datasets", "accelerate", "openvino", "nncf", "optimum-intel"),
+    *("onnx", "onnxruntime"),
+)
 
 
 class Job:
@@ -38,7 +43,7 @@ class Job:
 
     def __init__(self, recipe: Recipe, run: RunDir | None, reporter: Reporter, team: Team | None = None):
         self.recipe, self.run, self.reporter, self.team = recipe, run, reporter, team or Team()
-        self.task = get_task(recipe.task)
+        self.task = get_task(recipe.task, recipe.model)
         self._encoded: dict[str, Any] = {}
 
     @cached_property
@@ -73,7 +78,10 @@ class Job:
         from optkit.data import load_splits
 
         splits = load_splits(
-            self.recipe.task.dataset, seed=self.recipe.seed, needed=["train", *self.recipe.evaluate.splits]
+            self.recipe.task.dataset,
+            seed=self.recipe.seed,
+            needed=["train", *self.recipe.evaluate.splits],
+            file_columns=self.task.files,
         )
         self.task.check(splits)
         return splits
@@ -96,44 +104,52 @@ class Job:
         """How many examples of the training split are held out."""
         return 0 if self._parts[1] is None else len(self._parts[1])
 
+    @property
+    def hold_out_rows(self) -> Any:
+        """The examples of the training split to choose the best model by, or None."""
+        return self._parts[1]
+
     @cached_property
     def hold_out(self) -> Any:
         """The examples of the training split to choose the best model by, as the start model's token ids, or None."""
-        return None if self._parts[1] is None else self.task.encode(self._parts[1], self.tokenizer, self.labels)
+        return None if self._parts[1] is None else self.task.encode(self._parts[1], self.tokenizer, self.head)
 
     @cached_property
-    def labels(self) -> list[str]:
-        """Names of the classes by id: the data's, or the start model's where the data only numbers them."""
-        labels = self.task.labels(self._loaded)
-        if self.recipe.model.name is None:
-            return labels
-        return adopt_labels(self.recipe.model, self.task.auto_class, labels)
+    def head(self) -> Head:
+        """What the task asks of a model. Names of classes are the start model's where the data only numbers them."""
+        head = self.task.head(self._loaded)
+        return head if self.recipe.model.name is None else adopt_labels(self.recipe.model, head)
 
     @cached_property
     def tokenizer(self) -> Any:
-        train = self.splits["train"]
-        texts = (str(text) for column in self.task.text for text in train[column])
-        return load_tokenizer(self.recipe.model, texts)
+        return self.task.reader(self.recipe.model, self.splits["train"])
 
     def encoded(self, split: str) -> Any:
         """The examples of a split as the start model's token ids."""
         if split not in self._encoded:
-            self._encoded[split] = self.task.encode(self.splits[split], self.tokenizer, self.labels)
+            self._encoded[split] = self.task.encode(self.splits[split], self.tokenizer, self.head)
         return self._encoded[split]
 
     def drawn(self, samples: int, *, labelled: bool = False) -> list[dict[str, Any]]:
         """``samples`` of the training split drawn with the recipe's seed, all if there are fewer, as token ids."""
         encoded = self.encoded("train")
-        if not labelled and "labels" in encoded.column_names:
-            encoded = encoded.remove_columns("labels")
+        if not labelled:
+            encoded = encoded.remove_columns([name for name in self.task.answers if name in encoded.column_names])
         rows = np.random.default_rng(self.recipe.seed).permutation(len(encoded))[:samples]
         return [encoded[int(row)] for row in rows]
 
+    def calibration(self, samples: int) -> list[Mapping[str, Any]]:
+        """``samples`` inputs of the training split for a model to run on one at a time, drawn as by ``drawn``."""
+        drawn, reader = self.drawn(samples), self.tokenizer
+        return [sample for example in drawn for sample in self.task.samples(example, reader)][:samples]
+
     def batches(self, samples: int, size: int = 32, *, labelled: bool = False) -> list[dict[str, Any]]:
         """What ``drawn`` gives as padded tensors, ``size`` examples each, by length so that little is padding."""
-        examples = sorted(self.drawn(samples, labelled=labelled), key=lambda example: len(example["input_ids"]))
-        collate = self.task.collator(self.tokenizer)
-        return [dict(collate(examples[start : start + size])) for start in range(0, len(examples), size)]
+        examples = sorted(self.drawn(samples, labelled=labelled), key=self.task.length)
+        collate = self.task.collator(self.tokenizer, training=False)
+        batches = [collate(examples[start : start + size]) for start in range(0, len(examples), size)]
+        dropped = () if labelled else self.task.answers
+        return [{name: tensor for name, tensor in batch.items() if name not in dropped} for batch in batches]
 
     @cached_property
     def rules(self) -> list[Rule]:
@@ -142,7 +158,7 @@ class Job:
     def start_model(self) -> Any:
         """What training starts from; the same weights at each call."""
         spec, seed = self.recipe.model, self.recipe.seed
-        return load_model(spec, self.task.auto_class, self.labels, seed=seed, tokenizer=self.tokenizer)
+        return load_model(spec, self.head, seed=seed, tokenizer=self.tokenizer)
 
     @property
     def trains(self) -> bool:
@@ -162,10 +178,11 @@ class Job:
         wanted = self.recipe.evaluate.baseline
         if wanted != "auto":
             return None if wanted == "none" else wanted
-        if self.recipe.model.name is not None and has_trained_head(
-            self.recipe.model, self.task.auto_class, self.labels
-        ):
-            return "start"
+        model = self.recipe.model
+        if model.name is not None and has_trained_head(model, self.head):
+            # What is not trained here is taken for trained.
+            if not self.trains or self.task.is_trained(model):
+                return "start"
         return "teacher" if self.recipe.distill is not None else "trained"
 
     def path(self, name: str) -> Path:

@@ -15,6 +15,7 @@ def problems(job: Job) -> list[str]:
     """Why the recipe's rules cannot prune as it says, in training or in one shot, a line each."""
     from optkit.models import has_trained_head
     from optkit.pruning.config import check_occasion
+    from optkit.pruning.oneshot import needs_loss
 
     recipe, found = job.recipe, []
     for index, rule in enumerate(job.rules):
@@ -26,9 +27,16 @@ def problems(job: Job) -> list[str]:
         found.append("oneshot: belongs to a recipe with `prune` and without `train`: remove it, or train")
     if job.one_shot is None:
         return found
-    if recipe.model.name is None or not has_trained_head(recipe.model, job.task.auto_class, job.labels):
+    if recipe.model.name is None or not has_trained_head(recipe.model, job.head):
         what = "has no head for these labels" if recipe.model.name else "has random weights"
         found.append(f"model: without `train` it has to be fine-tuned already, and this one {what}: write `train`")
+    if not recipe.task.label:
+        found += [
+            f"prune.{index}.criterion: {rule.criterion.name} needs a loss, and there are no labels to have one by: use "
+            "magnitude, wanda, reconstruction or fisher, or write task.label"
+            for index, rule in enumerate(job.rules)
+            if needs_loss(rule.criterion)
+        ]
     return found
 
 
@@ -40,7 +48,9 @@ def prune(job: Job, rules: Sequence[Rule]) -> tuple[Any, list[RuleState]]:
 
     model = job.start_model().to("cuda" if torch.cuda.is_available() else "cpu")
     with job.reporter.task("pruning") as bar:
-        states = one_shot(model, rules, _batches(job), tell=lambda rule, done, total: bar.advance(done, total, {}))
+        tell = lambda rule, done, total: bar.advance(done, total, {})  # noqa: E731
+        loss = job.task.objective and job.task.objective.loss
+        states = one_shot(model, rules, _batches(job), loss=loss, tell=tell)
     return model.cpu(), states
 
 

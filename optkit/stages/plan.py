@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
-from optkit.stages import allocate, oneshot, teacher, train
+from optkit.stages import allocate, export, oneshot, publish, qat, teacher, train
 from optkit.stages.job import Job
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class Plan:
                     f"step {last:,}{' of what is allocated' if rule.speedup else ''}"
                 )
         counts = ", ".join(f"{name} {count:,}" for name, count in self.examples.items())
-        lines.append(f"examples: {counts}; classes: {', '.join(self.labels)}; baseline: {self.baseline or 'none'}")
+        classes = f"classes: {', '.join(self.labels)}; " if self.labels else ""
+        lines.append(f"examples: {counts}; {classes}baseline: {self.baseline or 'none'}")
         if self.steps:
             lines.append(f"training: {self.steps:,} optimizer steps, {self.per_epoch:,} an epoch")
         if self.calibration:
@@ -151,13 +152,13 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _plan(job: Job) -> Plan:
     from optkit.adapters.trainer import steps_of, training_arguments
-    from optkit.models import freezing, load_teacher, load_tokenizer, longest_input, meta_model
+    from optkit.models import freezing, load_teacher, longest_input, meta_model
     from optkit.pruning.config import ONE_SHOT
     from optkit.pruning.layouts import layouts
     from optkit.pruning.pruner import place
     from optkit.pruning.targets import linear_layers, resolve_rules
 
-    recipe, problems = job.recipe, _not_yet(job.recipe)
+    recipe, problems = job.recipe, _not_yet(job.recipe) + publish.problems(job)
 
     def attempt(work: Any) -> Any:
         try:
@@ -169,18 +170,22 @@ def _plan(job: Job) -> Plan:
     splits = attempt(lambda: job.splits)
     if splits is None:
         raise PlanError(problems)
-    labels = job.labels
+    head = job.head
+    problems += attempt(lambda: job.task.problems(recipe)) or []
     texts = attempt(lambda: teacher.count(job)) or 0
     examples = len(splits["train"]) + texts
+    problems += job.task.misfits(head)
     # A tokenizer trained on the spot is not needed to see whether the recipe works.
-    if isinstance(recipe.model.tokenizer, str) or recipe.model.tokenizer is None:
-        attempt(lambda: load_tokenizer(recipe.model))
+    if job.task.windows:
+        examples = attempt(lambda: len(job.encoded("train"))) or examples
+    elif isinstance(recipe.model.tokenizer, str) or recipe.model.tokenizer is None:
+        attempt(lambda: job.tokenizer)
     total, per_epoch = steps_of(recipe.train, examples)
     if job.trains:
         attempt(lambda: training_arguments(recipe.train, Path("checkpoints"), seed=recipe.seed, examples=examples))
-    taught = recipe.distill and attempt(lambda: load_teacher(recipe.distill, job.task.auto_class, labels))
+    taught = recipe.distill and attempt(lambda: load_teacher(recipe.distill, head))
     baseline = attempt(lambda: job.baseline)
-    model = attempt(lambda: meta_model(recipe.model, job.task.auto_class, labels))
+    model = attempt(lambda: meta_model(recipe.model, head))
     if model is None:
         raise PlanError(problems)
     longest = longest_input(model.config)
@@ -188,6 +193,8 @@ def _plan(job: Job) -> Plan:
         problems.append(f"task.max_length: {recipe.task.max_length} is more than the {longest} tokens the model takes")
     if taught is not None:
         problems += attempt(lambda: teacher.problems(job, *taught[:2], model.config)) or []
+    problems += export.problems(job, model) + qat.problems(job)
+    problems += attempt(lambda: job.task.model_problems(model, job.tokenizer)) or []
     matched, faults = resolve_rules(model, job.rules)
     problems += [f"prune.{index}: {text}" for index, text in faults]
     if recipe.prune and recipe.export.compact is True:
@@ -229,23 +236,17 @@ def _plan(job: Job) -> Plan:
     except PruningError as error:
         raise PlanError(f"train.lr_rewind: {error}") from None
     counts = {name: len(split) for name, split in splits.items()}
-    more = {"held out": job.held_out, "unlabelled": texts}
+    more = {"held out": job.held_out, "unlabelled": texts, "windows": examples if job.task.windows else 0}
     counts |= {name: count for name, count in more.items() if count}
     steps, seen = (total, 0) if job.trains else (0, min(job.one_shot.samples, examples) if job.one_shot else 0)
-    return Plan(recipe.name, counts, labels, steps, per_epoch, baseline, rules, rewinds, seen)
+    return Plan(recipe.name, counts, list(head.labels or ()), steps, per_epoch, baseline, rules, rewinds, seen)
 
 
 def _not_yet(recipe: Recipe) -> list[str]:
     """Keys that are well-formed and that nothing acts on: better refused than passed over."""
     problems = []
-    if recipe.quantize is not None and recipe.quantize.max_drop is not None:
-        problems.append(
-            "quantize.max_drop: accuracy control is not available yet: use evaluate.max_drop, which fails the run"
-        )
     if recipe.distill is not None and not recipe.train:
         problems.append("distill: nothing is trained, so there is nothing to distill into: write `train`")
-    if recipe.publish.repo_id is not None:
-        problems.append("publish.repo_id: publishing is not available yet: leave it out, and push the folder yourself")
     return problems
 
 
@@ -265,16 +266,18 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     # Weights, two moments of Adam, masks and criteria's states in each kept checkpoint and the one being written; then
     # results.
     checkpoint = 3 * parameters + kept
-    disk = 2 * parameters + parameters // 2 + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
+    formats = (len(recipe.export.formats) - 1) * (parameters + parameters // 4)
+    disk = 2 * parameters + parameters // 2 + formats + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
     if not plan.steps:
         # In one shot: a dense copy, masks, and matrices of the largest layer beside what is there by now.
         return Estimate(0.0, 0.0, _peak() + 2 * parameters if plan.calibration else 2 * parameters, disk)
     args = training_arguments(recipe.train, job.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"])
     beside = None
     if recipe.distill is not None and recipe.distill.of_states:
-        beside = load_teacher(recipe.distill, job.task.auto_class, job.labels)[0].to(args.device)
+        beside = load_teacher(recipe.distill, job.head)[0].to(args.device)
     freezing.freeze(model, recipe.train.get("freeze", ()))
-    step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer), teacher=beside)
+    how = {"teacher": beside, "objective": job.task.objective}
+    step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer), **how)
     return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
 
 

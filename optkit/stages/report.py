@@ -1,12 +1,13 @@
-"""report.json and report.md: what was gained and what was lost, from what the other stages measured."""
+"""report.json, report.md and the model card: what was gained and what was lost, as the other stages measured it."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
+from optkit.reporting.card import CARD
 from optkit.rundir import write_atomic
-from optkit.stages import allocate, benchmark, compact, dense, evaluate, export, plan, teacher, train
+from optkit.stages import allocate, benchmark, compact, dense, evaluate, export, onnx, plan, sparse, teacher, train
 
 if TYPE_CHECKING:
     from optkit.rundir import Stage
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 NAME, FOLDER = "report", None
 FILES = ("report.json", "report.md")
+
+
+def made(job: Job) -> list[str]:
+    return [*FILES, f"{export.FOLDER}/{CARD}"]
 
 
 def needed(job: Job) -> bool:
@@ -25,12 +30,14 @@ def key(job: Job) -> str:
 
 
 def run(job: Job, stage: Stage) -> None:
+    from optkit.reporting.card import write_card
     from optkit.reporting.facts import gather
     from optkit.reporting.markdown import render
 
     # The manifest also remembers stages that an earlier version of the recipe asked for.
-    order = (plan, dense, teacher, allocate, train, compact, export, evaluate, benchmark)
+    order = (plan, dense, teacher, allocate, train, compact, export, onnx, sparse, evaluate, benchmark)
     report = gather(job, [stage.NAME for stage in order if stage.needed(job)], dense.folder(job))
     for file, text in zip(FILES, (json.dumps(report, indent=2) + "\n", render(report))):
         write_atomic(job.path(file), text)
+    write_card(report, job.path(export.FOLDER), job.recipe.publish.repo_id)
     stage.facts |= {"within_max_drop": report["evaluate"]["within_max_drop"]}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.errors import OptkitError
+from optkit.errors import DataError, OptkitError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,14 +26,20 @@ _COMPARED = 100  # texts that both tokenizers have to read alike
 
 def needed(job: Job) -> bool:
     distill = job.recipe.distill
-    return distill is not None and job.trains and (not distill.of_states or distill.data is not None)
+    return distill is not None and job.trains and (_kept(job) or distill.data is not None)
+
+
+def _kept(job: Job) -> bool:
+    """Whether the teacher's logits are asked for once and kept; else it runs beside the student."""
+    return job.task.keeps_logits and not job.recipe.distill.of_states
 
 
 def key(job: Job) -> str:
     distill = job.identity["distill"]
-    asked = {"teacher": [distill["teacher"], distill["revision"]], "logits": not job.recipe.distill.of_states}
+    asked = {"teacher": [distill["teacher"], distill["revision"]], "logits": _kept(job)}
     texts = {"texts": distill["data"], "seed": job.recipe.seed} if "data" in distill else {}
-    return job.key(data=job.data_identity, labels=job.labels, **asked, **texts)
+    labels = list(job.head.labels or ())
+    return job.key(data=job.data_identity, labels=labels, **asked, **texts)
 
 
 def run(job: Job, stage: Stage) -> None:
@@ -43,23 +49,25 @@ def run(job: Job, stage: Stage) -> None:
     from optkit.adapters import trainer
     from optkit.models import load_teacher
 
-    model, tokenizer, order = load_teacher(job.recipe.distill, job.task.auto_class, job.labels)
+    model, tokenizer, order = load_teacher(job.recipe.distill, job.head)
     texts = _gather(job, model, tokenizer)
     if texts is not None:
         parquet.write_table(texts.with_format("arrow")[:], stage.folder / _TEXTS)
         stage.facts |= {"unlabelled": len(texts)}
-    if job.recipe.distill.of_states:
+    if not _kept(job):
         return
-    encoded = job.task.encode(job.splits["train"], tokenizer, job.labels)
-    references = np.asarray(encoded["labels"])
+    encoded = job.task.encode(job.splits["train"], tokenizer, job.head)
     with job.reporter.task("teacher") as bar:
         rows = _joined(encoded, None if texts is None else job.task.encode(texts, tokenizer, None))
-        logits = trainer.predict(model, rows, job.task.collator(tokenizer), tell=bar.advance)[:, order]
+        logits = trainer.predict(model, rows, job.task, tokenizer, tell=bar.advance)
+    logits = logits if order is None else logits[:, order]
     if not np.isfinite(logits).all():
         raise OptkitError(f"distill.teacher: {job.recipe.distill.teacher} gives NaN or infinite logits: use another")
     save_file({"logits": np.ascontiguousarray(logits)}, stage.folder / _LOGITS)
-    predictions = job.task.predictions(logits[: len(references)])
-    stage.facts |= {"train": job.task.score(predictions, references, classes=len(job.labels))}
+    predictions = job.task.decode(logits[: len(encoded)], encoded, job.head)
+    references = job.task.references(job.splits["train"], job.head)
+    if references is not None:
+        stage.facts |= {"train": job.task.score(predictions, references, job.head)}
 
 
 def count(job: Job) -> int:
@@ -71,6 +79,8 @@ def count(job: Job) -> int:
     spec = job.recipe.distill and job.recipe.distill.data
     if spec is None:
         return 0
+    if not job.task.unlabelled:
+        raise DataError(f"distill.data: {job.recipe.task.type} is taught on examples with answers alone: remove it")
     given = _given(job)
     return (len(given) if given is not None else 0) + spec.augment * len(job.splits["train"])
 
@@ -83,6 +93,7 @@ def lessons(job: Job) -> tuple[Dataset, dict[str, Any]]:
     from safetensors.numpy import load_file
 
     from optkit.data.files import read_file
+    from optkit.data.tables import with_columns
     from optkit.models import load_teacher, reorder_head
 
     distill = job.recipe.distill
@@ -91,17 +102,18 @@ def lessons(job: Job) -> tuple[Dataset, dict[str, Any]]:
         texts = job.task.encode(Dataset(read_file(job.path(FOLDER) / _TEXTS)), job.tokenizer, None)
     examples = _joined(job.encoded("train"), texts)
     how = {"temperature": distill.temperature, "distillation_weight": distill.weight}
-    if not distill.of_states:
+    if _kept(job):
         logits = load_file(job.path(FOLDER) / _LOGITS)["logits"]
-        return examples.add_column("teacher_logits", list(logits)), how
-    model, _, order = load_teacher(distill, job.task.auto_class, job.labels)
-    reorder_head(model, order)
+        return with_columns(examples, {"teacher_logits": logits.reshape(len(logits), -1)}), how
+    model, _, order = load_teacher(distill, job.head)
+    if order is not None:
+        reorder_head(model, order)
     states = {"hidden": distill.hidden, "attention": distill.attention}
     return examples, how | {"teacher": model} | {name: spec and spec.build() for name, spec in states.items()}
 
 
 def problems(job: Job, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
-    """Why ``student`` (a config) cannot copy states of ``teacher`` (a model), a line each.
+    """Why ``student`` (a config) cannot learn from ``teacher`` (a model), a line each.
 
     Args:
         tokenizer: the teacher's.
@@ -110,25 +122,25 @@ def problems(job: Job, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
     from optkit.pruning.matching import state_problems
 
     distill = job.recipe.distill
-    if not distill.of_states:
-        return []
+    ours = job.task.teacher_problems(distill, teacher, student)
+    if _kept(job):
+        return ours
     asked = {name: getattr(distill, name) for name in ("hidden", "attention")}
     built = {name: spec and spec.build() for name, spec in asked.items()}
-    found = [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
-    which = next(name for name, spec in asked.items() if spec is not None)
+    found = ours + [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
+    which = next((name for name, spec in asked.items() if spec is not None), "teacher")
     longest = longest_input(teacher.config)
     if longest is not None and longest < job.task.max_length:
         found.append(
             f"distill.{which}: {distill.teacher} takes {longest} tokens, and task.max_length is {job.task.max_length}: "
             "lower it"
         )
-    rows = job.splits["train"][:_COMPARED]
-    texts = [[str(text) for text in rows[column]] for column in job.task.text]
-    ours, theirs = ((reader.get_vocab(), reader(*texts)["input_ids"]) for reader in (job.tokenizer, tokenizer))
-    if ours != theirs:
+    rows = job.splits["train"]
+    if not job.task.reads_alike(rows.select(range(min(_COMPARED, len(rows)))), job.tokenizer, tokenizer):
+        way_out = ", or distil logits alone" if job.task.keeps_logits else ""
         found.append(
             f"distill.{which}: {distill.teacher} has another tokenizer than the student, so their tokens do not "
-            "compare: use a teacher with the same one, or distil logits alone"
+            f"compare: use a teacher with the same one{way_out}"
         )
     return found
 

@@ -114,6 +114,7 @@ def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequ
             train_dataset=examples,
             eval_dataset=_evaluated(job) if args.eval_strategy != "no" else None,
             collator=job.task.collator(job.tokenizer),
+            eval_collator=job.task.collator(job.tokenizer, training=False),
             callbacks=[
                 *([pruning] if pruning else []),
                 checkpointing.WholeCheckpoints(),
@@ -121,6 +122,7 @@ def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequ
                 watch,
             ],
             compute_metrics=_scores(job) if best else None,
+            objective=job.task.objective,
             rewinds=steps,
             lr_floor=recipe.train.get("lr_floor", 0.0),
             **how,
@@ -156,8 +158,9 @@ def _evaluated(job: Job) -> Any:
 
 def _scores(job: Job) -> Callable[[Any], dict[str, float]]:
     def scores(prediction: Any) -> dict[str, float]:
-        found = job.task.predictions(prediction.predictions)
-        return job.task.score(found, prediction.label_ids, classes=len(job.labels))
+        outputs = job.task.gathered(prediction.predictions)
+        found = job.task.decode(outputs, job.hold_out, job.head)
+        return job.task.score(found, job.task.references(job.hold_out_rows, job.head), job.head)
 
     return scores
 
@@ -170,6 +173,7 @@ def _save(job: Job, model: Any, stage: Stage) -> None:
     with quiet():
         model.save_pretrained(stage.folder)
         job.tokenizer.save_pretrained(stage.folder)
+    job.task.finish(stage.folder, model, job.tokenizer)
 
 
 def _make_room(job: Job, folder: Path, identity: dict[str, Any]) -> None:

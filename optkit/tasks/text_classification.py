@@ -1,131 +1,131 @@
-"""One label for a sentence or a pair of sentences."""
+"""One label, several or a number, for a sentence or a pair of sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from optkit.errors import DataError
-from optkit.tasks.columns import find_columns, label_ids, label_names, text_problems
+from optkit.models.head import Head
+from optkit.registry import PROBLEMS
+from optkit.tasks import columns, labels
+from optkit.tasks.base import Task
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
 
-    from optkit.recipe.schema import TaskSpec
-
-_BATCH = 2000
+SINGLE, MULTI, REGRESSION = PROBLEMS
 _UNLABELLED = -100  # as torch's losses know it
 
 
-class TextClassification:
-    """Text classification as the recipe's ``task`` describes it.
+class TextClassification(Task):
+    """Text classification: of one class, of any number of classes (multi-label), or a score (regression).
 
-    Args:
-        task: names the text columns (one, or two for pairs), the label column, the metrics and the longest input.
+    Which of them is what ``task.problem`` says, or what the labels look like: several label columns or a column of
+    lists are multi-label, numbers with a fraction are scores, all else are classes.
     """
 
     auto_class = "AutoModelForSequenceClassification"
     ov_class = "OVModelForSequenceClassification"
     export_task = "text-classification"
+    keeps_logits = True
+    agrees = "predict the same class for"
 
-    def __init__(self, task: TaskSpec):
-        from optkit import metrics
+    def problem(self, splits: Mapping[str, Dataset]) -> str:
+        """One of ``PROBLEMS``, transformers' words for what is asked of a sequence classifier."""
+        if self.spec.problem != "auto":
+            return self.spec.problem
+        split = "train" if "train" in splits else next(iter(splits))
+        return labels.problem_of(splits[split], self.label)
 
-        self.text = (task.text,) if isinstance(task.text, str) else tuple(task.text)
-        self.label = task.label
-        self.max_length = task.max_length
-        self.metrics = metrics.load(task.metric)
+    def head(self, splits: Mapping[str, Dataset]) -> Head:
+        """The names of the classes in the order of their ids, and the problem.
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The text columns, then the label column."""
-        return (*self.text, self.label)
-
-    def check(self, splits: Mapping[str, Dataset]) -> None:
-        """Looks at every example before any work is done.
-
-        Raises:
-            DataError: all faults at once, a line each: columns that are not there, splits without rows, missing texts
-                and labels, labels that are no class.
-        """
-        problems = find_columns(splits, self.text, self.label)
-        if not problems:
-            for name, rows in splits.items():
-                problems += text_problems(name, rows, self.text)
-            try:
-                self.labels(splits)
-            except DataError as error:
-                problems += error.problems
-        if problems:
-            raise DataError(problems)
-
-    def labels(self, splits: Mapping[str, Dataset]) -> list[str]:
-        """The names of the classes, in the order of their ids.
-
-        They come from the training split alone (from the first split where there is no ``train``): the names of a
-        ClassLabel; ``LABEL_0`` ... for the integers 0 to n - 1; else the different words, sorted.
+        The names come from the training split alone (from the first split where there is no ``train``): the names of a
+        ClassLabel; ``LABEL_0`` ... for the integers 0 to n - 1; else the different words, sorted. Of several label
+        columns they are the names. A score has one output.
 
         Raises:
             DataError: if the labels are no classes, or another split has a label that is none of them.
         """
-        names, problems = label_names(splits, self.label)
+        problem = self.problem(splits)
+        wrong = [name for name in self.metrics.names if name not in PROBLEMS[problem]]
+        if wrong:
+            raise DataError(
+                f"task.metric: {wrong[0]} does not measure {problem.replace('_', ' ')}, which column "
+                f"'{self.label[0]}' is for: use {' or '.join(PROBLEMS[problem])}, or set task.problem"
+            )
+        if problem == SINGLE:
+            found, problems = columns.label_names(splits, self.label[0])
+            check = columns.label_ids
+        elif problem == MULTI:
+            found, problems = labels.set_names(splits, self.label)
+            check = labels.memberships
+        else:
+            found, problems = ["LABEL_0"], []
+            check = labels.scores
+        column = self.label if problem == MULTI else self.label[0]
         for split, rows in splits.items():
             if not problems:
-                problems += label_ids(split, rows, self.label, names)[1]
+                problems += check(split, rows, column, found)[1]
         if problems:
             raise DataError(problems)
-        return names
+        return Head(self.auto_class, found, None if problem == SINGLE else problem)
 
-    def encode(self, dataset: Dataset, tokenizer: Any, labels: Sequence[str] | None) -> Dataset:
-        """Token ids and labels of each example, in order, in memory.
-
-        Args:
-            dataset: one split, with this task's columns.
-            tokenizer: a Hugging Face tokenizer.
-            labels: the class names that ``labels`` gave; None for a split without labels.
-
-        Returns:
-            Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
-            max_length ids, not padded; labels: the class id, -100 without labels.
-
-        Raises:
-            DataError: for a label that is no class.
+    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+        """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
+        max_length ids; labels: the class id, -100 without labels; for several labels a list of 0.0 and 1.0, one for
+        each class; for a score the number.
         """
         import datasets
         import pyarrow as pa
 
-        ids, problems = [_UNLABELLED] * len(dataset), []
-        if labels is not None:
-            ids, problems = label_ids(str(dataset.split or "dataset"), dataset, self.label, labels)
+        if head is None:
+            answers = pa.array([_UNLABELLED] * len(dataset), pa.int64())
+        else:
+            found, kind = self._labels(dataset, head)
+            answers = pa.array(found if kind == pa.int64() else list(found), kind)
+        table = pa.table(self.tokens(dataset, reader))
+        return datasets.Dataset(table.append_column("labels", answers), split=dataset.split)
+
+    def _labels(self, dataset: Dataset, head: Head) -> tuple[Any, Any]:
+        """The labels of ``dataset`` and their Arrow type."""
+        import pyarrow as pa
+
+        split = str(dataset.split or "dataset")
+        if head.problem is None:
+            found, problems = columns.label_ids(split, dataset, self.label[0], head.labels)
+            kind = pa.int64()
+        elif head.problem == MULTI:
+            found, problems = labels.memberships(split, dataset, self.label, head.labels)
+            kind = pa.list_(pa.float32())
+        else:
+            found, problems = labels.scores(split, dataset, self.label[0], head.labels)
+            kind = pa.float32()
         if problems:
             raise DataError(problems)
-        longest = min(self.max_length, tokenizer.model_max_length)
-        batches: dict[str, list[pa.Array]] = {}
-        for start in range(0, len(dataset), _BATCH):
-            rows = dataset[start : start + _BATCH]
-            texts = [[str(text) for text in rows[column]] for column in self.text]
-            encoded = tokenizer(*texts, truncation=True, max_length=longest)
-            for column, lists in encoded.items():
-                batches.setdefault(column, []).append(pa.array(lists, pa.list_(pa.int32())))
-        table = pa.table({column: pa.chunked_array(arrays) for column, arrays in batches.items()})
-        return datasets.Dataset(table.append_column("labels", pa.array(ids, pa.int64())), split=dataset.split)
+        return found, kind
 
-    def collator(self, tokenizer: Any) -> Any:
-        """Pads a batch of encoded examples to its longest one and makes tensors of it, shape (batch, longest)."""
-        from transformers import DataCollatorWithPadding
+    def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> np.ndarray:
+        """Class ids (n,) of logits (n, classes); for several labels 0 or 1 of each, (n, classes); for a score (n,)."""
+        if head.problem is None:
+            return outputs.argmax(-1)
+        return (outputs > 0).astype(np.int64) if head.problem == MULTI else outputs[:, 0]
 
-        return DataCollatorWithPadding(tokenizer)
+    def references(self, dataset: Dataset, head: Head) -> np.ndarray:
+        found, _ = self._labels(dataset, head)
+        return np.asarray(found, np.float32 if head.problem == REGRESSION else np.int64)
 
-    def predictions(self, logits: np.ndarray) -> np.ndarray:
-        """The class ids, shape (n,), that ``logits`` of shape (n, classes) mean."""
-        return logits.argmax(-1)
+    def score(self, predictions: np.ndarray, references: np.ndarray, head: Head) -> dict[str, float]:
+        """The recipe's metrics, the headline first, as shares of 1 (correlations: -1 to 1)."""
+        return self.metrics.compute(predictions, references, classes=len(head.labels))
 
-    def score(self, predictions: np.ndarray, references: np.ndarray, classes: int | None = None) -> dict[str, float]:
-        """The recipe's metrics, the headline first, as shares of 1 (matthews_correlation: -1 to 1).
-
-        Args:
-            predictions, references: class ids, shape (n,).
-            classes: how many there are, which f1 needs; None takes the highest id seen as the last class.
+    def agreement(self, ours: np.ndarray, theirs: np.ndarray) -> float:
+        """The share of examples with the same classes; of scores the share that differs by less than a hundredth of
+        their range.
         """
-        return self.metrics.compute(predictions, references, classes=classes)
+        if ours.dtype.kind == "f":
+            return float((np.abs(ours - theirs) <= 0.01 * max(float(np.ptp(theirs)), 1e-12)).mean())
+        return super().agreement(ours, theirs)

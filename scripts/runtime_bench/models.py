@@ -113,7 +113,7 @@ def ready(size: str, case: Case, cache: Path, target: str) -> Path:
     """A folder of ``cache`` with the case's IRs in ``fp32/`` and ``int8/``, built if it is not there yet.
 
     Args:
-        target: range of the 8-bit weights: ``any`` is half of it, see ``adapters.nncf.quantize_int8``.
+        target: range of the 8-bit weights: ``any`` is half of it, see ``export.quantization.Quantization``.
 
     Raises:
         OptkitError: if it cannot be built, or the folder is somebody else's.
@@ -164,6 +164,7 @@ def _build(size: str, case: Case, target: str, folder: Path) -> None:
     import copy
 
     from optkit.adapters import nncf, optimum
+    from optkit.export.quantization import Quantization
     from optkit.ir.io import read_model, save_model
 
     model = copy.deepcopy(random_model(size))
@@ -178,7 +179,8 @@ def _build(size: str, case: Case, target: str, folder: Path) -> None:
     random = np.random.default_rng(0)
     count, length = CALIBRATION
     samples = [{"input_ids": random.integers(0, model.config.vocab_size, length).tolist()} for _ in range(count)]
-    save_model(nncf.quantize_int8(read_model(folder / "fp32"), samples, target=target), folder / "int8")
+    int8 = nncf.quantize_int8(read_model(folder / "fp32"), samples, quantization=Quantization(target))
+    save_model(int8, folder / "int8")
     shutil.copyfile(folder / "fp32" / "config.json", folder / "int8" / "config.json")
 
 

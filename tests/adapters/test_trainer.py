@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
@@ -248,11 +249,40 @@ def test_watch_hears_steps_and_logs(tmp_path):
     assert (2, 3, ["epoch"]) in heard
 
 
+class ToyTask:
+    answers = ("labels",)
+
+    def collator(self, reader, training):
+        assert not training
+        return collate
+
+    def outputs(self, found, batch):
+        assert "labels" in batch
+        return found.logits
+
+
+def test_outputs_of_unequal_lengths_end_in_zeros():
+    class Ragged(ToyTask):
+        def outputs(self, found, batch):
+            return batch["input_ids"][:, :1] + torch.zeros(len(batch["labels"]), batch["input_ids"].shape[1])
+
+    data = toy_data(6)
+    found = trainer.predict(Toy(), data, Ragged(), None, batch_size=2)
+    sizes = [len(ids) for ids in data["input_ids"]]
+    assert found.shape == (6, max(sizes))
+    for start in range(0, 6, 2):
+        rows = np.argsort(sizes, kind="stable")[start : start + 2]
+        width = max(sizes[row] for row in rows)
+        for row in rows:
+            assert (found[row, :width] == data["input_ids"][int(row)][0]).all() and not found[row, width:].any()
+
+
 def test_predictions_come_in_the_order_of_the_examples():
     model = Toy()
-    data = toy_data(11).add_column("teacher_logits", [[0.0, 1.0]] * 11)
-    done = []
-    logits = trainer.predict(model, data, collate, batch_size=4, tell=lambda n, total, _: done.append((n, total)))
+    data, done = toy_data(11), []
+    logits = trainer.predict(
+        model, data, ToyTask(), None, batch_size=4, tell=lambda n, total, _: done.append((n, total))
+    )
     with torch.no_grad():
         expected = model.linear(torch.arange(11.0)[:, None] / 100).numpy()
     assert logits.dtype == "float32" and logits == pytest.approx(expected)
@@ -275,3 +305,9 @@ def test_timing_a_step_leaves_the_weights_alone(tmp_path):
     beside = Loss()
     beside.forward = lambda input_ids: beside.seen.append(input_ids)
     assert trainer.time_steps(model, args, toy_data(24), collate, steps=2, teacher=beside) > 0 and len(beside.seen) == 3
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator is here, which bf16 is for")
+def test_bfloat16_trains_on_the_cpu_where_there_is_nothing_else(tmp_path):
+    args = trainer.training_arguments({"bf16": True}, tmp_path, seed=0, examples=10)
+    assert (args.bf16, args.use_cpu, args.device.type) == (True, True, "cpu")

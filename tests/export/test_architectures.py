@@ -10,6 +10,7 @@ from architectures import emptied, inputs_of, small_model
 from optkit import runtime
 from optkit.adapters import optimum
 from optkit.export.openvino import export_openvino
+from optkit.export.quantization import Quantization
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.tags import read_tags
 from optkit.pruning import Pruner, Rule, Schedule, compact, load_compact, save_compact
@@ -98,7 +99,10 @@ def test_int8_of_a_model_whose_layers_differ(tmp_path):
     rows = [ids[mask.bool()].tolist() for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"])]
     samples = [{"input_ids": ids} for ids in rows]
     result = export_openvino(
-        tmp_path / "compact", tmp_path / "ir", export_task="text-classification", calibration=samples, target="any"
+        *(tmp_path / "compact", tmp_path / "ir"),
+        export_task="text-classification",
+        calibration=samples,
+        quantization=Quantization(),
     )
     assert {layer.int8_sparsity is None for layer in result.layers} == {False}
     names = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")

@@ -12,11 +12,13 @@ from optkit.adapters import nncf as nncf_adapter
 from optkit.adapters import optimum
 from optkit.errors import ExportError, OptkitError
 from optkit.export.openvino import export_openvino
+from optkit.export.quantization import Quantization
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
 from optkit.ir.tags import read_tags
 from optkit.pruning.config import Rule
-from optkit.sparsity import block_sparsity, sparsity
+from optkit.sparsity import sparsity
+from optkit.zeros import block_sparsity
 
 BERT = {
     "hidden_size": 64,
@@ -55,7 +57,9 @@ def _export(checkpoint, output, **options):
 @pytest.fixture(scope="session")
 def int8(bert, tmp_path_factory):
     output = tmp_path_factory.mktemp("int8") / "openvino"
-    return output, _export(bert[0], output, rules=[Rule(structure="1x4")], target="any", recipe_hash="c0ffee")
+    return output, _export(
+        bert[0], output, rules=[Rule(structure="1x4")], quantization=Quantization(), recipe_hash="c0ffee"
+    )
 
 
 def test_the_folder_holds_the_model_and_the_checkpoints_own_files(bert, int8):
@@ -116,14 +120,14 @@ def test_inspecting_the_export_agrees_with_the_checkpoint(bert, int8):
 def test_other_architectures_ranges_and_structures(tmp_path, save_checkpoint):
     """DistilBERT, single weights, full range: NNCF gives the same integers for the same samples."""
     zeros = save_checkpoint(tmp_path / "model", "DistilBertForSequenceClassification", DISTILBERT, (1, 1), 0.9)
-    result = _export(tmp_path / "model", tmp_path / "ir", rules=[Rule()], target="vnni")
+    result = _export(tmp_path / "model", tmp_path / "ir", rules=[Rule()], quantization=Quantization("vnni"))
     pruned = {tag.parameter: tag for tag in result.layers if tag.structure != "dense"}
     assert set(pruned) == set(zeros) and {tag.structure for tag in pruned.values()} == {"element"}
     ir = read_model(tmp_path / "ir")
     assert max(np.abs(layer.weight.values.astype(int)).max() for layer in linear_layers(ir)) in (127, 128)
 
     optimum.convert(tmp_path / "model", tmp_path / "fp32", task="text-classification")
-    again = nncf_adapter.quantize_int8(read_model(tmp_path / "fp32"), SAMPLES, target="vnni")
+    again = nncf_adapter.quantize_int8(read_model(tmp_path / "fp32"), SAMPLES, quantization=Quantization("vnni"))
     for one, two in zip(linear_layers(ir), linear_layers(again), strict=True):
         assert one.matmul == two.matmul and np.array_equal(one.weight.values, two.weight.values)
         assert np.array_equal(one.weight.scale, two.weight.scale)
@@ -155,7 +159,7 @@ def test_a_dense_model_is_tagged_dense(tmp_path, save_checkpoint):
 def test_a_revived_weight_stops_the_export(bert, tmp_path, monkeypatch):
     openvino = import_openvino()
 
-    def careless(model, samples, *, target):
+    def careless(model, samples, *, quantization, ignored):
         matmuls = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
         layer = next(node for node in matmuls if "layer.1.output.dense" in node.get_friendly_name())
         weight = layer.input_value(1).get_node().data.copy()
@@ -164,9 +168,9 @@ def test_a_revived_weight_stops_the_export(bert, tmp_path, monkeypatch):
         layer.input(1).replace_source_output(openvino.op.Constant(weight).output(0))
         return model
 
-    monkeypatch.setattr("optkit.export.openvino.nncf.quantize_int8", careless)
+    monkeypatch.setattr("optkit.adapters.nncf.quantize_int8", careless)
     with pytest.raises(ExportError, match="^bert.encoder.layer.1.output.dense.weight: 3 pruned weights became"):
-        _export(bert[0], tmp_path, target="any")
+        _export(bert[0], tmp_path, quantization=Quantization())
 
 
 def test_what_cannot_be_exported_is_one_clear_line(bert, int8, tmp_path, capfd):
@@ -177,7 +181,7 @@ def test_what_cannot_be_exported_is_one_clear_line(bert, int8, tmp_path, capfd):
         return str(caught.value)
 
     (tmp_path / "gone").mkdir()
-    assert "no model.safetensors here" in message(tmp_path / "gone", tmp_path / "out")
+    assert "no weights here: expected model.safetensors" in message(tmp_path / "gone", tmp_path / "out")
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_bytes((bert[0] / "config.json").read_bytes())
@@ -189,19 +193,18 @@ def test_what_cannot_be_exported_is_one_clear_line(bert, int8, tmp_path, capfd):
     save_file({"a.weight": np.ones((4, 4), np.float32)}, damaged / "model.safetensors")
     assert "optimum-intel cannot convert it for text-classification" in message(damaged, tmp_path / "out")
     model = read_model(int8[0])
-    for samples, target, expected in (
-        ([], "any", "needs calibration samples"),
-        (SAMPLES, "avx9", "unknown quantization target 'avx9': one of any, vnni, optkit"),
-        ([{"input_ids": []}], "any", "a calibration sample has no input_ids"),
+    for samples, expected in (
+        ([], "needs calibration samples"),
+        ([{"input_ids": []}], "a calibration sample has no input_ids"),
     ):
         with pytest.raises(ExportError, match=expected):
-            nncf_adapter.quantize_int8(model, samples, target=target)
+            nncf_adapter.quantize_int8(model, samples, quantization=Quantization())
     with pytest.raises(OptkitError, match="no OpenVINO IR here"):
         optimum.load(tmp_path, "OVModelForSequenceClassification")
 
 
 def test_nothing_reaches_the_terminal(bert, tmp_path, capfd, recwarn):
     optimum.convert(bert[0], tmp_path, task="text-classification")
-    nncf_adapter.quantize_int8(read_model(tmp_path), SAMPLES[:2], target="any")
+    nncf_adapter.quantize_int8(read_model(tmp_path), SAMPLES[:2], quantization=Quantization())
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "") and len(recwarn) == 0

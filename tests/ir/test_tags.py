@@ -11,7 +11,15 @@ import pytest
 
 from optkit.errors import OptkitError
 from optkit.ir.io import read_model
-from optkit.ir.tags import LayerTag, Tags, read_tags, suggest_decompression_rate, write_tags
+from optkit.ir.tags import (
+    LayerTag,
+    Tags,
+    pairs_to_tags,
+    read_tags,
+    suggest_decompression_rate,
+    tags_to_pairs,
+    write_tags,
+)
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = {f"net.layer.{i}": np.ones((64, 64), np.int8) for i in (10, 2)} | {"head": np.ones((2, 64), np.float32)}
@@ -40,6 +48,13 @@ def test_tags_come_back_from_the_file_in_natural_order(ir):
     assert tags == TAGS == read_tags(ir / "openvino_model.xml") == read_tags(read_model(ir))
     assert [layer.parameter for layer in tags.layers] == ["head.weight", "net.layer.2.weight", "net.layer.10.weight"]
     assert tags.layers[1].block_sparsity == 0.666667 and tags.layers[0].int8_sparsity is None
+
+
+def test_every_structure_comes_back(tmp_path, save_ir):
+    names = ["dense", "element", "row", "column", "32x1", "2:4"]
+    tags = Tags(tuple(_tag(f"net.{i}", structure=name) for i, name in enumerate(names)), 0.81, optkit_version="1")
+    weights = {f"net.{i}": np.ones((64, 64), np.int8) for i in range(len(names))}
+    assert [layer.structure for layer in read_tags(save_ir(tmp_path, weights, tags)).layers] == names
 
 
 def test_the_written_text_is_the_documented_one(ir):
@@ -116,7 +131,7 @@ LAYER = "__module.net.layer.2/aten::linear/MatMul"
         ("nan", ["layers", LAYER, "sparsity"], f"{LAYER}: sparsity is 'nan', not a share between 0 and 1"),
         ("-0.5", ["layers", LAYER, "int8_sparsity"], "int8_sparsity is '-0.5'"),
         ("64x0", ["layers", LAYER, "shape"], f"{LAYER}: shape is '64x0', not OUTxIN"),
-        ("../..", ["layers", LAYER, "structure"], "structure is '../..', not dense, element or RxC"),
+        ("../..", ["layers", LAYER, "structure"], "structure is '../..', not dense, element, row, column, RxC or N:M"),
         ("x", ["layers", "another"], "another is no mapping"),
         ("0.5", ["layers", "another", "sparsity"], "another: shape is missing"),
     ],
@@ -155,3 +170,21 @@ def test_the_suggested_rate_packs_every_pruned_layer_and_no_other():
     assert suggest_decompression_rate([replace(layers[0], int8_sparsity=0.57)]) == 0.57  # 0.57 * 100 is below 57
     assert suggest_decompression_rate(layers[2:]) == 1.0
     assert suggest_decompression_rate([replace(layers[0], int8_sparsity=None)]) == 1.0
+
+
+def test_tags_come_back_from_keys_and_values():
+    layer = LayerTag("/a/b.0/c:1/MatMul", "b.0.weight", (8, 4), "1x4", 0.5, 0.5, 0.625, original_shape=(16, 4))
+    tags = Tags((layer,), 0.62, "c0ffee", "1.0", removed=(("gone/with.weight", (2, 2)),))
+    pairs = tags_to_pairs(tags)
+    assert pairs["optkit/layers//a/b.0/c:1/MatMul/int8_sparsity"] == "0.625000"
+    assert pairs["optkit/removed/gone/with.weight/shape"] == "2x2" and len(pairs) == 13
+    assert pairs_to_tags(pairs | {"optkitty": "x", "layers/a": "y"}, "here") == tags
+    head = {key: value for key, value in pairs.items() if "/layers/" not in key}
+    for given, said in (
+        ({**pairs, "optkit/format_version": "2"}, "format 2 is newer"),
+        ({**head, "optkit/layers": "none"}, "layers is no mapping"),
+        ({**pairs, "optkit/layers//a/b.0/c:1/MatMul/shape": "8"}, "shape is '8', not OUTxIN"),
+        ({**pairs, "optkit/layers/shape": "8x4"}, "structure is missing"),
+    ):
+        with pytest.raises(OptkitError, match=f"^here: its optkit tags cannot be used: .*{said}"):
+            pairs_to_tags(given, "here")

@@ -8,7 +8,7 @@ import pytest
 
 from optkit import metrics
 from optkit.errors import RecipeError
-from optkit.registry import names
+from optkit.registry import TASK_METRICS, names
 
 
 def test_scores_of_two_classes():
@@ -27,13 +27,31 @@ def test_f1_of_more_classes_is_their_mean():
     assert f1.compute([0, 0], [0, 0], classes=2) == {"f1": 0.0}
 
 
+def test_scores_of_several_labels():
+    predictions = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0]])
+    references = np.array([[1, 0, 1], [0, 1, 1], [0, 1, 0]])
+    scores = metrics.load(["f1", "accuracy"]).compute(predictions, references)
+    # Class by class: 1 of 2 predicted is right and none missed, 1 of 1 right and 1 missed, all right.
+    assert scores == pytest.approx({"f1": (2 / 3 + 2 / 3 + 1) / 3, "accuracy": 1 / 3})
+
+
+def test_correlations_of_scores():
+    compute = metrics.load(["pearson", "spearman"]).compute
+    predictions, references = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.0, 2.0, 3.0, 4.0])
+    centred = predictions - 3.75, references - 2.5
+    pearson = (centred[0] * centred[1]).sum() / np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())
+    assert compute(predictions, references) == pytest.approx({"pearson": pearson, "spearman": 1.0})
+    assert compute(-predictions, references)["spearman"] == pytest.approx(-1.0)
+    assert compute(np.ones(4), references) == {"pearson": 0.0, "spearman": 0.0}
+
+
 def test_a_metric_can_be_computed_again():
     accuracy = metrics.load("accuracy")
     assert [accuracy.compute([0, guess], [0, 1])["accuracy"] for guess in (0, 1)] == [0.5, 1.0]
 
 
 def test_the_registry_lists_what_is_shipped():
-    assert set(metrics.available()) == set(names("metric")) == {"accuracy", "f1", "matthews_correlation"}
+    assert set(metrics.available()) == set(names("metric")) == {name for own in TASK_METRICS.values() for name in own}
 
 
 def test_unknown_metrics_are_named_together():
@@ -41,7 +59,7 @@ def test_unknown_metrics_are_named_together():
         metrics.load(["acuracy", "bleu", "f1"])
     assert raised.value.problems == [
         "unknown metric 'acuracy', did you mean 'accuracy'?",
-        "unknown metric 'bleu', one of accuracy, f1, matthews_correlation",
+        f"unknown metric 'bleu', one of {', '.join(metrics.available())}",
     ]
 
 
@@ -66,3 +84,9 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     assert accuracy.compute([0], [0]) == {"accuracy": 1.0}
     del accuracy
     assert not list(tmp_path.rglob("*.arrow"))
+
+
+def test_scores_of_hidden_tokens_are_of_all_texts_together():
+    found = [{"hits": 2, "log_likelihood": 3 * np.log(0.5)}, {"hits": 0, "log_likelihood": np.log(0.0625)}]
+    scores = metrics.load(["masked_accuracy", "masked_likelihood"]).compute(found, np.array([3, 1]), classes=0)
+    assert scores == pytest.approx({"masked_accuracy": 2 / 4, "masked_likelihood": 0.5 ** (7 / 4)})

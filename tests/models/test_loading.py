@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from optkit import models
 from optkit.errors import OptkitError, PlanError
+from optkit.models import Head
 from optkit.recipe.schema import DistillSpec, ModelSpec
 
 AUTO = "AutoModelForSequenceClassification"
@@ -63,10 +64,10 @@ def test_random_weights_come_from_the_seed_alone():
     spec = ModelSpec(config=CONFIG, tokenizer=TRAINED)
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    first = models.load_model(spec, AUTO, ["a", "b", "c"], seed=7)
+    first = models.load_model(spec, Head(AUTO, ["a", "b", "c"]), seed=7)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(2)
-    again, other = (models.load_model(spec, AUTO, ["a", "b", "c"], seed=seed) for seed in (7, 8))
+    again, other = (models.load_model(spec, Head(AUTO, ["a", "b", "c"]), seed=seed) for seed in (7, 8))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.classifier.weight, other.classifier.weight)
     assert first.config.id2label == {0: "a", 1: "b", 2: "c"} and first.config.label2id == {"a": 0, "b": 1, "c": 2}
@@ -76,7 +77,7 @@ def test_random_weights_come_from_the_seed_alone():
 def test_vocabulary_and_padding_follow_the_tokenizer():
     spec = ModelSpec(config=CONFIG, tokenizer=TRAINED)
     tokenizer = models.load_tokenizer(spec, ["one two three"] * 3)
-    model = models.load_model(spec, AUTO, TWO, seed=0, tokenizer=tokenizer)
+    model = models.load_model(spec, Head(AUTO, TWO), seed=0, tokenizer=tokenizer)
     assert model.config.vocab_size == len(tokenizer) < 100
     assert model.config.pad_token_id == tokenizer.pad_token_id == 0
     assert tokenizer.model_max_length == 40
@@ -86,7 +87,7 @@ def test_a_vocabulary_without_room_for_the_tokenizer():
     spec = ModelSpec(config={**CONFIG, "vocab_size": 8}, tokenizer=TRAINED)
     tokenizer = models.load_tokenizer(spec, ["one two three"])
     with pytest.raises(PlanError, match="room for 8: raise model.config.vocab_size"):
-        models.load_model(spec, AUTO, TWO, seed=0, tokenizer=tokenizer)
+        models.load_model(spec, Head(AUTO, TWO), seed=0, tokenizer=tokenizer)
 
 
 def test_models_without_token_types_get_a_tokenizer_without():
@@ -94,7 +95,10 @@ def test_models_without_token_types_get_a_tokenizer_without():
         config={"model_type": "distilbert", "dim": 32, "n_heads": 2, "n_layers": 1, "hidden_dim": 64}, tokenizer=TRAINED
     )
     assert "token_type_ids" not in models.load_tokenizer(spec, ["one two"])("one")
-    assert models.load_model(spec, AUTO, TWO, seed=0).distilbert.embeddings.word_embeddings.weight.shape == (100, 32)
+    assert models.load_model(spec, Head(AUTO, TWO), seed=0).distilbert.embeddings.word_embeddings.weight.shape == (
+        100,
+        32,
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_models_without_token_types_get_a_tokenizer_without():
     ],
 )
 @pytest.mark.parametrize(
-    "load", [lambda s: models.load_model(s, AUTO, TWO, seed=0), lambda s: models.meta_model(s, AUTO, TWO)]
+    "load", [lambda s: models.load_model(s, Head(AUTO, TWO), seed=0), lambda s: models.meta_model(s, Head(AUTO, TWO))]
 )
 def test_a_config_that_fits_no_model(changes, message, load):
     with pytest.raises(PlanError) as raised:
@@ -121,13 +125,13 @@ def test_a_config_that_fits_no_model(changes, message, load):
 
 def test_a_task_that_an_architecture_lacks():
     with pytest.raises(PlanError) as raised:
-        models.meta_model(ModelSpec(config={"model_type": "vit"}, tokenizer=TRAINED), AUTO, TWO)
+        models.meta_model(ModelSpec(config={"model_type": "vit"}, tokenizer=TRAINED), Head(AUTO, TWO))
     assert "ViTConfig" in one_line(raised, PlanError)
 
 
 def test_meta_model_holds_no_memory(tiny_checkpoint):
     for model in (tiny_checkpoint, ModelSpec(name=str(tiny_checkpoint))):
-        found = models.meta_model(model, AUTO, ["a", "b", "c"])
+        found = models.meta_model(model, Head(AUTO, ["a", "b", "c"]))
         assert {p.device.type for p in found.parameters()} == {"meta"}
         assert found.classifier.weight.shape == (3, 32)
 
@@ -137,30 +141,30 @@ def test_a_trained_head_is_kept(tiny_checkpoint):
 
     spec = ModelSpec(name=str(tiny_checkpoint))
     plain = AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint)
-    assert models.has_trained_head(spec, AUTO, TWO)
-    assert models.has_trained_head(spec, AUTO, ["negative", "positive"])
-    assert not models.has_trained_head(spec, AUTO, ["a", "b", "c"])
-    assert not models.has_trained_head(ModelSpec(config=CONFIG, tokenizer=TRAINED), AUTO, TWO)
-    assert torch.equal(logits(models.load_model(spec, AUTO, TWO, seed=0)), logits(plain))
+    assert models.has_trained_head(spec, Head(AUTO, TWO))
+    assert models.has_trained_head(spec, Head(AUTO, ["negative", "positive"]))
+    assert not models.has_trained_head(spec, Head(AUTO, ["a", "b", "c"]))
+    assert not models.has_trained_head(ModelSpec(config=CONFIG, tokenizer=TRAINED), Head(AUTO, TWO))
+    assert torch.equal(logits(models.load_model(spec, Head(AUTO, TWO), seed=0)), logits(plain))
 
 
 def test_labels_in_another_order_move_the_outputs(checkpoint):
     rename(checkpoint, ["positive", "negative"])
     labels = ["negative", "positive"]
-    before = logits(models.load_model(checkpoint, AUTO, ["positive", "negative"], seed=0))
-    model = models.load_model(checkpoint, AUTO, labels, seed=0)
-    assert models.has_trained_head(checkpoint, AUTO, labels)
+    before = logits(models.load_model(checkpoint, Head(AUTO, ["positive", "negative"]), seed=0))
+    model = models.load_model(checkpoint, Head(AUTO, labels), seed=0)
+    assert models.has_trained_head(checkpoint, Head(AUTO, labels))
     assert torch.equal(logits(model), before.flip(1))
     assert model.config.id2label == {0: "negative", 1: "positive"}
 
 
 def test_numbered_labels_take_the_checkpoints_names(checkpoint):
     rename(checkpoint, ["no", "yes"])
-    assert models.adopt_labels(checkpoint, AUTO, TWO) == ["no", "yes"]
-    assert models.load_model(checkpoint, AUTO, TWO, seed=0).config.id2label == {0: "no", 1: "yes"}
-    assert models.adopt_labels(checkpoint, AUTO, ["bad", "good"]) == ["bad", "good"]
+    assert models.adopt_labels(checkpoint, Head(AUTO, TWO)).labels == ("no", "yes")
+    assert models.load_model(checkpoint, Head(AUTO, TWO), seed=0).config.id2label == {0: "no", 1: "yes"}
+    assert models.adopt_labels(checkpoint, Head(AUTO, ["bad", "good"])).labels == ("bad", "good")
     drop(checkpoint, "classifier")
-    assert models.adopt_labels(checkpoint, AUTO, TWO) == TWO
+    assert models.adopt_labels(checkpoint, Head(AUTO, TWO)) == Head(AUTO, TWO)
 
 
 @pytest.mark.parametrize("labels", [TWO, ["a", "b", "c"]])
@@ -168,8 +172,8 @@ def test_a_missing_or_other_head_is_drawn_from_the_seed(checkpoint, labels):
     if len(labels) == 2:
         drop(checkpoint, "classifier")
     stored = load_file(checkpoint / "model.safetensors")
-    assert not models.has_trained_head(checkpoint, AUTO, labels)
-    first, again, other = (models.load_model(checkpoint, AUTO, labels, seed=seed) for seed in (1, 1, 2))
+    assert not models.has_trained_head(checkpoint, Head(AUTO, labels))
+    first, again, other = (models.load_model(checkpoint, Head(AUTO, labels), seed=seed) for seed in (1, 1, 2))
     assert first.classifier.weight.shape == (len(labels), 32)
     assert torch.equal(first.classifier.weight, again.classifier.weight)
     assert not torch.equal(first.classifier.weight, other.classifier.weight)
@@ -181,7 +185,7 @@ def test_weights_stored_as_halves_come_as_fp32(checkpoint):
     weights = {name: w.half() for name, w in load_file(checkpoint / "model.safetensors").items()}
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
     edit(checkpoint, dtype="float16")
-    model = models.load_model(checkpoint, AUTO, TWO, seed=0)
+    model = models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert torch.equal(model.classifier.weight.detach(), weights["classifier.weight"].float())
 
@@ -190,8 +194,8 @@ def test_pickled_weights_load_without_running_code(checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
     torch.save(weights, checkpoint / "pytorch_model.bin")
-    assert models.has_trained_head(checkpoint, AUTO, TWO)
-    model = models.load_model(checkpoint, AUTO, TWO, seed=0)
+    assert models.has_trained_head(checkpoint, Head(AUTO, TWO))
+    model = models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
     assert torch.equal(model.classifier.weight.detach(), weights["classifier.weight"])
 
 
@@ -207,14 +211,16 @@ def test_a_pickle_that_would_run_code_is_refused(checkpoint, tmp_path):
     (checkpoint / "model.safetensors").unlink()
     torch.save({"classifier.weight": Touch(tmp_path / "ran")}, checkpoint / "pytorch_model.bin")
     with pytest.raises(OptkitError) as raised:
-        models.load_model(checkpoint, AUTO, TWO, seed=0)
-    assert one_line(raised).startswith(f"{checkpoint}/pytorch_model.bin: damaged or only half written")
+        models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
+    assert one_line(raised).startswith(
+        f"{checkpoint}/pytorch_model.bin: asks for io.open, which may be code: nothing of"
+    )
     assert not (tmp_path / "ran").exists()
 
 
 def test_overrides_change_the_config(tiny_checkpoint):
     spec = ModelSpec(name=str(tiny_checkpoint), overrides={"hidden_dropout_prob": 0.0})
-    model = models.load_model(spec, AUTO, TWO, seed=0)
+    model = models.load_model(spec, Head(AUTO, TWO), seed=0)
     assert model.config.hidden_dropout_prob == 0.0 and model.bert.embeddings.dropout.p == 0.0
 
 
@@ -227,28 +233,28 @@ def test_overrides_change_the_config(tiny_checkpoint):
 )
 def test_overrides_that_cannot_be(tiny_checkpoint, overrides, message):
     with pytest.raises(PlanError) as raised:
-        models.load_model(ModelSpec(name=str(tiny_checkpoint), overrides=overrides), AUTO, TWO, seed=0)
+        models.load_model(ModelSpec(name=str(tiny_checkpoint), overrides=overrides), Head(AUTO, TWO), seed=0)
     assert message in one_line(raised, PlanError)
 
 
 def test_a_folder_that_is_missing_or_empty(tmp_path):
     with pytest.raises(PlanError) as raised:
-        models.load_model(ModelSpec(name=str(tmp_path / "absent")), AUTO, TWO, seed=0)
+        models.load_model(ModelSpec(name=str(tmp_path / "absent")), Head(AUTO, TWO), seed=0)
     assert one_line(raised, PlanError) == (
         f"model.name: no folder {tmp_path}/absent: give a local folder with --set model.name=FOLDER"
     )
     with pytest.raises(PlanError) as raised:
-        models.load_model(ModelSpec(name=str(tmp_path)), AUTO, TWO, seed=0)
+        models.load_model(ModelSpec(name=str(tmp_path)), Head(AUTO, TWO), seed=0)
     assert "no config.json here" in one_line(raised, PlanError)
 
 
 @pytest.mark.parametrize(
     "load",
     [
-        lambda spec: models.load_model(spec, AUTO, TWO, seed=0),
+        lambda spec: models.load_model(spec, Head(AUTO, TWO), seed=0),
         lambda spec: models.load_tokenizer(spec),
-        lambda spec: models.has_trained_head(spec, AUTO, TWO),
-        lambda spec: models.meta_model(spec, AUTO, TWO),
+        lambda spec: models.has_trained_head(spec, Head(AUTO, TWO)),
+        lambda spec: models.meta_model(spec, Head(AUTO, TWO)),
     ],
 )
 def test_a_hub_that_cannot_be_reached(load):
@@ -267,8 +273,8 @@ def test_half_written_weights(checkpoint, size):
     with path.open("r+b") as file:
         file.truncate(size if size >= 0 else path.stat().st_size + size)
     for load in (
-        lambda: models.load_model(checkpoint, AUTO, TWO, seed=0),
-        lambda: models.has_trained_head(checkpoint, AUTO, TWO),
+        lambda: models.load_model(checkpoint, Head(AUTO, TWO), seed=0),
+        lambda: models.has_trained_head(checkpoint, Head(AUTO, TWO)),
     ):
         with pytest.raises(OptkitError) as raised:
             load()
@@ -283,17 +289,17 @@ def test_missing_weights_and_shards(checkpoint):
         json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}})
     )
     with pytest.raises(OptkitError, match="model-00002-of-00002.safetensors is missing"):
-        models.load_model(checkpoint, AUTO, TWO, seed=0)
+        models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
     index.unlink()
     (checkpoint / "model-00001-of-00002.safetensors").unlink()
     with pytest.raises(OptkitError, match="no weights here: expected model.safetensors"):
-        models.load_model(checkpoint, AUTO, TWO, seed=0)
+        models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
 
 
 def test_a_checkpoint_without_part_of_its_encoder(checkpoint):
     drop(checkpoint, "bert.encoder.layer.1.output")
     with pytest.raises(OptkitError) as raised:
-        models.load_model(checkpoint, AUTO, TWO, seed=0)
+        models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
     assert "4 weights of the bert encoder are missing, first bert.encoder.layer.1.output.LayerNorm.bias" in one_line(
         raised
     )
@@ -301,13 +307,13 @@ def test_a_checkpoint_without_part_of_its_encoder(checkpoint):
 
 def test_a_checkpoint_without_pooler_gets_one(checkpoint):
     drop(checkpoint, "bert.pooler", "classifier")
-    assert models.load_model(checkpoint, AUTO, TWO, seed=0).bert.pooler.dense.weight.std() > 0
+    assert models.load_model(checkpoint, Head(AUTO, TWO), seed=0).bert.pooler.dense.weight.std() > 0
 
 
 def test_a_damaged_config(checkpoint):
     (checkpoint / "config.json").write_text('{"model_type": "be')
     with pytest.raises(OptkitError) as raised:
-        models.load_model(checkpoint, AUTO, TWO, seed=0)
+        models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
     assert "its config.json cannot be read" in one_line(raised)
 
 
@@ -315,13 +321,13 @@ def test_code_in_a_checkpoint_runs_only_when_the_recipe_says_so(checkpoint):
     edit(checkpoint, model_type="own", auto_map={"AutoConfig": "own.OwnConfig"})
     (checkpoint / "own.py").write_text("raise SystemExit('ran')")
     with pytest.raises(PlanError) as raised:
-        models.meta_model(checkpoint, AUTO, TWO)
+        models.meta_model(checkpoint, Head(AUTO, TWO))
     assert "set model.trust_remote_code=true if you trust it" in one_line(raised, PlanError)
 
 
 def test_loading_prints_nothing(checkpoint, capfd):
     drop(checkpoint, "classifier")
-    models.load_model(checkpoint, AUTO, TWO, seed=0)
+    models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
     assert capfd.readouterr() == ("", "")
 
 
@@ -360,7 +366,7 @@ def test_a_tokenizer_without_padding(checkpoint):
 def test_the_teachers_columns_follow_our_labels(checkpoint):
     rename(checkpoint, ["Positive", "Negative"])
     teacher, tokenizer, permutation = models.load_teacher(
-        DistillSpec(teacher=str(checkpoint)), AUTO, ["negative", "positive"]
+        DistillSpec(teacher=str(checkpoint)), Head(AUTO, ["negative", "positive"])
     )
     assert permutation == [1, 0] and len(tokenizer) > 5
     assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
@@ -368,14 +374,14 @@ def test_the_teachers_columns_follow_our_labels(checkpoint):
 
 def test_a_teacher_that_numbers_its_classes_goes_by_the_number(tiny_checkpoint):
     for labels in (TWO, ["negative", "positive"]):
-        assert models.load_teacher(DistillSpec(teacher=str(tiny_checkpoint)), AUTO, labels)[2] == [0, 1]
+        assert models.load_teacher(DistillSpec(teacher=str(tiny_checkpoint)), Head(AUTO, labels))[2] == [0, 1]
 
 
 @pytest.mark.parametrize("labels", [["cat", "dog"], ["positive", "negative", "neutral"], TWO])
 def test_a_teacher_with_other_labels(checkpoint, labels):
     rename(checkpoint, ["positive", "negative"])
     with pytest.raises(PlanError) as raised:
-        models.load_teacher(DistillSpec(teacher=str(checkpoint)), AUTO, labels)
+        models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, labels))
     message = one_line(raised, PlanError)
     assert f"has the labels positive, negative, and the data {', '.join(labels)}:" in message
 
@@ -383,12 +389,12 @@ def test_a_teacher_with_other_labels(checkpoint, labels):
 def test_a_teacher_without_a_head(checkpoint):
     drop(checkpoint, "classifier")
     with pytest.raises(PlanError, match="has no trained head for SequenceClassification"):
-        models.load_teacher(DistillSpec(teacher=str(checkpoint)), AUTO, TWO)
+        models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))
 
 
 def test_a_teacher_that_is_nowhere(tmp_path):
     with pytest.raises(PlanError, match="distill.teacher: no folder .*--set distill.teacher=FOLDER"):
-        models.load_teacher(DistillSpec(teacher=str(tmp_path / "absent")), AUTO, TWO)
+        models.load_teacher(DistillSpec(teacher=str(tmp_path / "absent")), Head(AUTO, TWO))
 
 
 @pytest.mark.parametrize(

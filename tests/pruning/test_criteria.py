@@ -73,7 +73,7 @@ def reference_scores(model, masks, accumulate, *, momentum: float, max_norm: flo
 @pytest.mark.parametrize("max_norm", [1e9, 0.3])
 def test_scores_accumulate_weight_times_clipped_gradient(stack, regrow, criterion, accumulate, max_norm):
     model, untouched = stack((8, 6), (4, 8)), stack((8, 6), (4, 8))
-    schedule = Schedule(shape="linear", to=0.8, begin=1, end=3, every=1)
+    schedule = Schedule(shape="linear", to=0.8, begin=1, end=4, every=1)
     pruner = Pruner(model, [Rule(criterion=criterion, schedule=schedule, regrow=regrow)])
     pruner.start(4, 4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -278,3 +278,26 @@ def test_frozen_keeps_exactly_the_groups_that_are_zero(stack, structure, kept_de
     pruner.fold()
     assert int((model.layers[0].weight == 0).sum()) == kept_dead
     assert not bool(torch.signbit(model.layers[0].weight[model.layers[0].weight == 0]).any())
+
+
+@pytest.mark.parametrize("regrow", [False, True])
+def test_nothing_is_watched_once_no_mask_will_change(stack, regrow):
+    """Also where a training goes on behind the end of its schedule."""
+    criterion = Movement(saliency=0.0)
+    states = []
+    for steps, done in ((4, 0), (2, 0), (0, 2)):
+        model = stack((8, 6), (4, 8))
+        pruner = Pruner(model, [Rule(criterion=criterion, schedule=Schedule(to=0.5, begin=1, end=2), regrow=regrow)])
+        pruner.start(4, 4, done=done)
+        for step in range(1, steps + 1):
+            model(BATCHES[step - 1, 0]).square().sum().backward()
+            pruner.observe()
+            pruner.update(step)
+        masks = [layer.parametrizations.weight[0] for layer in model.layers]
+        states.append([mask.state("movement")["score"].clone() for mask in masks])
+        if done:
+            model(BATCHES[0, 0]).square().sum().backward()
+            pruner.observe()
+            assert not any(mask.state("movement")["score"].any() for mask in masks)
+            assert not any(mask.collects and mask.gradient.any() for mask in masks)
+    assert all(torch.equal(long, short) and short.any() for long, short in zip(*states[:2]))

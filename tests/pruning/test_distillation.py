@@ -19,7 +19,7 @@ from optkit.pruning import (
     Schedule,
     distillation_loss,
 )
-from optkit.pruning.distillation import over_all_rows
+from optkit.pruning.distillation import output_loss, over_all_rows
 from optkit.pruning.matching import PROJECTIONS, StateMatcher
 
 
@@ -46,6 +46,50 @@ def test_the_loss_is_the_softened_divergence_averaged_over_the_batch(temperature
 def test_equal_logits_cost_nothing_whatever_their_offset():
     logits = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
     assert float(distillation_loss(logits, logits + 7.0, 2.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def divergence(teacher: list[float], student: list[float], temperature: float) -> float:
+    p, q = softmax([v / temperature for v in teacher]), softmax([v / temperature for v in student])
+    return sum(a * math.log(a / b) for a, b in zip(p, q)) * temperature**2
+
+
+def test_tokens_count_within_their_example_and_padding_does_not():
+    student, teacher = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    each = [[divergence(t.tolist(), s.tolist(), 2.0) for s, t in zip(*rows)] for rows in zip(student, teacher)]
+    expected = (sum(each[0]) / 3 + each[1][0]) / 2
+    found = output_loss({"logits": student}, {"logits": teacher}, 2.0, mask=mask)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_labels_that_do_not_exclude_each_other_are_compared_one_by_one():
+    student, teacher = [[0.3, -1.2, 2.0], [0.0, 0.5, 0.1]], [[1.5, -0.5, 0.2], [-3.0, 4.0, 0.0]]
+    expected = sum(divergence([t, 0.0], [s, 0.0], 3.0) for pair in zip(student, teacher) for s, t in zip(*pair)) / 2
+    outputs = ({"logits": torch.tensor(logits)} for logits in (student, teacher))
+    found = output_loss(*outputs, 3.0, problem="multi_label_classification")
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_are_compared_by_their_squares_at_any_temperature():
+    student, teacher = {"logits": torch.tensor([[1.0], [2.0]])}, {"logits": torch.tensor([[1.5], [4.0]])}
+    assert float(output_loss(student, teacher, 7.0, problem="regression")) == pytest.approx((0.25 + 4) / 2)
+
+
+def test_answers_neither_begin_nor_end_in_padding():
+    names, mask = ("start_logits", "end_logits"), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    student, teacher = ({name: torch.randn(2, 4) for name in names} for _ in range(2))
+    expected = sum(
+        divergence(teacher[name][row][:length].tolist(), student[name][row][:length].tolist(), 2.0)
+        for name in names
+        for row, length in enumerate((4, 2))
+    )
+    assert float(output_loss(student, teacher, 2.0, mask=mask)) == pytest.approx(expected / 4, rel=1e-4)
+
+
+def test_outputs_without_logits_are_refused():
+    states = {"last_hidden_state": torch.zeros(1, 2, 3)}
+    with pytest.raises(PruningError, match="puts out no logits to compare"):
+        output_loss(states, states, 2.0)
 
 
 @pytest.fixture(scope="module")

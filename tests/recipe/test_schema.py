@@ -23,7 +23,6 @@ from optkit.recipe import Recipe
         ("model.tokenizer={train: bpe}", "model.tokenizer.train: unknown value 'bpe', one of wordpiece"),
         ("model.tokenizer=[a]", "model.tokenizer: expected a name, or {train: wordpiece"),
         ("model.trust_remote_code=yes", "model.trust_remote_code: expected true or false, got 'yes'"),
-        ("task.type=question-answering", "task.type: task 'question-answering' is not available yet"),
         ("task.type=text-clasification", "task.type: unknown task 'text-clasification', did you mean"),
         ("task.metric=[accuracy, acuracy]", "task.metric.1: unknown metric 'acuracy', did you mean 'accuracy'?"),
         ("task.text=[a, b, c]", "task.text: at most 2 elements, got 3"),
@@ -37,18 +36,73 @@ from optkit.recipe import Recipe
         ("distill={teacher: t, temperature: 0}", "distill.temperature: must be above 0, got 0"),
         ("distill={weight: 0.5}", "distill.teacher: required, but missing"),
         ("quantize.target=avx", "quantize.target: unknown value 'avx', one of any, vnni, optkit"),
-        ("export.formats=[onnx]", "export.formats.0: unknown value 'onnx', one of openvino"),
+        ("export.formats=[onnx]", "export.formats: evaluation and report are about the IR: write [openvino, onnx]"),
+        ("export.formats=[openvino, onxx]", "export.formats.1: unknown value 'onxx', did you mean 'onnx'?"),
+        ("export.shapes=fixed", "export.shapes: expected dynamic, or {batch: 1, seq: 128}, got 'fixed'"),
+        ("export.shapes={batch: 0}", "export.shapes.batch: must be at least 1, got 0"),
+        ("export.shapes={sequence: 8}", "export.shapes.sequence: unknown key"),
         ("evaluate.splits=[]", "evaluate.splits: must not be empty"),
         ("evaluate.max_drop=.nan", "evaluate.max_drop: expected a finite number, got nan"),
         ("benchmark={batch: [0]}", "benchmark.batch.0: must be at least 1, got 0"),
         ("benchmark={backends: [tourch]}", "benchmark.backends.0: unknown backend 'tourch', did you mean 'torch'?"),
-        ("publish.repo_id=a/b/c", "publish.repo_id: 'a/b/c' is no Hub id"),
-        ("publish.repo_id=a--b", "publish.repo_id: 'a--b' is no Hub id"),
+        ("publish.repo_id=a/b/c", "publish.repo_id: 'a/b/c' names no repository: write ORG/NAME"),
+        ("publish.repo_id=o/a--b", "publish.repo_id: 'o/a--b' names no repository"),
+        ("publish.repo_id=name", "publish.repo_id: 'name' names no repository"),
     ],
 )
 def test_a_wrong_value_is_one_fault(recipes, override, said):
     problems = recipes.problems(recipes.minimal, override)
     assert len(problems) == 1 and problems[0].startswith(f"--set: {said}")
+
+
+QUESTIONS = "task={type: question-answering, dataset: {name: squad}, text: [question, context], label: answers%s}"
+WORDS = "task={type: token-classification, dataset: {name: conll}, text: tokens, label: tags%s}"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            QUESTIONS.replace("[question, context]", "context") % "",
+            "text: question-answering reads two columns: write [",
+        ),
+        (
+            QUESTIONS.replace("answers%s", "[a, b]%s") % "",
+            "label: question-answering has one column of answers, got a, b",
+        ),
+        (
+            QUESTIONS % ", max_length: 64, stride: 32",
+            "stride: 32 tokens shared by two windows of 64 (task.max_length): ",
+        ),
+        (QUESTIONS % ", stride: -1", "stride: must be at least 0, got -1"),
+        (QUESTIONS % ", max_answer_length: 0", "max_answer_length: must be at least 1, got 0"),
+        (
+            QUESTIONS % ", metric: accuracy",
+            "metric: does not measure question-answering: use answer_f1 or exact_match",
+        ),
+        (QUESTIONS % ", problem: regression", "problem: question-answering has one problem only: remove it"),
+        (
+            WORDS.replace("tokens", "[a, b]") % "",
+            "text: token-classification reads one column, of lists of words, got a, b",
+        ),
+        (WORDS % ", stride: 8", "stride: belongs to question-answering: remove it"),
+        (WORDS % ", null_threshold: 1.0", "null_threshold: belongs to question-answering: remove it"),
+        (
+            WORDS % ", metric: f1",
+            "metric: does not measure token-classification: use entity_f1 or entity_precision or",
+        ),
+    ],
+)
+def test_what_a_task_does_not_read_is_one_fault(recipes, override, said):
+    problems = recipes.problems(recipes.minimal, override)
+    assert len(problems) == 1 and problems[0].startswith(f"--set: task.{said}")
+
+
+def test_windows_of_a_third_unless_said_otherwise(recipes):
+    task = recipes.load(recipes.minimal, QUESTIONS % ", max_length: 384").task
+    assert (task.stride, task.max_answer_length, task.null_threshold) == (128, 30, 0.0)
+    assert task.metric == ("answer_f1",) and recipes.load(recipes.minimal, WORDS % "").task.stride is None
+    assert recipes.load(recipes.minimal, QUESTIONS % ", max_length: 64, stride: 31").task.stride == 31
 
 
 def test_a_split_that_no_file_gives_is_named(recipes):
@@ -59,7 +113,7 @@ def test_a_split_that_no_file_gives_is_named(recipes):
     ]
 
 
-@pytest.mark.parametrize("repo_id", ["name", "organisation/name-1.5_x", None])
+@pytest.mark.parametrize("repo_id", ["organisation/name-1.5_x", None])
 def test_hub_ids(recipes, repo_id):
     assert recipes.load(recipes.minimal + f"publish: {{repo_id: {repo_id or 'null'}}}\n").publish.repo_id == repo_id
 

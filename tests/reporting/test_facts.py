@@ -12,7 +12,9 @@ from optkit.rundir import RunDir
 def test_stages_that_the_recipe_no_longer_asks_for_are_left_out(finished_run, generated_recipe):
     run = RunDir(finished_run.folder, "tiny")
     recipe = load_recipe(generated_recipe, ["benchmark=null", "evaluate.max_drop=0.5"])
-    report = gather(SimpleNamespace(run=run, recipe=recipe, versions={"torch": "2"}), ["train", "export"], None)
+    task = SimpleNamespace(ov_class="OVModelForSequenceClassification")
+    job = SimpleNamespace(run=run, recipe=recipe, task=task, versions={"torch": "2"})
+    report = gather(job, ["train", "export"], None)
     assert report["benchmark"] is None and list(report["seconds"]) == ["train", "export"]
     assert set(report["bytes"]) == {"pruned", "openvino"}
     drop = finished_run.report["evaluate"]["drop"]
@@ -27,3 +29,6 @@ def test_bytes_are_those_of_one_copy_of_the_weights(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "openvino_model.xml").write_bytes(b"x" * 3)
     assert weight_bytes(tmp_path) == 14
+    for name, count in {"openvino_tokenizer.xml": 50, "model.onnx": 20, "model.onnx.data": 30}.items():
+        (tmp_path / name).write_bytes(b"x" * count)
+    assert weight_bytes(tmp_path) == 64  # what a text becomes is no weight

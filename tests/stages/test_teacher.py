@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -86,7 +87,7 @@ def test_states_need_no_cached_logits_and_mind_the_order_of_labels(job, tiny_che
     config |= {"id2label": {"0": "right", "1": "left"}, "label2id": {"right": 0, "left": 1}}
     (turned / "config.json").write_text(json.dumps(config))
     recipe = job(f"distill={{teacher: {turned}, hidden: 1.0}}")
-    recipe.labels = ["left", "right"]
+    recipe.head = dataclasses.replace(recipe.head, labels=("left", "right"))
     assert not teacher.needed(recipe)
     examples, how = teacher.lessons(recipe)
     assert "teacher_logits" not in examples.column_names and (how["hidden"].weight, how["attention"]) == (1.0, None)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from optkit.pruning.oneshot.one_shot import one_shot
+from optkit.pruning.oneshot.one_shot import needs_loss, one_shot
 
-__all__ = ["one_shot"]
+__all__ = ["needs_loss", "one_shot"]

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from optkit.errors import PruningError
 from optkit.pruning.binding import BoundRule, RuleState
-from optkit.pruning.config import ONE_SHOT, FisherSearch, Reconstruction, Rule, Schedule, check_occasion
+from optkit.pruning.config import ONE_SHOT, Criterion, FisherSearch, Reconstruction, Rule, Schedule, check_occasion
+from optkit.pruning.criteria import build
 from optkit.pruning.masking import mask_of, raw_of
 from optkit.pruning.oneshot.layerwise import Calibration, reconstruct
-from optkit.pruning.oneshot.replay import Batch, run
+from optkit.pruning.oneshot.replay import LABELS, Batch, run
 from optkit.pruning.oneshot.search import search
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.schedules import resolve
 
 Tell = Callable[[str, int, int], None]
+Loss = Callable[[Any, Batch], Tensor]
 
 
 def one_shot(
@@ -27,6 +29,7 @@ def one_shot(
     rules: Rule | Sequence[Rule],
     batches: Sequence[Mapping[str, Any]],
     *,
+    loss: Loss | None = None,
     tell: Tell = lambda rule, done, total: None,
 ) -> list[RuleState]:
     """Prunes ``model`` without training it: what stays is exact zeros (0.0) in ordinary weights.
@@ -38,6 +41,7 @@ def one_shot(
         rules: what to prune, a Rule or several.
         batches: calibration data, a few hundred examples or more: what the model is called with, by name, padded
             tensors with their ``attention_mask``. ``taylor`` and ``obert`` need ``labels`` beside them.
+        loss: for a model that computes none from its labels: a scalar of its outputs on a batch, and the batch.
         tell: hears the name of the rule at work, and how much of it is done, of how much.
 
     Returns:
@@ -64,7 +68,7 @@ def one_shot(
     try:
         for bound in pruner.bound:
             name = bound.rule.name
-            _apply(bound, pruner, calibration, lambda done, total, name=name: tell(name, done, total))
+            _apply(bound, pruner, calibration, loss, lambda done, total, name=name: tell(name, done, total))
         return pruner.fold()
     finally:
         for module, mode in modes.items():
@@ -75,37 +79,58 @@ def _on(device: torch.device, batch: Batch) -> Batch:
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
-def _apply(bound: BoundRule, pruner: Pruner, calibration: Calibration, tell: Callable[[int, int], None]) -> None:
+def needs_loss(criterion: Criterion) -> bool:
+    """Whether a criterion goes by gradients of a loss in one shot, and so needs labels."""
+    if isinstance(criterion, ONE_SHOT):
+        return False
+    watches = build(criterion).watches
+    # A criterion that is shown inputs needs no gradients beside them.
+    return bool(watches) and "inputs" not in watches
+
+
+def _apply(
+    bound: BoundRule,
+    pruner: Pruner,
+    calibration: Calibration,
+    loss: Loss | None,
+    tell: Callable[[int, int], None],
+) -> None:
     criterion, schedule = bound.rule.criterion, bound.rule.schedule
     if schedule is None:
         return
+    if bound.criterion.watches:
+        # Before the schedule is placed: one that is at its end has nothing left to watch for.
+        _watch(bound, pruner, calibration, loss, tell)
     bound.steps = resolve(Schedule("constant", to=schedule.to, begin=0), 1, 1.0)
     if isinstance(criterion, Reconstruction):
         reconstruct(bound, calibration, criterion.damping, tell)
     elif isinstance(criterion, FisherSearch):
         search(bound, calibration, criterion.damping, tell)
     else:
-        if bound.criterion.watches:
-            _watch(bound, pruner, calibration, tell)
         bound.prune(schedule.to)
 
 
-def _watch(bound: BoundRule, pruner: Pruner, calibration: Calibration, tell: Callable[[int, int], None]) -> None:
+def _watch(
+    bound: BoundRule,
+    pruner: Pruner,
+    calibration: Calibration,
+    loss: Loss | None,
+    tell: Callable[[int, int], None],
+) -> None:
     """Shows the rule's criterion all batches, the model as earlier rules left it; what it saw before is forgotten."""
     model, batches, layers = calibration.model, calibration.batches, bound.layers.values()
     for layer in layers:
         for name, tensor in bound.criterion.state(raw_of(layer).detach()).items():
             bound.state(mask_of(layer))[name].copy_(tensor)
         layer.training = True  # who watches inputs looks at layers in training; a linear layer does the same in both
-    # A criterion that is shown inputs needs no gradients beside them, so that it needs no labels either.
-    forward_only = "inputs" in bound.criterion.watches
+    forward_only = not needs_loss(bound.rule.criterion)
     try:
         for done, batch in enumerate(batches, start=1):
             if forward_only:
                 with torch.no_grad():
                     run(model, batch)
             else:
-                _loss(model, batch, bound.rule).backward()
+                _loss(model, batch, bound.rule, loss).backward()
                 pruner.observe()
                 model.zero_grad(set_to_none=True)
             tell(done, len(batches))
@@ -114,8 +139,10 @@ def _watch(bound: BoundRule, pruner: Pruner, calibration: Calibration, tell: Cal
             layer.training = False
 
 
-def _loss(model: nn.Module, batch: Batch, rule: Rule) -> Tensor:
-    loss = getattr(model(**batch), "loss", None) if "labels" in batch else None
+def _loss(model: nn.Module, batch: Batch, rule: Rule, given: Loss | None) -> Tensor:
+    loss = None
+    if any(name in batch for name in LABELS):
+        loss = getattr(model(**batch), "loss", None) if given is None else given(run(model, batch), batch)
     if loss is None:
         raise PruningError(
             f"rule '{rule.name}': {rule.criterion.name} needs a loss, and the model gives none: put `labels` into "

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from optkit.errors import PruningError
 
 Batch = Mapping[str, Any]
+#: Inputs that a model computes its loss from, and not its outputs.
+LABELS = ("labels", "start_positions", "end_positions")
 
 
 class _Reached(Exception):
@@ -34,7 +36,7 @@ def without_padding(values: Tensor, batch: Batch) -> Tensor:
 
 def run(model: nn.Module, batch: Batch) -> Any:
     """The outputs of ``model`` for a batch, its labels left out."""
-    return model(**{name: value for name, value in batch.items() if name != "labels"})
+    return model(**{name: value for name, value in batch.items() if name not in LABELS})
 
 
 class Replay:

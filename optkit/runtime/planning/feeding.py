@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optkit.ir.shapes import image_shape
+
 if TYPE_CHECKING:
     import openvino
-
-#: Where height and width of an image are open.
-PIXELS = 224
 
 
 def input_shapes(model: openvino.Model, shape: tuple[int, int]) -> list[list[int]]:
@@ -24,7 +23,7 @@ def input_shapes(model: openvino.Model, shape: tuple[int, int]) -> list[list[int
         if partial.rank.is_dynamic:
             found.append([batch, length])
             continue
-        wanted = [batch, 3, PIXELS, PIXELS] if len(partial) == 4 else [batch] + [length] * (len(partial) - 1)
+        wanted = [batch] + (image_shape(model, port)[1:] if len(partial) == 4 else [length] * (len(partial) - 1))
         found.append([size.get_length() if size.is_static else use for size, use in zip(partial, wanted)])
     return found
 
@@ -47,6 +46,12 @@ def _feed(port: openvino.Output, sizes: Sequence[int], rng: np.random.Generator)
     if "position" in name:
         return np.broadcast_to(np.arange(sizes[-1], dtype=dtype), sizes).copy()
     return rng.integers(1, 100, sizes).astype(dtype)
+
+
+def described(model: openvino.Model, shape: tuple[int, int]) -> str:
+    """``shape`` in words: 1 x 128 tokens, or 1 x 3 x 224 x 224 pixels."""
+    images = [sizes for sizes in input_shapes(model, shape) if len(sizes) == 4]
+    return " x ".join(map(str, images[0] if images else shape)) + (" pixels" if images else " tokens")
 
 
 def tokens_of(model: openvino.Model, shape: tuple[int, int]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.runtime.loading import compile_for_cpu
 from optkit.runtime.planning.applying import apply, compile_config
 from optkit.runtime.planning.choosing import Cost, layer_plan, winners, with_neighbours
-from optkit.runtime.planning.feeding import feeds, tokens_of
+from optkit.runtime.planning.feeding import described, feeds, tokens_of
 from optkit.runtime.planning.layers import layer_costs
 from optkit.runtime.planning.machine import Machine
 from optkit.runtime.planning.plan import Plan
@@ -111,7 +111,8 @@ def measured_plan(
                 plans.insert(0, replace(choice, attention=False))
         if time.perf_counter() > end:
             break
-    return _explained(best.plan, times, nothing_taken=best is first), best.compiled
+    said = _explained(best.plan, times, described(model, shape), nothing_taken=best is first)
+    return said, best.compiled
 
 
 def _start(
@@ -149,9 +150,9 @@ def _note(site: LinearSite, cost: Cost | None, taken: bool) -> str:
     return "" if taken or cost.ratio >= 1 else "the model as a whole is faster so"
 
 
-def _explained(plan: Plan, times: Mapping[str, float], *, nothing_taken: bool) -> Plan:
+def _explained(plan: Plan, times: Mapping[str, float], inputs: str, *, nothing_taken: bool) -> Plan:
     """``plan`` with its sentence and its times."""
-    where = f"at {plan.shape[0]} x {plan.shape[1]} tokens on {plan.threads} threads"
+    where = f"at {inputs} on {plan.threads} threads"
     figures = f"{_say(times['new'], times[_PLAIN])} {where}" if times else ""
     taken = len(plan.kernels)
     if nothing_taken:

@@ -41,14 +41,15 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """The sum of ``parts``; a boolean one stands alone."""
+    """The sum of ``parts``; a boolean one stands alone. In a program it serves so many ``heads`` and no others."""
 
     parts: tuple[Part, ...]
+    heads: int
 
     @property
     def key(self) -> tuple:
         """Equal for masks that are the same."""
-        return tuple((key(part.value), part.fill, part.when) for part in self.parts)
+        return (self.heads, *((key(part.value), part.fill, part.when) for part in self.parts))
 
 
 def mask(parts: list[Part], scores: Shape, shapes: Shapes) -> Mask | str | None:
@@ -69,7 +70,7 @@ def mask(parts: list[Part], scores: Shape, shapes: Shapes) -> Mask | str | None:
     if any(name != ("f32" if part.fill is None else "boolean") for name, part in zip(types, simple)):
         if types != ["boolean"]:
             return f"a mask of {' and '.join(types)}"
-    return Mask(tuple(simple)) if simple else None
+    return Mask(tuple(simple), scores[1]) if simple else None
 
 
 def build(mask: Mask) -> openvino.Output:

@@ -18,7 +18,7 @@ from optkit.runtime.packing import MAX_INPUTS
 from optkit.runtime.program import Quantization
 from optkit.runtime.rewriting.graph import arguments, attribute, key, kind, per_feature, split_constant
 from optkit.runtime.rewriting.pointwise import fake_quantize_levels
-from optkit.sparsity import block_sparsity, count, detect_structure
+from optkit.zeros import block_sparsity, count, detect_structure
 
 if TYPE_CHECKING:
     import openvino

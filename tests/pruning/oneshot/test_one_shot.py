@@ -215,3 +215,31 @@ def test_one_shot_criteria_are_refused_in_training_and_with_other_structures(ber
     for criterion in (Reconstruction, FisherSearch):
         with pytest.raises(ValueError, match="damping must be above 0, got 0.0"):
             criterion(damping=0.0)
+
+
+def test_answers_that_are_positions_give_a_loss_too(bert, batches):
+    from transformers import BertForQuestionAnswering
+
+    torch.manual_seed(0)
+    model = BertForQuestionAnswering(bert(num_hidden_layers=1).config)
+    places = {"start_positions": torch.tensor([1, 2]), "end_positions": torch.tensor([2, 2])}
+    calibration = [{k: v[:2] for k, v in batch.items() if k != "labels"} | places for batch in batches(2)]
+    (taylor,) = one_shot(copy.deepcopy(model), rule(Taylor()), calibration)
+    (fisher,) = one_shot(model, rule(FisherSearch(), "head"), calibration)
+    assert taylor.pruned * 2 == taylor.groups and fisher.pruned * 2 == fisher.groups
+
+
+def test_gradients_of_the_loss_decide_and_a_loss_may_be_given(bert, batches):
+    """A model's own loss and the same one from outside choose alike; other labels choose otherwise."""
+    given, model = batches(2), bert(num_hidden_layers=1)
+
+    def zeros(made, loss=None):
+        pruned = copy.deepcopy(model)
+        one_shot(pruned, rule(Taylor(), "element"), made, loss=loss)
+        return torch.cat([layer.weight.flatten() == 0 for layer in encoder(pruned).values()])
+
+    own = zeros(given)
+    outside = zeros(given, lambda found, batch: nn.functional.cross_entropy(found.logits, batch["labels"]))
+    assert torch.equal(own, outside)
+    other = zeros([{**batch, "labels": torch.arange(8) // 4} for batch in given])
+    assert not torch.equal(own, other) and own.sum() == other.sum()

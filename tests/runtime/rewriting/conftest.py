@@ -42,6 +42,7 @@ def _export(architecture: str, path: Path) -> None:
 
 def _quantize(source: Path, path: Path) -> None:
     from optkit.adapters import nncf, quiet
+    from optkit.export.quantization import Quantization
     from optkit.ir.io import read_model, save_model
 
     model, rng = read_model(source), np.random.default_rng(0)
@@ -54,5 +55,5 @@ def _quantize(source: Path, path: Path) -> None:
             quantized = library.quantize(model, library.Dataset(images), subset_size=3, model_type=kind)
     else:
         samples = [{"input_ids": rng.integers(2, 60, 20).tolist()} for _ in range(3)]
-        quantized = nncf.quantize_int8(model, samples, target="optkit")
+        quantized = nncf.quantize_int8(model, samples, quantization=Quantization("optkit"))
     save_model(quantized, path)

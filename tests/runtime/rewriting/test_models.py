@@ -174,3 +174,21 @@ def test_an_ir_compressed_to_fp16(ir, tmp_path):
     inputs = feed(model, 2, 9)
     for wanted, got in zip(*run(original, inputs), *run(model, inputs)):
         np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_layers_with_unequal_numbers_of_heads(tmp_path):
+    from architectures import emptied
+
+    from optkit.adapters import optimum
+    from optkit.pruning.compact_checkpoint import save_compact
+    from optkit.pruning.compaction import compact
+
+    model = emptied("bert", heads=((0,), (1, 2)))
+    save_compact(model, compact(model), tmp_path / "checkpoint")
+    optimum.convert(tmp_path / "checkpoint", tmp_path, task="text-classification")
+    original, rewritten = (read_model(tmp_path) for _ in range(2))
+    feeds = [feed(original, 2, 9)]
+    result = rewrite_here(rewritten, kernels_of(rewritten, ELEMENT))
+    heads = [step.heads for placed in result.programs for step in placed.program.steps if hasattr(step, "heads")]
+    assert heads == [3, 2]
+    assert apart(expected(original, *feeds), run(rewritten, *feeds)) < TOLERANCE["fp32"]

@@ -1,0 +1,61 @@
+"""`optkit compare`: what differs between two runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from optkit.cli.options import Debug, Json
+
+_TITLES = {
+    "recipe": "asked for",
+    "accuracy": "scores",
+    "speed": "milliseconds",
+    "sparsity": "layers",
+    "machine": "made with",
+}
+
+
+def command(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one.", show_default=False)],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show how two runs differ: recipe, scores, times, sparsity by layer, machine and versions."""
+    from optkit.experiments.compare import compare
+    from optkit.experiments.runs import load_run
+
+    found = asdict(compare(load_run(first), load_run(second)))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    if not any(found.values()):
+        console.print("Nothing differs.")
+    for kind, title in _TITLES.items():
+        if not found[kind]:
+            continue
+        table = Table(title=title, title_justify="left")
+        for column in ("", first.name, second.name):
+            table.add_column(column, overflow="fold", justify="right" if column else "left")
+        for row in found[kind]:
+            table.add_row(row["what"], _said(row["first"]), _said(row["second"]))
+        console.print(table)
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[1], float):
+        return f"{value[0]} {value[1]:.1%}"
+    return str(value)

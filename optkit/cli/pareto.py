@@ -1,0 +1,71 @@
+"""`optkit pareto`: accuracy lost against speed gained over many runs, and which of them nothing beats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optkit.cli.options import Debug, Json, RunFolders
+
+
+def command(
+    runs: RunFolders,
+    max_drop: Annotated[float | None, typer.Option(help="Points that may be lost: names the run to take.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Of the times that are compared; the first measured.")] = None,
+    seq: Annotated[int | None, typer.Option(help="Likewise, tokens.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the chart, an SVG.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List runs by accuracy lost and speed gained; those that another one beats in both are marked."""
+    from optkit.errors import OptkitError
+    from optkit.experiments.pareto import frontier
+    from optkit.experiments.runs import find_runs
+
+    found = frontier(find_runs(runs), batch=batch, seq=seq)
+    taken = None if max_drop is None else found.within(max_drop)
+    if plot is not None:
+        from optkit.reporting.frontier import frontier_chart
+
+        plot.write_text(frontier_chart(found), encoding="utf-8")
+    if as_json:
+        points = [point.to_dict() for point in found.points]
+        chosen = None if taken is None else str(taken.run.path)
+        print(json.dumps({"points": points, "left_out": found.left_out, "take": chosen}, indent=2))
+    else:
+        _show(found)
+    if max_drop is None:
+        return
+    if taken is None:
+        least = min(found.points, key=lambda point: point.drop)
+        raise OptkitError(f"no run is within {max_drop:g} points: {least.run.path} loses least, {least.drop:.2f}")
+    if not as_json:
+        ratio = f"{taken.speedup.ratio:.2f} times as fast as {taken.speedup.against}"
+        print(f"take {taken.run.path / 'recipe.resolved.yaml'}: {taken.drop:.2f} points lost, {ratio}")
+
+
+def _show(found) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console, first = Console(soft_wrap=True, highlight=False), found.points[0].speedup
+    tokens = "" if first.seq is None else f" x {first.seq} tokens"
+    table = Table(
+        title=f"{found.points[0].run.metric} lost and speed gained, {first.batch}{tokens}", title_justify="left"
+    )
+    for column in ("run", "points lost", "sparsity", "times as fast", "milliseconds", "engine", ""):
+        table.add_column(column, justify="left" if column in ("run", "engine", "") else "right", no_wrap=True)
+    for point in found.points:
+        share = "-" if point.run.sparsity is None else f"{point.run.sparsity:.1%}"
+        table.add_row(
+            *(point.run.name, f"{point.drop:.2f}", share, f"{point.speedup.ratio:.2f}"),
+            *(f"{point.speedup.milliseconds:.2f}", point.speedup.of, "beaten" if point.dominated else ""),
+            style="dim" if point.dominated else None,
+        )
+    console.print(table)
+    console.print(f"Against {first.against} on {found.points[0].run.machine}, {first.threads} threads.")
+    for path, why in found.left_out.items():
+        console.print(f"left out: {path} {why}")

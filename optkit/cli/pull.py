@@ -1,0 +1,29 @@
+"""`optkit pull`: a model's repository from the Hub into a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optkit.cli.options import Debug, Json
+
+
+def command(
+    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The repository.", show_default=False)],
+    output: Annotated[Path | None, typer.Option(help="An empty or new folder; NAME here by default.")] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch a model from the Hub into a folder; nothing of it is run."""
+    from optkit.progress import size
+    from optkit.publishing import pull
+
+    done = pull(repo, output, revision=revision, quiet=False)
+    if as_json:
+        print(json.dumps(done, indent=2))
+        return
+    print(f"{done['output']}: {len(done['files'])} files, {size(done['bytes'])}, commit {done['commit'][:12]}")

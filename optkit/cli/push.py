@@ -1,0 +1,37 @@
+"""`optkit push`: what a run exported, with its model card, to the Hub in one commit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optkit.cli.options import Debug, Json
+
+
+def command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
+    repo: Annotated[str, typer.Option("--repo", metavar="ORG/NAME", help="The repository.", show_default=False)],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go out; ask the Hub nothing.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Publish what a run exported, with its model card, in one commit."""
+    from optkit.progress import size
+    from optkit.publishing import push
+
+    done = push(run, repo, private=private, dry_run=dry_run, quiet=False)
+    if as_json:
+        print(json.dumps(done, indent=2))
+        return
+    if dry_run:
+        for name, count in done["files"].items():
+            print(f"{size(count):>10}  {name}")
+        print(f"card: {done['card']}")
+        print(f"{len(done['files'])} files, {size(done['bytes'])}, would go to {repo} in one commit; nothing was sent")
+        return
+    said = f"{len(done['files'])} files, {size(done['bytes'])}" if done["changed"] else "nothing new"
+    print(f"{done['url']}: {said}, commit {done['commit'][:12]}")

@@ -1,0 +1,74 @@
+"""`optkit quantize`: a model that somebody else pruned, or nobody, as an int8 IR that says how sparse it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optkit.cli.options import Debug, Json
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A checkpoint or adapter (Hub id or folder), an ONNX model or an fp32 IR (file or folder).",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE_OR_DATASET", help="Texts to calibrate with: a file, or a dataset of the Hub.", show_default=False
+    ),
+]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="The column of texts; twice for pairs.", show_default=False),
+]
+
+
+def command(
+    model: Model,
+    data: Data = None,
+    text: Text = None,
+    output: Annotated[Path | None, typer.Option(help="A folder, empty or new; NAME-int8 by default.")] = None,
+    target: Annotated[str, typer.Option(metavar="CPU", help="any, vnni or optkit.")] = "any",
+    samples: Annotated[int, typer.Option(min=1, help="How many texts to calibrate with.")] = 300,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens that a text is cut to.")] = 128,
+    task: Annotated[str | None, typer.Option(help="As in text-classification; config.json tells by default.")] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of a Hub id.")] = "main",
+    seed: Annotated[int, typer.Option(min=0, help="Draws the texts.")] = 42,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a model int8, its zeros kept, each layer tagged with its structure and sparsity."""
+    from optkit.foreign.quantize import quantize
+    from optkit.progress import Reporter
+
+    result = quantize(
+        model,
+        data=data,
+        text=text or (),
+        output=output,
+        target=target,
+        samples=samples,
+        max_length=max_length,
+        task=task,
+        revision=revision,
+        seed=seed,
+        tell=Reporter(quiet=as_json).say,
+    )
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    from optkit.cli.inspect import layer_table, wide_console
+    from optkit.sparsity import sparsity
+
+    console = wide_console()
+    console.print(layer_table(sparsity(result.output)))
+    console.print()
+    for line in (result.structure, *result.notes, f"{result.output}: load it with {result.ov_class}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,111 @@
+"""`optkit sweep`: many runs of one recipe, every combination of some values."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optkit.cli.options import Debug, Json, RecipeFile, Set
+
+
+def command(
+    recipe: RecipeFile,
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATH=[A, B]", help="Values of a key, such as 'prune.0.schedule.to=[0.7, 0.8]'; repeatable."
+        ),
+    ],
+    set_: Set,
+    output: Annotated[Path | None, typer.Option(help="The folder of the runs; sweeps/NAME by default.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each gets its share of the cores.")] = 1,
+    ray: Annotated[bool, typer.Option("--ray", help="Run on Ray; on this machine without an address.")] = False,
+    ray_address: Annotated[str | None, typer.Option(help="Of a Ray cluster that sees the output folder, too.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe with every combination of some values; done runs are kept, failed ones do not stop the others."""
+    from rich.console import Console
+
+    from optkit.errors import Interrupted, OptkitError
+    from optkit.experiments.sweep import Axis, Result, sweep, trials
+    from optkit.experiments.workers import Local, Ray
+
+    planned = trials(recipe, [Axis.parse(text) for text in grid], set_)
+    root = output or Path("sweeps") / recipe.stem
+    root.mkdir(parents=True, exist_ok=True)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors.print(f"{len(planned)} runs in {root}")
+
+    def tell(result: Result, done: int, total: int) -> None:
+        errors.print(f"[{done}/{total}] {result.name}: {_said(result)}", markup=False)
+
+    if ray or ray_address is not None:
+        launch = Ray(ray_address, max((os.cpu_count() or 1) // jobs, 1), root.resolve())
+    else:
+        launch = Local(jobs, root)
+    try:
+        results = sweep(recipe, planned, root, launch, tell)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; run the same command again to go on") from None
+    if as_json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    else:
+        _show(results)
+        _draw(root, Console(soft_wrap=True, highlight=False))
+    failed = [result for result in results if not result.whole]
+    if failed:
+        raise OptkitError(
+            f"{len(failed)} of {len(results)} runs failed, first {root / failed[0].name}.log: {failed[0].said}"
+        )
+
+
+def _said(result) -> str:
+    from optkit.progress import duration
+
+    if not result.whole:
+        return f"failed: {result.said}"
+    facts = result.facts
+    parts = [result.status if not result.seconds else duration(result.seconds)]
+    if facts["drop"] is not None:
+        parts.append(f"{facts['drop']:.2f} points lost")
+    if "speedup" in facts:
+        parts.append(f"{facts['speedup']:.2f} times as fast as {facts['against']}")
+    return ", ".join([*parts, *([result.said] if result.said else [])])
+
+
+def _show(results) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in ("run", "status", "score", "points lost", "sparsity", "times as fast", "milliseconds"):
+        table.add_column(column, justify="left" if column in ("run", "status") else "right", no_wrap=True)
+    for result in results:
+        number = lambda name, form, facts=result.facts: "-" if facts.get(name) is None else form.format(facts[name])  # noqa: E731
+        table.add_row(
+            *(result.name, result.status, number("score", "{:.2f}"), number("drop", "{:.2f}")),
+            *(number("sparsity", "{:.1%}"), number("speedup", "{:.2f}"), number("milliseconds", "{:.2f}")),
+        )
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def _draw(root: Path, console) -> None:
+    """The frontier beside the runs, where they can be placed on one."""
+    from optkit.errors import OptkitError
+    from optkit.experiments.pareto import frontier
+    from optkit.experiments.runs import find_runs
+    from optkit.reporting.frontier import frontier_chart
+
+    try:
+        found = frontier(find_runs([root]))
+    except OptkitError as error:
+        console.print(f"no frontier: {error}", markup=False)
+        return
+    (root / "frontier.svg").write_text(frontier_chart(found), encoding="utf-8")
+    console.print(f"frontier: {', '.join(point.run.name for point in found.best)}; drawn in {root / 'frontier.svg'}")

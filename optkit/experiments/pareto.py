@@ -1,0 +1,92 @@
+"""Accuracy against speed over many runs: which of them nothing beats, and which one to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optkit.errors import OptkitError
+from optkit.experiments.runs import Run, Speedup, same
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run on the chart.
+
+    Attributes:
+        drop: points of 100 below the baseline.
+        speedup: against the dense model.
+        dominated: whether another run loses no more and is faster, or loses less and is as fast.
+    """
+
+    run: Run
+    drop: float
+    speedup: Speedup
+    dominated: bool = False
+
+    def beats(self, other: Point) -> bool:
+        """Whether this is better in one and no worse in the other."""
+        ours, theirs = (-self.drop, self.speedup.ratio), (-other.drop, other.speedup.ratio)
+        return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "run": str(self.run.path),
+            "drop": self.drop,
+            "score": self.run.score(),
+            "sparsity": self.run.sparsity,
+            "speedup": self.speedup.ratio,
+            "milliseconds": self.speedup.milliseconds,
+            "engine": self.speedup.of,
+            "dominated": self.dominated,
+        }
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Points by speedup, the fastest first, and the runs that could not be placed, with the reason."""
+
+    points: list[Point]
+    left_out: dict[str, str]
+
+    @property
+    def best(self) -> list[Point]:
+        """Those that nothing beats, the fastest first."""
+        return [point for point in self.points if not point.dominated]
+
+    def within(self, max_drop: float) -> Point | None:
+        """The fastest that loses no more than ``max_drop`` points; None if every one loses more."""
+        return next((point for point in self.best if point.drop <= max_drop + 1e-9), None)
+
+
+def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None = None) -> Frontier:
+    """Places ``runs`` by what they lost and how fast they are, at one batch and length.
+
+    Args:
+        batch, seq: of the times; the first that a run measured where they are None.
+
+    Raises:
+        OptkitError: if two runs measured different things: another metric, baseline engine, shape or CPU.
+    """
+    placed, left_out = [], {}
+    for run in runs:
+        speedup = run.speedup(batch, seq)
+        if run.drop is None:
+            left_out[str(run.path)] = "has no baseline to compare with"
+        elif speedup is None:
+            left_out[str(run.path)] = "has no times of the dense and of the exported model at this shape"
+        else:
+            placed.append(Point(run, run.drop, speedup))
+    if not placed:
+        reasons = "; ".join(f"{path} {why}" for path, why in left_out.items())
+        raise OptkitError(f"no run can be placed: {reasons}: evaluate with a baseline, and add `benchmark`")
+    kept = [point.run for point in placed]
+    same(kept, "metric", [point.run.metric for point in placed])
+    same(kept, "speedup's baseline", [point.speedup.against for point in placed])
+    same(kept, "batch and length", [(point.speedup.batch, point.speedup.seq) for point in placed])
+    same(kept, "CPU", [point.run.machine for point in placed])
+    judged = [
+        Point(point.run, point.drop, point.speedup, any(other.beats(point) for other in placed)) for point in placed
+    ]
+    return Frontier(sorted(judged, key=lambda point: (-point.speedup.ratio, point.drop)), left_out)

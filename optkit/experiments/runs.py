@@ -1,0 +1,137 @@
+"""What a finished run says of itself, read from its report.json, and how much faster than dense it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optkit.errors import OptkitError, RecipeError
+
+REPORT, FORMAT = "report.json", 1
+#: What a speedup may be against, and what it may be of: the first of them that was measured.
+DENSE = ("dense openvino", "dense torch")
+EXPORTED = ("int8 optkit", "optkit", "int8 openvino", "openvino")
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """The dense model's time over the exported one's, at the same inputs in the same run.
+
+    Attributes:
+        ratio: how many times as fast.
+        of, against: the engines.
+        batch, seq: examples and tokens; ``seq`` is None for inputs that are no tokens.
+        milliseconds: of ``of``, a batch.
+        threads: of each engine.
+    """
+
+    ratio: float
+    of: str
+    against: str
+    batch: int
+    seq: int | None
+    milliseconds: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder and report."""
+
+    path: Path
+    report: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def metric(self) -> str:
+        return self.report["evaluate"]["metric"]
+
+    @property
+    def drop(self) -> float | None:
+        """Points of 100 that the exported model lost against the baseline; None without one."""
+        return self.report["evaluate"]["drop"]
+
+    @property
+    def sparsity(self) -> float | None:
+        """Share of zeros among the linear weights of the encoder; None for a model without one."""
+        found = self.report["sparsity"]["openvino"]["denominators"]["encoder_linear"]
+        return None if found is None else found["sparsity"]
+
+    @property
+    def machine(self) -> str:
+        return self.report["machine"]["cpu"]
+
+    def score(self) -> float | None:
+        """The exported model's headline metric on the first split, in points of 100."""
+        evaluated = self.report["evaluate"]
+        first = next(iter(evaluated["splits"].values()))
+        found = next((first[name] for name in ("int8", "openvino") if name in first), None)
+        return None if found is None else 100 * found[evaluated["metric"]]
+
+    def speedup(self, batch: int | None = None, seq: int | None = None) -> Speedup | None:
+        """The speedup at a batch and length, the first that was measured where they are None; None if none was."""
+        measured = self.report["benchmark"] or {"rows": []}
+        for row in measured["rows"]:
+            times = row["milliseconds"]
+            against, of = (next((name for name in names if name in times), None) for names in (DENSE, EXPORTED))
+            if (batch, seq) != (None, None) and (row["batch"], row["seq"]) != (batch, seq):
+                continue
+            if against is not None and of is not None:
+                shape = row["batch"], row["seq"]
+                return Speedup(times[against] / times[of], of, against, *shape, times[of], measured["threads"])
+        return None
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in the folder ``path``.
+
+    Raises:
+        RecipeError: if it is no finished run.
+        OptkitError: if its report cannot be read.
+    """
+    file = Path(path) / REPORT
+    if not file.is_file():
+        raise RecipeError(f"{path}: no {REPORT} here: name a folder that `optkit run` finished")
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+        known = report["format"] == FORMAT and {"evaluate", "sparsity", "benchmark", "machine"} <= report.keys()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OptkitError(f"{file}: not a report that this optkit can read: run the recipe again") from error
+    if not known:
+        raise OptkitError(f"{file}: a report of another optkit, with format {report['format']}: run the recipe again")
+    return Run(Path(path), report)
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """The runs in ``paths``: each a run's folder, or a folder of such folders, in the order of their names.
+
+    Raises:
+        RecipeError: for a folder without a finished run.
+        OptkitError: as ``load_run``.
+    """
+    found: dict[Path, Run] = {}
+    for path in map(Path, paths):
+        inside = [path] if (path / REPORT).is_file() else sorted(file.parent for file in path.glob(f"*/{REPORT}"))
+        if not inside:
+            raise RecipeError(f"{path}: no finished run here: name folders that `optkit run` or `optkit sweep` made")
+        found |= {folder.resolve(): load_run(folder) for folder in inside}
+    return list(found.values())
+
+
+def same(runs: Sequence[Run], what: str, values: Sequence[Any]) -> None:
+    """Refuses runs that do not compare.
+
+    Raises:
+        OptkitError: if ``values``, one of each run, differ; the message names the first that does.
+    """
+    for run, value in zip(runs, values, strict=True):
+        if value != values[0]:
+            raise OptkitError(
+                f"{run.path} and {runs[0].path} do not compare: their {what} is {value} and {values[0]}: leave one out"
+            )

@@ -1,0 +1,1 @@
+"""Models that somebody else pruned: opened, checked, quantized to int8 and tagged."""

@@ -1,0 +1,21 @@
+"""Share of the entities that were found, in [0, 1]; 0 where there are none."""
+
+import datasets
+import evaluate
+
+from optkit.metrics.entities import counts, share
+
+
+class EntityRecall(evaluate.Metric):
+    def _info(self):
+        kind = datasets.Sequence(datasets.Value("string"))
+        return evaluate.MetricInfo(
+            description=__doc__,
+            citation="",
+            inputs_description="predictions and references: a list of tags for each sequence, such as B-PER and O.",
+            features=datasets.Features({"predictions": kind, "references": kind}),
+        )
+
+    def _compute(self, predictions, references):
+        right, _, given = counts(predictions, references)
+        return {"entity_recall": share(right, given)}

@@ -1,0 +1,36 @@
+"""What a task asks of the top of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Head:
+    """The class of model that a task needs, and what its outputs mean.
+
+    Args:
+        auto_class: of transformers, such as AutoModelForSequenceClassification.
+        labels: the name of each output; None where the outputs are not the data's to name (answers, embeddings).
+        problem: transformers' ``problem_type`` of a sequence classifier; None where its default is right.
+        unanswerable: whether there may be questions without an answer.
+    """
+
+    auto_class: str
+    labels: Sequence[str] | None = None
+    problem: str | None = None
+    unanswerable: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", self.labels and tuple(self.labels))
+
+    @property
+    def task(self) -> str:
+        """The ending of the architectures that have such a head: ``ForSequenceClassification``; empty for none."""
+        return self.auto_class.removeprefix("AutoModel")
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model's inputs are images."""
+        return self.task == "ForImageClassification"

@@ -1,0 +1,101 @@
+"""Code for a model card: how a model of each task is loaded and called, ready to be copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class _Call(NamedTuple):
+    """How a task is called: what a pipeline takes, where transformers has one, and the texts a tokenizer takes."""
+
+    pipeline: str | None
+    inputs: tuple[str, ...]
+
+
+_SENTENCE = '"A sentence of your own."'
+_MASKED = 'f"A {reader.mask_token} of your own."'
+_PHOTO = 'Image.open("photo.jpg")'
+_CALLS = {
+    "text-classification": _Call(_SENTENCE, (_SENTENCE,)),
+    "token-classification": _Call(_SENTENCE, (_SENTENCE,)),
+    "fill-mask": _Call(_MASKED, (_MASKED,)),
+    "question-answering": _Call(None, ('"Whose sentence is it?"', '"It is a sentence of your own."')),
+    "feature-extraction": _Call(None, (_SENTENCE,)),
+    "image-classification": _Call(_PHOTO, (_PHOTO,)),
+}
+_PAIR = _Call('{"text": "A sentence.", "text_pair": "Another one."}', ('"A sentence."', '"Another one."'))
+
+
+def snippets(task: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Python for ``optimum`` (optimum-intel), ``optkit`` (our runtime) and ``openvino`` (nothing but OpenVINO).
+
+    Args:
+        task: ``type``, ``ov_class``, ``pair`` (whether it reads two texts) and ``shape`` (batch and tokens of a model
+            that takes one shape alone, or None), as a report has them.
+        name: a Hub id.
+    """
+    kind, image = task["type"], task["type"].startswith("image")
+    call = _PAIR if task["pair"] and kind == "text-classification" else _CALLS.get(kind, _Call(None, (_SENTENCE,)))
+    reader, part = ("AutoImageProcessor", "image_processor") if image else ("AutoTokenizer", "tokenizer")
+    inputs, piped = _inputs(call, None if image else task["shape"]), call.pipeline and (image or not task["shape"])
+    # Without torchvision AutoImageProcessor at the top of transformers stands for nothing.
+    place = "transformers.models.auto.image_processing_auto" if image else "transformers"
+    names = alone = f"from {place} import {reader}"
+    if piped:
+        names = f"from transformers import pipeline\n{alone}" if image else f"{alone}, pipeline"
+    head = ["from PIL import Image"] if image else []
+    if piped:
+        use = [f'answer = pipeline("{kind}", model=model, {part}=reader)', f"print(answer({call.pipeline}))"]
+    else:
+        use = [f'print(model(**reader({inputs}, return_tensors="pt")))']
+    optimum = [
+        f"from optimum.intel import {task['ov_class']}",
+        *head,
+        names,
+        "",
+        f'name = "{name}"',
+        f"model = {task['ov_class']}.from_pretrained(name)",
+        f"reader = {reader}.from_pretrained(name)",
+        *use,
+    ]
+    if kind == "feature-extraction":
+        optimum = [
+            "from sentence_transformers import SentenceTransformer",
+            "",
+            f'model = SentenceTransformer("{name}", backend="openvino")',
+            f"print(model.encode([{_SENTENCE}]))",
+        ]
+    optkit = [
+        "import optkit.runtime",
+        "from huggingface_hub import snapshot_download",
+        *head,
+        names,
+        "",
+        f'folder = snapshot_download("{name}")',
+        f'model = optkit.runtime.load(folder, ov_class="{task["ov_class"]}")',
+        f"reader = {reader}.from_pretrained(folder)",
+        *use,
+    ]
+    openvino = [
+        "import openvino as ov",
+        "from huggingface_hub import snapshot_download",
+        *head,
+        alone,
+        "",
+        f'folder = snapshot_download("{name}")',
+        'compiled = ov.Core().compile_model(f"{folder}/openvino_model.xml", "CPU")',
+        f"reader = {reader}.from_pretrained(folder)",
+        f'inputs = reader({inputs}, return_tensors="np")',
+        "print(compiled({port.any_name: inputs[port.any_name] for port in compiled.inputs})[0])",
+    ]
+    return {"optimum": "\n".join(optimum), "optkit": "\n".join(optkit), "openvino": "\n".join(openvino)}
+
+
+def _inputs(call: _Call, shape: Sequence[int] | None) -> str:
+    """The arguments of a tokenizer: filled up to what a model takes that knows one shape alone."""
+    if shape is None:
+        return ", ".join(call.inputs)
+    batch, seq = shape
+    texts = ", ".join(call.inputs if batch == 1 else (f"[{text}] * {batch}" for text in call.inputs))
+    return f'{texts}, padding="max_length", truncation=True, max_length={seq}'

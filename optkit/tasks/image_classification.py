@@ -1,0 +1,221 @@
+"""One label for an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optkit.adapters import reason
+from optkit.errors import DataError
+from optkit.models.head import Head
+from optkit.tasks import columns
+from optkit.tasks.base import ASIDE, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+    from torch import Tensor
+
+    from optkit.recipe.schema import ModelSpec, TaskSpec
+
+_UNLABELLED = -100  # as torch's losses know it
+_IMAGE, _WHERE = "image", f"{ASIDE}where"
+
+
+class ImageClassification(Task):
+    """Image classification, of one class of several.
+
+    An image is whatever ``data.images.open_image`` takes. Encoded examples hold it as it came, compressed; pixels are
+    made batch by batch, and what is read of a file beforehand is its head alone.
+    """
+
+    auto_class = "AutoModelForImageClassification"
+    ov_class = "OVModelForImageClassification"
+    export_task = "image-classification"
+    keeps_logits = True
+    agrees = "predict the same class for"
+
+    def __init__(self, task: TaskSpec, model: ModelSpec | None = None):
+        super().__init__(task, model)
+        self.text, self.image = (), task.image
+        self.files = (task.image,)
+
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        return {"image": (self.image,), "label": self.label}
+
+    def reader(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
+        """The model's image processor."""
+        from optkit.models import load_image_processor
+
+        return load_image_processor(model)
+
+    def input_problems(self, split: str, rows: Dataset) -> list[str]:
+        """The first image that is missing or none, by what its file begins with."""
+        from optkit.data.images import open_image, require_pillow
+
+        require_pillow()
+        values = columns.column_of(rows, self.image)
+        if not _holds_images(values.type):
+            return [f"task.image: column '{self.image}' of split '{split}' holds {values.type}, not images"]
+        for row, value in enumerate(_cells(values)):
+            where = f"split '{split}', row {row + 1}"
+            if value is None:
+                return [f"{where}: column '{self.image}' holds no image: remove the row"]
+            try:
+                open_image(value).close()
+            except Exception as error:  # Pillow's readers of formats raise what they like
+                return [_unreadable(where, error)]
+        return []
+
+    def model_problems(self, model: Any, reader: Any) -> list[str]:
+        import torch
+
+        shape = self.made_up(reader, 1, 1, 0)["pixel_values"].shape
+        try:
+            with torch.no_grad():
+                model.eval()(pixel_values=torch.empty(shape, device="meta"))
+        except ValueError as error:
+            pixels = " x ".join(str(size) for size in shape[1:])
+            return [f"model: it takes no {pixels} pixels, which its image processor makes: {reason(error)}"]
+        except (NotImplementedError, RuntimeError):  # what it computes cannot be tried without its weights
+            pass
+        return []
+
+    def head(self, splits: Mapping[str, Dataset]) -> Head:
+        """The names of the classes in the order of their ids, from the training split as in text classification.
+
+        Raises:
+            DataError: if the labels are no classes, or another split has a label that is none of them.
+        """
+        if len(self.label) > 1:
+            raise DataError(f"task.label: an image has one label here, not {len(self.label)}: name one column")
+        names, problems = columns.label_names(splits, self.label[0])
+        for split, rows in splits.items():
+            if not problems:
+                problems += columns.label_ids(split, rows, self.label[0], names)[1]
+        if problems:
+            raise DataError(problems)
+        return Head(self.auto_class, names)
+
+    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+        """Columns image: as it came, not decoded; labels: the class id, -100 without labels. Nothing is copied."""
+        import datasets
+
+        from optkit.data.tables import original_rows, with_columns
+
+        rows = dataset.select_columns([self.image])
+        if isinstance(rows.features[self.image], datasets.Image):
+            rows = rows.cast_column(self.image, datasets.Image(decode=False))
+        labels = np.full(len(rows), _UNLABELLED) if head is None else self.references(dataset, head)
+        where = [f"split '{dataset.split or 'dataset'}', row {row + 1}" for row in original_rows(rows)]
+        if self.image != _IMAGE:
+            rows = rows.rename_column(self.image, _IMAGE)
+        return with_columns(rows, {"labels": labels, _WHERE: where})
+
+    def length(self, example: Mapping[str, Any]) -> int:
+        return 1
+
+    def collator(self, reader: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
+        """Batches of pixel_values, float32 (batch, channels, height, width).
+
+        Raises:
+            DataError: when it is called, for an image that cannot be read, or where images stay of different sizes.
+        """
+        return partial(_batch, reader)
+
+    def samples(self, example: Mapping[str, Any], reader: Any) -> list[Mapping[str, Any]]:
+        return [{"pixel_values": _batch(reader, [example])["pixel_values"][0].numpy()}]
+
+    def reads_alike(self, rows: Dataset, ours: Any, theirs: Any) -> bool:
+        examples = self.encode(rows, ours, None)
+        for example in (examples[row] for row in range(len(examples))):
+            pixels = [_batch(reader, [example])["pixel_values"].numpy() for reader in (ours, theirs)]
+            if not np.array_equal(*pixels):
+                return False
+        return True
+
+    def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> np.ndarray:
+        """Class ids (n,) of logits (n, classes)."""
+        return outputs.argmax(-1)
+
+    def references(self, dataset: Dataset, head: Head) -> np.ndarray:
+        ids, problems = columns.label_ids(str(dataset.split or "dataset"), dataset, self.label[0], head.labels)
+        if problems:
+            raise DataError(problems)
+        return np.asarray(ids, np.int64)
+
+    def score(self, predictions: np.ndarray, references: np.ndarray, head: Head) -> dict[str, float]:
+        return self.metrics.compute(predictions, references, classes=len(head.labels))
+
+    def sequence(self, reader: Any, length: int) -> int:
+        """1: an image is one input of one size."""
+        return 1
+
+    def made_up(self, reader: Any, batch: int, length: int, seed: int) -> dict[str, Tensor]:
+        """Images by chance of the size that the model takes, whatever ``length``."""
+        noise = np.random.default_rng(seed).integers(0, 256, (batch, 64, 64, 3), np.uint8)
+        return _batch(reader, [{_IMAGE: image} for image in noise])
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if isinstance(kind, pa.ExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_struct(kind):
+        return {field.name for field in kind} <= {"bytes", "path"}
+    array = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return array or columns.is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _cells(values: pa.ChunkedArray) -> Iterator[Any]:
+    """Each image in a form that ``open_image`` takes, with no more of a file's bytes read than are asked for."""
+    import pyarrow as pa
+
+    from optkit.data.images import View
+
+    for cell in (cell for chunk in values.chunks for cell in chunk):
+        if pa.types.is_struct(cell.type) and cell.is_valid:
+            both = dict(cell)
+            cell = next((part for part in (both.get("bytes"), both.get("path")) if part and part.is_valid), None)
+        if cell is None or not cell.is_valid:
+            yield None
+        elif isinstance(cell, (pa.BinaryScalar, pa.LargeBinaryScalar)) and not columns.is_text(cell.type):
+            yield View(cell.as_buffer())
+        else:
+            yield cell.as_py()
+
+
+def _batch(reader: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    import torch
+
+    from optkit.data.images import open_image, pixels
+    from optkit.models.image_processor import channels_of
+
+    channels, made = channels_of(reader), []
+    for example in examples:
+        try:
+            image = pixels(open_image(example[_IMAGE]), channels)
+            options = {"input_data_format": "channels_last", "return_tensors": "np"}
+            made.append(np.asarray(reader(image, **options)["pixel_values"][0], np.float32))
+        except Exception as error:  # Pillow's readers of formats raise what they like
+            raise DataError(_unreadable(example.get(_WHERE, "an image"), error)) from error
+        if made[-1].shape != made[0].shape:
+            raise DataError(
+                f"{example.get(_WHERE)}: its image processor leaves images at different sizes, {made[0].shape} and "
+                f"{made[-1].shape}: set size or crop_size in preprocessor_config.json"
+            )
+    found = {"pixel_values": torch.from_numpy(np.stack(made))}
+    others = [name for name in examples[0] if name != _IMAGE and not name.startswith(ASIDE)]
+    return found | {name: torch.tensor([example[name] for example in examples]) for name in others}
+
+
+def _unreadable(where: str, error: Exception) -> str:
+    said = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+    named = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
+    return f"{where}: the image{named} cannot be read ({said}): mend it, or remove the row"

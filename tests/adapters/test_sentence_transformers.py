@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from optkit.adapters import optimum
+from optkit.adapters import sentence_transformers as adapter
+from optkit.adapters.sentence_transformers import FILES, MODULES, POOLING, Embedding, read, write
+from optkit.errors import PlanError
+
+NEW = {"width": 32, "max_length": 20, "source": None, "revision": "main"}
+
+
+def change(folder, file, **values):
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path, Embedding(), **NEW)
+    return tmp_path
+
+
+@pytest.mark.parametrize("how", [Embedding(), Embedding("cls", False), Embedding("lasttoken"), Embedding("max", False)])
+def test_what_is_written_reads_back(tmp_path, how):
+    assert read(str(tmp_path)) is None
+    write(tmp_path, how, **NEW)
+    assert read(str(tmp_path)) == how
+
+
+def test_a_models_own_files_are_kept_to_the_byte(folder, tmp_path):
+    change(folder, "config_sentence_transformers.json", default_prompt_name="query", prompts={"query": "query: "})
+    (folder / POOLING).write_text('{"embedding_dimension":   32, "pooling_mode": "cls"}')
+    (tmp_path / "copy").mkdir()
+    write(tmp_path / "copy", Embedding(), **NEW | {"source": str(folder)})
+    assert read(str(tmp_path / "copy")) == Embedding("cls", True, "query: ")
+    (tmp_path / "again").mkdir()
+    optimum.copy_companions(tmp_path / "copy", tmp_path / "again")
+    for file in FILES:
+        assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "message"),
+    [
+        (POOLING, {"pooling_mode_max_tokens": True}, "pools by mean and max: only mean, cls, lasttoken, max are built"),
+        (POOLING, {"pooling_mode": "weightedmean"}, "pools by weightedmean: only"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "q"}, "has no prompt 'q'"),
+    ],
+)
+def test_what_is_not_built_is_refused_in_a_line(folder, file, values, message):
+    change(folder, file, **values)
+    with pytest.raises(PlanError) as raised:
+        read(str(folder), key="distill.teacher")
+    assert str(raised.value).startswith(f"distill.teacher: {folder} ") and message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[{}]", "modules.json is no list of modules"),
+        ("5", "modules.json is no list of modules"),
+        ("{", "modules.json cannot be read"),
+        (
+            '[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}, {"path": "2_Dense", "type": "a.Dense"}]',
+            "is made of Transformer, Pooling, Dense: only",
+        ),
+        (
+            '[{"path": "0_Transformer", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]',
+            "keeps its modules in '0_Transformer' and '1_Pooling'",
+        ),
+    ],
+)
+def test_other_modules_are_refused_in_a_line(folder, text, message):
+    (folder / MODULES).write_text(text)
+    with pytest.raises(PlanError) as raised:
+        read(str(folder))
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_folder_without_its_folders_is_told(folder):
+    (folder / POOLING).unlink()
+    with pytest.raises(PlanError, match="has no 1_Pooling/config.json: copy the whole model, folders included"):
+        read(str(folder))
+
+
+def test_sentence_transformers_reads_what_is_written(tiny_checkpoint, tmp_path):
+    package = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = AutoModel.from_pretrained(tiny_checkpoint), AutoTokenizer.from_pretrained(tiny_checkpoint)
+    texts = ["the soup of day 3 was fine .", "poor", ""]
+    inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    from optkit.tasks.embeddings import EmbeddingObjective
+
+    for how in (Embedding(), Embedding("cls", False), Embedding("max")):
+        folder = tmp_path / how.pooling
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write(folder, how, **NEW)
+        loaded = package.SentenceTransformer(str(folder), device="cpu")
+        assert loaded.max_seq_length == 20
+        ours = EmbeddingObjective(how, 1).outputs(model(**inputs), inputs)[:, 0]
+        np.testing.assert_allclose(loaded.encode(texts), ours.detach().numpy(), atol=1e-6)
+
+
+def test_from_the_hub_the_pooling_comes_along(folder, hub, hub_commands):
+    """Whatever else lies in folders stays there."""
+    from hub_server import Repository
+
+    change(folder, POOLING, pooling_mode="cls")
+    files = {file: (folder / file).read_bytes() for file in FILES}
+    files |= {"config.json": b"{}", "model.safetensors": b"weights", "onnx/config.json": b"{}", "onnx/model.onnx": b""}
+    hub.repositories["org/encoder"] = Repository(False)
+    hub.repositories["org/encoder"].commit(files)
+    code = """
+from optkit.adapters import hub, sentence_transformers
+found = hub.model_folder("org/encoder", key="model.name")
+print(sorted(str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()))
+print(sentence_transformers.read("org/encoder"))
+"""
+    done = hub_commands(code=code)
+    assert done.code == 0, done.err
+    names, said = done.out.splitlines()
+    assert names == str(sorted([*FILES, "config.json", "model.safetensors"])) and said == "cls and normalised"
+
+
+def test_the_package_is_not_needed():
+    assert "import sentence_transformers" not in open(adapter.__file__, encoding="utf-8").read()

@@ -1,0 +1,134 @@
+"""Runs side by side: the frontier, the cost and the differences, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+from reports import write_run
+
+from optkit.errors import OptkitError, RecipeError
+from optkit.experiments.compare import compare
+from optkit.experiments.cost import costs, load_prices
+from optkit.experiments.pareto import frontier
+from optkit.experiments.runs import find_runs, load_run
+from optkit.reporting.frontier import frontier_chart
+
+#: name: points lost, milliseconds of dense openvino, of int8 optkit
+RUNS = {"a": (0.5, 100.0, 50.0), "b": (1.0, 100.0, 20.0), "c": (1.5, 100.0, 25.0), "d": (4.0, 100.0, 10.0)}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for name, (drop, dense, ours) in RUNS.items():
+        write_run(tmp_path / name, drop, dense, ours)
+    return tmp_path
+
+
+def test_what_is_slower_and_loses_more_is_beaten(runs):
+    found = frontier(find_runs([runs]))
+    assert [(p.run.name, p.speedup.ratio, p.dominated) for p in found.points] == [
+        *(("d", 10.0, False), ("b", 5.0, False), ("c", 4.0, True), ("a", 2.0, False))
+    ]
+    assert [found.within(drop) and found.within(drop).run.name for drop in (0.4, 0.5, 1.2, 1.6, 9)] == [
+        *(None, "a", "b", "b", "d")
+    ]
+    # At another shape all are as fast as dense, and the one that loses least beats the others.
+    assert [p.run.name for p in frontier(find_runs([runs]), batch=8, seq=32).best] == ["a"]
+
+
+def test_equal_runs_do_not_beat_each_other(tmp_path):
+    twins = [write_run(tmp_path / name, 1.0) for name in "ab"]
+    assert len(frontier(find_runs(twins)).best) == 2
+
+
+def test_runs_that_do_not_compare(tmp_path, runs):
+    other = write_run(tmp_path / "other" / "cpu", 1.0, cpu="Another CPU")
+    with pytest.raises(OptkitError, match="their CPU is Another CPU and Some CPU: leave one out"):
+        frontier(find_runs([runs, other]))
+    bare = write_run(tmp_path / "other" / "bare", None)
+    assert list(frontier(find_runs([runs, bare])).left_out.values()) == ["has no baseline to compare with"]
+    with pytest.raises(OptkitError, match="no run can be placed"):
+        frontier(find_runs([bare]))
+
+
+def test_folders_that_hold_no_run(tmp_path):
+    with pytest.raises(RecipeError, match="no finished run here"):
+        find_runs([tmp_path])
+    with pytest.raises(RecipeError, match="no report.json here"):
+        load_run(tmp_path)
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(OptkitError, match="not a report that this optkit can read"):
+        load_run(tmp_path)
+    (tmp_path / "report.json").write_text('{"format": 99}')
+    with pytest.raises(OptkitError, match="not a report|of another optkit"):
+        load_run(tmp_path)
+
+
+def test_the_chart_is_whole_and_names_every_run(runs):
+    root = ET.fromstring(frontier_chart(frontier(find_runs([runs]))))
+    space = "{http://www.w3.org/2000/svg}"
+    circles = root.findall(f"{space}circle")
+    assert [circle.get("class") for circle in circles].count("best") == 3 and len(circles) == 4
+    assert {text.text for text in root.findall(f"{space}text")} >= set(RUNS)
+    assert "b loses 1.00 points at 5.00 times the speed" in root.find(f"{space}desc").text
+    xs = [float(c.get("cx")) for c in circles]
+    assert all(0 < x < 720 for x in xs)
+
+
+def test_dollars_for_a_million(runs, tmp_path):
+    file = tmp_path / "prices.yaml"
+    file.write_text("date: 2026-01-01\nsource: here\ninstances:\n  m: {hourly: 0.36, cores: 8}\n")
+    found = {cost.engine: cost for cost in costs(load_run(runs / "b"), load_prices(file))}
+    # 8 cores run 4 copies of 2 threads: 4 * 10 inferences a second dense, 4 * 50 ours, at 0.0001 dollars a second.
+    assert found["dense openvino"].dollars == pytest.approx(0.0001 * 1e6 / 40)
+    assert found["int8 optkit"].dollars == pytest.approx(0.0001 * 1e6 / 200)
+    assert found["int8 optkit"].saved == pytest.approx(0.8) and found["dense openvino"].saved is None
+    assert load_prices().instances
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("instances: {}", "expected `date`, `source` and `instances:"),
+        ("instances: {m: {hourly: 0, cores: 2}}", "instances.m: expected dollars and cores above 0"),
+        ("instances: {m: {hourly: .nan, cores: 2}}", "instances.m: expected dollars and cores above 0"),
+        ("instances: {m: 3}", "instances.m: expected dollars and cores above 0"),
+        ("instances: [", "not YAML"),
+    ],
+)
+def test_a_list_that_holds_no_prices(tmp_path, text, said):
+    file = tmp_path / "prices.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=said):
+        load_prices(file)
+
+
+def test_differences(tmp_path):
+    recipe = "seed: 1\nprune:\n- {name: encoder, schedule: {to: SHARE}}\n"
+    first = write_run(tmp_path / "first", 1.0, recipe=recipe.replace("SHARE", "0.8"))
+    second = write_run(tmp_path / "second", 2.0, ours=25.0, sparsity=0.9, recipe=recipe.replace("SHARE", "0.9"))
+    found = compare(load_run(first), load_run(second))
+    assert [(d.what, d.first, d.second) for d in found.recipe] == [("prune.encoder.schedule.to", 0.8, 0.9)]
+    assert [(d.what, d.first, d.second) for d in found.speed] == [("int8 optkit, 1 x 128", 50.0, 25.0)]
+    assert [d.what for d in found.accuracy] == ["validation.int8.accuracy"]
+    assert [(d.first, d.second) for d in found.sparsity] == [(("1x4", 0.8), ("1x4", 0.9))]
+    assert not found.machine
+    same = compare(load_run(first), load_run(first))
+    assert not any((same.recipe, same.accuracy, same.speed, same.sparsity, same.machine))
+
+
+def test_the_verbs(runs, optkit_cli, tmp_path):
+    chart = tmp_path / "chart.svg"
+    printed = optkit_cli("pareto", runs, "--max-drop", "1.2", "--plot", chart)
+    assert printed.code == 0 and f"take {runs / 'b' / 'recipe.resolved.yaml'}: 1.00 points lost, 5.00" in printed.out
+    assert chart.read_text().startswith("<svg")
+    printed = optkit_cli("pareto", runs, "--json", "--max-drop", "0.1")
+    assert printed.code == 1 and json.loads(printed.out)["take"] is None
+    assert f"no run is within 0.1 points: {runs / 'a'} loses least, 0.50" in printed.err
+    printed = optkit_cli("cost", runs / "b", "--json")
+    assert {"engine", "instance", "dollars", "saved"} <= json.loads(printed.out)["costs"][0].keys()
+    printed = optkit_cli("compare", runs / "a", runs / "b")
+    assert printed.code == 0 and "int8 optkit, 1 x 128" in printed.out
+    assert "Nothing differs" in optkit_cli("compare", runs / "a", runs / "a").out

@@ -1,0 +1,148 @@
+"""A sweep: what it does, keeps and shares, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+import pytest
+from reports import write_run
+
+from optkit.errors import RecipeError
+from optkit.experiments.sweep import Axis, Trial, sweep, trials
+from optkit.experiments.workers import Local, Ray, shares
+
+GRID = ("--grid", "prune.encoder.schedule.to=[0.5, 0.8]", "--grid", "prune.encoder.structure=[1x4, element]")
+NAMES = ["to-0.5_structure-1x4", "to-0.5_structure-element", "to-0.8_structure-1x4", "to-0.8_structure-element"]
+
+
+def test_every_combination_has_a_name_and_a_recipe(generated_recipe):
+    axes = [Axis.parse(text) for text in GRID if text != "--grid"]
+    planned = trials(generated_recipe, axes, ["seed=3"])
+    assert [trial.name for trial in planned] == NAMES
+    assert planned[1].overrides == ("seed=3", "prune.encoder.schedule.to=0.5", "prune.encoder.structure=element")
+    assert len({trial.hash for trial in planned}) == 4
+    alike = trials(generated_recipe, [Axis.parse("train.max_steps=[2, 2]")])
+    assert [trial.name for trial in alike] == ["max-steps-2-0", "max-steps-2-1"]
+    deep = trials(generated_recipe, [Axis.parse("evaluate.max_drop=[1]"), Axis.parse("quantize.max_drop=[2]")])
+    assert [trial.name for trial in deep] == ["evaluate.max-drop-1_quantize.max-drop-2"]
+
+
+@pytest.mark.parametrize("text", ["prune.0.schedule.to", "=[1]", "a=1", "a=[]", "a=[1", "a={b: 1}"])
+def test_an_axis_that_is_none(text):
+    with pytest.raises(RecipeError, match="expected PATH="):
+        Axis.parse(text)
+
+
+def test_wrong_values_are_told_before_anything_runs(generated_recipe, optkit_cli, tmp_path):
+    grid = "prune.encoder.schedule.to=[0.5, 1.5, 7]"
+    printed = optkit_cli("sweep", generated_recipe, "--grid", grid, "--output", tmp_path / "sweep")
+    assert printed.code == 2 and "1.5" in printed.err and "7" in printed.err
+    assert not (tmp_path / "sweep").exists()
+    printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1]", "--grid", "seed=[2]")
+    assert (printed.code, printed.err) == (2, "--grid seed: given twice: write one list\n")
+
+
+def test_processes_share_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert shares(3)["OMP_NUM_THREADS"] == "2" and shares(99)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert "OMP_NUM_THREADS" not in shares(2)
+
+
+def written(root, trial, drop=1.0):
+    """What `optkit run` would leave."""
+    write_run(root / trial.name, drop, recipe_hash=trial.hash)
+
+
+def test_results_are_kept_as_they_come_and_not_made_again(generated_recipe, tmp_path):
+    root = tmp_path / "sweep"
+    planned = trials(generated_recipe, [Axis.parse("prune.encoder.schedule.to=[0.5, 0.6, 0.7]")])
+    launched = []
+
+    def launch(work):
+        for trial, words in work:
+            launched.append(trial.name)
+            assert words[-4:] == ["--output", str(root / trial.name), "--reuse", str(root)]
+            if trial is planned[1]:
+                (root / f"{trial.name}.log").write_text("much\nthe last thing said\n\n")
+                yield trial, 1, 2.0
+            else:
+                written(root, trial)
+                yield trial, 0, 1.0
+            kept = json.loads((root / "sweep.json").read_text())["runs"]
+            assert [run["name"] for run in kept] == launched
+
+    results = sweep(generated_recipe, planned, root, launch)
+    assert [(r.status, r.said) for r in results] == [("done", ""), ("failed", "the last thing said"), ("done", "")]
+    assert results[0].facts["speedup"] == 2.0 and not results[1].facts
+
+    def again(work):
+        assert [trial for trial, _ in work] == [planned[1]]
+        written(root, planned[1])
+        # It lost more than it may, and said so.
+        (root / f"{planned[1].name}.log").write_text("1.00 points lost, 0.5 allowed\n")
+        yield planned[1], 1, 2.0
+
+    results = sweep(generated_recipe, planned, root, again)
+    assert [r.status for r in results] == ["done before", "done", "done before"]
+    assert results[1].said == "1.00 points lost, 0.5 allowed"
+
+
+def test_processes_run_side_by_side_and_their_words_are_kept(tmp_path):
+    work = [(Trial(str(code), (), ""), [sys.executable, "-c", f"print({code}); exit({code})"]) for code in range(4)]
+    ended = {trial.name: code for trial, code, _ in Local(2, tmp_path)(work)}
+    assert ended == {str(code): code for code in range(4)}
+    assert [(tmp_path / f"{code}.log").read_text() for code in range(4)] == ["0\n", "1\n", "2\n", "3\n"]
+
+
+def test_an_interrupt_ends_every_process(tmp_path):
+    ready = tmp_path / "ready"
+    code = f"import time, pathlib; pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    work = [(Trial("quick", (), ""), [sys.executable, "-c", ""]), (Trial("slow", (), ""), [sys.executable, "-c", code])]
+    local = Local(2, tmp_path)
+    ended = local(work)
+    next(ended)
+    while not ready.exists():
+        time.sleep(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        ended.throw(KeyboardInterrupt())
+    assert not local._running
+
+
+def test_runs_that_share_a_baseline_make_it_once(generated_recipe, optkit_cli, tmp_path):
+    root = tmp_path / "sweep"
+    grid = "prune.encoder.schedule.to=[0.5, 0.8]"
+    printed = optkit_cli("sweep", generated_recipe, "--grid", grid, "--output", root, "--jobs", "2")
+    assert printed.code == 0, printed.err
+    logs = [(root / f"to-{to}.log").read_text() for to in (0.5, 0.8)]
+    assert sum("dense: copied from" in log for log in logs) == 1
+    weights = [(root / f"to-{to}" / "dense" / "model.safetensors").read_bytes() for to in (0.5, 0.8)]
+    assert weights[0] == weights[1]
+    stamps = [path.stat().st_mtime_ns for path in sorted(root.glob("*/report.json"))]
+    again = optkit_cli("sweep", generated_recipe, "--grid", grid, "--output", root)
+    assert again.code == 0 and again.err.count("done before") == 2
+    assert [path.stat().st_mtime_ns for path in sorted(root.glob("*/report.json"))] == stamps
+
+
+def test_the_same_on_ray(tmp_path):
+    """A cluster of two workers on this machine, started here as `--ray` starts one without an address."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    try:
+        code = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit(int(sys.argv[1]))"
+        work = [(Trial(str(i), (), ""), [sys.executable, "-c", code, str(i)]) for i in range(3)]
+        ended = {trial.name: status for trial, status, _ in Ray(None, 1, tmp_path)(work)}
+        assert ended == {"0": 0, "1": 1, "2": 2}
+        assert [(tmp_path / f"{i}.log").read_text() for i in range(3)] == ["1\n"] * 3
+    finally:
+        ray.shutdown()
+
+
+def test_ray_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RecipeError, match="Ray is not installed: pip install 'optkit\\[ray\\]'"):
+        Ray(None, 1, tmp_path)
