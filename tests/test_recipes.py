@@ -102,6 +102,8 @@ def at_hand(recipe: Recipe, stand_ins: Callable[[str], StandIn]) -> list[str]:
     sets += [f"model={{name: {checkpoint}, overrides: {recipe.model.overrides}}}"]
     if recipe.distill is not None:
         sets.append(f"distill.teacher={checkpoint}")
+    if recipe.train.get("num_train_epochs") == 1:  # steps enough for a schedule that begins after the first
+        sets.append("train.per_device_train_batch_size=4")
     if recipe.evaluate.baseline != "auto":
         sets.append(f"evaluate.baseline={checkpoint}")
     return sets

@@ -144,10 +144,10 @@ def batch(seed: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": padding, "labels": torch.tensor([0, 1])}
 
 
-def prepare(model: nn.Module, rule: Rule) -> tuple[Pruner, torch.optim.Optimizer]:
+def prepare(model: nn.Module, rule: Rule, done: int = 0) -> tuple[Pruner, torch.optim.Optimizer]:
     pruner = Pruner(model, [rule])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
-    pruner.start(total_steps=STEPS, steps_per_epoch=STEPS)
+    pruner.start(total_steps=STEPS, steps_per_epoch=STEPS, done=done)
     return pruner, optimizer
 
 
@@ -198,7 +198,7 @@ def run(request, base, tmp_path_factory) -> Run:
                 with torch.no_grad():
                     logits = model.eval()(**batch(9)).logits
         resumed = copy.deepcopy(base)
-        again, optimizer = prepare(resumed, rule)
+        again, optimizer = prepare(resumed, rule, CHECKPOINT)
         resumed.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
         optimizer.load_state_dict(steps_taken)
         for step in range(CHECKPOINT + 1, STEPS + 1):
