@@ -1,4 +1,4 @@
-"""transformers' Trainer: its arguments from a recipe, progress, and the loop left as it is.
+"""transformers' Trainer: progress, and the loop left as it is.
 
 The one subclass here changes what the loss is (distillation), the order of examples and the learning rate, nothing of
 the loop.
@@ -6,15 +6,12 @@ the loop.
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -32,81 +29,17 @@ from transformers import (
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from optkit.adapters import quiet
-from optkit.adapters.accelerate import shares_cpu
-from optkit.adapters.checkpointing import KEPT
-from optkit.errors import RecipeError
 from optkit.pruning.callback import save_under_own_names
-from optkit.pruning.config import Span
 from optkit.pruning.distillation import DistillationMixin
 from optkit.pruning.learning_rate import rewinding_lr
-from optkit.pruning.matching import accepted
-from optkit.ranks import world_size
-from optkit.recipe.training_arguments import OURS
 
 
-def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
-    """Optimizer steps of a whole training and of one epoch, as the Trainer counts them with this launch's processes.
-
-    Args:
-        train: the recipe's ``train``.
-        examples: rows of the training split.
-    """
-    defaults = {name: field.default for name, field in TrainingArguments.__dataclass_fields__.items()}
-    value = lambda name: train.get(name, defaults[name])  # noqa: E731
-    batch, accumulated = value("per_device_train_batch_size"), value("gradient_accumulation_steps")
-    batches = examples // batch if value("dataloader_drop_last") else math.ceil(examples / batch)
-    # Each process takes a batch by turns; a last round that lacks some is filled up, unless it is dropped.
-    rounds = batches // world_size() if value("dataloader_drop_last") else math.ceil(batches / world_size())
-    per_epoch = max(math.ceil(rounds / accumulated), 1)
-    if value("max_steps") > 0:
-        return value("max_steps"), per_epoch
-    return math.ceil(value("num_train_epochs") * per_epoch), per_epoch
-
-
-def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, examples: int) -> TrainingArguments:
-    """TrainingArguments for the recipe's ``train``, with what optkit owns filled in.
-
-    Raises:
-        RecipeError: if transformers refuses a value.
-    """
-    total, per_epoch = steps_of(train, examples)
-    resolve = lambda v: max(v.steps(total, per_epoch), 1) if isinstance(v, Span) else v  # noqa: E731
-    given = {name: resolve(value) for name, value in train.items() if name not in OURS}
-    choosing = {"eval_strategy": "steps", "eval_steps": math.ceil(total / 20), "per_device_eval_batch_size": 32}
-    defaults = (choosing if "hold_out" in train else {}) | {
-        "report_to": "none",
-        "logging_steps": max(1, min(50, total // 20)),
-        "save_strategy": "steps",
-        "save_steps": max(1, min(500, math.ceil(total / 10))),
-        "save_total_limit": KEPT,
-        # Without an accelerator transformers takes bf16 for a mistake unless told that the CPU is meant.
-        "use_cpu": shares_cpu() or (bool(given.get("bf16")) and not torch.accelerator.is_available()),
-    }
-    given = defaults | given
-    limit = given["save_total_limit"]
-    owned = {
-        "save_total_limit": limit if limit is None else max(limit, KEPT),
-        "output_dir": str(output),
-        "seed": seed,
-        "disable_tqdm": True,
-        "logging_nan_inf_filter": False,
-        "remove_unused_columns": False,
-        "ddp_broadcast_buffers": False,
-        "push_to_hub": False,
-    }
-    try:
-        with quiet():
-            args = TrainingArguments(**given | owned)
-    except (ValueError, TypeError, ImportError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise RecipeError(f"train: transformers refuses these arguments: {said}") from error
-    if args.n_gpu > 1:
-        # One process, one GPU: the Trainer would spread batches over all by DataParallel, and count other steps.
-        args._n_gpu = 1
-    if args.device == torch.device("cpu", 0):
-        # So accelerate calls the CPU of several processes; torch.load knows no such place to put an optimizer's state.
-        args.__dict__["_setup_devices"] = torch.device("cpu")
-    return args
+def lengths(encoded: Any) -> list[int]:
+    """Tokens of each example, of the longest text of several; all are alike where there are no tokens."""
+    if "input_ids" not in encoded.column_names:
+        return [1] * len(encoded)
+    texts = [encoded.with_format(None)[name] for name in encoded.column_names if name.endswith("input_ids")]
+    return [max(map(len, own)) for own in zip(*texts, strict=True)]
 
 
 class LengthGroupedSampler(Sampler):
@@ -297,43 +230,6 @@ def build(
     return trainer
 
 
-def time_steps(
-    model: nn.Module,
-    args: TrainingArguments,
-    encoded: Any,
-    collator: Callable,
-    *,
-    steps: int = 3,
-    teacher: nn.Module | None = None,
-    objective: Objective | None = None,
-) -> float:
-    """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``.
-
-    With a ``teacher``, its forward pass on the same batches counts.
-    """
-    batch = args.train_batch_size
-    sizes = lengths(encoded)
-    if args.train_sampling_strategy == "group_by_length":
-        order = sorted(range(len(sizes)), key=sizes.__getitem__)
-    else:
-        order = np.random.default_rng(args.seed).permutation(len(sizes)).tolist()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
-    seconds = []
-    for index in range(-1, steps):  # the first one warms up
-        start = int((max(index, 0) + 0.5) / steps * max(len(order) - batch, 0))
-        inputs = collator([encoded[int(i)] for i in order[start : start + batch]])
-        inputs = {name: tensor.to(args.device) for name, tensor in inputs.items()}
-        begun = time.perf_counter()
-        task_loss(model.train(), inputs, objective)[0].backward()
-        if teacher is not None:
-            with torch.no_grad():
-                teacher(**accepted(teacher, inputs))
-        optimizer.step()
-        optimizer.zero_grad()
-        seconds.append(time.perf_counter() - begun)
-    return sum(seconds[1:]) / steps * args.gradient_accumulation_steps
-
-
 def train(trainer: OptkitTrainer, resume: Path | None) -> int:
     """Trains to the end, from the checkpoint ``resume`` if there is one, and returns the step it began at."""
     trainer.add_callback(_NothingLeft())
@@ -384,51 +280,3 @@ def _one_tokenizer_thread() -> Iterator[None]:
 def seed_everything(seed: int) -> None:
     """Seeds Python, numpy and torch, before weights are made and before data is shuffled."""
     set_seed(seed)
-
-
-def predict(
-    model: Any,
-    encoded: Any,
-    task: Any,
-    reader: Any,
-    *,
-    batch_size: int = 32,
-    tell: Callable[[int, int, Mapping[str, float]], None] = lambda done, total, facts: None,
-) -> np.ndarray:
-    """What ``task`` keeps of a model's outputs on each example of ``encoded``, float32 (examples, ...) in its order.
-
-    Examples are batched by length, so that little is spent on padding; of outputs of unequal shapes the shorter end in
-    zeros. ``tell`` hears how many are done, of how many.
-
-    Args:
-        model: a torch or OpenVINO model called with a batch.
-        task: see ``optkit.tasks.base.Task``.
-        reader: the model's tokenizer or image processor.
-    """
-    rows, collate = encoded.with_format(None), task.collator(reader, training=False)
-    order = np.argsort(lengths(encoded), kind="stable")
-    if isinstance(model, nn.Module):
-        model.eval()
-    parts: list[np.ndarray] = []
-    with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            batch = collate([rows[int(i)] for i in order[start : start + batch_size]])
-            given = {name: tensor for name, tensor in batch.items() if name not in task.answers}
-            if isinstance(model, nn.Module):
-                given = {name: tensor.to(model.device) for name, tensor in given.items()}
-            parts.append(np.asarray(task.outputs(model(**given), batch).float().cpu()))
-            tell(start + len(parts[-1]), len(order), {"examples": start + len(parts[-1])})
-    widest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
-    found = np.zeros((len(order), *widest), dtype=np.float32)
-    for start, part in zip(range(0, len(order), batch_size), parts, strict=True):
-        for row, values in zip(order[start : start + batch_size], part, strict=True):
-            found[(row, *(slice(size) for size in values.shape))] = values
-    return found
-
-
-def lengths(encoded: Any) -> list[int]:
-    """Tokens of each example, of the longest text of several; all are alike where there are no tokens."""
-    if "input_ids" not in encoded.column_names:
-        return [1] * len(encoded)
-    texts = [encoded.with_format(None)[name] for name in encoded.column_names if name.endswith("input_ids")]
-    return [max(map(len, own)) for own in zip(*texts, strict=True)]

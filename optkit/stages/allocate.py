@@ -244,7 +244,7 @@ def reference(job: Job) -> Any:
 
 
 def _device(job: Job) -> Any:
-    from optkit.adapters.trainer import training_arguments
+    from optkit.adapters.arguments import training_arguments
 
     encoded = job.encoded("train")
     args = training_arguments(job.recipe.train, job.path("checkpoints"), seed=job.recipe.seed, examples=len(encoded))

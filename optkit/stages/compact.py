@@ -76,8 +76,8 @@ def run(job: Job, stage: Stage) -> None:
 
 
 def _outputs(job: Job, model: Any) -> Any:
-    from optkit.adapters import trainer
+    from optkit.adapters import passes
 
     encoded = job.encoded("train")
     few = encoded.select(range(min(EXAMPLES, len(encoded))))
-    return trainer.predict(model, few, job.task, job.tokenizer)
+    return passes.predict(model, few, job.task, job.tokenizer)

@@ -82,11 +82,11 @@ def _answers(
     job: Job, split: str, name: str, model: Any, tokenizer: Any, order: list[int] | None
 ) -> tuple[np.ndarray, Any]:
     """The outputs of a model on every example, its classes in our order, and what they mean."""
-    from optkit.adapters import trainer
+    from optkit.adapters import passes
 
     encoded = job.task.encode(job.splits[split], tokenizer, job.head)
     with job.reporter.task(f"{name} on {split}") as bar:
-        outputs = trainer.predict(model, encoded, job.task, tokenizer, tell=bar.advance)
+        outputs = passes.predict(model, encoded, job.task, tokenizer, tell=bar.advance)
     if order is not None:
         outputs = outputs[..., order]
     return np.ascontiguousarray(outputs, np.float32), job.task.decode(outputs, encoded, job.head)

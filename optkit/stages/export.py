@@ -170,13 +170,13 @@ def _controlled_on(job: Job) -> Any:
 
 def _evaluator(job: Job) -> Callable[[Path], float]:
     """Scores the model in a folder by the recipe's first metric."""
-    from optkit.adapters import optimum, trainer
+    from optkit.adapters import optimum, passes
 
     task, rows = job.task, _controlled_on(job)
     encoded, references = task.encode(rows, job.tokenizer, job.head), task.references(rows, job.head)
 
     def evaluate(folder: Path) -> float:
-        outputs = trainer.predict(optimum.load(folder, task.ov_class), encoded, task, job.tokenizer)
+        outputs = passes.predict(optimum.load(folder, task.ov_class), encoded, task, job.tokenizer)
         found = task.decode(outputs, encoded, job.head)
         return task.score(found, references, job.head)[job.recipe.task.metric[0]]
 

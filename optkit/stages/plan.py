@@ -151,7 +151,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def _plan(job: Job) -> Plan:
-    from optkit.adapters.trainer import steps_of, training_arguments
+    from optkit.adapters.arguments import steps_of, training_arguments
     from optkit.models import freezing, load_teacher, longest_input, meta_model
     from optkit.pruning.config import ONE_SHOT
     from optkit.pruning.layouts import layouts
@@ -254,8 +254,9 @@ def _measure(job: Job, plan: Plan) -> Estimate:
     """Times a few optimizer steps of plain fine-tuning, with the teacher's pass where it runs beside, and adds up what
     will be written.
     """
+    from optkit.adapters.arguments import training_arguments
     from optkit.adapters.checkpointing import KEPT
-    from optkit.adapters.trainer import time_steps, training_arguments
+    from optkit.adapters.passes import time_steps
     from optkit.models import freezing, load_teacher
 
     recipe = job.recipe

@@ -51,7 +51,7 @@ def problems(job: Job) -> list[str]:
 
 def run(job: Job, stage: Stage) -> None:
     """Adds ``steps``, ``layers`` and the ``history`` of the loss to the stage's facts."""
-    from optkit.adapters import trainer
+    from optkit.adapters import arguments, trainer
     from optkit.export.fake_quantization import FakeQuantization
     from optkit.models import freezing, load_model
     from optkit.pruning.compact_checkpoint import load_compact, needs_loader, read_config
@@ -76,7 +76,7 @@ def run(job: Job, stage: Stage) -> None:
     with tempfile.TemporaryDirectory() as scratch, job.reporter.task("training for int8") as bar:
         built = trainer.build(
             model,
-            trainer.training_arguments(options, Path(scratch), seed=job.recipe.seed, examples=len(examples)),
+            arguments.training_arguments(options, Path(scratch), seed=job.recipe.seed, examples=len(examples)),
             train_dataset=examples,
             collator=job.task.collator(job.tokenizer),
             callbacks=[trainer.Watch(lambda step, total, logs: bar.advance(step, total, {}))],

@@ -46,7 +46,7 @@ def run(job: Job, stage: Stage) -> None:
     from pyarrow import parquet
     from safetensors.numpy import save_file
 
-    from optkit.adapters import trainer
+    from optkit.adapters import passes
     from optkit.models import load_teacher
 
     model, tokenizer, order = load_teacher(job.recipe.distill, job.head)
@@ -59,7 +59,7 @@ def run(job: Job, stage: Stage) -> None:
     encoded = job.task.encode(job.splits["train"], tokenizer, job.head)
     with job.reporter.task("teacher") as bar:
         rows = _joined(encoded, None if texts is None else job.task.encode(texts, tokenizer, None))
-        logits = trainer.predict(model, rows, job.task, tokenizer, tell=bar.advance)
+        logits = passes.predict(model, rows, job.task, tokenizer, tell=bar.advance)
     logits = logits if order is None else logits[:, order]
     if not np.isfinite(logits).all():
         raise OptkitError(f"distill.teacher: {job.recipe.distill.teacher} gives NaN or infinite logits: use another")

@@ -90,15 +90,15 @@ def fine_tune(
 
 
 def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequence[Rule], taught: bool) -> None:
-    from optkit.adapters import checkpointing, trainer
+    from optkit.adapters import arguments, checkpointing, trainer
     from optkit.adapters.best import BestAtTarget
     from optkit.models import freezing
     from optkit.pruning.callback import PruningCallback
 
     recipe = job.recipe
     examples, how = teacher.lessons(job) if taught else (job.encoded("train"), {})
-    args = trainer.training_arguments(recipe.train, folder, seed=recipe.seed, examples=len(examples))
-    steps = rewinds(job, *trainer.steps_of(recipe.train, len(examples)))
+    args = arguments.training_arguments(recipe.train, folder, seed=recipe.seed, examples=len(examples))
+    steps = rewinds(job, *arguments.steps_of(recipe.train, len(examples)))
     trainer.seed_everything(recipe.seed)
     model = job.start_model()
     freezing.freeze(model, recipe.train.get("freeze", ()))

@@ -10,7 +10,7 @@ import torch
 from architectures import small_model
 from transformers import TrainerCallback
 
-from optkit.adapters import checkpointing, trainer
+from optkit.adapters import arguments, checkpointing, trainer
 from optkit.adapters.best import BestAtTarget
 from optkit.errors import OptkitError
 from optkit.pruning import Magnitude, PruningCallback, Rule, Schedule
@@ -35,7 +35,7 @@ def training(tmp_path):
             "per_device_train_batch_size": 4,
             "use_cpu": True,
         }
-        args = trainer.training_arguments(given | {"hold_out": 0.1} | train, tmp_path, seed=1, examples=16)
+        args = arguments.training_arguments(given | {"hold_out": 0.1} | train, tmp_path, seed=1, examples=16)
         pruning = PruningCallback(Rule(criterion=Magnitude(), schedule=Schedule(to=0.5, begin=0, end=TARGET, every=2)))
         best = BestAtTarget("accuracy", lambda step: pruning.pruner.at_target(step))
         built = trainer.build(

@@ -14,7 +14,7 @@ from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 from transformers import TrainerCallback, TrainingArguments
 
-from optkit.adapters import checkpointing, trainer
+from optkit.adapters import arguments, checkpointing, passes, trainer
 from optkit.errors import OptkitError, RecipeError
 from optkit.pruning.config import Span
 
@@ -54,7 +54,7 @@ def collate(rows):
 
 def toy(folder, count=24, callbacks=(), **train):
     train = {"per_device_train_batch_size": 4, "use_cpu": True, "save_strategy": "no", **train}
-    args = trainer.training_arguments(train, folder, seed=1, examples=count)
+    args = arguments.training_arguments(train, folder, seed=1, examples=count)
     torch.manual_seed(0)
     return trainer.build(Toy(), args, train_dataset=toy_data(count), collator=collate, callbacks=callbacks)
 
@@ -82,7 +82,7 @@ def test_steps_are_those_that_the_trainer_does(examples, train, tmp_path):
 
     built = toy(tmp_path, examples, [Count()], **train)
     trainer.train(built, checkpointing.resumable(tmp_path))
-    total, per_epoch = trainer.steps_of(train, examples)
+    total, per_epoch = arguments.steps_of(train, examples)
     assert (len(steps), built.state.max_steps) == (total, total)
     assert per_epoch == sum(epoch <= 1 for epoch in steps) or total < per_epoch
 
@@ -90,7 +90,7 @@ def test_steps_are_those_that_the_trainer_does(examples, train, tmp_path):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_steps_of_several_processes_are_those_of_their_shares(processes, drop_last, monkeypatch):
-    monkeypatch.setattr(trainer, "world_size", lambda: processes)
+    monkeypatch.setattr(arguments, "world_size", lambda: processes)
     for examples, batch, accumulated in itertools.product((24, 25, 40, 47), (4, 5), (1, 2, 3)):
         batches = BatchSampler(range(examples), batch, drop_last)
         shares = {len(list(BatchSamplerShard(batches, processes, rank))) for rank in range(processes)}
@@ -98,7 +98,7 @@ def test_steps_of_several_processes_are_those_of_their_shares(processes, drop_la
         train = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated}
         train |= {"dataloader_drop_last": drop_last, "num_train_epochs": 2.0}
         expected = max(math.ceil(shares.pop() / accumulated), 1)
-        assert trainer.steps_of(train, examples) == (2 * expected, expected)
+        assert arguments.steps_of(train, examples) == (2 * expected, expected)
 
 
 def test_one_process_takes_one_gpu(tmp_path, monkeypatch):
@@ -111,24 +111,24 @@ def test_one_process_takes_one_gpu(tmp_path, monkeypatch):
     devices = functools.cached_property(four)
     devices.__set_name__(TrainingArguments, "_setup_devices")
     monkeypatch.setattr(TrainingArguments, "_setup_devices", devices)
-    args = trainer.training_arguments({"per_device_train_batch_size": 8}, tmp_path, seed=1, examples=24)
+    args = arguments.training_arguments({"per_device_train_batch_size": 8}, tmp_path, seed=1, examples=24)
     assert (args.n_gpu, args.train_batch_size) == (1, 8)
 
 
 def test_arguments_are_resolved_and_owned(tmp_path):
     train = {"num_train_epochs": 4.0, "per_device_train_batch_size": 10, "warmup_steps": Span.parse("5%")}
-    args = trainer.training_arguments(train, tmp_path, seed=9, examples=1000)
+    args = arguments.training_arguments(train, tmp_path, seed=9, examples=1000)
     assert (args.warmup_steps, args.save_steps, args.logging_steps, args.save_total_limit) == (20, 40, 20, 2)
     assert (args.seed, args.output_dir, args.report_to) == (9, str(tmp_path), [])
     assert args.logging_nan_inf_filter is False and args.remove_unused_columns is False
     given = {"save_steps": Span.parse("1ep"), "eval_steps": Span.parse(7), "save_total_limit": 1}
-    args = trainer.training_arguments(train | given, tmp_path, seed=9, examples=1000)
+    args = arguments.training_arguments(train | given, tmp_path, seed=9, examples=1000)
     assert (args.save_steps, args.eval_steps, args.save_total_limit) == (100, 7, checkpointing.KEPT)
 
 
 def test_arguments_that_transformers_refuses(tmp_path):
     with pytest.raises(RecipeError) as caught:
-        trainer.training_arguments({"lr_scheduler_type": "nonsense"}, tmp_path, seed=0, examples=10)
+        arguments.training_arguments({"lr_scheduler_type": "nonsense"}, tmp_path, seed=0, examples=10)
     assert str(caught.value).startswith(
         "train: transformers refuses these arguments: nonsense is not a valid SchedulerType"
     )
@@ -267,7 +267,7 @@ def test_outputs_of_unequal_lengths_end_in_zeros():
             return batch["input_ids"][:, :1] + torch.zeros(len(batch["labels"]), batch["input_ids"].shape[1])
 
     data = toy_data(6)
-    found = trainer.predict(Toy(), data, Ragged(), None, batch_size=2)
+    found = passes.predict(Toy(), data, Ragged(), None, batch_size=2)
     sizes = [len(ids) for ids in data["input_ids"]]
     assert found.shape == (6, max(sizes))
     for start in range(0, 6, 2):
@@ -280,7 +280,7 @@ def test_outputs_of_unequal_lengths_end_in_zeros():
 def test_predictions_come_in_the_order_of_the_examples():
     model = Toy()
     data, done = toy_data(11), []
-    logits = trainer.predict(
+    logits = passes.predict(
         model, data, ToyTask(), None, batch_size=4, tell=lambda n, total, _: done.append((n, total))
     )
     with torch.no_grad():
@@ -300,14 +300,14 @@ def test_timing_a_step_leaves_the_weights_alone(tmp_path):
     model = Loss()
     before = model.linear.weight.clone()
     args: TrainingArguments = built.args
-    assert trainer.time_steps(model, args, toy_data(24), collate, steps=3) > 0
+    assert passes.time_steps(model, args, toy_data(24), collate, steps=3) > 0
     assert torch.equal(model.linear.weight, before) and len(model.seen) == 4
     beside = Loss()
     beside.forward = lambda input_ids: beside.seen.append(input_ids)
-    assert trainer.time_steps(model, args, toy_data(24), collate, steps=2, teacher=beside) > 0 and len(beside.seen) == 3
+    assert passes.time_steps(model, args, toy_data(24), collate, steps=2, teacher=beside) > 0 and len(beside.seen) == 3
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator is here, which bf16 is for")
 def test_bfloat16_trains_on_the_cpu_where_there_is_nothing_else(tmp_path):
-    args = trainer.training_arguments({"bf16": True}, tmp_path, seed=0, examples=10)
+    args = arguments.training_arguments({"bf16": True}, tmp_path, seed=0, examples=10)
     assert (args.bf16, args.use_cpu, args.device.type) == (True, True, "cpu")

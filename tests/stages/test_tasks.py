@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import optkit
-from optkit.adapters import trainer
+from optkit.adapters import passes
 from optkit.data.generators.entities import TAGS
 from optkit.errors import PlanError
 from optkit.models import load_model
@@ -36,7 +36,7 @@ def test_a_model_has_the_score_that_it_was_chosen_for(name, tmp_path):
     stages = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))["stages"]
     job = Job(load_recipe(path, sets), None, Reporter(quiet=True))
     model = load_model(tmp_path / "run" / "pruned", job.head, seed=0)
-    outputs = trainer.predict(model, job.hold_out, job.task, job.tokenizer)
+    outputs = passes.predict(model, job.hold_out, job.task, job.tokenizer)
     references = job.task.references(job.hold_out_rows, job.head)
     scores = job.task.score(job.task.decode(outputs, job.hold_out, job.head), references, job.head)
     chosen = stages["train"]["facts"]["chosen"]

@@ -137,7 +137,7 @@ def test_the_output_layer_has_a_weight_in_onnx(whole):
 
 
 def test_the_best_is_chosen_by_masks_that_stay(whole):
-    from optkit.adapters import trainer
+    from optkit.adapters import passes
     from optkit.progress import Reporter
     from optkit.recipe import load_recipe
     from optkit.stages.job import Job
@@ -145,7 +145,7 @@ def test_the_best_is_chosen_by_masks_that_stay(whole):
     path, folder, report = whole
     job, chosen = Job(load_recipe(path), None, Reporter(quiet=True)), report["training"]["chosen"]
     assert chosen["examples"] == len(job.hold_out) == 16
-    outputs = trainer.predict(
+    outputs = passes.predict(
         models.load_model(folder / "pruned", job.head, seed=0), job.hold_out, job.task, job.tokenizer
     )
     assert job.task.score(outputs, (), job.head)["masked_accuracy"] == pytest.approx(chosen["score"])

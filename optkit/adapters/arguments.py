@@ -1,0 +1,84 @@
+"""transformers' TrainingArguments from a recipe's ``train``, and how many steps they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from optkit.adapters import quiet
+from optkit.adapters.accelerate import shares_cpu
+from optkit.adapters.checkpointing import KEPT
+from optkit.errors import RecipeError
+from optkit.pruning.config import Span
+from optkit.ranks import world_size
+from optkit.recipe.training_arguments import OURS
+
+
+def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
+    """Optimizer steps of a whole training and of one epoch, as the Trainer counts them with this launch's processes.
+
+    Args:
+        train: the recipe's ``train``.
+        examples: rows of the training split.
+    """
+    defaults = {name: field.default for name, field in TrainingArguments.__dataclass_fields__.items()}
+    value = lambda name: train.get(name, defaults[name])  # noqa: E731
+    batch, accumulated = value("per_device_train_batch_size"), value("gradient_accumulation_steps")
+    batches = examples // batch if value("dataloader_drop_last") else math.ceil(examples / batch)
+    # Each process takes a batch by turns; a last round that lacks some is filled up, unless it is dropped.
+    rounds = batches // world_size() if value("dataloader_drop_last") else math.ceil(batches / world_size())
+    per_epoch = max(math.ceil(rounds / accumulated), 1)
+    if value("max_steps") > 0:
+        return value("max_steps"), per_epoch
+    return math.ceil(value("num_train_epochs") * per_epoch), per_epoch
+
+
+def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, examples: int) -> TrainingArguments:
+    """TrainingArguments for the recipe's ``train``, with what optkit owns filled in.
+
+    Raises:
+        RecipeError: if transformers refuses a value.
+    """
+    total, per_epoch = steps_of(train, examples)
+    resolve = lambda v: max(v.steps(total, per_epoch), 1) if isinstance(v, Span) else v  # noqa: E731
+    given = {name: resolve(value) for name, value in train.items() if name not in OURS}
+    choosing = {"eval_strategy": "steps", "eval_steps": math.ceil(total / 20), "per_device_eval_batch_size": 32}
+    defaults = (choosing if "hold_out" in train else {}) | {
+        "report_to": "none",
+        "logging_steps": max(1, min(50, total // 20)),
+        "save_strategy": "steps",
+        "save_steps": max(1, min(500, math.ceil(total / 10))),
+        "save_total_limit": KEPT,
+        # Without an accelerator transformers takes bf16 for a mistake unless told that the CPU is meant.
+        "use_cpu": shares_cpu() or (bool(given.get("bf16")) and not torch.accelerator.is_available()),
+    }
+    given = defaults | given
+    limit = given["save_total_limit"]
+    owned = {
+        "save_total_limit": limit if limit is None else max(limit, KEPT),
+        "output_dir": str(output),
+        "seed": seed,
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,
+        "remove_unused_columns": False,
+        "ddp_broadcast_buffers": False,
+        "push_to_hub": False,
+    }
+    try:
+        with quiet():
+            args = TrainingArguments(**given | owned)
+    except (ValueError, TypeError, ImportError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise RecipeError(f"train: transformers refuses these arguments: {said}") from error
+    if args.n_gpu > 1:
+        # One process, one GPU: the Trainer would spread batches over all by DataParallel, and count other steps.
+        args._n_gpu = 1
+    if args.device == torch.device("cpu", 0):
+        # So accelerate calls the CPU of several processes; torch.load knows no such place to put an optimizer's state.
+        args.__dict__["_setup_devices"] = torch.device("cpu")
+    return args

@@ -1,0 +1,92 @@
+"""Passes of a model over data outside a training: what it puts out, and how long a step takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import TrainingArguments
+
+from optkit.adapters.trainer import Objective, lengths, task_loss
+from optkit.pruning.matching import accepted
+
+
+def predict(
+    model: Any,
+    encoded: Any,
+    task: Any,
+    reader: Any,
+    *,
+    batch_size: int = 32,
+    tell: Callable[[int, int, Mapping[str, float]], None] = lambda done, total, facts: None,
+) -> np.ndarray:
+    """What ``task`` keeps of a model's outputs on each example of ``encoded``, float32 (examples, ...) in its order.
+
+    Examples are batched by length, so that little is spent on padding; of outputs of unequal shapes the shorter end in
+    zeros. ``tell`` hears how many are done, of how many.
+
+    Args:
+        model: a torch or OpenVINO model called with a batch.
+        task: see ``optkit.tasks.base.Task``.
+        reader: the model's tokenizer or image processor.
+    """
+    rows, collate = encoded.with_format(None), task.collator(reader, training=False)
+    order = np.argsort(lengths(encoded), kind="stable")
+    if isinstance(model, nn.Module):
+        model.eval()
+    parts: list[np.ndarray] = []
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            batch = collate([rows[int(i)] for i in order[start : start + batch_size]])
+            given = {name: tensor for name, tensor in batch.items() if name not in task.answers}
+            if isinstance(model, nn.Module):
+                given = {name: tensor.to(model.device) for name, tensor in given.items()}
+            parts.append(np.asarray(task.outputs(model(**given), batch).float().cpu()))
+            tell(start + len(parts[-1]), len(order), {"examples": start + len(parts[-1])})
+    widest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
+    found = np.zeros((len(order), *widest), dtype=np.float32)
+    for start, part in zip(range(0, len(order), batch_size), parts, strict=True):
+        for row, values in zip(order[start : start + batch_size], part, strict=True):
+            found[(row, *(slice(size) for size in values.shape))] = values
+    return found
+
+
+def time_steps(
+    model: nn.Module,
+    args: TrainingArguments,
+    encoded: Any,
+    collator: Callable,
+    *,
+    steps: int = 3,
+    teacher: nn.Module | None = None,
+    objective: Objective | None = None,
+) -> float:
+    """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``.
+
+    With a ``teacher``, its forward pass on the same batches counts.
+    """
+    batch = args.train_batch_size
+    sizes = lengths(encoded)
+    if args.train_sampling_strategy == "group_by_length":
+        order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    else:
+        order = np.random.default_rng(args.seed).permutation(len(sizes)).tolist()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
+    seconds = []
+    for index in range(-1, steps):  # the first one warms up
+        start = int((max(index, 0) + 0.5) / steps * max(len(order) - batch, 0))
+        inputs = collator([encoded[int(i)] for i in order[start : start + batch]])
+        inputs = {name: tensor.to(args.device) for name, tensor in inputs.items()}
+        begun = time.perf_counter()
+        task_loss(model.train(), inputs, objective)[0].backward()
+        if teacher is not None:
+            with torch.no_grad():
+                teacher(**accepted(teacher, inputs))
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - begun)
+    return sum(seconds[1:]) / steps * args.gradient_accumulation_steps
