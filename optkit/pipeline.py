@@ -91,10 +91,12 @@ def run(
 
 def enforce_max_drop(report: dict[str, Any]) -> None:
     """Raises OptkitError if the exported model lost more than the recipe allows."""
+    from optkit.reporting.markdown import baseline
+
     evaluated = report.get("evaluate", {})
     if not evaluated.get("within_max_drop", True):
         raise OptkitError(
-            f"{report['output']}: the exported model is {evaluated['drop']:.2f} points below the dense baseline, "
+            f"{report['output']}: the exported model is {evaluated['drop']:.2f} points below the {baseline(report)}, "
             f"evaluate.max_drop allows {evaluated['max_drop']:g}: prune less, train longer, or raise it"
         )
 

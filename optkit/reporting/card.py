@@ -8,7 +8,7 @@ from typing import Any
 
 from optkit.errors import OptkitError
 from optkit.reporting.chart import sparsity_chart
-from optkit.reporting.markdown import LABELS, grid, headline, latency, totals, verdict
+from optkit.reporting.markdown import called, grid, headline, latency, totals, verdict
 from optkit.reporting.quantization import quantization
 from optkit.reporting.snippets import snippets
 
@@ -17,8 +17,6 @@ CARD, CHART = "README.md", "sparsity.svg"
 NAMELESS = "ORG/NAME"
 TEMPLATE = Path(__file__).with_name("card_template.md")
 _MODELS = {
-    "dense": "dense",
-    "pruned": "pruned",
     "int8": "**this model**, OpenVINO",
     "openvino": "**this model**, OpenVINO",
     "int8 optkit": "**this model**, optkit's runtime",
@@ -159,7 +157,8 @@ def _summary(report: Mapping[str, Any]) -> str:
 def _accuracy(report: Mapping[str, Any]) -> str:
     splits = report["evaluate"]["splits"]
     scored = {name for found in splits.values() for name, scores in found.items() if isinstance(scores, dict)}
-    names = [name for name in _MODELS if name in scored] + sorted(scored - set(_MODELS))
+    order = ("dense", "pruned", *_MODELS)
+    names = [name for name in order if name in scored] + sorted(scored - set(order))
     columns = [(split, metric) for split, found in splits.items() for metric in found[_exported(report)]]
     header = ("model", *(f"{metric}, {split} ({splits[split]['examples']:,})" for split, metric in columns))
     rows = []
@@ -167,7 +166,7 @@ def _accuracy(report: Mapping[str, Any]) -> str:
         scores = [splits[split].get(name, {}).get(metric) for split, metric in columns]
         rows.append(
             (
-                _MODELS.get(name, LABELS.get(name, name)),
+                _MODELS.get(name) or called(report, name),
                 *("-" if score is None else f"{100 * score:.2f}" for score in scores),
             )
         )
@@ -178,7 +177,10 @@ def _accuracy_notes(report: Mapping[str, Any]) -> str:
     evaluated = report["evaluate"]
     said = ["On a scale of 100; examples in brackets.", f"{verdict(report)[0].upper()}{verdict(report)[1:]}"]
     if evaluated["baseline"] is not None:
-        said.append(f"Dense is {_BASELINES.get(evaluated['baseline'], 'a checkpoint that the recipe names')}.")
+        what = _BASELINES.get(evaluated["baseline"], "a checkpoint that the recipe names")
+        if evaluated["baseline"] == "start" and not report["training"]["rules"]:
+            what = "the model as it came"
+        said.append(f"{called(report, 'dense').capitalize()} is {what}.")
     errors = [
         f"{100 * (share * (1 - share) / found['examples']) ** 0.5:.2f} points on {split}"
         for split, found in evaluated["splits"].items()

@@ -43,9 +43,19 @@ def headline(report: dict[str, Any]) -> list[tuple[str, ...]]:
         found = report["sparsity"].get(folder)
         share = _percent(found["denominators"]["encoder_linear"]) if found else "-"
         held = report["bytes"].get(folder)
-        label = LABELS.get(name, name)
-        rows.append((label, metric, share, size(held) if held else "-", _latency(report["benchmark"], engine)))
+        rows.append(
+            (called(report, name), metric, share, size(held) if held else "-", _latency(report["benchmark"], engine))
+        )
     return rows
+
+
+def called(report: dict[str, Any], name: str) -> str:
+    """What a report's reader knows a model by. Where nothing was pruned here, nothing is said to be dense or pruned:
+    the model may have come with its zeros.
+    """
+    if not report["training"]["rules"] and name in ("dense", "pruned"):
+        return {"dense": "baseline", "pruned": "checkpoint"}[name]
+    return LABELS.get(name, name)
 
 
 def _percent(denominator: dict[str, Any] | None) -> str:
@@ -62,11 +72,17 @@ def verdict(report: dict[str, Any]) -> str:
     evaluated = report["evaluate"]
     if evaluated["drop"] is None:
         return "No baseline to compare with."
-    said = f"{abs(evaluated['drop']):.2f} points {'below' if evaluated['drop'] >= 0 else 'above'} the dense baseline"
+    side = "below" if evaluated["drop"] >= 0 else "above"
+    said = f"{abs(evaluated['drop']):.2f} points {side} the {baseline(report)}"
     limit = evaluated["max_drop"]
     if limit is None:
         return f"{said}."
     return f"{said}; max_drop allows {limit:g}" + ("." if evaluated["within_max_drop"] else ": TOO MUCH.")
+
+
+def baseline(report: dict[str, Any]) -> str:
+    """What a model is compared with, in words."""
+    return "dense baseline" if report["training"]["rules"] else "baseline"
 
 
 def table(report: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ REPORT = {
         "dataset": {"type": "glue", "name": "glue sst2", "config": "sst2"},
     },
     "quantized": True,
+    "training": {"steps": 10, "rules": [{"name": "encoder"}]},
     "evaluate": {
         "baseline": "start",
         "metric": "accuracy",

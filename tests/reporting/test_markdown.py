@@ -68,7 +68,7 @@ def test_render_leaves_out_what_was_not_measured(report):
 
 
 def test_a_chosen_model_says_by_what(report):
-    report["training"] = {"chosen": {"step": 1200, "metric": "f1", "score": 0.9142, "loss": 0.3, "examples": 1347}}
+    report["training"] |= {"chosen": {"step": 1200, "metric": "f1", "score": 0.9142, "loss": 0.3, "examples": 1347}}
     assert (
         "The model of step 1,200 is the best of those at the target sparsity: f1 91.42 on 1,347 training examples that "
         "were held out for this alone."
@@ -89,3 +89,11 @@ def test_an_allocation_shows_what_was_asked_for_predicted_and_measured(report):
     # At another length nothing was measured that the prediction is of.
     report["benchmark"]["rows"][0]["seq"] = 32
     assert f"; {said}\n" in render(report)
+
+
+def test_what_came_with_its_zeros_is_not_called_dense(report):
+    report["training"]["rules"] = []
+    report["evaluate"] |= {"drop": 0.5, "max_drop": None}
+    assert verdict(report) == "0.50 points below the baseline."
+    assert [row[0] for row in headline(report)] == ["baseline", "checkpoint", "int8 IR"]
+    assert "dense" not in render(report).replace("dense torch", "")
