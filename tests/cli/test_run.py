@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from optkit.adapters import checkpointing, trainer
+from optkit.adapters import checkpointing, passes, trainer
 from optkit.rundir import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -240,7 +240,7 @@ def test_control_c_before_any_checkpoint(fails, monkeypatch):
     def press(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer, "time_steps", press)
+    monkeypatch.setattr(passes, "time_steps", press)
     assert fails() == (130, "interrupted; no checkpoint is whole yet; run the same command again to go on")
 
 
