@@ -91,7 +91,8 @@ def table(report: dict[str, Any]) -> Any:
 
     shown = Table(title=f"{report['name']} ({report['evaluate']['metric']})", title_justify="left")
     for column in HEADER:
-        shown.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+        # On a narrow terminal scores of several splits go below each other, and nothing is cut off.
+        shown.add_column(column, justify="left" if column == "model" else "right", no_wrap=column != "metric")
     for row in headline(report):
         shown.add_row(*row)
     return shown
