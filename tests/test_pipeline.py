@@ -383,4 +383,4 @@ def test_max_drop_within_and_without_baseline():
     pipeline.enforce_max_drop({"evaluate": {"within_max_drop": True}})
     with pytest.raises(OptkitError, match="2.00 points below the dense baseline, evaluate.max_drop allows 1:"):
         evaluated = {"within_max_drop": False, "drop": 2.0, "max_drop": 1.0}
-        pipeline.enforce_max_drop({"output": "runs/r", "evaluate": evaluated})
+        pipeline.enforce_max_drop({"output": "runs/r", "evaluate": evaluated, "training": {"rules": [{}]}})
