@@ -111,9 +111,11 @@ def command(options: argparse.Namespace, cell: Cell, seed: int, folder: Path) ->
         "benchmark=null",
         f"seed={seed}",
         *cell.sets,
-        *options.sets,
     ]
-    if load_recipe(RECIPES / cell.recipe).distill is not None:
+    recipe = load_recipe(RECIPES / cell.recipe)
+    # A recipe without training stays one: `train.bf16` would make it one with.
+    sets += [text for text in options.sets if recipe.train or not text.startswith("train.")]
+    if recipe.distill is not None:
         sets.append(f"distill.teacher={model}")
     given = [argument for text in sets for argument in ("--set", text)]
     # Most cells ask the same teacher the same texts.
