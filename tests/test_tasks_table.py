@@ -59,3 +59,4 @@ def test_the_page_tells_of_every_task_and_its_recipe_on_generated_data():
     assert [name for name in TASKS if f"\n## {name}\n" not in page] == []
     measured = page.partition("<!-- measured: begin -->")[2].partition("<!-- measured: end -->")[0]
     assert [name for name in recipes if f"(../recipes/{name}.yaml)" not in measured] == []
+    assert "not run" not in measured
