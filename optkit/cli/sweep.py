@@ -96,16 +96,12 @@ def _show(results) -> None:
 
 
 def _draw(root: Path, console) -> None:
-    """The frontier beside the runs, where they can be placed on one."""
     from optkit.errors import OptkitError
-    from optkit.experiments.pareto import frontier
-    from optkit.experiments.runs import find_runs
-    from optkit.reporting.frontier import frontier_chart
+    from optkit.experiments.sweep import CHART, draw
 
     try:
-        found = frontier(find_runs([root]))
+        found = draw(root)
     except OptkitError as error:
         console.print(f"no frontier: {error}", markup=False)
         return
-    (root / "frontier.svg").write_text(frontier_chart(found), encoding="utf-8")
-    console.print(f"frontier: {', '.join(point.run.name for point in found.best)}; drawn in {root / 'frontier.svg'}")
+    console.print(f"frontier: {', '.join(point.run.name for point in found.best)}; drawn in {root / CHART}")

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import RecipeError
-from optkit.experiments.runs import REPORT, Run, load_run
+from optkit.experiments.pareto import Frontier, frontier
+from optkit.experiments.runs import REPORT, Run, find_runs, load_run
 from optkit.rundir import write_atomic
 
-RESULTS = "sweep.json"
+RESULTS, CHART = "sweep.json", "frontier.svg"
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,19 @@ def sweep(
         else:
             keep(Result(trial.name, trial.overrides, "failed", last_line(root / f"{trial.name}.log"), seconds))
     return [results[trial.name] for trial in planned]
+
+
+def draw(root: Path) -> Frontier:
+    """Writes the frontier of the sweep's finished runs beside them, and returns it.
+
+    Raises:
+        OptkitError: if none of them can be placed on one, or they do not compare.
+    """
+    from optkit.reporting.frontier import frontier_chart
+
+    found = frontier(find_runs([root]))
+    write_atomic(root / CHART, frontier_chart(found))
+    return found
 
 
 def _facts(run: Run) -> dict[str, Any]:

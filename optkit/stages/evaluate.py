@@ -55,15 +55,22 @@ def run(job: Job, stage: Stage) -> None:
         models[onnx.label(job)] = (onnx.load(job), pruned[1], None)
     splits = {}
     for split in dict.fromkeys(job.recipe.evaluate.splits):
-        references, outputs, predictions = task.references(job.splits[split], head), {}, {}
-        for name, model in models.items():
-            if model is not None:
-                outputs[name], predictions[name] = _answers(job, split, name, *model)
+        rows, outputs, predictions = job.splits[split], {}, {}
+        references, encoded = task.references(rows, head), {}
+        for name, loaded in models.items():
+            if loaded is None:
+                continue
+            model, reader, order = loaded
+            if id(reader) not in encoded:  # all but the dense model share one
+                encoded[id(reader)] = task.encode(rows, reader, head)
+            found = encoded[id(reader)]
+            outputs[name] = _outputs(job, f"{name} on {split}", model, found, reader, order)
+            predictions[name] = task.decode(outputs[name], found, head)
         labels = {"labels": references} if isinstance(references, np.ndarray) else {}
         references = predictions["dense"] if references is None else references
         save_file(outputs | labels, stage.folder / f"{split}.safetensors")
         splits[split] = {
-            "examples": len(job.splits[split]),
+            "examples": len(rows),
             **{name: task.score(found, references, head) for name, found in predictions.items()},
             "agreement": task.agreement(predictions["pruned"], predictions[_exported_name(job)]),
         }
@@ -78,15 +85,10 @@ def _exported_name(job: Job) -> str:
     return "int8" if job.recipe.quantize else "openvino"
 
 
-def _answers(
-    job: Job, split: str, name: str, model: Any, tokenizer: Any, order: list[int] | None
-) -> tuple[np.ndarray, Any]:
-    """The outputs of a model on every example, its classes in our order, and what they mean."""
+def _outputs(job: Job, title: str, model: Any, encoded: Any, reader: Any, order: list[int] | None) -> np.ndarray:
+    """The outputs of a model on every example, its classes in our order."""
     from optkit.adapters import passes
 
-    encoded = job.task.encode(job.splits[split], tokenizer, job.head)
-    with job.reporter.task(f"{name} on {split}") as bar:
-        outputs = passes.predict(model, encoded, job.task, tokenizer, tell=bar.advance)
-    if order is not None:
-        outputs = outputs[..., order]
-    return np.ascontiguousarray(outputs, np.float32), job.task.decode(outputs, encoded, job.head)
+    with job.reporter.task(title) as bar:
+        outputs = passes.predict(model, encoded, job.task, reader, tell=bar.advance)
+    return np.ascontiguousarray(outputs if order is None else outputs[..., order], np.float32)
