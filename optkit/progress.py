@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 #: Seconds between two plain lines of one task.
@@ -19,10 +21,13 @@ class Reporter:
     """
 
     def __init__(self, quiet: bool = False):
+        self.quiet = quiet
+
+    @cached_property
+    def console(self) -> Any:
         from rich.console import Console
 
-        self.quiet = quiet
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        return Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, line: Any) -> None:
         """Prints one line, or anything that rich can print."""
@@ -31,17 +36,20 @@ class Reporter:
 
     @contextmanager
     def task(self, name: str) -> Iterator[Task]:
-        """A task with a number of steps that is told as it goes."""
+        """A task that is told how far it is, as far as that is known: until it is, the time that it takes is shown."""
         if self.quiet:
             yield Task()
         elif self.console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+            columns += (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
             with Progress(*columns, TextColumn("{task.fields[facts]}"), console=self.console, transient=True) as bar:
-                yield _Bar(bar, bar.add_task(name, total=None, facts=""))
+                yield _Bar(bar, bar.add_task(name, total=None, facts="", count=""))
         else:
-            yield _Lines(name, self.console)
+            lines = _Lines(name, self.console)
+            with lines.heard():
+                yield lines
 
 
 class Task:
@@ -57,25 +65,58 @@ class _Bar(Task):
 
     def advance(self, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
         extra = {"facts": _shown(facts)} if facts else {}
-        self.bar.update(self.number, completed=done, total=total, **extra)
+        self.bar.update(self.number, completed=done, total=total, count=f"{done}/{total}", **extra)
 
 
 class _Lines(Task):
+    """Lines where there is no terminal: with each news worth showing, and now and then while there is none."""
+
     def __init__(self, name: str, console: Any):
         self.name, self.console = name, console
-        self.begun = self.last = time.monotonic()
+        self.begun = self.last = self.started = time.monotonic()
         self.first: int | None = None
+        self.done, self.total, self.facts = 0, 0, ""
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Says where the task is whenever nothing was said for a while."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(EVERY / 2):
+                if time.monotonic() - self.last >= EVERY:
+                    self._say(time.monotonic())
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def advance(self, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
         now = time.monotonic()
-        if self.first is None:
+        if self.first is None or done < self.done:
             self.first, self.begun = done, now
-        if not facts or (now - self.last < EVERY and done < total):
-            return
+        self.done, self.total = done, total
+        self.facts = f"  {_shown(facts)}" if facts else self.facts
+        if facts and (now - self.last >= EVERY or done >= total):
+            self._say(now)
+
+    def _say(self, now: float) -> None:
         self.last = now
-        pace = (now - self.begun) / max(done - self.first, 1)
-        left = f", {duration(pace * (total - done))} left" if done > self.first else ""
-        self.console.print(f"  {self.name}: {done}/{total}{left}  {_shown(facts)}")
+        if self.first is None:
+            said = f" {duration(now - self.started)} so far"
+        else:
+            pace = (now - self.begun) / max(self.done - self.first, 1)
+            left = f", {duration(pace * (self.total - self.done))} left" if self.done > self.first else ""
+            said = f" {self.done}/{self.total}{left}{self.facts}"
+        self.console.print(f"  {self.name}:{said}")
+
+
+#: For those whom nobody listens to.
+SILENT = Reporter(quiet=True)
 
 
 def _shown(facts: Mapping[str, float]) -> str:

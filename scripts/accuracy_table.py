@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pages import write_between
 
 from optkit.recipe import load_recipe
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "accuracy.md"
 RECIPES = HERE.parent / "recipes"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 #: Normal quantile of a two-sided 95 % interval.
 Z95 = 1.959964
 
@@ -217,13 +217,6 @@ def tables(options: argparse.Namespace) -> str:
     return "\n".join([*lines, ""])
 
 
-def write(options: argparse.Namespace) -> None:
-    """Puts the tables between the marks of the page."""
-    text = options.page.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    options.page.write_text(f"{head}{BEGIN}\n{tables(options)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
-
-
 def main() -> int:
     options = parse()
     chosen = [
@@ -235,6 +228,12 @@ def main() -> int:
     if not chosen:
         print(f"accuracy_table: no cell holds '{options.only}'", file=sys.stderr)
         return 2
+    if not options.list:
+        try:
+            write_between(options.page, tables(options))
+        except (OSError, ValueError) as error:
+            print(f"accuracy_table: {error}", file=sys.stderr)
+            return 2
     failed = 0
     for cell, seed in chosen:
         done = folder_of(options, cell, seed).with_suffix(".json").is_file()
@@ -248,9 +247,7 @@ def main() -> int:
             print(f"accuracy_table: exit {error.returncode}, see {log}", file=sys.stderr)
             failed += 1
             continue
-        write(options)
-    if not options.list:
-        write(options)
+        write_between(options.page, tables(options))
     return 1 if failed else 0
 
 

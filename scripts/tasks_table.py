@@ -18,10 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pages import write_between
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "tasks.md"
 RECIPES = HERE.parent / "recipes"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 #: Rows: what the task is, and its recipe on generated data.
 ROWS = {
     "text-classification": "quickstart",
@@ -82,18 +83,16 @@ def table(options: argparse.Namespace) -> str:
     return "\n".join([*lines, "", machine])
 
 
-def write(options: argparse.Namespace) -> None:
-    """Puts the table between the marks of the page."""
-    text = options.page.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    options.page.write_text(f"{head}{BEGIN}\n{table(options)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
-
-
 def main() -> int:
     options = parse()
     chosen = {name: recipe for name, recipe in ROWS.items() if options.only in f"{name} {recipe}"}
     if not chosen:
         print(f"tasks_table: no row holds '{options.only}'", file=sys.stderr)
+        return 2
+    try:
+        write_between(options.page, table(options))
+    except (OSError, ValueError) as error:
+        print(f"tasks_table: {error}", file=sys.stderr)
         return 2
     # Read when torch is imported, which optkit does at first use.
     os.environ |= {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -110,7 +109,7 @@ def main() -> int:
             print(f"tasks_table: {recipe}: {error}", file=sys.stderr)
             failed += 1
             continue
-        write(options)
+        write_between(options.page, table(options))
     return 1 if failed else 0
 
 

@@ -51,6 +51,30 @@ def test_plain_lines_come_with_facts_now_and_then_and_at_the_end(monkeypatch):
     )
 
 
+def test_without_news_a_plain_line_says_now_and_then_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.02)
+    reporter, heard = plain(monkeypatch)
+
+    def wait_for(said: str) -> None:
+        for _ in range(4000):
+            if said in heard.getvalue():
+                return
+            progress.time.sleep(0.005)
+        pytest.fail(f"never said {said!r}: {heard.getvalue()!r}")
+
+    with reporter.task("calibrating") as task:
+        wait_for("  calibrating: 0 s so far\n")
+        task.advance(3, 300)
+        wait_for("  calibrating: 3/300\n")
+        task.advance(4, 300)
+        wait_for("  calibrating: 4/300, ")
+        task.advance(1, 300)  # once more from the beginning
+        wait_for("  calibrating: 1/300\n")
+    ended = heard.getvalue()
+    progress.time.sleep(0.06)
+    assert heard.getvalue() == ended
+
+
 def test_a_terminal_gets_a_bar(monkeypatch):
     heard = io.StringIO()
     reporter = Reporter()

@@ -27,6 +27,7 @@ def table(monkeypatch):
             runpy.run_path(str(ROOT / "scripts" / "tasks_table.py"), run_name="__main__")
         return ended.value.code
 
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # so that what the script sets is taken back
     return call
@@ -49,7 +50,19 @@ def test_a_row_of_the_table(table, tmp_path):
     assert re.search(r"^On .+, 1 threads; torch .+, openvino .+, nncf ", text, re.MULTILINE)
 
 
-def test_the_page_tells_of_every_task_and_its_recipe_on_generated_data():
+def test_a_page_without_a_place_for_the_table(table, tmp_path, capsys):
+    page = tmp_path / "tasks.md"
+    page.write_text("by hand\n", encoding="utf-8")
+    assert table("--output", tmp_path / "runs", "--page", page) == 2
+    marks = (
+        "there is no '<!-- measured: begin -->' with a '<!-- measured: end -->' after it: give the page of this script"
+    )
+    assert capsys.readouterr().err == f"tasks_table: {page}: {marks}\n"
+    assert page.read_text(encoding="utf-8") == "by hand\n" and not (tmp_path / "runs").exists()
+
+
+def test_the_page_tells_of_every_task_and_its_recipe_on_generated_data(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     listed = runpy.run_path(str(ROOT / "scripts" / "tasks_table.py"))["ROWS"]
     recipes = {name: load_recipe(ROOT / "recipes" / f"{name}.yaml") for name in listed.values()}
     assert {recipe.task.type for recipe in recipes.values()} == set(TASKS)

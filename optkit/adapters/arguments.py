@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from optkit.errors import RecipeError
 from optkit.pruning.config import Span
 from optkit.ranks import world_size
 from optkit.recipe.training_arguments import OURS
+from optkit.registry import suggest
 
 
 def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
@@ -42,7 +43,7 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
     """TrainingArguments for the recipe's ``train``, with what optkit owns filled in.
 
     Raises:
-        RecipeError: if transformers refuses a value.
+        RecipeError: if transformers refuses a value, or a tracker of ``report_to`` is unknown or not installed.
     """
     total, per_epoch = steps_of(train, examples)
     resolve = lambda v: max(v.steps(total, per_epoch), 1) if isinstance(v, Span) else v  # noqa: E731
@@ -75,6 +76,7 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
     except (ValueError, TypeError, ImportError) as error:
         said = str(error).strip().splitlines()[0]
         raise RecipeError(f"train: transformers refuses these arguments: {said}") from error
+    _check_trackers(args.report_to)
     if args.n_gpu > 1:
         # One process, one GPU: the Trainer would spread batches over all by DataParallel, and count other steps.
         args._n_gpu = 1
@@ -82,3 +84,17 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
         # So accelerate calls the CPU of several processes; torch.load knows no such place to put an optimizer's state.
         args.__dict__["_setup_devices"] = torch.device("cpu")
     return args
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """Refuses now what the Trainer would refuse only when training begins."""
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    there = [*get_available_reporting_integrations(), "flyte"] if names else []  # transformers forgets it
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = suggest(name, INTEGRATION_TO_CALLBACK) or f": one of {', '.join(INTEGRATION_TO_CALLBACK)}"
+            raise RecipeError(f"train.report_to: unknown tracker '{name}'{known}")
+        if name not in there:
+            raise RecipeError(f"train.report_to: {name} is not installed: install its package, or leave it out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def quantize_int8(
     quantization: Quantization,
     ignored: Collection[str] = (),
     simulated: bool = False,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> openvino.Model:
     """An int8 copy of ``model``: symmetric weights, asymmetric activations or none, as ``quantization`` says.
 
@@ -42,6 +43,7 @@ def quantize_int8(
         quantization: its ``ignored`` patterns are not looked at here.
         ignored: names of operations that stay as they are, their weights to the bit.
         simulated: leave weights as fp32 constants before FakeQuantize.
+        tell: hears how many samples were run, of how many; NNCF goes through them once for each of its algorithms.
 
     Raises:
         ExportError: if there are no samples, they lack an input, or NNCF fails.
@@ -50,7 +52,7 @@ def quantize_int8(
         raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
     # Compressing weights alone changes the model that it is given.
     given = model.clone() if quantization.weights_only else model
-    made = _int8(given, feeds(model, samples), quantization, ignored, {"compress_weights": not simulated})
+    made = _int8(given, _Told(feeds(model, samples), tell), quantization, ignored, {"compress_weights": not simulated})
     if ignored:
         _unsmooth(model, made, set(ignored))
         left = next((n for n in linear_layers(made) if n.matmul in ignored and n.weight.dtype in ("i8", "u8")), None)
@@ -102,6 +104,24 @@ def _int8(model: Any, inputs: Any, quantization: Quantization, ignored: Collecti
             )
         except (RuntimeError, ValueError, nncf.ValidationError) as error:
             raise ExportError(f"NNCF cannot quantize the model: {reason(error)}") from error
+
+
+class _Told(Sequence):
+    """Samples, of which it is told how many were taken each time that they are gone through."""
+
+    def __init__(self, samples: Sequence[Any], tell: Callable[[int, int], None]):
+        self.samples, self.tell = samples, tell
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.samples[place]
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, sample in enumerate(self.samples, 1):
+            yield sample
+            self.tell(number, len(self.samples))
 
 
 def _parameters(quantization: Quantization, backend: Mapping[str, Any]) -> Any:

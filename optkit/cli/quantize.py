@@ -59,7 +59,7 @@ def command(
         task=task,
         revision=revision,
         seed=seed,
-        tell=Reporter(quiet=as_json).say,
+        reporter=Reporter(quiet=as_json),
     )
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))

@@ -23,6 +23,7 @@ from optkit.ir.io import read_model, save_model
 from optkit.ir.layers import LinearLayer, linear_layers, map_parameters, verify_quantized
 from optkit.ir.shapes import fix_shapes
 from optkit.ir.tags import LayerTag, Tags, optkit_version, read_tags, suggest_decompression_rate, write_tags
+from optkit.progress import SILENT, Reporter
 from optkit.pruning.config import Rule
 from optkit.zeros import count
 
@@ -69,7 +70,7 @@ def export_openvino(
     shape: tuple[int, int] | None = None,
     recipe_hash: str | None = None,
     seed: int = 0,
-    tell: Callable[[str], None] = lambda said: None,
+    reporter: Reporter = SILENT,
 ) -> ExportResult:
     """Writes ``checkpoint`` as an IR that ``OVModelFor...`` loads, with tags that say how sparse each layer is.
 
@@ -86,7 +87,7 @@ def export_openvino(
         shape: (batch, length) of the only inputs that the IR takes; None for any.
         recipe_hash: written into the tags.
         seed: of the random inputs that the model is traced with.
-        tell: hears a line about each thing that takes time.
+        reporter: hears of each thing that takes time, and how far it is.
 
     Raises:
         ExportError: if a weight of the IR is not what the checkpoint holds: another value in fp32; in int8 a zero that
@@ -99,7 +100,7 @@ def export_openvino(
     with tempfile.TemporaryDirectory(dir=output, prefix="fp32-") as folder:
         made = convert(Path(checkpoint), Path(folder), export_task=export_task, rules=rules, seed=seed)
         clock.lap("convert")
-        how = {"calibration": calibration, "quantization": quantization, "evaluate": evaluate, "tell": tell}
+        how = {"calibration": calibration, "quantization": quantization, "evaluate": evaluate, "reporter": reporter}
         how["shape"] = shape
         result = finish(made, output, recipe_hash=recipe_hash, **how)
     return replace(result, seconds=clock.laps | result.seconds)
@@ -114,7 +115,7 @@ def finish(
     evaluate: Callable[[Path], float] | None = None,
     shape: tuple[int, int] | None = None,
     recipe_hash: str | None = None,
-    tell: Callable[[str], None] = lambda said: None,
+    reporter: Reporter = SILENT,
 ) -> ExportResult:
     """Quantizes a model if asked, tags it, and writes it into ``output`` with its config and tokenizer.
 
@@ -124,7 +125,7 @@ def finish(
     clock, quantized = _Clock(), Quantized(made.model)
     if quantization is not None:
         score = None if evaluate is None else lambda model: _scored(model, made.setup, evaluate)
-        more = {"parameters": made.parameters, "score": score, "tell": tell}
+        more = {"parameters": made.parameters, "score": score, "reporter": reporter}
         quantized = quantize(made.model, calibration, quantization, **more)
     model = quantized.model
     if shape is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import ExportError
+from optkit.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     import openvino
@@ -122,7 +123,7 @@ def quantize(
     *,
     parameters: Mapping[str, str] | None = None,
     score: Callable[[openvino.Model], float] | None = None,
-    tell: Callable[[str], None] = lambda said: None,
+    reporter: Reporter = SILENT,
 ) -> Quantized:
     """An int8 copy of ``model`` as ``quantization`` says.
 
@@ -132,7 +133,7 @@ def quantize(
         parameters: the checkpoint's parameter by the MatMul's name, as ``ir.layers.map_parameters`` gives it; other
             operations are known by the module that their name tells.
         score: of a model, in [0, 1], the higher the better; ``max_drop`` needs it.
-        tell: hears a line about each thing that takes time.
+        reporter: hears of each thing that takes time, and how far it is.
 
     Raises:
         ExportError: if there are no samples, they lack an input, a weight is NaN, a pattern matches nothing, NNCF
@@ -150,7 +151,8 @@ def quantize(
 
     def made(modules: Collection[str]) -> openvino.Model:
         names = [name for module in modules for name in of_modules[module]]
-        return nncf.quantize_int8(model, samples, quantization=quantization, ignored=names)
+        with reporter.task("calibrating") as bar:
+            return nncf.quantize_int8(model, samples, quantization=quantization, ignored=names, tell=bar.advance)
 
     first = made(ignored)
     table = None
@@ -158,8 +160,9 @@ def quantize(
     def measured() -> Sensitivity:
         nonlocal table
         if table is None:
-            tell(f"  measuring the sensitivity of {len(of_modules) - len(ignored)} layers")
-            table = measure_sensitivity(model, samples, quantization, parameters=parameters)
+            with reporter.task("sensitivity of layers") as bar:
+                more = {"parameters": parameters, "tell": bar.advance}
+                table = measure_sensitivity(model, samples, quantization, **more)
         return table
 
     if quantization.sensitivity:
@@ -170,12 +173,12 @@ def quantize(
     lost = lambda candidate: 100.0 * (reference - score(candidate))  # noqa: E731
     before = lost(first)
     control = Control(quantization.max_drop, reference, before, before, 1)
-    tell(f"  int8 loses {before:.2f} points, {quantization.max_drop:g} are allowed")
+    reporter.say(f"  int8 loses {before:.2f} points, {quantization.max_drop:g} are allowed")
     if before <= quantization.max_drop + _ROUNDING:
         return Quantized(first, tuple(ignored), control, table)
     ranking = [layer.module for layer in measured().layers]
     result, back, after, tried = _within(
-        quantization.max_drop, ranking, lambda modules: made([*ignored, *modules]), lost, tell
+        quantization.max_drop, ranking, lambda modules: made([*ignored, *modules]), lost, reporter
     )
     return Quantized(result, (*ignored, *back), replace(control, after=after, tried=1 + tried), table)
 
@@ -185,7 +188,7 @@ def _within(
     ranking: Sequence[str],
     made: Callable[[Sequence[str]], openvino.Model],
     lost: Callable[[openvino.Model], float],
-    tell: Callable[[str], None],
+    reporter: Reporter,
 ) -> tuple[openvino.Model, list[str], float, int]:
     """The fewest of the first of ``ranking`` in fp32 with which ``limit`` is kept: 1, 2, 4 ... until it is, then
     halving what lies between. None in fp32 is known to be too few.
@@ -202,7 +205,7 @@ def _within(
     while found is None or found[1] - too_few > 1:
         candidate = made(ranking[:count])
         tried[count] = lost(candidate)
-        tell(f"  {count} of {len(ranking)} layers in fp32: {tried[count]:.2f} points lost")
+        reporter.say(f"  {count} of {len(ranking)} layers in fp32: {tried[count]:.2f} points lost")
         if tried[count] <= limit + _ROUNDING:
             found = (candidate, count)
         elif count == len(ranking):

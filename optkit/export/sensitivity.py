@@ -9,7 +9,7 @@ compilation and one pass over the samples for each layer.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,7 @@ def measure_sensitivity(
     quantization: Quantization,
     *,
     parameters: Mapping[str, str] | None = None,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
     """How far each layer's quantization alone moves the outputs of ``model``.
 
@@ -96,6 +97,7 @@ def measure_sensitivity(
         samples: for calibration; the first ``SAMPLES`` of them are compared.
         quantization: what the quantization is.
         parameters: the checkpoint's parameter by the MatMul's name, which gives layers their names.
+        tell: hears how many layers are done, of how many.
 
     Raises:
         ExportError: if there are no samples, or they cannot be used, or NNCF fails.
@@ -131,7 +133,10 @@ def measure_sensitivity(
         off = sum(np.square(one - two).sum() for one, two in zip(found, reference, strict=True))
         return float(np.sqrt(off)) / max(size, 1e-12)
 
-    errors = [LayerSensitivity(module, error(set(names))) for module, names in modules.items()]
+    errors = []
+    for module, names in modules.items():
+        errors.append(LayerSensitivity(module, error(set(names))))
+        tell(len(errors), len(modules))
     together = error({name for names in modules.values() for name in names})
     return Sensitivity(tuple(sorted(errors, key=lambda layer: -layer.error)), together, len(feeds))
 

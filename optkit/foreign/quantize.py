@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.errors import RecipeError
 from optkit.foreign.calibration import Data
 from optkit.foreign.opening import Opened, open_model
+from optkit.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from optkit.export.fp32 import NamedModel
@@ -75,7 +76,7 @@ def quantize(
     task: str | None = None,
     revision: str = "main",
     seed: int = 42,
-    tell: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
 ) -> QuantizeResult:
     """Makes a model int8 and tags each linear layer with its structure and share of zeros, every zero kept.
 
@@ -90,7 +91,7 @@ def quantize(
         max_length: tokens that a text is cut to.
         task: optimum's name of it, such as ``text-classification``; told from config.json by default.
         revision: branch, tag or commit of a Hub id.
-        tell: hears a line about each step.
+        reporter: hears of each step, and how far it is.
 
     Raises:
         RecipeError: if an argument is wrong, or what is needed is not there.
@@ -110,11 +111,11 @@ def quantize(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         work = Path(name)
         notes: list[str] = []
-        kind, opened = opened.kind, _merged(opened, work / "merged", notes, tell)
+        kind, opened = opened.kind, _merged(opened, work / "merged", notes, reporter)
         task, ov_class = _task(opened, task)
         made, already = None, False
         if opened.kind == "onnx":
-            tell("reading the ONNX model")
+            reporter.say("reading the ONNX model")
             made, already = graph.open_onnx(opened.path, opened.setup, task)
         if already:
             notes.append("the model was int8 already: its weights are as they were, and no data was looked at")
@@ -125,17 +126,18 @@ def quantize(
                 "or a dataset with --data"
             )
         else:
-            tell("reading calibration data")
+            reporter.say("reading calibration data")
             calibration = draw(data, text, setup=opened.setup, samples=samples, max_length=max_length, seed=seed)
-        made = made or _fp32(opened, task, work / "fp32", seed, tell)
+        made = made or _fp32(opened, task, work / "fp32", seed, reporter)
         # The converter drops what is zero as a whole, and the task what it has no use for, such as a pooler.
         there = set(made.parameters.values())
         facts = {name: fact for name, fact in made.facts.items() if name in there or fact.zeros == fact.size}
         structure = sentence(facts, idle_groups(made.setup, made.weights))
-        tell(structure)
-        tell("quantizing to int8, tagging, verifying" if quantization else "tagging, verifying")
+        reporter.say(structure)
+        reporter.say("quantizing to int8, tagging, verifying" if quantization else "tagging, verifying")
         (work / "openvino").mkdir()
-        result = finish(made, work / "openvino", calibration=calibration, quantization=quantization)
+        how = {"calibration": calibration, "quantization": quantization, "reporter": reporter}
+        result = finish(made, work / "openvino", **how)
         del made
         if folder.is_dir():
             folder.rmdir()  # empty, as was checked
@@ -153,13 +155,13 @@ def _output(output: str | Path | None, model: str | Path) -> Path:
     return folder
 
 
-def _merged(opened: Opened, folder: Path, notes: list[str], tell: Callable[[str], None]) -> Opened:
+def _merged(opened: Opened, folder: Path, notes: list[str], reporter: Reporter) -> Opened:
     """``opened``, an adapter as the checkpoint that it makes of its base model."""
     if opened.kind != "adapter":
         return opened
     from optkit.adapters import peft
 
-    tell("merging the adapter into its base model")
+    reporter.say("merging the adapter into its base model")
     folder.mkdir()
     notes += peft.merge(opened.path, folder)
     return Opened("checkpoint", folder, folder)
@@ -181,18 +183,18 @@ def _task(opened: Opened, task: str | None) -> tuple[str, str]:
     return task, optimum.TASKS[task]
 
 
-def _fp32(opened: Opened, task: str, folder: Path, seed: int, tell: Callable[[str], None]) -> NamedModel:
+def _fp32(opened: Opened, task: str, folder: Path, seed: int, reporter: Reporter) -> NamedModel:
     """The model of a checkpoint, written into ``folder``, or of an IR."""
     if opened.kind == "ir":
         from optkit.foreign.graph import open_ir
 
-        tell("reading the IR")
+        reporter.say("reading the IR")
         return open_ir(opened.path, opened.setup, task)
     from optkit.adapters import optimum
     from optkit.export.fp32 import convert
     from optkit.foreign.checkpoint import check_checkpoint
 
-    tell("reading and converting the checkpoint")
+    reporter.say("reading and converting the checkpoint")
     ending = optimum.TASKS[task].removeprefix("OVModel").replace("ForFeatureExtraction", "")
     check_checkpoint(opened.path, f"AutoModel{ending}")
     folder.mkdir()

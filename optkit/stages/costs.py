@@ -104,7 +104,6 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
     from optkit.runtime.planning.sparsities import layer_times, model_times, with_zeros
 
     check_runtime()
-    job.reporter.say(f"  {rule.name}: measuring what sparsity gains on this machine")
     model, shape = allocate.reference(job), allocate.shape(job)
     sites, calls = resolve_sites(model, rule)[0], called(job, rule)
     tried = [0.0, *points]
@@ -115,7 +114,8 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
         made = sensitivity.keeps(rule, sites[number], first[number], counts)
         return [{f"{n}.weight": m.numpy() for n, m in zip(sites[number].layers, own, strict=True)} for own in made]
 
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+    timing = job.reporter.task(f"{rule.name}: timing layers on this machine")
+    with timing as bar, tempfile.TemporaryDirectory(dir=folder) as temporary:
         matched = [name for each in (rule, *others) for name in resolve_targets(model, each)]
         dense, names = dense_ir(job, model, Path(temporary), [f"{name}.weight" for name in matched])
         sparse = _quantized(job, dense, names) if job.recipe.quantize else dense
@@ -126,6 +126,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
                 alone = {names[parameter][0]: [own[parameter] for own in each] for parameter in each[0]}
                 times = layer_times(sparse, alone, shape=shape, config=CONFIG)
                 kinds[site.shapes] = falling(np.sum(list(times.values()), axis=0).tolist())
+            bar.advance(number + 1, len(calls))
         levels = sorted({0, *(1 + round(where * (len(points) - 1)) for where in WHOLE)})
         wanted = [masks(number, [tried[level] for level in levels]) for number in range(len(sites))]
         sensitivity.prune_now(model, others)

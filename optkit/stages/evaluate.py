@@ -62,7 +62,8 @@ def run(job: Job, stage: Stage) -> None:
                 continue
             model, reader, order = loaded
             if id(reader) not in encoded:  # all but the dense model share one
-                encoded[id(reader)] = task.encode(rows, reader, head)
+                with job.reporter.task(f"encoding {split}"):
+                    encoded[id(reader)] = task.encode(rows, reader, head)
             found = encoded[id(reader)]
             outputs[name] = _outputs(job, f"{name} on {split}", model, found, reader, order)
             predictions[name] = task.decode(outputs[name], found, head)

@@ -110,7 +110,7 @@ def run(job: Job, stage: Stage) -> None:
         shape=shape(job),
         recipe_hash=job.recipe.hash(),
         seed=job.recipe.seed,
-        tell=job.reporter.say,
+        reporter=job.reporter,
     )
     if not job.rules:  # somebody else pruned it, or nobody
         from optkit.foreign.structure import sentence

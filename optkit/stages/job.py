@@ -127,7 +127,8 @@ class Job:
     def encoded(self, split: str) -> Any:
         """The examples of a split as the start model's token ids."""
         if split not in self._encoded:
-            self._encoded[split] = self.task.encode(self.splits[split], self.tokenizer, self.head)
+            with self.reporter.task(f"encoding {split}"):
+                self._encoded[split] = self.task.encode(self.splits[split], self.tokenizer, self.head)
         return self._encoded[split]
 
     def drawn(self, samples: int, *, labelled: bool = False) -> list[dict[str, Any]]:

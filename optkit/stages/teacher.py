@@ -56,7 +56,8 @@ def run(job: Job, stage: Stage) -> None:
         stage.facts |= {"unlabelled": len(texts)}
     if not _kept(job):
         return
-    encoded = job.task.encode(job.splits["train"], tokenizer, job.head)
+    with job.reporter.task("encoding train"):
+        encoded = job.task.encode(job.splits["train"], tokenizer, job.head)
     with job.reporter.task("teacher") as bar:
         rows = _joined(encoded, None if texts is None else job.task.encode(texts, tokenizer, None))
         logits = passes.predict(model, rows, job.task, tokenizer, tell=bar.advance)
