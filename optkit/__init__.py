@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "run": "optkit.pipeline",
+    "bench": "optkit.benchmarking.bench",
     "load_recipe": "optkit.recipe",
     "sparsity": "optkit.sparsity",
     "Quantization": "optkit.export.quantization",

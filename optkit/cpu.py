@@ -7,6 +7,8 @@ import platform
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+STAT = Path("/proc/stat")
+TOPOLOGY = Path("/sys/devices/system/cpu")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -32,6 +34,41 @@ def cpu_quota() -> float:
         return min(cpu_cores(), round(int(quota) / int(period), 2))
     except (OSError, ValueError, ZeroDivisionError):
         return cpu_cores()
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may use: hyper-threads of one count once, and so does what a quota leaves."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    try:
+        found = {_place(number) for number in allowed}
+    except (OSError, ValueError):
+        return max(int(cpu_quota()), 1)
+    return max(int(min(len(found), cpu_quota())), 1)
+
+
+def _place(cpu: int) -> tuple[int, int]:
+    """Socket and core of a logical processor."""
+    folder = TOPOLOGY / f"cpu{cpu}" / "topology"
+    return tuple(int((folder / name).read_text()) for name in ("physical_package_id", "core_id"))
+
+
+def cpu_ticks() -> tuple[int, int] | None:
+    """Ticks since the machine started: those of all processors, and those of them that the host of a virtual machine
+    gave to others ("steal"); None where the system does not tell.
+    """
+    try:
+        ticks = [int(field) for field in STAT.read_text(encoding="utf-8").splitlines()[0].split()[1:9]]
+        return sum(ticks), ticks[7]
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def load_average() -> float | None:
+    """How many processes wanted a processor, on the mean of the last minute; None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def _entries() -> dict[str, str]:

@@ -91,7 +91,7 @@ def run(
 
 def enforce_max_drop(report: dict[str, Any]) -> None:
     """Raises OptkitError if the exported model lost more than the recipe allows."""
-    from optkit.reporting.markdown import baseline
+    from optkit.reporting.words import baseline
 
     evaluated = report.get("evaluate", {})
     if not evaluated.get("within_max_drop", True):

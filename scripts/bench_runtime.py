@@ -57,7 +57,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=1,
         help="more than 1 measures throughput of OpenVINO and optkit: so many streams "
-        "share the threads, two requests in flight for each (default: %(default)s)",
+        "share the threads, with as many requests in flight as OpenVINO asks for (default: %(default)s)",
     )
     add("--rounds", type=int, default=20, help="default: %(default)s")
     add("--repeats", type=int, default=3, help="inferences of a turn (default: %(default)s)")

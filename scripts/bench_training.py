@@ -1,19 +1,22 @@
 #!/usr/bin/env python
-"""What pruning adds to a step of fine-tuning: the Trainer with PruningCallback over the plain Trainer.
+"""What pruning and distillation add to a step of fine-tuning, over the plain Trainer.
 
-Each round fine-tunes the same model twice for ``--steps`` steps on the same random batches, once plainly and once with
-pruning, in this one process; the order changes from round to round, so that neither gains from a warmer machine. Masks
-change every ``--every`` steps throughout, as in the steep part of a schedule.
+Each round fine-tunes the same model for ``--steps`` steps on the same random batches, once plainly, once with each of
+``--criteria`` and once with each of ``--teachers``, all in this process; the order moves on from round to round, so
+that none gains from a warmer machine. Masks change every ``--every`` steps throughout, as in the steep part of a
+schedule. Teachers are of the student's size and teach an unpruned student: ``logits`` alone, ``states`` also the hidden
+states and the last layer's relations of attention, ``relations`` the hidden states and the relations of all layers.
 
 A step is timed from ``on_step_begin`` to ``on_step_end``: forward, backward, clipping, the optimizer, the scores, and
 the change of masks where one falls due; fetching the batch is outside. Steps are averaged over windows of ``--every``,
 each holding one change of masks, so its cost is spread as it is in training. The first window of each run warms up.
 
-Read ``ratio``: the median of the rounds' ratios, each of the median window with pruning to that without. 1.05 means
+Read ``ratio``: the median of the rounds' ratios, each of the median window to that of the plain Trainer. 1.05 means
 that steps take 5 % longer. ``from ... to`` are the lowest and highest round: where they lie far apart, the machine was
 busy and the ratio says little; close other programs and raise ``--rounds``.
 
     python scripts/bench_training.py
+    python scripts/bench_training.py --criteria magnitude,movement,obert --teachers states
     python scripts/bench_training.py --model path/to/checkpoint --structure 4x1 --rounds 5 --json
 """
 
@@ -45,8 +48,21 @@ from transformers import (
 import optkit
 from optkit.cpu import cpu_name
 from optkit.errors import OptkitError
+from optkit.pruning import AttentionDistillation, DistillationMixin, HiddenDistillation
 from optkit.pruning.callback import PruningCallback
 from optkit.pruning.config import CRITERIA, ONE_SHOT, Frozen, Rule, Schedule
+from optkit.timing import by_turns
+
+PLAIN = "plain"
+TEACHERS = {
+    "logits": {},
+    "states": {"hidden": HiddenDistillation(), "attention": AttentionDistillation()},
+    "relations": {"hidden": HiddenDistillation(), "attention": AttentionDistillation(layers="auto")},
+}
+
+
+class Taught(DistillationMixin, Trainer):
+    """A Trainer with a teacher."""
 
 
 class StepTimes(TrainerCallback):
@@ -89,9 +105,13 @@ def random_rows(count: int, length: int, vocabulary: int) -> list[dict]:
     return [{"input_ids": row, "attention_mask": torch.ones_like(row), "labels": i % 2} for i, row in enumerate(ids)]
 
 
-def windows(model: nn.Module, rows: list[dict], rule: Rule | None, options: argparse.Namespace) -> list[float]:
-    """Fine-tunes a copy of ``model`` and returns the seconds a step took in each window but the first."""
-    times = StepTimes()
+def step_seconds(model: nn.Module, rows: list[dict], name: str, options: argparse.Namespace) -> float:
+    """Fine-tunes a copy of ``model`` and returns the seconds of a step in the median window but the first."""
+    times, callbacks, kind, more = StepTimes(), [], Trainer, {}
+    if name in TEACHERS:
+        kind, more = Taught, {"teacher": copy.deepcopy(model), **TEACHERS[name]}
+    elif name != PLAIN:
+        callbacks.append(PruningCallback(rule(name, options)))
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -105,46 +125,43 @@ def windows(model: nn.Module, rows: list[dict], rule: Rule | None, options: argp
             disable_tqdm=True,
             seed=0,
         )
-        trainer = Trainer(
-            model=copy.deepcopy(model),
-            args=arguments,
-            train_dataset=rows,
-            callbacks=[*([PruningCallback(rule)] if rule else []), times],
-        )
+        student = copy.deepcopy(model)
+        trainer = kind(model=student, args=arguments, train_dataset=rows, callbacks=[*callbacks, times], **more)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     every = options.every
-    return [statistics.mean(times.seconds[i : i + every]) for i in range(every, options.steps, every)]
+    return statistics.median(statistics.mean(times.seconds[i : i + every]) for i in range(every, options.steps, every))
+
+
+def rule(criterion: str, options: argparse.Namespace) -> Rule:
+    schedule = Schedule(initial=0.1, to=0.9, begin=options.every, end=options.steps, every=options.every)
+    made = CRITERIA[criterion]()
+    return Rule(criterion=made, structure=options.structure, schedule=None if isinstance(made, Frozen) else schedule)
 
 
 def measure(options: argparse.Namespace) -> dict:
     """All rounds, by turns; see the first lines of this file for what the figures mean."""
     model = load(options.model)
     rows = random_rows(options.batch * options.steps, options.seq, model.config.vocab_size)
-    schedule = Schedule(initial=0.1, to=0.9, begin=options.every, end=options.steps, every=options.every)
-    criterion = CRITERIA[options.criterion]()
-    rule = Rule(
-        criterion=criterion,
-        structure=options.structure,
-        schedule=None if isinstance(criterion, Frozen) else schedule,
+    names = (PLAIN, *options.criteria, *options.teachers)
+    turns = {name: lambda name=name: step_seconds(model, rows, name, options) for name in names}
+    taken = by_turns(
+        turns, rounds=options.rounds, tell=lambda done, of: print(f"round {done} of {of}", file=sys.stderr)
     )
-    rounds = []
-    for index in range(options.rounds):
-        order = ("plain", "pruned") if index % 2 == 0 else ("pruned", "plain")
-        medians = {n: statistics.median(windows(model, rows, rule if n == "pruned" else None, options)) for n in order}
-        rounds.append(medians | {"ratio": medians["pruned"] / medians["plain"]})
-        print(f"round {index + 1} of {options.rounds}: ratio {rounds[-1]['ratio']:.3f}", file=sys.stderr, flush=True)
-    ratios = [r["ratio"] for r in rounds]
-    cuda = torch.cuda.is_available()
+    ratios = {name: [own / plain for own, plain in zip(taken[name], taken[PLAIN], strict=True)] for name in names}
     return {
-        "ratio": statistics.median(ratios),
-        "ratio_lowest": min(ratios),
-        "ratio_highest": max(ratios),
-        "plain_seconds": statistics.median(r["plain"] for r in rounds),
-        "pruned_seconds": statistics.median(r["pruned"] for r in rounds),
-        "rounds": rounds,
+        "rows": [
+            {
+                "name": name,
+                "ratio": statistics.median(ratios[name]),
+                "ratio_lowest": min(ratios[name]),
+                "ratio_highest": max(ratios[name]),
+                "seconds": taken[name],
+            }
+            for name in names
+        ],
         "settings": {key: value for key, value in vars(options).items() if key != "json"},
-        "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
         "threads": torch.get_num_threads(),
         "versions": {
             "python": platform.python_version(),
@@ -167,12 +184,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32, help="examples a step (default: %(default)s)")
     parser.add_argument("--seq", type=int, default=32, help="tokens of an example (default: %(default)s)")
     trained = [name for name, criterion in CRITERIA.items() if criterion not in ONE_SHOT]
-    parser.add_argument("--criterion", choices=trained, default="movement", help="default: %(default)s")
+    listed = lambda text: [name for name in text.split(",") if name]  # noqa: E731
+    parser.add_argument("--criteria", type=listed, default=["magnitude", "movement"], help=f"of {', '.join(trained)}")
+    parser.add_argument("--teachers", type=listed, default=[], help=f"of {', '.join(TEACHERS)}")
     parser.add_argument("--structure", default="1x4", help="element or RxC (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
     options = parser.parse_args(arguments)
     if min(options.rounds, options.every, options.batch, options.seq) < 1:
         parser.error("--rounds, --every, --batch and --seq are at least 1")
+    for option, known in (("criteria", trained), ("teachers", TEACHERS)):
+        if unknown := [name for name in getattr(options, option) if name not in known]:
+            parser.error(f"--{option}: '{unknown[0]}' is none of {', '.join(known)}")
     if options.steps % options.every or options.steps < 2 * options.every:
         parser.error(f"--steps is a multiple of --every ({options.every}) and at least twice that")
     return options
@@ -189,10 +211,12 @@ def main() -> int:
     if options.json:
         print(json.dumps(report, indent=2))
         return 0
-    pruned = f"{options.criterion} {options.structure}, masks changing every {options.every} steps"
-    print(f"plain   {report['plain_seconds'] * 1e3:9.2f} ms a step")
-    print(f"pruned  {report['pruned_seconds'] * 1e3:9.2f} ms a step  ({pruned})")
-    print(f"ratio   {report['ratio']:9.3f}     from {report['ratio_lowest']:.3f} to {report['ratio_highest']:.3f}")
+    for row in report["rows"]:
+        spread = f"from {row['ratio_lowest']:.3f} to {row['ratio_highest']:.3f}"
+        print(
+            f"{row['name']:14} {1e3 * statistics.median(row['seconds']):8.1f} ms a step  {row['ratio']:.3f}  {spread}"
+        )
+    print(f"{options.structure}, masks changing every {options.every} steps")
     print(f"{report['device']}, {report['threads']} threads; batch {options.batch} x {options.seq} tokens")
     print(", ".join(f"{name} {version}" for name, version in report["versions"].items()))
     return 0

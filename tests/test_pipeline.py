@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -30,7 +31,7 @@ def done(printed):
 
 def test_the_run_folder(finished_run):
     assert {path.name for path in finished_run.folder.iterdir()} == {
-        *(".lock", "manifest.json", "recipe.resolved.yaml", "report.json", "report.md"),
+        *(".lock", "manifest.json", "recipe.resolved.yaml", "report.json", "report.html", "report.md"),
         *("checkpoints", "checkpoints-dense", "dense", "pruned", "openvino", "predictions"),
     }
     assert list(manifest(finished_run.folder)) == STAGES
@@ -199,7 +200,10 @@ def test_a_change_of_evaluate_trains_nothing_and_max_drop_fails_the_run(
     assert {path.name for path in (folder / "stale").iterdir()} == {"predictions-1"}
     report = json.loads((folder / "report.json").read_text())
     assert (report["evaluate"]["within_max_drop"], report["evaluate"]["max_drop"]) == (False, 2.5)
-    assert "max_drop allows 2.5: TOO MUCH." in (folder / "report.md").read_text()
+    assert "7.50 points below the dense baseline (TOO MUCH: max_drop allows 2.5), and" in report["verdict"]
+    for name in ("report.md", "report.html", "openvino/README.md"):
+        assert html.escape(report["verdict"], quote=False) in (folder / name).read_text().replace("&#39;", "'")
+    assert report["verdict"] in printed.out
 
     (folder / "report.json").unlink()
     again = optkit_cli(*changed)

@@ -9,7 +9,22 @@ from collections.abc import Sequence
 import typer
 
 from optkit import ranks
-from optkit.cli import bake, compare, cost, doctor, inspect, pareto, pull, push, quantize, run, schema, sweep, validate
+from optkit.cli import (
+    bake,
+    bench,
+    compare,
+    cost,
+    doctor,
+    inspect,
+    pareto,
+    pull,
+    push,
+    quantize,
+    run,
+    schema,
+    sweep,
+    validate,
+)
 from optkit.cli import list as list_
 from optkit.errors import OptkitError, in_a_line
 
@@ -26,6 +41,7 @@ _VERBS = {
     "quantize": quantize,
     "inspect": inspect,
     "bake": bake,
+    "bench": bench,
     "compare": compare,
     "sweep": sweep,
     "pareto": pareto,

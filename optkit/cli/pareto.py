@@ -22,15 +22,13 @@ def command(
 ) -> None:
     """List runs by accuracy lost and speed gained; those that another one beats in both are marked."""
     from optkit.errors import OptkitError
-    from optkit.experiments.pareto import frontier
+    from optkit.experiments.pareto import chart, frontier
     from optkit.experiments.runs import find_runs
 
     found = frontier(find_runs(runs), batch=batch, seq=seq)
     taken = None if max_drop is None else found.within(max_drop)
     if plot is not None:
-        from optkit.reporting.frontier import frontier_chart
-
-        plot.write_text(frontier_chart(found), encoding="utf-8")
+        plot.write_text(chart(found), encoding="utf-8")
     if as_json:
         points = [point.to_dict() for point in found.points]
         chosen = None if taken is None else str(taken.run.path)

@@ -45,15 +45,15 @@ def command(
 def _show(report: dict) -> None:
     from rich.console import Console
 
-    from optkit.reporting.markdown import table, verdict
+    from optkit.reporting.markdown import table
 
     console = Console(soft_wrap=True, highlight=False)
     console.print(table(report))
-    console.print(verdict(report))
+    console.print(report["verdict"], markup=False)
     where = {"pruned": "plain checkpoint", "compact": "compacted", "openvino": "OpenVINO IR"}
     for name, what in where.items():
         if name not in report["folders"]:
             continue
         console.print(f"{what + ':':18} {report['folders'][name]}")
     console.print(f"{'model card:':18} {report['folders']['openvino']}/README.md")
-    console.print(f"{'report:':18} {report['output']}/report.md")
+    console.print(f"{'report:':18} {report['output']}/report.html")

@@ -1,124 +1,25 @@
-"""What a million inferences cost on machines rented by the hour, from measured times."""
+"""What a million inferences of a finished run cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from optkit.errors import OptkitError
+from optkit.experiments.runs import Run
+from optkit.reporting.prices import Cost, Prices, costs_of, load_prices
 
-from optkit.errors import OptkitError, RecipeError
-from optkit.experiments.runs import DENSE, Run
-
-EXAMPLE = Path(__file__).with_name("prices.yaml")
-_HOUR, _MILLION = 3600.0, 1_000_000
-
-
-@dataclass(frozen=True)
-class Instance:
-    """A machine to rent.
-
-    Attributes:
-        name: what its provider calls it.
-        hourly: dollars an hour.
-        cores: physical cores.
-    """
-
-    name: str
-    hourly: float
-    cores: int
-
-
-@dataclass(frozen=True)
-class Prices:
-    """A price list: when it was read, where, and what is on it."""
-
-    date: str
-    source: str
-    instances: tuple[Instance, ...]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Dollars for a million inferences of one engine on one machine, and the share that is saved against dense.
-
-    ``saved`` is None for the dense model itself, and where it was not measured.
-    """
-
-    engine: str
-    instance: str
-    dollars: float
-    per_second: float
-    saved: float | None
+__all__ = ["Cost", "Prices", "costs", "load_prices"]
 
 
 def costs(run: Run, prices: Prices, *, batch: int | None = None, seq: int | None = None) -> list[Cost]:
-    """What each engine that ``run`` measured would cost on each machine of ``prices``.
+    """What each engine that ``run`` measured would cost on each machine of ``prices``, see ``costs_of``.
 
-    A machine with more cores than the run used is taken to run as many copies side by side as fit, each as fast as the
-    one that was measured: an estimate, and only for machines whose cores are like the measured one's.
+    Args:
+        batch, seq: of the times; the first that the run measured where both are None.
 
     Raises:
         OptkitError: if the run has no times of this shape.
     """
     measured = run.report["benchmark"] or {"rows": []}
-    wanted = [row for row in measured["rows"] if (batch, seq) in ((None, None), (row["batch"], row["seq"]))]
-    if not wanted:
-        raise OptkitError(f"{run.path}: has no times of this shape: add it to the recipe's `benchmark`")
-    row, found = wanted[0], []
-    against = next((name for name in DENSE if name in row["milliseconds"]), None)
-    for instance in prices.instances:
-        copies = max(instance.cores // measured["threads"], 1)
-        dollars = {}
-        for engine, milliseconds in row["milliseconds"].items():
-            per_second = copies * row["batch"] * 1000.0 / milliseconds
-            dollars[engine] = instance.hourly * _MILLION / (_HOUR * per_second)
-            found.append(Cost(engine, instance.name, dollars[engine], per_second, None))
-        if against is not None:
-            start = len(found) - len(dollars)
-            found[start:] = [
-                Cost(
-                    c.engine,
-                    c.instance,
-                    c.dollars,
-                    c.per_second,
-                    None if c.engine == against else 1 - c.dollars / dollars[against],
-                )
-                for c in found[start:]
-            ]
-    return found
-
-
-def load_prices(path: Path | None = None) -> Prices:
-    """The price list in the YAML file ``path``; the shipped example where it is None.
-
-    Raises:
-        RecipeError: for a file that is no price list: what is wrong, in a line.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    file = EXAMPLE if path is None else path
-    try:
-        data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{file}: cannot be read: {error.strerror}") from error
-    except YAMLError as error:
-        raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("instances"), dict) or not data["instances"]:
-        raise RecipeError(f"{file}: expected `date`, `source` and `instances: {{NAME: {{hourly: 0.1, cores: 2}}}}`")
-    instances = [_instance(file, str(name), facts) for name, facts in data["instances"].items()]
-    return Prices(str(data.get("date", "")), str(data.get("source", "")), tuple(instances))
-
-
-def _instance(file: Path, name: str, facts: Any) -> Instance:
-    hourly, cores = (facts.get("hourly"), facts.get("cores")) if isinstance(facts, dict) else (None, None)
-    numbers = isinstance(hourly, (int, float)) and isinstance(cores, int) and not isinstance(hourly, bool)
-    if not numbers or isinstance(cores, bool) or not (0 < hourly < float("inf") and cores > 0):
-        raise RecipeError(f"{file}: instances.{name}: expected dollars and cores above 0, as {{hourly: 0.1, cores: 2}}")
-    return Instance(name, float(hourly), cores)
-
-
-def cheapest(found: Sequence[Cost]) -> Cost:
-    """The engine and machine that cost the least."""
-    return min(found, key=lambda cost: cost.dollars)
+    for row in measured["rows"]:
+        if (batch, seq) in ((None, None), (row["batch"], row["seq"])):
+            return costs_of(row, measured["threads"], prices)
+    raise OptkitError(f"{run.path}: has no times of this shape: add it to the recipe's `benchmark`")

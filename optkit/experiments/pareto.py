@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optkit.errors import OptkitError
 from optkit.experiments.runs import Run, Speedup, same
+from optkit.reporting.charts.frontier import Mark, frontier_chart, judged
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,6 @@ class Point:
     drop: float
     speedup: Speedup
     dominated: bool = False
-
-    def beats(self, other: Point) -> bool:
-        """Whether this is better in one and no worse in the other."""
-        ours, theirs = (-self.drop, self.speedup.ratio), (-other.drop, other.speedup.ratio)
-        return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -86,7 +82,18 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
     same(kept, "speedup's baseline", [point.speedup.against for point in placed])
     same(kept, "batch and length", [(point.speedup.batch, point.speedup.seq) for point in placed])
     same(kept, "CPU", [point.run.machine for point in placed])
-    judged = [
-        Point(point.run, point.drop, point.speedup, any(other.beats(point) for other in placed)) for point in placed
-    ]
-    return Frontier(sorted(judged, key=lambda point: (-point.speedup.ratio, point.drop)), left_out)
+    marks = [Mark(str(number), point.drop, point.speedup.ratio) for number, point in enumerate(placed)]
+    order = [(placed[int(mark.name)], mark.dominated) for mark in judged(marks)]
+    return Frontier([replace(point, dominated=dominated) for point, dominated in order], left_out)
+
+
+def chart(found: Frontier) -> str:
+    """The runs of ``found`` as a drawing, an SVG."""
+    first = found.points[0]
+    inputs = first.speedup.inputs or str(first.speedup.batch)
+    return frontier_chart(
+        [Mark(point.run.name, point.drop, point.speedup.ratio, point.dominated) for point in found.points],
+        title="Accuracy lost against speed gained",
+        lost=f"points of {first.run.metric} against the baseline",
+        axis=f"times as fast as {first.speedup.against}, {inputs}",
+    )

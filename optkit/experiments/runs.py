@@ -9,32 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError, RecipeError
+from optkit.reporting.speed import Speedup, speedup
 
 REPORT, FORMAT = "report.json", 1
-#: What a speedup may be against, and what it may be of: the first of them that was measured.
-DENSE = ("dense openvino", "dense torch")
-EXPORTED = ("int8 optkit", "optkit", "int8 openvino", "openvino")
-
-
-@dataclass(frozen=True)
-class Speedup:
-    """The dense model's time over the exported one's, at the same inputs in the same run.
-
-    Attributes:
-        ratio: how many times as fast.
-        of, against: the engines.
-        batch, seq: examples and tokens; ``seq`` is None for inputs that are no tokens.
-        milliseconds: of ``of``, a batch.
-        threads: of each engine.
-    """
-
-    ratio: float
-    of: str
-    against: str
-    batch: int
-    seq: int | None
-    milliseconds: float
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -76,16 +53,7 @@ class Run:
 
     def speedup(self, batch: int | None = None, seq: int | None = None) -> Speedup | None:
         """The speedup at a batch and length, the first that was measured where they are None; None if none was."""
-        measured = self.report["benchmark"] or {"rows": []}
-        for row in measured["rows"]:
-            times = row["milliseconds"]
-            against, of = (next((name for name in names if name in times), None) for names in (DENSE, EXPORTED))
-            if (batch, seq) != (None, None) and (row["batch"], row["seq"]) != (batch, seq):
-                continue
-            if against is not None and of is not None:
-                shape = row["batch"], row["seq"]
-                return Speedup(times[against] / times[of], of, against, *shape, times[of], measured["threads"])
-        return None
+        return speedup(self.report["benchmark"], batch, seq)
 
 
 def load_run(path: str | Path) -> Run:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import RecipeError
-from optkit.experiments.pareto import Frontier, frontier
+from optkit.experiments.pareto import Frontier, chart, frontier
 from optkit.experiments.runs import REPORT, Run, find_runs, load_run
 from optkit.rundir import write_atomic
 
@@ -194,10 +194,8 @@ def draw(root: Path) -> Frontier:
     Raises:
         OptkitError: if none of them can be placed on one, or they do not compare.
     """
-    from optkit.reporting.frontier import frontier_chart
-
     found = frontier(find_runs([root]))
-    write_atomic(root / CHART, frontier_chart(found))
+    write_atomic(root / CHART, chart(found))
     return found
 
 

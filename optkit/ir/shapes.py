@@ -43,9 +43,9 @@ def fix_shapes(model: openvino.Model, batch: int, seq: int) -> None:
         raise OptkitError(f"the model cannot take {batch} x {seq} inputs alone: {last_line(error)}") from error
 
 
-def fix_image_size(model: openvino.Model, setup: Path) -> None:
-    """Makes ``model`` one for images of the size that the image processor in ``setup`` makes, if there is one and it
-    makes but one; so the model itself says which.
+def said_image_size(setup: Path) -> tuple[int, int, int] | None:
+    """(channels, height, width) of the images that the image processor in ``setup`` makes; None where there is none, or
+    it makes images of several sizes.
     """
     try:
         said = json.loads((setup / "preprocessor_config.json").read_text(encoding="utf-8"))
@@ -53,10 +53,22 @@ def fix_image_size(model: openvino.Model, setup: Path) -> None:
         size = said["crop_size" if said.get("do_center_crop") else "size"]
         height, width = (size, size) if isinstance(size, int) else (size["height"], size["width"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    sizes = (channels, height, width)
+    return sizes if all(type(number) is int and number > 0 for number in sizes) else None
+
+
+def fix_image_size(model: openvino.Model, setup: Path) -> None:
+    """Makes ``model`` one for images of the size that the image processor in ``setup`` makes, if there is one and it
+    makes but one; so the model itself says which.
+    """
+    sizes = said_image_size(setup)
+    if sizes is None:
         return
-    images = [port for port in model.inputs if port.get_partial_shape().rank.get_length() == 4]
+    shapes = {port: port.get_partial_shape() for port in model.inputs}
+    images = [port for port, shape in shapes.items() if shape.rank.get_length() == 4 and shape.is_dynamic]
     with contextlib.suppress(RuntimeError):  # it takes no such images, and does not get better by being told
-        model.reshape({port: [-1, channels, height, width] for port in images})
+        model.reshape({port: [-1, *sizes] for port in images})
 
 
 def image_shape(model: openvino.Model, port: openvino.Output) -> list[int]:

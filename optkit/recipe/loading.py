@@ -11,7 +11,7 @@ from optkit.recipe.checking import check
 from optkit.recipe.faults import Fault, Mark, Source, StaticError
 from optkit.recipe.migrations import migrate
 from optkit.recipe.overrides import apply_set, merge
-from optkit.recipe.resolved import COSTS, DATA, MODELS, NO_MODEL, TEXTS
+from optkit.recipe.resolved import COSTS, DATA, MODELS, NO_MODEL, PRICES, TEXTS
 from optkit.recipe.schema import FORMAT, Recipe
 from optkit.recipe.tree import Node, read_tree
 
@@ -110,6 +110,9 @@ def _anchor_local_paths(root: Node) -> None:
     for node in texts.value if texts is not None and isinstance(texts.value, list) else [texts] * (texts is not None):
         if isinstance(node.value, str) and node.value:
             node.value = _absolute(node)
+    prices = _descend(root, PRICES)
+    if prices is not None and isinstance(prices.value, str) and prices.value:
+        prices.value = _absolute(prices)
     rules = _descend(root, ("prune",))
     for rule in rules.value if rules is not None and isinstance(rules.value, list) else ():
         table = _descend(rule, COSTS)

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 DATA = ("task", "dataset", "files")
 TEXTS = ("distill", "data", "files")
 COSTS = ("allocate", "costs")
+PRICES = ("benchmark", "prices")
 MODELS = (("model", "name"), ("model", "tokenizer"), ("distill", "teacher"), ("evaluate", "baseline"))
 NO_MODEL = ("auto", "none")
-"""Where a recipe may name something local: a mapping of data files, a list of them, a file in each rule, and models,
-which may be Hub ids or these words."""
+"""Where a recipe may name something local: a mapping of data files, a list of them, a file in each rule, one file, and
+models, which may be Hub ids or these words."""
 
 _HEADER = """\
 # Resolved recipe: base, file and --set merged, defaults written out.
@@ -112,6 +113,9 @@ def _replace_local(recipe: dict[str, Any], change: Callable[[Path, str], Any]) -
     for rule in recipe.get("prune", ()):
         if "costs" in rule.get("allocate", {}):
             rule["allocate"]["costs"] = change(Path(rule["allocate"]["costs"]), "")
+    part, key = PRICES
+    if key in recipe.get(part, {}):
+        recipe[part][key] = change(Path(recipe[part][key]), "")
     for part, key in MODELS:
         value = recipe.get(part, {}).get(key)
         if isinstance(value, str) and value not in NO_MODEL and (Path(value).is_absolute() or Path(value).is_dir()):

@@ -215,11 +215,12 @@ class EvaluateSpec(Part):
 
 
 class BenchmarkSpec(Part):
-    """The same inputs on each engine."""
+    """The same inputs on each engine, and what they would cost at the `prices` in a file."""
 
     batch: Many[Annotated[int, Field(ge=1)]] = Field((1,), min_length=1)
     seq: Many[Annotated[int, Field(ge=1)]] = Field((128,), min_length=1)
     backends: Many[Annotated[str, known("backend")]] = Field(("torch", "openvino", "optkit"), min_length=1)
+    prices: Word | None = None
 
 
 class PublishSpec(Part):

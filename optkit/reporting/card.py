@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError
-from optkit.reporting.chart import sparsity_chart
-from optkit.reporting.markdown import called, grid, headline, latency, totals, verdict
+from optkit.reporting import sections, tables
+from optkit.reporting.blocks import Table
+from optkit.reporting.charts.sparsity import sparsity_chart
+from optkit.reporting.conclusions import concluded
+from optkit.reporting.markdown import written
 from optkit.reporting.quantization import quantization
 from optkit.reporting.snippets import snippets
+from optkit.reporting.words import called, counted, exported, sparse_layers
 
 CARD, CHART = "README.md", "sparsity.svg"
 #: Stands in a card for a repository that has no name yet.
@@ -42,7 +46,7 @@ def write_card(report: Mapping[str, Any], folder: Path, repo_id: str | None = No
     """
     from optkit.rundir import write_atomic
 
-    if layers := _pruned_layers(report):
+    if layers := sparse_layers(report):
         write_atomic(folder / CHART, sparsity_chart(layers, f"{report['name']}: zeros in each layer"))
     else:
         (folder / CHART).unlink(missing_ok=True)
@@ -53,8 +57,8 @@ def render(report: Mapping[str, Any], repo_id: str | None = None) -> str:
     """The text of the card, see ``write_card``."""
     from huggingface_hub import ModelCard
 
-    pruned, name = _pruned_layers(report), repo_id or NAMELESS
-    counted = report["sparsity"].get("pruned") or report["sparsity"]["openvino"]
+    report = concluded(report)
+    pruned, name = sparse_layers(report), repo_id or NAMELESS
     try:
         card = ModelCard.from_template(
             _metadata(report),
@@ -62,12 +66,13 @@ def render(report: Mapping[str, Any], repo_id: str | None = None) -> str:
             title=report["name"],
             description=report["description"],
             summary=_summary(report),
+            verdict=report["verdict"],
             accuracy=_accuracy(report),
             accuracy_notes=_accuracy_notes(report),
             sizes=_sizes(report),
             speed=_speed(report),
-            quantization="\n\n".join(quantization(report["export"]) or ()),
-            sparsity=totals(counted) if pruned else None,
+            quantization="\n\n".join(written(quantization(report["export"]) or [])),
+            sparsity=tables.totals(counted(report)).markdown() if pruned else None,
             chart=CHART if pruned else None,
             model_id=name,
             snippets=snippets(report["task"], name),
@@ -93,7 +98,6 @@ def _metadata(report: Mapping[str, Any]) -> Any:
 
     origin, task, evaluated = report["origin"], report["task"], report["evaluate"]
     where = task["dataset"]
-    exported = _exported(report)
     results = [
         EvalResult(
             task_type=task["type"],
@@ -107,7 +111,7 @@ def _metadata(report: Mapping[str, Any]) -> Any:
             metric_value=round(value, 6),
         )
         for split, found in evaluated["splits"].items()
-        for metric, value in found[exported].items()
+        for metric, value in found[exported(report)].items()
     ]
     base, relation = origin["base"], "quantized" if report["quantized"] else "finetune"
     tags = ["openvino", "optkit", *(["int8"] if report["quantized"] else [])]
@@ -122,88 +126,55 @@ def _metadata(report: Mapping[str, Any]) -> Any:
         license_link=origin.get("license_link"),
         datasets=origin["datasets"] or None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
-        tags=tags + (["pruned", "sparse"] if _pruned_layers(report) else []),
+        tags=tags + (["pruned", "sparse"] if sparse_layers(report) else []),
         eval_results=results or None,
     )
 
 
-def _exported(report: Mapping[str, Any]) -> str:
-    """What an evaluation calls the exported IR."""
-    return "int8" if report["quantized"] else "openvino"
-
-
-def _pruned_layers(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every layer as it was counted, if any is sparse: in the checkpoint, where int8 has rounded nothing yet."""
-    found = report["sparsity"].get("pruned") or report["sparsity"]["openvino"]
-    return found["layers"] if any(layer["structure"] != "dense" for layer in found["layers"]) else []
-
-
 def _summary(report: Mapping[str, Any]) -> str:
-    origin, layers = report["origin"], _pruned_layers(report)
+    origin, layers = report["origin"], sparse_layers(report)
     base = ", ".join(f"[{name}](https://huggingface.co/{name})" for name in origin["base"])
     source = "a local checkpoint" + (f" of {base}" if base else "") if origin["local"] else base
     kind = report["task"]["type"]
     said = f"{'An' if kind[0] in 'aeiou' else 'A'} {kind} model as an {'int8' if report['quantized'] else 'fp32'} "
     said += f"OpenVINO IR, made from {source or 'random weights'} with optkit {report['versions']['optkit']}."
-    counted = (report["sparsity"].get("pruned") or report["sparsity"]["openvino"])["denominators"]["encoder_linear"]
-    if layers and counted:
+    encoder = counted(report)["denominators"]["encoder_linear"]
+    if layers and encoder:
         structures = ", ".join(dict.fromkeys(layer["structure"] for layer in layers if layer["structure"] != "dense"))
         said += (
-            f" {counted['sparsity']:.2%} of the encoder's linear weights are exactly zero (structure: {structures})."
+            f" {encoder['sparsity']:.2%} of the encoder's linear weights are exactly zero (structure: {structures})."
         )
     return said
 
 
 def _accuracy(report: Mapping[str, Any]) -> str:
-    splits = report["evaluate"]["splits"]
-    scored = {name for found in splits.values() for name, scores in found.items() if isinstance(scores, dict)}
-    order = ("dense", "pruned", *_MODELS)
-    names = [name for name in order if name in scored] + sorted(scored - set(order))
-    columns = [(split, metric) for split, found in splits.items() for metric in found[_exported(report)]]
-    header = ("model", *(f"{metric}, {split} ({splits[split]['examples']:,})" for split, metric in columns))
-    rows = []
-    for name in names:
-        scores = [splits[split].get(name, {}).get(metric) for split, metric in columns]
-        rows.append(
-            (
-                _MODELS.get(name) or called(report, name),
-                *("-" if score is None else f"{100 * score:.2f}" for score in scores),
-            )
-        )
-    return grid(header, rows)
+    return tables.scores(report, lambda name: _MODELS.get(name) or called(report, name)).markdown()
 
 
 def _accuracy_notes(report: Mapping[str, Any]) -> str:
-    evaluated = report["evaluate"]
-    said = ["On a scale of 100; examples in brackets.", f"{verdict(report)[0].upper()}{verdict(report)[1:]}"]
+    evaluated, said = report["evaluate"], [sections.scored(report)]
     if evaluated["baseline"] is not None:
         what = _BASELINES.get(evaluated["baseline"], "a checkpoint that the recipe names")
         if evaluated["baseline"] == "start" and not report["training"]["rules"]:
             what = "the model as it came"
         said.append(f"{called(report, 'dense').capitalize()} is {what}.")
-    errors = [
-        f"{100 * (share * (1 - share) / found['examples']) ** 0.5:.2f} points on {split}"
-        for split, found in evaluated["splits"].items()
-        if (share := found[_exported(report)].get("accuracy")) is not None
-    ]
-    if errors:
-        said.append(f"The standard error of accuracy is {' and '.join(errors)}.")
     agreement = ", ".join(f"{found['agreement']:.2%} on {split}" for split, found in evaluated["splits"].items())
-    said.append(f"The checkpoint and this model {evaluated['agrees']} {agreement}.")
+    said.append(f"The checkpoint and this model {evaluated.get('agrees', 'predict the same for')} {agreement}.")
     return " ".join(said)
 
 
 def _sizes(report: Mapping[str, Any]) -> str:
     # The runtime runs the same files as OpenVINO.
-    rows = [(name, share, held) for name, _, share, held, _ in headline(report) if not name.endswith(", optkit")]
-    return grid(("model", "zeros in the encoder", "on disk"), rows)
+    rows = [row for row in tables.headline(report) if not row[0].endswith(", optkit")]
+    return Table(("model", "zeros in the encoder", "on disk"), [(row[0], row[2], row[3]) for row in rows]).markdown()
 
 
 def _speed(report: Mapping[str, Any]) -> str:
     if not report["benchmark"]:
         return "Not measured."
     machine = report["machine"]
-    return f"{latency(report['benchmark'])}\n\nOn {machine['cpu']}, {machine['cores']} cores, {machine['system']}."
+    where = f"On {machine['cpu']}, {machine['cores']} cores, {machine['system']}."
+    return f"{tables.latency(report).markdown()}\n\n{sections.timed(report)}\n\n{where}"
 
 
 def _made(report: Mapping[str, Any]) -> str:
@@ -221,7 +192,7 @@ def _limits(report: Mapping[str, Any]) -> list[str]:
         f"The figures are of one run with one seed, on {splits}; on other data nothing was measured.",
         "Biases of the base model remain; whether compression changed them was not measured.",
     ]
-    if _pruned_layers(report):
+    if sparse_layers(report):
         said.append(
             "OpenVINO by itself makes use of zeros on CPUs with AMX only; optkit's runtime does on x86-64 under Linux."
         )

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.adapters.tokenizers import TOKENIZER_FILE
-from optkit.cpu import cpu_name
+from optkit.cpu import cpu_flags, cpu_name
 from optkit.recipe.export import DYNAMIC
+from optkit.reporting.conclusions import conclusions
 from optkit.reporting.origin import dataset, origin
+from optkit.reporting.prices import load_prices
+from optkit.runtime.doctor import INSTRUCTION_SETS
 from optkit.sparsity import sparsity
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
     others = [name for name in ("onnx", "sparse") if name in stages]
     made = ("pruned", *(["compact"] if compaction.get("compacted") else []), "openvino", *others)
     folders = ({"dense": dense} if dense else {}) | {name: run.path / name for name in made}
-    return {
+    report = {
         "format": FORMAT,
         "name": recipe.name,
         "description": recipe.description,
@@ -66,8 +69,15 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
         "history": run.facts("train").get("history", []),
         "seconds": {name: run.entry(name)["seconds"] for name in stages},
         "versions": job.versions,
-        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": {
+            "cpu": cpu_name(),
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+            "instruction_sets": [name for name in INSTRUCTION_SETS if name in cpu_flags()],
+        },
     }
+    prices = recipe.benchmark and recipe.benchmark.prices
+    return report | conclusions(report, load_prices(Path(prices) if prices else None))
 
 
 def weight_bytes(folder: Path) -> int:

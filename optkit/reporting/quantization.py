@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from optkit.reporting.blocks import Block, Table
 
 _SHOWN = 10
 _WORDS = {"int8": "int8 weights and activations", "int8_weights": "int8 weights, floating-point activations"}
 
 
-def quantization(export: dict[str, Any]) -> list[str] | None:
-    """Paragraphs of Markdown, None of a model that is not quantized.
+def quantization(export: Mapping[str, Any]) -> list[Block] | None:
+    """Paragraphs and a table; None of a model that is not quantized.
 
     Args:
         export: the facts of the export stage.
@@ -18,7 +21,7 @@ def quantization(export: dict[str, Any]) -> list[str] | None:
     if facts is None:
         return None
     kept = ", ".join(f"`{name}`" for name in facts["fp32"])
-    parts = [f"{_WORDS[facts['method']]}; {f'in fp32: {kept}' if kept else 'no layer is left in fp32'}."]
+    parts: list[Block] = [f"{_WORDS[facts['method']]}; {f'in fp32: {kept}' if kept else 'no layer is left in fp32'}."]
     if control := facts.get("control"):
         held = "held-out examples" if control["held_out"] else "examples"
         said = f"{control['metric']} on {control['examples']:,} {held} of the training split is"
@@ -28,11 +31,11 @@ def quantization(export: dict[str, Any]) -> list[str] | None:
             f"{control['tried']} quantized models were tried."
         )
     if table := facts.get("sensitivity"):
-        rows = [f"| {layer['module']} | {layer['error']:.2%} |" for layer in table["layers"][:_SHOWN]]
-        rows.append(f"| all together | {table['together']:.2%} |")
+        rows = [(layer["module"], f"{layer['error']:.2%}") for layer in table["layers"][:_SHOWN]]
+        rows.append(("all together", f"{table['together']:.2%}"))
         parts += [
             f"Error of the outputs with one layer in int8, on {table['samples']} samples; all layers are in "
             "sensitivity.json beside the IR.",
-            "\n".join(("| layer | error |", "|---|--:|", *rows)),
+            Table(("layer", "error"), rows),
         ]
     return parts

@@ -133,7 +133,7 @@ def run(job: Job, stage: Stage) -> None:
     Raises:
         PlanError: if a speedup or a sparsity cannot be reached.
     """
-    from optkit.reporting.markdown import allocated
+    from optkit.reporting.paragraphs import allocated
 
     last, chosen, done = by_latency(job), list(job.rules), {}
     order = [i for i, rule in enumerate(job.recipe.prune) if rule.allocate and i != last]

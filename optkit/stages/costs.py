@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 CALIBRATION = 16
 #: Where in the grid whole models are timed, besides the dense one, each with the same sparsity in all layers.
 WHOLE = (0.5, 0.9)
-#: Compiled as the benchmark compiles, and the dense model in the precision that it is stored in.
-CONFIG = {"PERFORMANCE_HINT": "LATENCY"}
-DENSE_CONFIG = CONFIG | {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,9 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
     Raises:
         OptkitError: if the runtime is missing, or the model cannot be converted or timed.
     """
+    import torch
+
+    from optkit.benchmarking.engine import Setting
     from optkit.cpu import cpu_name
     from optkit.pruning import sensitivity
     from optkit.pruning.costs import CostTable, LayerCosts, falling, fit
@@ -105,6 +105,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
 
     check_runtime()
     model, shape = allocate.reference(job), allocate.shape(job)
+    config = Setting(torch.get_num_threads()).config()  # as the benchmark compiles
     sites, calls = resolve_sites(model, rule)[0], called(job, rule)
     tried = [0.0, *points]
     first = list(itertools.accumulate((len(site.layers) for site in sites), initial=0))
@@ -124,7 +125,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
             if site.shapes not in kinds:
                 each = masks(number, tried)
                 alone = {names[parameter][0]: [own[parameter] for own in each] for parameter in each[0]}
-                times = layer_times(sparse, alone, shape=shape, config=CONFIG)
+                times = layer_times(sparse, alone, shape=shape, config=config)
                 kinds[site.shapes] = falling(np.sum(list(times.values()), axis=0).tolist())
             bar.advance(number + 1, len(calls))
         levels = sorted({0, *(1 + round(where * (len(points) - 1)) for where in WHOLE)})
@@ -140,7 +141,7 @@ def measured_table(job: Job, folder: Path, rule: Rule, others: Sequence[Rule], p
             merged = zeros | {parameter: mask for own in wanted for parameter, mask in own[place].items()}
             by_matmul = {matmul: mask for parameter, mask in merged.items() for matmul in names[parameter]}
             models.append(with_zeros(sparse, by_matmul))
-        options = {"shape": shape, "config": CONFIG, "reference_config": DENSE_CONFIG}
+        options = {"shape": shape, "config": config, "reference_config": config}
         reference, found, threads = model_times(dense, models, **options)
     sums = [sum(kinds[site.shapes][level] * site.calls for site in calls) for level in levels]
     rest, scale = fit(sums, found)

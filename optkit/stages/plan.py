@@ -157,6 +157,7 @@ def _plan(job: Job) -> Plan:
     from optkit.pruning.layouts import layouts
     from optkit.pruning.pruner import place
     from optkit.pruning.targets import linear_layers, resolve_rules
+    from optkit.reporting.prices import load_prices
 
     recipe, problems = job.recipe, _not_yet(job.recipe) + publish.problems(job)
 
@@ -203,6 +204,8 @@ def _plan(job: Job) -> Plan:
         except PruningError as error:
             problems.append(f"export.compact: {error}")
     all_linear = sum(layer.weight.numel() for layer in linear_layers(model).values())
+    if recipe.benchmark is not None and recipe.benchmark.prices:
+        attempt(lambda: load_prices(Path(recipe.benchmark.prices)))
     problems += allocate.problems(job, matched) + (attempt(lambda: oneshot.problems(job)) or [])
     layers = [name for sites in matched for site in sites for name in site.layers]
     problems += [f"train.freeze: {text}" for text in freezing.problems(model, recipe.train.get("freeze", ()), layers)]

@@ -1,4 +1,6 @@
-"""report.json, report.md and the model card: what was gained and what was lost, as the other stages measured it."""
+"""report.json, report.html, report.md and the model card: what was gained and what was lost, as the other stages
+measured it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from optkit.stages.job import Job
 
 NAME, FOLDER = "report", None
-FILES = ("report.json", "report.md")
+FILES = ("report.json", "report.html", "report.md")
 
 
 def made(job: Job) -> list[str]:
@@ -32,12 +34,13 @@ def key(job: Job) -> str:
 def run(job: Job, stage: Stage) -> None:
     from optkit.reporting.card import write_card
     from optkit.reporting.facts import gather
+    from optkit.reporting.html import render_html
     from optkit.reporting.markdown import render
 
     # The manifest also remembers stages that an earlier version of the recipe asked for.
     order = (plan, dense, teacher, allocate, train, compact, export, onnx, sparse, evaluate, benchmark)
     report = gather(job, [stage.NAME for stage in order if stage.needed(job)], dense.folder(job))
-    for file, text in zip(FILES, (json.dumps(report, indent=2) + "\n", render(report))):
+    for file, text in zip(FILES, (json.dumps(report, indent=2) + "\n", render_html(report), render(report))):
         write_atomic(job.path(file), text)
     write_card(report, job.path(export.FOLDER), job.recipe.publish.repo_id)
     stage.facts |= {"within_max_drop": report["evaluate"]["within_max_drop"]}

@@ -138,6 +138,9 @@ def _train(job: Job, stage: Stage, folder: Path, resume: str | None, rules: Sequ
         "rules": _reached(states),
         "history": [entry for entry in built.state.log_history if "loss" in entry],
     }
+    if best is not None:
+        scored, logs = f"eval_{recipe.task.metric[0]}", built.state.log_history
+        stage.facts["scores"] = [{"step": log["step"], "score": log[scored]} for log in logs if scored in log]
     if best is not None and best.best is not None:
         metric, kept = recipe.task.metric[0], best.best
         stage.facts["chosen"] = {"step": kept.step, "metric": metric, "score": kept.score, "loss": kept.loss}

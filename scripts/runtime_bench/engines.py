@@ -1,9 +1,7 @@
-"""The engines: each gives one inference as a function of nothing, its inputs in place, and its logits."""
+"""The engines of `optkit bench`, on models that are pruned here."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,11 @@ from typing import Any
 import numpy as np
 from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx
 
+from optkit.benchmarking.compiled import OpenVino
+from optkit.benchmarking.engine import Engine
+from optkit.benchmarking.engine import Setting as Shared
+from optkit.benchmarking.engines import missing as lacks
+from optkit.benchmarking.threaded import OnnxRuntime, Torch
 from optkit.errors import OptkitError
 
 # Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model.
@@ -49,30 +52,23 @@ class Setting:
         ones = np.ones(shape, np.int64)
         return {"input_ids": ids.astype(np.int64), "attention_mask": ones, "token_type_ids": 0 * ones}
 
+    def shared(self) -> Shared:
+        """The same for the engines."""
+        mode, streams = ("throughput", self.streams) if self.streams > 1 else ("latency", None)
+        return Shared(self.threads, mode, streams, (self.batch, self.seq), self.plan)
+
     def config(self, **more: Any) -> dict[str, Any]:
         """OpenVINO's; the same for plain OpenVINO and for optkit."""
-        return {
-            "INFERENCE_NUM_THREADS": self.threads,
-            "NUM_STREAMS": self.streams,
-            "INFERENCE_PRECISION_HINT": "f32",
-        } | more
+        return self.shared().config() | more
 
 
 @dataclass
 class Runner:
-    """One engine on one model.
-
-    Attributes:
-        infer: one inference, to its end; returns the logits.
-        compiled: OpenVINO's model, where the engine is OpenVINO.
-        plan: optkit's, where it is the engine.
-    """
+    """One engine on one model."""
 
     engine: str
     case: Case
-    infer: Callable[[], np.ndarray]
-    compiled: Any = None
-    plan: Any = None
+    running: Engine
 
 
 def missing(engine: str) -> str | None:
@@ -81,18 +77,13 @@ def missing(engine: str) -> str | None:
     Raises:
         OptkitError: if OPTKIT_ISA names kernels that cannot run here.
     """
-    if engine == "onnxruntime":
-        lacking = [name for name in ("onnxruntime", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-        return f"{', '.join(lacking)} missing: pip install 'optkit[bench]'" if lacking else None
-    if engine.startswith("optkit"):
-        if importlib.util.find_spec("optkit.runtime.compiling") is None:
-            return "this optkit has no sparse runtime"
+    backend = "optkit" if engine.startswith("optkit") else engine
+    if backend == "optkit":
         from optkit.runtime import extension
 
         if extension.available():
             extension.isa()
-        return extension.missing_reason()
-    return None
+    return lacks(backend)
 
 
 def start(engine: str, case: Case, setting: Setting) -> Runner:
@@ -104,22 +95,14 @@ def start(engine: str, case: Case, setting: Setting) -> Runner:
     if setting.seq > LONGEST:
         raise OptkitError(f"--seq: the models take up to {LONGEST} tokens, not {setting.seq}")
     if engine == "torch":
-        return Runner(engine, case, _torch(setting))
+        return Runner(engine, case, Torch(random_model(setting.size), setting.shared()))
     if engine == "onnxruntime":
-        return Runner(engine, case, _onnxruntime(setting))
-    compiled, plan = compile_case(engine, case, setting)
-    request = compiled.create_infer_request()
-    place(request, setting.inputs())
-
-    def infer() -> np.ndarray:
-        request.infer()
-        return request.get_output_tensor(0).data
-
-    return Runner(engine, case, infer, compiled, plan)
+        return Runner(engine, case, OnnxRuntime(ready_onnx(setting.size, setting.cache), setting.shared()))
+    return Runner(engine, case, compile_case(engine, case, setting))
 
 
-def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> tuple[Any, Any]:
-    """The case's IR compiled, and optkit's plan if the engine is optkit; ``config`` goes on top of the setting's."""
+def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> OpenVino:
+    """The case's IR compiled, with optkit's plan if the engine is optkit; ``config`` goes on top of the setting's."""
     from optkit.ir.io import import_openvino, read_model
 
     folder = ready(setting.size, case, setting.cache, setting.target) / ("fp32" if engine.endswith("fp32") else "int8")
@@ -128,56 +111,9 @@ def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> tu
     if setting.static:
         model.reshape({port: list(shape) for port in model.inputs})
     if engine.startswith("openvino"):
-        return import_openvino().Core().compile_model(model, "CPU", setting.config(**config)), None
+        return OpenVino(import_openvino().Core().compile_model(model, "CPU", setting.config(**config)))
     from optkit import runtime
 
     # Without ``config``: what is profiled has to be what was timed.
     plan = runtime.plan(model, setting.plan, config=setting.config(), shape=shape)
-    return runtime.compile_model(model, setting.config(**config), plan=plan), plan
-
-
-def place(request: Any, inputs: dict[str, np.ndarray]) -> None:
-    """Gives the request its inputs for good, so that an inference copies nothing."""
-    from optkit.ir.io import import_openvino
-
-    for port in request.model_inputs:
-        name = next(name for name in inputs if name in port.get_names())
-        request.set_tensor(port, import_openvino().Tensor(inputs[name]))
-
-
-def queue(compiled: Any, setting: Setting) -> Any:
-    """OpenVINO's queue of asynchronous requests, two for each stream, with inputs in place."""
-    from optkit.ir.io import import_openvino
-
-    made = import_openvino().AsyncInferQueue(compiled, 2 * setting.streams)
-    for request in made:
-        place(request, setting.inputs())
-    return made
-
-
-def _torch(setting: Setting) -> Callable[[], np.ndarray]:
-    import torch
-
-    model = random_model(setting.size)
-    inputs = {name: torch.from_numpy(values) for name, values in setting.inputs().items()}
-
-    def infer() -> np.ndarray:
-        with torch.inference_mode():
-            return model(**inputs).logits.numpy()
-
-    return infer
-
-
-def _onnxruntime(setting: Setting) -> Callable[[], np.ndarray]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = setting.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Else its threads go on spinning into the next engine's turn.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    file = ready_onnx(setting.size, setting.cache)
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    inputs = setting.inputs()
-    return lambda: session.run(None, inputs)[0]
+    return OpenVino(runtime.compile_model(model, setting.config(**config), plan=plan), plan)

@@ -8,7 +8,7 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from runtime_bench.engines import Setting, compile_case, place
+from runtime_bench.engines import Setting, compile_case
 from runtime_bench.models import Case
 
 # OpenVINO's name for an operation that is not its own.
@@ -24,16 +24,15 @@ def shares(engine: str, case: Case, setting: Setting) -> dict:
     threads, as shares of the time of ``setting.threads`` threads; what is missing from the whole is waiting, for the
     other threads or at the end.
     """
-    compiled, _ = compile_case(engine, case, setting, PERF_COUNT=True)
-    request = compiled.create_infer_request()
-    place(request, setting.inputs())
+    running = compile_case(engine, case, setting, PERF_COUNT=True)
+    infer = running.ready(setting.inputs())
     for _ in range(WARM):
-        request.infer()
+        infer()
     counters = Counters() if engine.startswith("optkit") else None
     totals: dict[str, float] = {}
     for _ in range(RUNS):
-        request.infer()
-        for part in request.profiling_info:
+        infer()
+        for part in running.request.profiling_info:
             seconds = part.real_time.total_seconds()
             if seconds:
                 totals[part.node_type] = totals.get(part.node_type, 0.0) + 1e3 * seconds / RUNS

@@ -12,9 +12,9 @@ from typing import Any
 from runtime_bench.engines import Setting
 from runtime_bench.models import DENSE, Case, ready
 
+from optkit.benchmarking.loading import timed
 from optkit.errors import OptkitError
-
-REPEATS = 3
+from optkit.runtime.loading import new_core
 
 
 def loads(engines: list[str], cases: list[Case], setting: Setting) -> tuple[list[dict], list[str]]:
@@ -51,7 +51,7 @@ def _baked(case: Case, folder: Path, setting: Setting) -> dict:
     from optkit.runtime.baking import bake
 
     def load(xml: Path) -> Any:
-        core = _core()
+        core = new_core()
         return core.compile_model(core.read_model(xml), "CPU", setting.config())
 
     with tempfile.TemporaryDirectory(dir=setting.cache, prefix="baked-") as temporary:
@@ -64,13 +64,8 @@ def _baked(case: Case, folder: Path, setting: Setting) -> dict:
 
 def _row(engine: str, case: str, folder: Path, load: Callable[[Path], Any]) -> dict:
     xml = folder / "openvino_model.xml"
-    seconds = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        compiled = load(xml)
-        seconds.append(time.perf_counter() - begun)
-        del compiled
-    return {"engine": engine, "case": case, "seconds": statistics.median(seconds)} | _bytes(xml)
+    seconds = statistics.median(timed(lambda: load(xml)))
+    return {"engine": engine, "case": case, "seconds": seconds} | _bytes(xml)
 
 
 def _bytes(xml: Path) -> dict[str, int]:
@@ -78,7 +73,7 @@ def _bytes(xml: Path) -> dict[str, int]:
 
     Everything else is the encoder with its biases and LayerNorms, the pooler and the classifier.
     """
-    model = _core().read_model(xml)
+    model = new_core().read_model(xml)
     sizes = {op.get_name(): op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant"}
     tables: set[str] = set()
     for op in model.get_ops():
@@ -90,17 +85,6 @@ def _bytes(xml: Path) -> dict[str, int]:
         "encoder_bytes": sum(sizes.values()) - embeddings,
         "file_bytes": xml.stat().st_size + xml.with_suffix(".bin").stat().st_size,
     }
-
-
-def _core() -> Any:
-    """A Core with the extension, where there is one."""
-    from optkit.ir.io import import_openvino
-    from optkit.runtime import extension
-
-    core = import_openvino().Core()
-    if extension.available():
-        extension.add_to(core)
-    return core
 
 
 def _constants(node: Any) -> set[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from optkit.cpu import cpu_cores, cpu_flags, cpu_name
+from optkit.benchmarking import machine
+from optkit.cpu import cpu_flags, load_average
 
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts
 # AVX-VNNI to AVX2; nothing like it exists for ONNX Runtime.
@@ -29,8 +28,6 @@ ENVIRONMENT = {
         "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
     },
 }
-FLAGS = ("avx2", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "amx_int8")
-PACKAGES = ("optkit", "openvino", "torch", "onnxruntime", "transformers", "nncf")
 
 
 def pretend(isa: str) -> None:
@@ -53,15 +50,10 @@ def keep_plans(cache: Path) -> None:
 def describe(isa: str | None) -> dict:
     """What a figure depends on, but for the settings of the run."""
     variables = sorted({name for limits in ENVIRONMENT.values() for name in limits})
-    return {
-        "cpu": cpu_name(),
-        "flags": [flag for flag in FLAGS if flag in cpu_flags()],
-        "cores": cpu_cores(),
-        "system": platform.platform(),
-        "load": round(os.getloadavg()[0], 2),
+    return machine.describe() | {
+        "load": round(load_average() or 0.0, 2),
         "isa": isa,
         "environment": {name: os.environ[name] for name in variables if name in os.environ},
-        "versions": {"python": platform.python_version()} | {n: v for n in PACKAGES if (v := _version(n))},
     }
 
 
@@ -71,10 +63,10 @@ def exact_int8() -> bool:
     return bool(cpu_flags() & {"avx_vnni", "avx512_vnni", "amx_int8"}) and (not held or "VNNI" in held)
 
 
-def notes(machine: dict) -> list[str]:
+def notes(found: dict) -> list[str]:
     """What a reader of the figures must know about the machine."""
     said = []
-    isa = machine["isa"]
+    isa = found["isa"]
     if isa:
         said.append(
             f"This run pretends that the CPU stops at {isa}: oneDNN (in OpenVINO and torch), torch and optkit are "
@@ -86,13 +78,6 @@ def notes(machine: dict) -> list[str]:
             "Without VNNI OpenVINO's int8 products can saturate with weights of full range, as here: its time counts, "
             "its result does not, and optkit's is not compared with it."
         )
-    if machine["load"] > 0.5:
-        said.append(f"The machine was busy when this began (load {machine['load']}).")
+    if found["load"] > 0.5:
+        said.append(f"The machine was busy when this began (load {found['load']}).")
     return said
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

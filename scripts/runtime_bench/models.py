@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from optkit.adapters import quiet, reason
+from optkit.adapters import quiet
 from optkit.errors import OptkitError
 
 # What BertConfig is given for each size.
@@ -129,7 +129,7 @@ def ready_onnx(size: str, cache: Path) -> Path:
     Raises:
         OptkitError: if torch cannot export it.
     """
-    versions = _versions("onnxscript", "onnx")
+    versions = _versions("onnxscript", "onnx", "optkit")
     return _kept(cache / f"{size}-onnx", lambda folder: _export_onnx(size, folder), versions) / "model.onnx"
 
 
@@ -185,33 +185,9 @@ def _build(size: str, case: Case, target: str, folder: Path) -> None:
 
 
 def _export_onnx(size: str, folder: Path) -> None:
-    import logging
+    from optkit.adapters import onnx
 
-    import torch
-
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    model = random_model(size)
-
-    class Logits(torch.nn.Module):
-        def forward(self, input_ids, attention_mask, token_type_ids):
-            return model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).logits
-
-    wrapped = Logits()
-    wrapped.model = model  # as a child, so that its weights are found
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq", max=LONGEST)}
-    ones = torch.ones(2, 128, dtype=torch.long)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with quiet():
-        try:
-            torch.onnx.export(
-                wrapped,
-                (ones, ones, 0 * ones),
-                folder / "model.onnx",
-                input_names=list(names),
-                output_names=["logits"],
-                dynamo=True,
-                dynamic_shapes={name: free for name in names},
-                verbose=False,
-            )
-        except Exception as error:  # exporting traces the model, which may raise anything
-            raise OptkitError(f"torch cannot export the model to ONNX: {reason(error)}") from error
+    with tempfile.TemporaryDirectory(dir=folder.parent) as checkpoint:
+        with quiet():
+            random_model(size).save_pretrained(checkpoint)
+        onnx.save(onnx.trace(Path(checkpoint)), folder, {})

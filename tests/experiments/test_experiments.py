@@ -11,9 +11,8 @@ from reports import write_run
 from optkit.errors import OptkitError, RecipeError
 from optkit.experiments.compare import compare
 from optkit.experiments.cost import costs, load_prices
-from optkit.experiments.pareto import frontier
+from optkit.experiments.pareto import chart, frontier
 from optkit.experiments.runs import find_runs, load_run
-from optkit.reporting.frontier import frontier_chart
 
 #: name: points lost, milliseconds of dense openvino, of int8 optkit
 RUNS = {"a": (0.5, 100.0, 50.0), "b": (1.0, 100.0, 20.0), "c": (1.5, 100.0, 25.0), "d": (4.0, 100.0, 10.0)}
@@ -67,10 +66,10 @@ def test_folders_that_hold_no_run(tmp_path):
 
 
 def test_the_chart_is_whole_and_names_every_run(runs):
-    root = ET.fromstring(frontier_chart(frontier(find_runs([runs]))))
+    root = ET.fromstring(chart(frontier(find_runs([runs]))))
     space = "{http://www.w3.org/2000/svg}"
     circles = root.findall(f"{space}circle")
-    assert [circle.get("class") for circle in circles].count("best") == 3 and len(circles) == 4
+    assert [circle.get("class") for circle in circles].count("dot") == 3 and len(circles) == 4
     assert {text.text for text in root.findall(f"{space}text")} >= set(RUNS)
     assert "b loses 1.00 points at 5.00 times the speed" in root.find(f"{space}desc").text
     xs = [float(c.get("cx")) for c in circles]

@@ -82,6 +82,21 @@ def test_the_resolved_copy_shows_no_place_but_what_lay_there(recipes):
     assert load_recipe(recipes.write(text, "a/resolved.yaml")).hash() == recipe.hash()
 
 
+def test_a_price_list_lies_beside_the_recipe_and_counts_by_contents(recipes):
+    text = recipes.minimal + "benchmark: {prices: lists/prices.yaml}\n"
+    recipes.write("instances: {}", "a/lists/prices.yaml")
+    path = recipes.write(text, "a/r.yaml")
+    recipe = load_recipe(path)
+    assert recipe.benchmark.prices == str(path.parent / "lists" / "prices.yaml")
+    digest = hashlib.sha256(b"instances: {}").hexdigest()
+    assert f"prices: prices.yaml # sha256 {digest}" in recipe.resolved_yaml()
+    assert str(recipes.folder) not in recipe.resolved_yaml()
+    before = recipe.hash()
+    recipes.write("instances: {m: 1}", "a/lists/prices.yaml")
+    assert recipe.hash() != before
+    assert "prices" not in recipes.load(recipes.minimal + "benchmark: {}\n").resolved_yaml()
+
+
 @pytest.mark.parametrize(
     "text", ["yes", "0123", "1e5", "null", "~", "2:4", "*a", "[a]", "a: b", "# a", "", " a ", "1_000"]
 )

@@ -67,6 +67,7 @@ REPORT = {
         "rounds": 20,
     },
     "export": {},
+    "history": [{"step": step, "loss": 1.0 / step, "sparsity": step / 12.3} for step in range(1, 11)],
     "seconds": {"plan": 2.2, "train": 3725.0},
     "versions": {"python": "3.11.7", "optkit": "0.1.0", "torch": "2.13.0"},
     "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux"},

@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard
 
 from optkit.errors import OptkitError
 from optkit.reporting.card import named, render, write_card
+from optkit.reporting.verdict import verdict
 
 
 def metadata(report) -> dict:
@@ -62,12 +63,11 @@ def test_metadata_of_what_is_not_quantized_or_not_known(report):
 def test_the_text_says_what_was_measured_and_where(report):
     text = render(report)
     for line in (
-        "| model | accuracy, validation (1,000) | accuracy, test (100) |",
-        "| dense | 90.00 | 91.00 |",
-        "| pruned | 88.75 | 90.00 |",
-        "| **this model**, OpenVINO | 88.50 | 89.00 |",
+        "| model | accuracy, validation (1,000) | lost, validation | accuracy, test (100) | lost, test |",
+        "| dense | 90.00 (87.98 to 91.71) | - | 91.00 (83.77 to 95.19) | - |",
+        "| **this model**, OpenVINO | 88.50 (86.37 to 90.33) | 1.50 | 89.00 (81.37 to 93.75) | 2.00 |",
         "| int8 IR | - | 23.4 MB |",
-        "| 1 | 64 | 8.13 | 2.50 |",
+        "|  | int8, OpenVINO | 2.50 | 3.25 |",
         "On A CPU, 2 cores, Linux.",
         "| Linear weights of the encoder | 1,664 | 2,048 | 81.25% |",
         "![Zeros in each layer](sparsity.svg)",
@@ -75,9 +75,8 @@ def test_the_text_says_what_was_measured_and_where(report):
         "# Resolved recipe.",
     ):
         assert line in text.splitlines()
-    # sqrt(0.885 x 0.115 / 1000), sqrt(0.89 x 0.11 / 100)
-    assert "The standard error of accuracy is 1.01 points on validation and 3.13 points on test." in text
-    assert "1.50 points below the dense baseline. Dense is the model that pruning started from." in text
+    assert f"(structure: 1x4).\n\n{verdict(report)}\n\n## Accuracy" in text
+    assert "suggest. Dense is the model that pruning started from." in text
     assert "81.25% of the encoder's linear weights are exactly zero (structure: 1x4)." in text
     assert text.endswith("\n") and "\n\n\n" not in text and "{{" not in text and "None" not in text
 
@@ -90,8 +89,12 @@ def test_what_was_not_measured_is_not_said(report):
     for split in report["evaluate"]["splits"].values():
         del split["dense"]
     text = render(report)
-    assert "## Speed\n\nNot measured.\n" in text and "ms" not in text and "CPU, 2 cores" not in text
-    assert "sparsity.svg" not in text and "exactly zero" not in text and "No baseline to compare with." in text
+    assert "## Speed\n\nNot measured.\n" in text and " ms" not in text and "CPU, 2 cores" not in text
+    assert (
+        "sparsity.svg" not in text
+        and "exactly zero" not in text
+        and "there is no baseline to compare accuracy with" in text
+    )
 
 
 def test_another_checkpoint_as_baseline_is_not_named_by_its_path(report):
@@ -122,7 +125,7 @@ def test_what_int8_left_out_and_formats_beside_are_told(report):
     report["evaluate"]["splits"]["test"]["int8 onnx"] = {"accuracy": 0.875}
     text = render(report)
     assert "## Quantization\n\nint8 weights and activations; in fp32: `classifier`.\n\n## Sparsity" in text
-    assert "| int8 ONNX | - | 87.50 |" in text.splitlines()
+    assert "| int8 ONNX | - | - | 87.50 (79.60 to 92.62) | 3.50 |" in text.splitlines()
 
 
 def test_backticks_in_a_recipe_do_not_end_its_block(report):

@@ -21,5 +21,5 @@ def test_what_is_said_of_int8():
         "Accuracy control: f1 on 1,000 examples of the training split is 90.00 in fp32; int8 loses 2.25 points with "
         "everything quantized and 0.40 as it is, 0.5 are allowed; 5 quantized models were tried."
     )
-    lines = rows.splitlines()
+    lines = rows.markdown().splitlines()
     assert len(lines) == 13 and lines[2] == "| m.0 | 50.00% |" and lines[-1] == "| all together | 60.00% |"

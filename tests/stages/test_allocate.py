@@ -212,8 +212,8 @@ def test_measured_here(files_recipe, tmp_path, monkeypatch):
             run()
         return {"reference": 4.0, "0": 1.5, "1": 1.4, "2": 1.3}
 
-    monkeypatch.setattr(layers, "by_turns", of_layers)
-    monkeypatch.setattr(sparsities, "by_turns", of_models)
+    monkeypatch.setattr(layers, "medians", of_layers)
+    monkeypatch.setattr(sparsities, "medians", of_models)
     rule = (
         "prune.0={name: encoder, structure: 1x4, schedule: {end: 8, every: 2}, allocate: {by: latency, speedup: 2.9, "
         "samples: 16, seq: 16, grid: [0.5, 0.9]}}"

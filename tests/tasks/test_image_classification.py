@@ -225,10 +225,12 @@ def test_held_out_taught_compacted_and_exported_for_one_size(recipe, tmp_path):
     scores = report["evaluate"]["splits"]["validation"]
     names = {"dense", "pruned", "int8"} | ({"int8 optkit"} if runtime.available() else set())
     assert names <= scores.keys() and scores["agreement"] >= 0.9
-    assert report["training"]["chosen"]["examples"] == 12
+    chosen, tried = report["training"]["chosen"], report["training"]["scores"]
+    assert chosen["examples"] == 12
+    assert {"step": chosen["step"], "score": chosen["score"]} in tried and chosen["score"] == max(t["score"] for t in tried)
     [row] = report["benchmark"]["rows"]
     assert (row["batch"], row["seq"], row["pixels"]) == (2, None, "3 x 24 x 24")
-    assert "| 2 | 3 x 24 x 24 |" in (tmp_path / "run" / "report.md").read_text()
+    assert "| 2 x 3 x 24 x 24 pixels | " in (tmp_path / "run" / "report.md").read_text()
     folder = tmp_path / "run" / "openvino"
     # The IR says which images it takes, and has a processor beside it.
     assert read_model(folder).input(0).get_partial_shape().to_shape() == [2, 3, 24, 24]

@@ -12,7 +12,7 @@ import numpy as np
 from optkit.ir.io import import_openvino
 from optkit.runtime.loading import compile_for_cpu
 from optkit.runtime.planning.choosing import Cost, candidates
-from optkit.runtime.planning.timing import by_turns, turn
+from optkit.runtime.planning.timing import medians, turn
 from optkit.runtime.rewriting.rewrite import rewrite
 from optkit.runtime.rewriting.sites import LinearSite
 
@@ -99,7 +99,7 @@ def _call_time(config: Mapping[Any, Any], core: openvino.Core) -> float:
     data = openvino.opset13.parameter([1, 1], np.float32)
     empty = openvino.Model([openvino.opset13.relu(data)], [data], "empty")
     run = turn(compile_for_cpu(core, empty, config), [np.ones((1, 1), np.float32)])
-    return by_turns({"empty": run}, rounds=100, seconds=SECONDS)["empty"]
+    return medians({"empty": run}, rounds=100, seconds=SECONDS)["empty"]
 
 
 def costs_by_turns(
@@ -131,7 +131,7 @@ def _measure(
             model = plain.clone()
             rewrite(model, {_NAME: kernel}, attention=False, dynamic=dynamic)
             turns[f"{number} {place}"] = turn(compile_for_cpu(core, model, config), data)
-    measured = by_turns(turns, rounds=ROUNDS, seconds=SECONDS * len(sites))
+    measured = medians(turns, rounds=ROUNDS, seconds=SECONDS * len(sites))
     times = {name: max(value - call, LEAST) for name, value in measured.items()}
     costs = []
     for number, site in enumerate(sites):

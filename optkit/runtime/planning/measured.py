@@ -18,7 +18,7 @@ from optkit.runtime.planning.feeding import described, feeds, tokens_of
 from optkit.runtime.planning.layers import layer_costs
 from optkit.runtime.planning.machine import Machine
 from optkit.runtime.planning.plan import Plan
-from optkit.runtime.planning.timing import by_turns, turn
+from optkit.runtime.planning.timing import medians, turn
 from optkit.runtime.program import Attention
 from optkit.runtime.rewriting.rewrite import Rewrite
 from optkit.runtime.rewriting.sites import LinearSite
@@ -101,7 +101,7 @@ def measured_plan(
         turns = {_PLAIN: first.turn, "best": best.turn, "new": new.turn}
         if best is first:
             del turns["best"]
-        found = by_turns(turns, rounds=ROUNDS, seconds=SECONDS)
+        found = medians(turns, rounds=ROUNDS, seconds=SECONDS)
         times = times or found
         if found["new"] < found.get("best", found[_PLAIN]) * (1 - MARGIN):
             best, times = new, found

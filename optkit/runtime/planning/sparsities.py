@@ -19,7 +19,7 @@ from optkit.runtime.planning.applying import apply, compile_config
 from optkit.runtime.planning.feeding import feeds, tokens_of
 from optkit.runtime.planning.layers import costs_by_turns
 from optkit.runtime.planning.making import make_plan
-from optkit.runtime.planning.timing import by_turns, turn
+from optkit.runtime.planning.timing import medians, turn
 from optkit.runtime.rewriting.sites import sites, with_values
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def model_times(
         if compiled is None:
             compiled = compile_for_cpu(core, apply(model, plan)[0], compile_config(config, plan))
         turns[str(number)] = turn(compiled, feeds(model, shape))
-    found = by_turns(turns, rounds=ROUNDS, seconds=SECONDS)
+    found = medians(turns, rounds=ROUNDS, seconds=SECONDS)
     threads = plain.get_property("INFERENCE_NUM_THREADS")
     return found["reference"], [found[str(number)] for number in range(len(models))], threads
 

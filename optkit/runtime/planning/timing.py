@@ -1,11 +1,12 @@
-"""Times models by turns, so that whatever else the machine does is shared alike."""
+"""Times what planning chooses between: turns of models, and what they take."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from optkit import timing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,21 +33,13 @@ def turn(compiled: openvino.CompiledModel, arrays: Sequence[np.ndarray]) -> Call
     return run
 
 
-def by_turns(turns: Mapping[str, Callable[[], None]], *, rounds: int, seconds: float) -> dict[str, float]:
-    """Median milliseconds of each turn; every round takes each once, two rounds warm up.
+def medians(turns: Mapping[str, Callable[[], None]], *, rounds: int, seconds: float) -> dict[str, float]:
+    """Median milliseconds of each of ``turns``, taken by turns; two rounds warm up.
 
     Args:
         rounds: at most.
         seconds: after which no further round begins, once there are three.
     """
-    times: dict[str, list[float]] = {name: [] for name in turns}
-    begun = time.perf_counter()
-    for number in range(-WARM_UP, rounds):
-        for name, run in turns.items():
-            start = time.perf_counter()
-            run()
-            if number >= 0:
-                times[name].append(time.perf_counter() - start)
-        if number >= 2 and time.perf_counter() - begun > seconds:
-            break
-    return {name: 1000 * statistics.median(values) for name, values in times.items()}
+    timed = {name: timing.turn(run, refresh=False) for name, run in turns.items()}
+    taken = timing.by_turns(timed, rounds=rounds, seconds=seconds, least=3, warm_up=WARM_UP)
+    return {name: 1000 * statistics.median(values) for name, values in taken.items()}

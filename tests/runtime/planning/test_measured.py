@@ -33,8 +33,8 @@ def clock(monkeypatch, extension, folder):
             return {name: time for name, time in model[min(len(calls), len(model)) - 1].items() if name in turns}
 
         of_layers = lambda turns, **_: {name: layer.get(name.split()[-1], 0.0) for name in turns}  # noqa: E731
-        monkeypatch.setattr(layers, "by_turns", of_layers)
-        monkeypatch.setattr(measured, "by_turns", of_models)
+        monkeypatch.setattr(layers, "medians", of_layers)
+        monkeypatch.setattr(measured, "medians", of_models)
         return calls
 
     return set_times

@@ -45,7 +45,7 @@ def test_a_layer_that_is_not_there_is_one_line(make_encoder):
 def test_the_faster_of_kernels_and_openvino_counts(make_encoder, monkeypatch, extension):
     # By sparsity and then by kernel; the call itself takes 0.5.
     clock = {"empty": 0.5, "0 openvino": 3.0, "0 0": 4.0, "0 1": 5.0, "1 openvino": 3.5, "1 0": 2.0, "1 1": 1.5}
-    monkeypatch.setattr(layers, "by_turns", lambda turns, **_: {name: clock[name] for name in turns})
+    monkeypatch.setattr(layers, "medians", lambda turns, **_: {name: clock[name] for name in turns})
     masks = {UP: [np.ones((256, 64), bool), mask((256, 64), 0.9)]}
     assert layer_times(make_encoder(density=1.0), masks, shape=(1, 16), config={}) == {UP: [2.5, 1.0]}
 
@@ -53,13 +53,13 @@ def test_the_faster_of_kernels_and_openvino_counts(make_encoder, monkeypatch, ex
 def test_whole_models_take_turns_with_the_dense_one(make_encoder, monkeypatch, extension, folder):
     timed = []
 
-    def by_turns(turns, **_):
+    def medians(turns, **_):
         for run in turns.values():
             run()
         timed.append(list(turns))
         return {name: 8.0 - number for number, name in enumerate(turns)}
 
-    monkeypatch.setattr(sparsities, "by_turns", by_turns)
+    monkeypatch.setattr(sparsities, "medians", medians)
     dense = make_encoder(density=1.0)
     models = [with_zeros(dense, {UP: mask((256, 64), share)}) for share in (0.5, 0.9)]
     options = {"config": {"INFERENCE_NUM_THREADS": 1}, "reference_config": {"INFERENCE_NUM_THREADS": 1}}

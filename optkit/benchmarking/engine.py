@@ -1,0 +1,88 @@
+"""What every engine of a benchmark can do, and what is said of all of them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from optkit.runtime import Plan
+
+Inputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model's files: the folder of a ``checkpoint``, the file of an ``onnx`` model, the xml of an ``ir``."""
+
+    kind: Literal["checkpoint", "onnx", "ir"]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all engines of a comparison share.
+
+    Attributes:
+        threads: of each engine.
+        mode: ``latency``, one inference at a time, or ``throughput``, many.
+        streams: inferences at once in ``throughput``, that share the threads; None leaves it to the engine.
+        shape: (batch, tokens) that optkit plans for.
+        plan: optkit's, ``measured`` or ``static``.
+    """
+
+    threads: int
+    mode: Literal["latency", "throughput"] = "latency"
+    streams: int | None = None
+    shape: tuple[int, int] = (1, 128)
+    plan: str = "measured"
+
+    def config(self) -> dict[str, Any]:
+        """OpenVINO's, for plain OpenVINO and for optkit. fp32 is computed as fp32 also where the CPU has bfloat16."""
+        config = {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"}
+        if self.mode == "throughput" and self.streams is not None:
+            return config | {"NUM_STREAMS": self.streams}
+        return config | {"PERFORMANCE_HINT": self.mode.upper()}
+
+
+class Engine:
+    """One model at work.
+
+    Attributes:
+        streams: inferences at once in throughput.
+        requests: in flight, streams and those that wait.
+        plan: optkit's, where it is the engine.
+    """
+
+    streams = requests = 1
+    plan: Plan | None = None
+
+    def ready(self, inputs: Inputs) -> Callable[[], Any]:
+        """One inference on ``inputs``, to its end, as a function that returns the first output.
+
+        Raises:
+            OptkitError: if the model takes other inputs.
+        """
+        raise NotImplementedError
+
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        """The first output: logits, or hidden states."""
+        found = self.ready(inputs)()
+        return np.array(found.numpy() if hasattr(found, "numpy") else found, np.float32)
+
+    def stream(
+        self, feeds: Sequence[Inputs], *, seconds: float | None = None, count: int | None = None
+    ) -> tuple[int, float]:
+        """Keeps all requests in flight: ``count`` inferences on ``feeds`` in turn, or as many as begin in ``seconds``.
+
+        Returns:
+            inferences that were done, and seconds until the last had ended.
+        """
+        raise NotImplementedError
+
+    def tune(self, feeds: Sequence[Inputs]) -> None:
+        """Chooses the number of streams where nobody did and the engine does not by itself."""

@@ -1,0 +1,175 @@
+"""What the engines are fed with: inputs by chance, or a file of texts in the batches that traffic makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from optkit.errors import OptkitError, RecipeError
+
+#: Tokens that are no words in the vocabularies of BERT and its like.
+_SPECIAL = 5
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the config beside a model says of its inputs.
+
+    Attributes:
+        setup: the folder of its config and tokenizer.
+        vocabulary: number of tokens; None for a model of images.
+        longest: most tokens that it takes; None where it has no limit.
+        pixels: (channels, height, width) of images; None for a model of tokens.
+    """
+
+    setup: Path
+    vocabulary: int | None
+    longest: int | None
+    pixels: tuple[int, int, int] | None
+
+    @classmethod
+    def of(cls, setup: Path) -> Needs:
+        """Reads ``config.json`` in ``setup``, and ``preprocessor_config.json`` for the size of images.
+
+        Raises:
+            OptkitError: if there is none, or it says neither a vocabulary nor a size of images.
+        """
+        from optkit.ir.shapes import said_image_size
+
+        file = setup / "config.json"
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+        except OSError:
+            raise OptkitError(
+                f"{setup}: no config.json here, which says what inputs are: copy the checkpoint's"
+            ) from None
+        except ValueError as error:
+            raise OptkitError(f"{file}: not JSON ({error}): copy it again") from None
+        config = config if isinstance(config, dict) else {}
+        vocabulary = config.get("vocab_size")
+        if isinstance(vocabulary, int) and vocabulary > _SPECIAL:
+            return cls(setup, vocabulary, _longest(config), None)
+        pixels = said_image_size(setup) or _image_size(config)
+        if pixels is None:
+            raise OptkitError(
+                f"{file}: says neither vocab_size nor image_size: only models of text and images are timed"
+            )
+        return cls(setup, None, None, pixels)
+
+
+def _longest(config: dict[str, Any]) -> int | None:
+    from optkit.models import longest_input
+
+    # What config.json leaves out is RoBERTa's default, whose positions start behind its padding.
+    given = {name: config[name] for name in ("max_position_embeddings", "pad_token_id", "model_type") if name in config}
+    known = {"model_type": "", "pad_token_id": 1} | {name: value for name, value in given.items() if value is not None}
+    return longest_input(SimpleNamespace(**known))
+
+
+def _image_size(config: dict[str, Any]) -> tuple[int, int, int] | None:
+    size = config.get("image_size")
+    sides = size if isinstance(size, list) else [size, size]
+    sizes = (config.get("num_channels", 3), *sides)
+    return sizes if len(sizes) == 3 and all(isinstance(n, int) and n > 0 for n in sizes) else None
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all models of a comparison take alike, see ``Needs``."""
+
+    vocabulary: int | None
+    longest: int | None
+    pixels: tuple[int, int, int] | None
+
+    @classmethod
+    def of(cls, needs: Sequence[Needs]) -> Shared:
+        """What all of ``needs`` allow.
+
+        Raises:
+            RecipeError: if some take images and some text, or images of several sizes.
+        """
+        if len({each.pixels for each in needs}) > 1:
+            differ = next(each for each in needs if each.pixels != needs[0].pixels)
+            raise RecipeError(f"{differ.setup} and {needs[0].setup} take other inputs: bench them one by one")
+        limits = [each.longest for each in needs if each.longest is not None]
+        sizes = [each.vocabulary for each in needs if each.vocabulary is not None]
+        return cls(min(sizes, default=None), min(limits, default=None), needs[0].pixels)
+
+    def made_up(self, batch: int, seq: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """Inputs by chance: tokens (batch, seq) without padding, or pixels (batch, channels, height, width)."""
+        rng = np.random.default_rng(seed)
+        if self.pixels is not None:
+            return {"pixel_values": rng.normal(size=(batch, *self.pixels)).astype(np.float32)}
+        ids = rng.integers(_SPECIAL, self.vocabulary, (batch, seq), np.int64)
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts of a file as token ids, in the order of the file, not padded; and the tokenizer's padding."""
+
+    ids: list[list[int]]
+    types: list[list[int]] | None
+    padding: int
+    before: bool
+
+    @classmethod
+    def read(cls, file: Path, needs: Sequence[Needs], seq: int | None) -> Texts:
+        """The lines of ``file`` that are not empty, cut to ``seq`` tokens, or to what the models take.
+
+        Args:
+            needs: of all models; the first's tokenizer reads, and those of the others have to read alike.
+
+        Raises:
+            RecipeError: if there are no texts, or the models take none, or do not read alike.
+            OptkitError: if there is no tokenizer.
+        """
+        from optkit.models import load_tokenizer
+
+        try:
+            lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise RecipeError(f"--texts: {file}: {why}") from None
+        if not lines:
+            raise RecipeError(f"--texts: {file}: no texts here: write one a line")
+        if needs[0].pixels is not None:
+            raise RecipeError(f"--texts: {needs[0].setup} takes images: leave --texts out")
+        tokenizer, sample = load_tokenizer(needs[0].setup), lines[:100]
+        for other in needs[1:]:
+            if other.setup != needs[0].setup and load_tokenizer(other.setup)(sample) != tokenizer(sample):
+                raise RecipeError(f"--texts: {other.setup} and {needs[0].setup} read texts otherwise: bench them apart")
+        limits = [seq, tokenizer.model_max_length, Shared.of(needs).longest]
+        read = tokenizer(lines, truncation=True, max_length=min(limit for limit in limits if limit is not None))
+        side = getattr(tokenizer, "padding_side", "right")
+        return cls(read["input_ids"], read.get("token_type_ids"), tokenizer.pad_token_id, side == "left")
+
+    def batches(self, size: int) -> list[dict[str, np.ndarray]]:
+        """Texts as they arrive, ``size`` at a time (the last may be fewer), each batch padded to its longest."""
+        return [self._batch(slice(start, start + size)) for start in range(0, len(self.ids), size)]
+
+    def _batch(self, part: slice) -> dict[str, np.ndarray]:
+        rows = self.ids[part]
+        types = self.types[part] if self.types is not None else [[0] * len(row) for row in rows]
+        ones = [[1] * len(row) for row in rows]
+        return {
+            "input_ids": self._padded(rows, self.padding),
+            "attention_mask": self._padded(ones, 0),
+            "token_type_ids": self._padded(types, 0),
+        }
+
+    def _padded(self, rows: Sequence[Sequence[int]], padding: int) -> np.ndarray:
+        array = np.full((len(rows), max(map(len, rows))), padding, np.int64)
+        for index, row in enumerate(rows):
+            array[index, array.shape[1] - len(row) if self.before else 0 :][: len(row)] = row
+        return array
+
+    def lengths(self) -> list[int]:
+        """Tokens of each text."""
+        return [len(row) for row in self.ids]

@@ -1,0 +1,63 @@
+"""The machine that figures were measured on, and whether something else was at work on it meanwhile."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from optkit.cpu import cpu_cores, cpu_flags, cpu_name, cpu_ticks, load_average, physical_cores
+
+#: Instruction sets that decide how fast int8 and fp32 are.
+FLAGS = ("avx2", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8")
+PACKAGES = ("optkit", "openvino", "torch", "onnxruntime", "transformers", "nncf")
+#: What a quiet machine does besides: processes waiting for a core, and the share of time that the host takes.
+_BACKGROUND, _STEAL = 0.5, 0.02
+
+
+def describe() -> dict[str, Any]:
+    """What a figure depends on, but for the settings of the run."""
+    return {
+        "cpu": cpu_name(),
+        "flags": [flag for flag in FLAGS if flag in cpu_flags()],
+        "cores": cpu_cores(),
+        "physical_cores": physical_cores(),
+        "system": platform.platform(),
+        "versions": {"python": platform.python_version()} | {n: v for n in PACKAGES if (v := _version(n))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+class Watch:
+    """Looks at the machine from now on: its load at the start, and what its host takes of it until ``facts``."""
+
+    def __init__(self) -> None:
+        self._load, self._ticks = load_average(), cpu_ticks()
+
+    def facts(self) -> dict[str, Any]:
+        """``load``: the mean of the minute before the start, in a list, empty where the system does not tell; and
+        ``steal``: the share of processor time since then that the host gave to others, None where it does not tell.
+        """
+        now, steal = cpu_ticks(), None
+        if now is not None and self._ticks is not None and now[0] > self._ticks[0]:
+            steal = round((now[1] - self._ticks[1]) / (now[0] - self._ticks[0]), 4)
+        return {"load": [] if self._load is None else [round(self._load, 2)], "steal": steal}
+
+
+def complaints(facts: dict[str, Any], threads: int) -> list[str]:
+    """Why figures measured meanwhile on ``threads`` threads may say little; ``facts`` are a ``Watch``'s."""
+    said, free = [], max(cpu_cores() - threads, 0)
+    if facts["load"] and facts["load"][0] > free + _BACKGROUND:
+        said.append(
+            f"the machine was busy at the start: load {facts['load'][0]:.2f}, and {threads} of {cpu_cores()} CPUs were "
+            "to be measured: close other programs"
+        )
+    if facts["steal"] is not None and facts["steal"] > _STEAL:
+        said.append(f"the host of this virtual machine took {facts['steal']:.0%} of its CPU time for others")
+    return said

@@ -1,0 +1,103 @@
+"""What a million inferences cost on machines rented by the hour, from measured times and a list of prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optkit.errors import RecipeError
+from optkit.reporting.speed import reference
+
+EXAMPLE = Path(__file__).with_name("prices.yaml")
+_HOUR, _MILLION = 3600.0, 1_000_000
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A machine to rent.
+
+    Attributes:
+        name: what its provider calls it.
+        hourly: dollars an hour.
+        cores: physical cores.
+    """
+
+    name: str
+    hourly: float
+    cores: int
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A price list: when it was read, where, and what is on it; ``example`` is the one that optkit ships."""
+
+    date: str
+    source: str
+    instances: tuple[Instance, ...]
+    example: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars for a million inferences of one engine on one machine, and the share that is saved against dense.
+
+    ``saved`` is None for the dense model itself, and where it was not measured.
+    """
+
+    engine: str
+    instance: str
+    dollars: float
+    per_second: float
+    saved: float | None
+
+
+def costs_of(row: Mapping[str, Any], threads: int, prices: Prices) -> list[Cost]:
+    """What each engine of a benchmark's ``row`` would cost on each machine of ``prices``.
+
+    A machine with more cores than the run used is taken to run as many copies side by side as fit, each as fast as the
+    one that was measured: an estimate, and only for machines whose cores are like the measured one's.
+
+    Args:
+        threads: that each engine had.
+    """
+    found, against = [], reference(row)
+    for instance in prices.instances:
+        copies = max(instance.cores // threads, 1)
+        speeds = {name: copies * row["batch"] * 1000.0 / time for name, time in row["milliseconds"].items()}
+        dollars = {name: instance.hourly * _MILLION / (_HOUR * speed) for name, speed in speeds.items()}
+        for name, speed in speeds.items():
+            saved = None if against in (None, name) else 1 - dollars[name] / dollars[against]
+            found.append(Cost(name, instance.name, dollars[name], speed, saved))
+    return found
+
+
+def load_prices(path: Path | None = None) -> Prices:
+    """The price list in the YAML file ``path``; the shipped example where it is None.
+
+    Raises:
+        RecipeError: for a file that is no price list: what is wrong, in a line.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    file = EXAMPLE if path is None else path
+    try:
+        data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{file}: cannot be read: {error.strerror}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("instances"), dict) or not data["instances"]:
+        raise RecipeError(f"{file}: expected `date`, `source` and `instances: {{NAME: {{hourly: 0.1, cores: 2}}}}`")
+    instances = [_instance(file, str(name), facts) for name, facts in data["instances"].items()]
+    return Prices(str(data.get("date", "")), str(data.get("source", "")), tuple(instances), path is None)
+
+
+def _instance(file: Path, name: str, facts: Any) -> Instance:
+    hourly, cores = (facts.get("hourly"), facts.get("cores")) if isinstance(facts, dict) else (None, None)
+    numbers = isinstance(hourly, (int, float)) and isinstance(cores, int) and not isinstance(hourly, bool)
+    if not numbers or isinstance(cores, bool) or not (0 < hourly < float("inf") and cores > 0):
+        raise RecipeError(f"{file}: instances.{name}: expected dollars and cores above 0, as {{hourly: 0.1, cores: 2}}")
+    return Instance(name, float(hourly), cores)

@@ -1,0 +1,234 @@
+"""The tables and charts of docs/performance.md, out of what bench_runtime.py measured."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from optkit.reporting.charts.lines import Line, lines_chart
+from optkit.reporting.prices import Prices, costs_of
+
+#: Instruction sets by the CPU's flag, the best first.
+FLAGS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx2": "AVX2"}
+#: What stands for which engine in the columns of a benchmark.
+SERVED = {"openvino-fp32": "OpenVINO fp32", "openvino-int8": "OpenVINO int8", "optkit": "optkit"}
+CHART = "performance-sparsity.svg"
+
+
+class Measured(NamedTuple):
+    """A report of bench_runtime.py, and the arguments that gave it."""
+
+    report: Mapping[str, Any]
+    arguments: Sequence[str]
+
+    @property
+    def isa(self) -> str:
+        machine = self.report["machine"]
+        if machine["isa"]:
+            return next(said for flag, said in FLAGS.items() if flag.replace("_", "") == machine["isa"])
+        return next((said for flag, said in FLAGS.items() if flag in machine["flags"]), machine["cpu"])
+
+    def rows(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Rows of all shapes, each with its batch, seq and streams, that have these values."""
+        every = (
+            row | {key: shape[key] for key in ("batch", "seq", "streams")}
+            for shape in self.report["shapes"]
+            for row in shape["rows"]
+        )
+        return [row for row in every if all(row[key] == value for key, value in wanted.items())]
+
+    def row(self, engine: str, case: str) -> dict[str, Any] | None:
+        return next(iter(self.rows(engine=engine, case=case)), None)
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["python", "scripts/bench_runtime.py", *self.arguments])
+
+
+def render(measured: Mapping[str, Measured], prices: Prices) -> tuple[str, dict[str, str]]:
+    """The text between the page's marks, and charts by file name; nothing but what was measured."""
+    if not measured:
+        return "Nothing is measured yet.", {}
+    parts, charts = [_machine(next(iter(measured.values())))], {}
+    whole = [measured[name] for name in ("native", "avx2") if name in measured]
+    if whole:
+        charts[CHART] = _chart(whole[0])
+        parts += ["### Time against sparsity and structure", f"![speed against sparsity]({CHART})", *_sparsities(whole)]
+    if any(name.partition("-")[2] for name in measured):
+        parts += ["### Length, batch, threads and streams", *_shapes(measured)]
+    if "native-streams" in measured:
+        parts += ["### Cost of a million inferences", *_costs(measured["native-streams"], prices)]
+    for one in whole:
+        if any("programs" in found for found in one.report["shares"]):
+            parts += [f"### Where the time goes, {one.isa}", *_shares(one)]
+    if any(one.report["peak"] for one in whole):
+        parts += ["### Kernels against the peak", *_kernels(whole)]
+    if whole and whole[0].report["loads"]:
+        parts += ["### Loading, and size on disk", *_loads(whole[0])]
+    return "\n\n".join(parts), charts
+
+
+def _machine(one: Measured) -> str:
+    machine, settings = one.report["machine"], one.report["settings"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if name != "optkit")
+    return (
+        f"{machine['cpu']} ({', '.join(machine['flags'])}), {machine['cores']} cores, {settings['threads']} threads "
+        f"unless said otherwise; {versions}. Ratios are to OpenVINO fp32 on the dense model in the same run: the "
+        "median over rounds, quartiles in brackets."
+    )
+
+
+def _sparsities(whole: Sequence[Measured]) -> Iterator[str]:
+    heads = ["model"]
+    for one in whole:
+        heads += [f"ms, {one.isa}", "optkit", "OpenVINO int8", "optkit over it"]
+    rows = []
+    cases = dict.fromkeys(row["case"] for one in whole for row in one.rows(engine="optkit"))
+    for case in cases:
+        cells = [case]
+        for one in whole:
+            ours, theirs = one.row("optkit", case), one.row("openvino-int8", case)
+            cells += [""] * 4 if ours is None or theirs is None else _beside(ours, theirs)
+        rows.append(cells)
+    yield f"BERT-base, batch 1 x {whole[0].report['shapes'][0]['seq']} tokens, int8 but where fp32 is said."
+    yield table(heads, rows)
+    for one in whole:
+        rest = [row for row in one.rows() if row["engine"] not in ("optkit", "openvino-int8")]
+        others = ", ".join(f"{row['engine']} {row['milliseconds']:.0f} ms ({row['ratio']:.2f})" for row in rest)
+        yield f"{one.isa}, on the dense model: {others}. `{one.command}`"
+
+
+def _beside(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{ours['milliseconds']:.1f}",
+        _ratio(ours, strong=True),
+        _ratio(theirs, spread=False),
+        f"{ours['ratio'] / theirs['ratio']:.1f}",
+    ]
+
+
+def _ratio(row: Mapping[str, Any], *, strong: bool = False, spread: bool = True) -> str:
+    said = f"**{row['ratio']:.1f}**" if strong else f"{row['ratio']:.1f}"
+    low, high = row["ratio_quartiles"]
+    said += f" ({low:.1f} to {high:.1f})" if spread else ""
+    return said + (" noisy" if row["noisy"] else "")
+
+
+def _chart(one: Measured) -> str:
+    lines = []
+    for structure, kind in (("1x4", "one"), ("element", "two")):
+        points = []
+        for row in one.rows(engine="optkit"):
+            percent, _, of = row["case"].partition("% ")
+            if row["case"] == "dense" or of == structure:
+                points.append((0.0 if row["case"] == "dense" else float(percent), row["ratio"]))
+        if len(points) > 1:
+            lines.append(Line(f"optkit, {'unstructured' if structure == 'element' else structure}", points, kind))
+    xs = sorted({x for each in lines for x, _ in each.points})
+    dense = one.row("openvino-int8", "dense")
+    if dense is not None and xs:
+        lines.append(Line("OpenVINO int8, dense", [(xs[0], dense["ratio"]), (xs[-1], dense["ratio"])], "base"))
+    return lines_chart(
+        lines,
+        title=f"BERT-base on {one.report['machine']['cpu']}, {one.isa}, {one.report['settings']['threads']} threads",
+        across="weights of the encoder that are zero, %",
+        up="times as fast as OpenVINO fp32, dense",
+    )
+
+
+def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
+    case = "90% 1x4"
+    columns: dict[str, dict[tuple[str, str], str]] = {}
+    commands = []
+    for name, one in measured.items():
+        if name.partition("-")[2]:
+            commands.append(one.command)
+        for engine in ("optkit", "openvino-int8"):
+            for row in one.rows(engine=engine, case=case):
+                threads = one.report["settings"]["threads"]
+                column = f"{row['batch']} x {row['seq']}"
+                column += f", {threads} thread{'s' * (threads > 1)}" if "-thread" in name else ""
+                column += f", {row['streams']} streams" if row["streams"] > 1 else ""
+                rate = f", {row['samples_per_second']:.0f}/s" if row["streams"] > 1 else ""
+                said = f"{_ratio(row, spread=False)}{rate}"
+                columns.setdefault(column, {})[engine, one.isa] = said
+    names = list(dict.fromkeys(key for each in columns.values() for key in each))
+    rows = [
+        [f"{SERVED[engine]}, {isa}", *(each.get((engine, isa), "") for each in columns.values())]
+        for engine, isa in names
+    ]
+    yield f"The model at {case}. Each column against OpenVINO fp32 at the same shape, threads and streams."
+    yield table(["", *columns], rows)
+    yield "\n".join(["```", *commands, "```"])
+
+
+def _costs(one: Measured, prices: Prices) -> Iterator[str]:
+    """Of throughput: as many requests in flight as keep all threads busy."""
+    rows = [row for row in one.rows() if (row["engine"], row["case"]) != ("optkit", "dense")]
+    times = {f"{SERVED[r['engine']]}, {r['case']}": 1000 * r["batch"] / r["samples_per_second"] for r in rows}
+    dense = next(name for name in times if name.startswith("OpenVINO fp32"))
+    row = {"batch": rows[0]["batch"], "milliseconds": times}
+    found = costs_of(row, one.report["settings"]["threads"], prices)
+    cells = [
+        [name, f"{1000 * row['batch'] / time:.1f}"]
+        + [f"{cost.dollars:.2f}" for cost in found if cost.engine == name]
+        + [f"{1 - time / times[dense]:.0%}" if name != dense else ""]
+        for name, time in times.items()
+    ]
+    machines = [f"{i.name}, ${i.hourly:g} an hour" for i in prices.instances]
+    example = " They are made up, to show the sum: give your own with `--prices`." if prices.example else ""
+    streams = one.report["settings"]["streams"]
+    yield (
+        f"Dollars for a million texts of {rows[0]['seq']} tokens, from the throughput of {streams} streams on "
+        f"{one.report['settings']['threads']} threads. Prices of {prices.date}, {prices.source}.{example} "
+        "Machines with more cores are taken to run as many copies side by side as fit: an estimate, which ignores that "
+        "copies share caches and memory."
+    )
+    yield table(["", "a second", *machines, "saved"], cells)
+
+
+def _shares(one: Measured) -> Iterator[str]:
+    rows = []
+    for found in one.report["shares"]:
+        parts = found.get("programs")
+        if parts is None:
+            continue
+        own = found["milliseconds"] - sum(parts.values())
+        small = sum(parts[name] for name in ("load", "quantize", "elementwise", "layer_norm", "store"))
+        times = (parts["products"], parts["epilogue"], parts["attention"], small, parts["waiting"], own)
+        rows.append([found["case"], *(f"{time:.1f}" for time in times)])
+    yield "Milliseconds of one inference while OpenVINO's counters are on, which takes time itself."
+    heads = ["", "products", "epilogue", "attention", "quantize, LayerNorm", "waiting", "OpenVINO's own"]
+    yield table(heads, rows)
+
+
+def _kernels(whole: Sequence[Measured]) -> Iterator[str]:
+    heads, cases = [""], {}
+    for one in whole:
+        peak = one.report["peak"]["multiply_adds_per_second"]
+        heads.append(f"{one.isa}, of {peak / 1e9:.0f} billion")
+        for found in one.report["shares"]:
+            if "multiply_adds_per_second" in found and found["engine"] == "optkit":
+                rate = found["multiply_adds_per_second"]
+                cases.setdefault(found["case"], {})[one.isa] = f"{rate / 1e9:.0f} ({rate / peak:.0%})"
+    yield (
+        "Billions of multiply-adds on non-zero weights in a second, one thread; the peak is the instruction sequence "
+        "of one dot product on registers."
+    )
+    yield table(heads, [[case, *(by.get(one.isa, "left to OpenVINO") for one in whole)] for case, by in cases.items()])
+
+
+def _loads(one: Measured) -> Iterator[str]:
+    rows = [
+        [f"{load['engine']}, {load['case']}", f"{load['seconds']:.1f}"]
+        + [f"{load[part] / 1e6:.1f}" for part in ("encoder_bytes", "file_bytes")]
+        for load in one.report["loads"]
+    ]
+    yield table(["", "loads in, s", "encoder, MB", "all, MB"], rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown, all columns but the first to the right."""
+    rule = "|---|" + "---:|" * (len(heads) - 1)
+    return "\n".join([f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -1,0 +1,57 @@
+"""What the stage leaves in the report: figures of every engine, against the dense model in OpenVINO."""
+
+from __future__ import annotations
+
+import pytest
+
+import optkit
+from optkit import runtime
+from optkit.errors import ExportError
+from optkit.stages import costs
+from optkit.timing import LEAST
+
+
+def test_every_engine_is_timed_against_the_dense_one_in_openvino(finished_run):
+    found = finished_run.report["benchmark"]
+    (row,) = found["rows"]
+    names = ["dense torch", "dense openvino", "pruned torch", "int8 openvino"]
+    names += ["int8 optkit"] if runtime.available() else []
+    assert list(row["milliseconds"]) == names == list(row["quartiles"])
+    assert row["against"] == "dense openvino" and list(row["ratios"]) == [n for n in names if n != "dense openvino"]
+    for name, (ratio, low, high) in row["ratios"].items():
+        assert 0 < low <= ratio <= high, name
+        # Rounds are noisy here, and the two medians not of the same round: they only have to be of a size.
+        assert 0.2 < ratio / (row["milliseconds"]["dense openvino"] / row["milliseconds"][name]) < 5, name
+    for name, (low, high) in row["quartiles"].items():
+        assert low - 1e-3 <= row["milliseconds"][name] <= high + 1e-3, name
+    assert set(row["noisy"]) <= set(row["ratios"])
+    assert LEAST <= found["rounds"] <= 20 and found["threads"] >= 1
+    assert set(found["machine"]) == {"load", "steal"}
+
+
+def test_a_dense_model_that_openvino_cannot_take_is_left_out_with_the_reason(
+    finished_run, generated_recipe, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise ExportError("optimum-intel cannot convert it")
+
+    monkeypatch.setattr(costs, "dense_ir", refuse)
+    folder = finished_run.copy(tmp_path)
+    report = optkit.run(generated_recipe, ["benchmark={batch: 2, seq: 8, backends: [torch, openvino]}"], output=folder)
+    found = report["benchmark"]
+    assert found["skipped"] == {"dense openvino": "optimum-intel cannot convert it"}
+    (row,) = found["rows"]
+    assert (row["batch"], row["seq"], row["against"]) == (2, 8, "dense torch")
+    assert set(row["ratios"]) == {"pruned torch", "int8 openvino"}
+    assert "`dense openvino` was left out: optimum-intel cannot convert it" in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("backends", ["[optkit]", "[openvino]"])
+def test_without_a_dense_model_there_is_nothing_to_compare_with(finished_run, generated_recipe, tmp_path, backends):
+    if backends == "[optkit]" and not runtime.available():
+        pytest.skip(runtime.missing_reason())
+    folder = finished_run.copy(tmp_path)
+    sets = [f"benchmark={{batch: 1, seq: 8, backends: {backends}}}", "evaluate.baseline=none"]
+    (row,) = optkit.run(generated_recipe, sets, output=folder)["benchmark"]["rows"]
+    assert row["against"] is None and row["ratios"] == {}
+    assert list(row["milliseconds"]) == ["int8 optkit" if backends == "[optkit]" else "int8 openvino"]

@@ -1,0 +1,78 @@
+"""scripts/performance_page.py: its tables say what was measured, and nothing where nothing was."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PRICES = (
+    "date: 2026-01-02\nsource: a list\ninstances: {small: {hourly: 0.36, cores: 2}, large: {hourly: 1.44, cores: 8}}\n"
+)
+
+
+def row(engine: str, case: str, milliseconds: float, ratio: float, **more) -> dict:
+    shown = {"engine": engine, "case": case, "milliseconds": milliseconds, "ratio": ratio, "noisy": False}
+    return shown | {"ratio_quartiles": [ratio - 0.1, ratio + 0.1], "samples_per_second": 1000 / milliseconds} | more
+
+
+def report(rows: list[dict], *, streams: int = 1, isa: str | None = None) -> dict:
+    machine = {"cpu": "Some CPU", "flags": ["avx2", "avx512_vnni"], "cores": 2, "isa": isa, "versions": {"torch": "2"}}
+    shape = {"batch": 1, "seq": 128, "streams": streams, "rows": rows}
+    settings = {"threads": 2, "streams": streams}
+    return {"machine": machine, "settings": settings, "shapes": [shape], "shares": [], "peak": None, "loads": []}
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """Writes the page of measurements by their names, and gives its text."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    file = tmp_path / "page.md"
+    file.write_text("before\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nafter\n", encoding="utf-8")
+    (tmp_path / "prices.yaml").write_text(PRICES, encoding="utf-8")
+
+    def call(reports: dict[str, dict]) -> str:
+        (tmp_path / "measured").mkdir()
+        for name, found in reports.items():
+            (tmp_path / "measured" / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
+        run = runpy.run_path(str(ROOT / "scripts" / "performance_page.py"))
+        words = ["--output", tmp_path / "measured", "--page", file, "--prices", tmp_path / "prices.yaml"]
+        monkeypatch.setattr(sys, "argv", ["performance_page.py", *map(str, words)])
+        run["write"](run["parse"]())
+        text = file.read_text(encoding="utf-8")
+        assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+        return text
+
+    return call
+
+
+def test_nothing_is_said_where_nothing_was_measured(page):
+    assert "Nothing is measured yet." in page({})
+
+
+def test_speed_against_sparsity(page, tmp_path):
+    dense = [row("openvino-fp32", "dense", 100.0, 1.0), row("openvino-int8", "dense", 25.0, 4.0)]
+    dense.append(row("optkit", "dense", 20.0, 5.0))
+    pruned = [row("openvino-int8", "90% 1x4", 25.0, 4.0), row("optkit", "90% 1x4", 10.0, 10.0, noisy=True)]
+    text = page({"native": report([*dense, *pruned])})
+    assert "| 90% 1x4 | 10.0 | **10.0** (9.9 to 10.1) noisy | 4.0 | 2.5 |" in text
+    assert "AVX-512 VNNI, on the dense model: openvino-fp32 100 ms (1.00)." in text
+    assert "Cost of a million" not in text and "Length, batch" not in text
+    chart = ElementTree.parse(tmp_path / "performance-sparsity.svg").getroot()
+    said = chart.find("{http://www.w3.org/2000/svg}desc").text
+    assert "optkit, 1x4: 5 at 0, 10 at 90; OpenVINO int8, dense: 4 at 0, 4 at 90" in said
+
+
+def test_cost_is_of_throughput(page):
+    # 20 and 200 a second: a million take 50,000 and 5,000 seconds, at 0.36 dollars an hour 5 dollars and half a dollar.
+    rows = [row("openvino-fp32", "dense", 50.0, 1.0), row("optkit", "90% 1x4", 5.0, 10.0)]
+    text = page({"native-streams": report(rows, streams=2)})
+    assert "| OpenVINO fp32, dense | 20.0 | 5.00 | 5.00 |  |" in text
+    assert "| optkit, 90% 1x4 | 200.0 | 0.50 | 0.50 | 90% |" in text
+    assert "Prices of 2026-01-02, a list." in text and "made up" not in text
+    assert "| optkit, AVX-512 VNNI | 10.0, 200/s |" in text
