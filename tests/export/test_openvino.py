@@ -159,7 +159,7 @@ def test_a_dense_model_is_tagged_dense(tmp_path, save_checkpoint):
 def test_a_revived_weight_stops_the_export(bert, tmp_path, monkeypatch):
     openvino = import_openvino()
 
-    def careless(model, samples, *, quantization, ignored):
+    def careless(model, samples, *, quantization, ignored, tell):
         matmuls = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
         layer = next(node for node in matmuls if "layer.1.output.dense" in node.get_friendly_name())
         weight = layer.input_value(1).get_node().data.copy()

@@ -227,7 +227,9 @@ def test_held_out_taught_compacted_and_exported_for_one_size(recipe, tmp_path):
     assert names <= scores.keys() and scores["agreement"] >= 0.9
     chosen, tried = report["training"]["chosen"], report["training"]["scores"]
     assert chosen["examples"] == 12
-    assert {"step": chosen["step"], "score": chosen["score"]} in tried and chosen["score"] == max(t["score"] for t in tried)
+    assert {"step": chosen["step"], "score": chosen["score"]} in tried and chosen["score"] == max(
+        t["score"] for t in tried
+    )
     [row] = report["benchmark"]["rows"]
     assert (row["batch"], row["seq"], row["pixels"]) == (2, None, "3 x 24 x 24")
     assert "| 2 x 3 x 24 x 24 pixels | " in (tmp_path / "run" / "report.md").read_text()
