@@ -24,6 +24,8 @@ from optkit.progress import Reporter
 FORMAT = 1
 #: How far outputs of one model may lie apart, as a share of the largest: fp32, and int8, whose activations round.
 _EXACT, _ROUNDED = 1e-3, 0.1
+#: Batches on which they are compared: on one alone a model may be undecided, and all of its outputs small.
+_COMPARED = 8
 
 
 def bench(
@@ -174,16 +176,17 @@ class _Work:
                 engines = self._engines(models, replace(setting, shape=(batch, seq)), kept)
                 sizes: dict[str, Any] = {"batch": batch, "seq": None}
                 if self.read is None:
-                    inputs = shared.made_up(batch, seq)
+                    feeds = [shared.made_up(batch, seq, seed) for seed in range(_COMPARED)]
+                    inputs = feeds[0]
                     timed = self._timed(engines, inputs, self._said(batch, seq))
                     pixels = shared.pixels and {"pixels": " x ".join(map(str, shared.pixels))}
                     sizes |= pixels or {"seq": seq}
                 else:
                     batches = self.read.batches(batch)
-                    inputs = batches[0]
+                    feeds = batches[:_COMPARED]
                     timed, seen = self._timed_texts(engines, batches, f"texts, {batch} at a time")
                     sizes["texts"] = _texts(self.read, batches[:seen])
-                found.append(sizes | {"rows": self._rows(models, engines, timed, inputs)})
+                found.append(sizes | {"rows": self._rows(models, engines, timed, feeds)})
         return found
 
     def _said(self, batch: int, seq: int) -> str:
@@ -226,7 +229,7 @@ class _Work:
         models: Sequence[tuple[Offer, Source]],
         engines: Sequence[Engine],
         timed: dict[int, measure.Measured],
-        inputs: Inputs,
+        feeds: Sequence[Inputs],
     ) -> list[dict[str, Any]]:
         against = self.asked.against
         named = [i for i, (offer, _) in enumerate(models) if against in (None, offer.backend)]
@@ -234,7 +237,7 @@ class _Work:
             raise OptkitError(f"--against {against}: it was left out")
         reference = named[0]
         found = measure.figures(timed, reference)
-        differs = self._differences(models, engines, inputs)
+        differs = self._differences(models, engines, feeds)
         rows = []
         for number, (offer, _) in enumerate(models):
             engine = engines[number]
@@ -245,11 +248,13 @@ class _Work:
         return rows
 
     def _differences(
-        self, models: Sequence[tuple[Offer, Source]], engines: Sequence[Engine], inputs: Inputs
+        self, models: Sequence[tuple[Offer, Source]], engines: Sequence[Engine], feeds: Sequence[Inputs]
     ) -> list[float | None]:
-        """How far each engine's outputs lie from those of the first that runs the same model; None for that one."""
+        """How far each engine's outputs on ``feeds`` lie from those of the first that runs the same model; None for
+        that one.
+        """
         first: dict[tuple[Path, str], int] = {}
-        logits = [engine.logits(inputs) for engine in engines]
+        logits = [[engine.logits(inputs) for inputs in feeds] for engine in engines]
         found: list[float | None] = []
         for number, (offer, _) in enumerate(models):
             of = first.setdefault((offer.path, offer.model), number)

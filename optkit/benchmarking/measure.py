@@ -226,8 +226,12 @@ def figures(measured: Mapping[Name, Measured], against: Name | None) -> dict[Nam
     }
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference of two outputs, as a share of the largest of ``theirs``; infinite for other shapes."""
-    if ours.shape != theirs.shape:
+def difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    """The largest difference of two models' outputs on some batches, as a share of the largest of ``theirs``; infinite
+    for other shapes.
+    """
+    if [one.shape for one in ours] != [two.shape for two in theirs]:
         return math.inf
-    return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12))
+    # numpy's maximum of anything with NaN is NaN.
+    off = np.max([np.abs(one - two).max() for one, two in zip(ours, theirs, strict=True)])
+    return float(off / max(np.max([np.abs(two).max() for two in theirs]), 1e-12))

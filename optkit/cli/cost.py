@@ -1,4 +1,4 @@
-"""`optkit cost`: dollars for a million inferences, from a run's measured times and a list of prices."""
+"""`optkit cost`: dollars for a million inferences, from what was measured and a list of prices."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from optkit.cli.options import Debug, Json
 
 
 def command(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A folder that `optkit run` finished.", show_default=False)
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A finished run, or a file of `optkit bench --json`.", show_default=False),
     ],
     prices: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your price list; a made-up one by default.")
@@ -25,19 +26,19 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Show what a million inferences cost with each engine on each machine, and what is saved against dense."""
-    from optkit.experiments.cost import costs, load_prices
-    from optkit.experiments.runs import load_run
+    from optkit.experiments.cost import costs, load_prices, load_rates
 
     listed = load_prices(prices)
-    loaded = load_run(run)
-    found = costs(loaded, listed, batch=batch, seq=seq)
+    rates = load_rates(path, batch=batch, seq=seq)
+    found = costs(rates, listed)
     if as_json:
-        print(json.dumps({"date": listed.date, "source": listed.source, "costs": [asdict(c) for c in found]}, indent=2))
+        facts = {"date": listed.date, "source": listed.source, "how": rates.how, "cpu": rates.cpu}
+        print(json.dumps(facts | {"costs": [asdict(cost) for cost in found]}, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"a million inferences of {loaded.name}", title_justify="left")
+    table = Table(title=f"a million inferences of {rates.name}", title_justify="left")
     for column in ("machine", "engine", "inferences a second", "dollars", "saved"):
         table.add_column(column, justify="left" if column in ("machine", "engine") else "right", no_wrap=True)
     for cost in found:
@@ -45,5 +46,6 @@ def command(
         table.add_row(cost.instance, cost.engine, f"{cost.per_second:,.0f}", f"{cost.dollars:.2f}", saved)
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    console.print(f"Times measured on {loaded.machine}; prices of {listed.date}: {listed.source}.")
+    console.print(f"Measured on {rates.cpu}: {rates.how}, {rates.threads} threads each.")
+    console.print(f"Prices of {listed.date}: {listed.source}.", markup=False)
     console.print("Machines with more cores are taken to run copies side by side, an estimate.")

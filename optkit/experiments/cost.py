@@ -1,25 +1,89 @@
-"""What a million inferences of a finished run cost."""
+"""What a million inferences cost, by what a run or `optkit bench` measured."""
 
 from __future__ import annotations
 
-from optkit.errors import OptkitError
-from optkit.experiments.runs import Run
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optkit.errors import OptkitError, RecipeError
+from optkit.experiments.runs import load_run
 from optkit.reporting.prices import Cost, Prices, costs_of, load_prices
+from optkit.reporting.speed import inputs, per_second, reference
 
-__all__ = ["Cost", "Prices", "costs", "load_prices"]
+__all__ = ["Cost", "Prices", "Rates", "costs", "load_prices", "load_rates"]
 
 
-def costs(run: Run, prices: Prices, *, batch: int | None = None, seq: int | None = None) -> list[Cost]:
-    """What each engine that ``run`` measured would cost on each machine of ``prices``, see ``costs_of``.
+@dataclass(frozen=True)
+class Rates:
+    """How many inferences each engine made in a second.
+
+    Attributes:
+        name: of what was measured.
+        per_second: by engine.
+        against: the engine that savings are against; None where nothing is.
+        threads: of each engine.
+        how: they were measured: ``one at a time, 1 x 128 tokens``.
+        cpu: that they were measured on.
+    """
+
+    name: str
+    per_second: Mapping[str, float]
+    against: str | None
+    threads: int
+    how: str
+    cpu: str
+
+
+def load_rates(path: Path, *, batch: int | None = None, seq: int | None = None) -> Rates:
+    """The rates in a finished run's folder, or in a file of ``optkit bench --json``.
 
     Args:
-        batch, seq: of the times; the first that the run measured where both are None.
+        batch, seq: of the inputs; the first that were measured where both are None.
 
     Raises:
-        OptkitError: if the run has no times of this shape.
+        RecipeError: if there is neither.
+        OptkitError: if nothing was measured at this shape.
     """
+    return _of_bench(path, batch, seq) if path.is_file() else _of_run(path, batch, seq)
+
+
+def costs(rates: Rates, prices: Prices) -> list[Cost]:
+    """What each engine would cost on each machine of ``prices``, see ``costs_of``."""
+    return costs_of(rates.per_second, rates.against, rates.threads, prices)
+
+
+def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
+    run = load_run(path)
     measured = run.report["benchmark"] or {"rows": []}
     for row in measured["rows"]:
         if (batch, seq) in ((None, None), (row["batch"], row["seq"])):
-            return costs_of(row, measured["threads"], prices)
-    raise OptkitError(f"{run.path}: has no times of this shape: add it to the recipe's `benchmark`")
+            how = f"one at a time, {inputs(row)}"
+            return Rates(run.name, per_second(row), reference(row), measured["threads"], how, run.machine)
+    raise OptkitError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
+
+
+def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
+    from optkit.benchmarking.tables import headline, names
+
+    try:
+        report: Any = json.loads(path.read_text(encoding="utf-8"))
+        found = [
+            Rates(
+                path.stem,
+                dict(zip(names(report, shape), (float(row["per_second"]) for row in shape["rows"]), strict=True)),
+                next(name for name, row in zip(names(report, shape), shape["rows"], strict=True) if row["reference"]),
+                int(report["settings"]["threads"]),
+                f"{report['settings']['mode']}, {headline(report, shape)}",
+                str(report["machine"]["cpu"]),
+            )
+            for shape in report["shapes"]
+            if (batch, seq) in ((None, None), (shape["batch"], shape["seq"]))
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        raise RecipeError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
+    if not found:
+        raise OptkitError(f"{path}: has no times of this shape: give it to `optkit bench`, too")
+    return found[0]

@@ -13,7 +13,7 @@ from typing import Any
 from optkit.reporting.charts.frontier import Mark, judged
 from optkit.reporting.prices import Prices, costs_of, load_prices
 from optkit.reporting.reasons import reasons
-from optkit.reporting.speed import engine, inputs, ratios, reference, speedup
+from optkit.reporting.speed import engine, inputs, per_second, ratios, reference, speedup
 from optkit.reporting.verdict import verdict
 
 #: Metrics that are the share of right ones among as many independent examples as a split says.
@@ -106,5 +106,5 @@ def _costs(report: Mapping[str, Any], prices: Prices) -> dict[str, Any] | None:
         return None
     threads = report["benchmark"]["threads"]
     listed = {"date": prices.date, "source": prices.source, "example": prices.example}
-    found = [asdict(cost) for cost in costs_of(rows[0], threads, prices)]
+    found = [asdict(cost) for cost in costs_of(per_second(rows[0]), reference(rows[0]), threads, prices)]
     return listed | {"inputs": inputs(rows[0]), "threads": threads, "costs": found}

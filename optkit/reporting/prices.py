@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import RecipeError
-from optkit.reporting.speed import reference
 
 EXAMPLE = Path(__file__).with_name("prices.yaml")
 _HOUR, _MILLION = 3600.0, 1_000_000
@@ -53,19 +52,21 @@ class Cost:
     saved: float | None
 
 
-def costs_of(row: Mapping[str, Any], threads: int, prices: Prices) -> list[Cost]:
-    """What each engine of a benchmark's ``row`` would cost on each machine of ``prices``.
+def costs_of(per_second: Mapping[str, float], against: str | None, threads: int, prices: Prices) -> list[Cost]:
+    """What each engine would cost on each machine of ``prices``.
 
     A machine with more cores than the run used is taken to run as many copies side by side as fit, each as fast as the
     one that was measured: an estimate, and only for machines whose cores are like the measured one's.
 
     Args:
+        per_second: inferences by engine, as measured.
+        against: the engine that savings are against.
         threads: that each engine had.
     """
-    found, against = [], reference(row)
+    found = []
     for instance in prices.instances:
         copies = max(instance.cores // threads, 1)
-        speeds = {name: copies * row["batch"] * 1000.0 / time for name, time in row["milliseconds"].items()}
+        speeds = {name: copies * speed for name, speed in per_second.items()}
         dollars = {name: instance.hourly * _MILLION / (_HOUR * speed) for name, speed in speeds.items()}
         for name, speed in speeds.items():
             saved = None if against in (None, name) else 1 - dollars[name] / dollars[against]

@@ -90,6 +90,11 @@ def ratios(row: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     return found | {name: tuple(ratio) for name, ratio in row.get("ratios", {}).items() if name in times}
 
 
+def per_second(row: Mapping[str, Any]) -> dict[str, float]:
+    """Inferences of each engine in a second, one batch at a time."""
+    return {name: row["batch"] * 1000.0 / time for name, time in row["milliseconds"].items()}
+
+
 def inputs(row: Mapping[str, Any]) -> str:
     """A batch of a row in words."""
     if row.get("pixels"):

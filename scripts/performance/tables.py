@@ -166,18 +166,17 @@ def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
 def _costs(one: Measured, prices: Prices) -> Iterator[str]:
     """Of throughput: as many requests in flight as keep all threads busy."""
     rows = [row for row in one.rows() if (row["engine"], row["case"]) != ("optkit", "dense")]
-    times = {f"{SERVED[r['engine']]}, {r['case']}": 1000 * r["batch"] / r["samples_per_second"] for r in rows}
-    dense = next(name for name in times if name.startswith("OpenVINO fp32"))
-    row = {"batch": rows[0]["batch"], "milliseconds": times}
-    found = costs_of(row, one.report["settings"]["threads"], prices)
+    speeds = {f"{SERVED[row['engine']]}, {row['case']}": row["samples_per_second"] for row in rows}
+    dense = next(name for name in speeds if name.startswith("OpenVINO fp32"))
+    found = costs_of(speeds, dense, one.report["settings"]["threads"], prices)
     cells = [
-        [name, f"{1000 * row['batch'] / time:.1f}"]
+        [name, f"{speed:.1f}"]
         + [f"{cost.dollars:.2f}" for cost in found if cost.engine == name]
-        + [f"{1 - time / times[dense]:.0%}" if name != dense else ""]
-        for name, time in times.items()
+        + [f"{1 - speeds[dense] / speed:.0%}" if name != dense else ""]
+        for name, speed in speeds.items()
     ]
     machines = [f"{i.name}, ${i.hourly:g} an hour" for i in prices.instances]
-    example = " They are made up, to show the sum: give your own with `--prices`." if prices.example else ""
+    example = " Give your own with `--prices`." if prices.example else ""
     streams = one.report["settings"]["streams"]
     yield (
         f"Dollars for a million texts of {rows[0]['seq']} tokens, from the throughput of {streams} streams on "

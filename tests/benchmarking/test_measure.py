@@ -135,5 +135,8 @@ def test_percentiles_of_texts():
 
 
 def test_difference():
-    assert measure.difference(np.array([1.0, -2.0]), np.array([1.0, -4.0])) == 0.5
-    assert measure.difference(np.zeros((2, 3)), np.zeros((3, 2))) == math.inf
+    small, large = np.array([0.25, 0.5]), np.array([1.0, -4.0])
+    assert measure.difference([np.array([1.0, -2.0])], [large]) == 0.5
+    assert measure.difference([np.array([0.75, 0.5]), large], [small, large]) == 0.125
+    assert math.isnan(measure.difference([small, np.array([math.nan, 1.0])], [small, large]))
+    assert measure.difference([np.zeros((2, 3))], [np.zeros((3, 2))]) == math.inf

@@ -10,7 +10,7 @@ from reports import write_run
 
 from optkit.errors import OptkitError, RecipeError
 from optkit.experiments.compare import compare
-from optkit.experiments.cost import costs, load_prices
+from optkit.experiments.cost import costs, load_prices, load_rates
 from optkit.experiments.pareto import chart, frontier
 from optkit.experiments.runs import find_runs, load_run
 
@@ -79,12 +79,35 @@ def test_the_chart_is_whole_and_names_every_run(runs):
 def test_dollars_for_a_million(runs, tmp_path):
     file = tmp_path / "prices.yaml"
     file.write_text("date: 2026-01-01\nsource: here\ninstances:\n  m: {hourly: 0.36, cores: 8}\n")
-    found = {cost.engine: cost for cost in costs(load_run(runs / "b"), load_prices(file))}
+    found = {cost.engine: cost for cost in costs(load_rates(runs / "b"), load_prices(file))}
     # 8 cores run 4 copies of 2 threads: 4 * 10 inferences a second dense, 4 * 50 ours, at 0.0001 dollars a second.
     assert found["dense openvino"].dollars == pytest.approx(0.0001 * 1e6 / 40)
     assert found["int8 optkit"].dollars == pytest.approx(0.0001 * 1e6 / 200)
     assert found["int8 optkit"].saved == pytest.approx(0.8) and found["dense openvino"].saved is None
     assert load_prices().instances
+
+
+def test_dollars_by_measured_throughput(tmp_path):
+    file = tmp_path / "prices.yaml"
+    file.write_text("date: 2026-01-01\nsource: here\ninstances:\n  m: {hourly: 0.36, cores: 2}\n")
+    rows = [
+        {"path": "runs/a", "model": model, "backend": backend, "per_second": speed, "reference": backend == "torch"}
+        for model, backend, speed in (("dense", "torch", 20.0), ("int8 IR", "optkit", 80.0))
+    ]
+    shapes = [{"batch": 1, "seq": 32, "rows": rows[:1]}, {"batch": 8, "seq": 128, "rows": rows}]
+    report = {"settings": {"threads": 2, "mode": "throughput"}, "machine": {"cpu": "Some CPU"}, "shapes": shapes}
+    (tmp_path / "bench.json").write_text(json.dumps(report))
+    rates = load_rates(tmp_path / "bench.json", batch=8, seq=128)
+    assert (rates.how, rates.against, rates.cpu) == ("throughput, 8 x 128 tokens", "dense, torch", "Some CPU")
+    found = {cost.engine: cost for cost in costs(rates, load_prices(file))}
+    assert found["dense, torch"].dollars == pytest.approx(0.0001 * 1e6 / 20)
+    assert found["int8 IR, optkit"].dollars == pytest.approx(0.0001 * 1e6 / 80)
+    assert found["int8 IR, optkit"].saved == pytest.approx(0.75)
+    with pytest.raises(OptkitError, match="bench.json: has no times of this shape"):
+        load_rates(tmp_path / "bench.json", batch=2, seq=128)
+    (tmp_path / "bench.json").write_text("[]")
+    with pytest.raises(RecipeError, match="neither a run's folder nor a file of `optkit bench --json`"):
+        load_rates(tmp_path / "bench.json")
 
 
 @pytest.mark.parametrize(
