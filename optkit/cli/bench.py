@@ -81,7 +81,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 def _show(report: dict[str, Any]) -> None:
     from optkit.benchmarking.tables import lines, load_table, shape_table
-    from optkit.cli.inspect import wide_console
+    from optkit.cli.console import wide_console
 
     console = wide_console()
     for shape in report["shapes"]:

@@ -34,10 +34,11 @@ def command(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=True, highlight=False)
+    from optkit.cli.console import wide_console
+
+    console = wide_console()
     if not any(found.values()):
         console.print("Nothing differs.")
     for kind, title in _TITLES.items():

@@ -35,16 +35,19 @@ def command(
         facts = {"date": listed.date, "source": listed.source, "how": rates.how, "cpu": rates.cpu}
         print(json.dumps(facts | {"costs": [asdict(cost) for cost in found]}, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from optkit.cli.console import wide_console
+    from optkit.reporting.speed import engine
+    from optkit.reporting.tables import dollars
 
     table = Table(title=f"a million inferences of {rates.name}", title_justify="left")
     for column in ("machine", "engine", "inferences a second", "dollars", "saved"):
         table.add_column(column, justify="left" if column in ("machine", "engine") else "right", no_wrap=True)
     for cost in found:
         saved = "" if cost.saved is None else f"{cost.saved:.0%}"
-        table.add_row(cost.instance, cost.engine, f"{cost.per_second:,.0f}", f"{cost.dollars:.2f}", saved)
-    console = Console(soft_wrap=True, highlight=False)
+        table.add_row(cost.instance, engine(cost.engine), f"{cost.per_second:,.0f}", dollars(cost.dollars), saved)
+    console = wide_console()
     console.print(table)
     console.print(f"Measured on {rates.cpu}: {rates.how}, {rates.threads} threads each.")
     console.print(f"Prices of {listed.date}: {listed.source}.", markup=False)

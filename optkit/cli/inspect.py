@@ -15,7 +15,6 @@ from optkit.cli.options import Debug, Json
 from optkit.errors import OptkitError
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from optkit.sparsity import Layer, Report
@@ -52,6 +51,7 @@ def command(
 
         show(path, plan, as_json)
         return
+    from optkit.cli.console import wide_console
     from optkit.ir.io import find_xml
     from optkit.runtime.loading import is_baked
     from optkit.sparsity import sparsity
@@ -69,16 +69,6 @@ def command(
     console.print(_denominator_table(report))
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
-
-
-def wide_console() -> Console:
-    """A console that does not break the layers' names in a pipe or file, which have no width."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 140)
-    return console
 
 
 def layer_table(report: Report) -> Table:

@@ -51,7 +51,7 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from optkit.cli.inspect import wide_console
+    from optkit.cli.console import wide_console
 
     placed = {layer: each for each in rewrite.programs for layer in each.layers}
     table = Table("layer", "shape", "program", "computed with it", "why", box=None, pad_edge=False, header_style="bold")
@@ -82,7 +82,7 @@ def _show_baked(xml: Path, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from optkit.cli.inspect import wide_console
+    from optkit.cli.console import wide_console
 
     table = Table("layer", "program", "kernel", "rows", box=None, pad_edge=False, header_style="bold")
     table.columns[0].overflow = "fold"

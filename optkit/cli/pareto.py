@@ -46,10 +46,11 @@ def command(
 
 
 def _show(found) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console, first = Console(soft_wrap=True, highlight=False), found.points[0].speedup
+    from optkit.cli.console import wide_console
+
+    console, first = wide_console(), found.points[0].speedup
     tokens = "" if first.seq is None else f" x {first.seq} tokens"
     table = Table(
         title=f"{found.points[0].run.metric} lost and speed gained, {first.batch}{tokens}", title_justify="left"

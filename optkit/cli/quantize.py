@@ -64,7 +64,8 @@ def command(
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
         return
-    from optkit.cli.inspect import layer_table, wide_console
+    from optkit.cli.console import wide_console
+    from optkit.cli.inspect import layer_table
     from optkit.sparsity import sparsity
 
     console = wide_console()

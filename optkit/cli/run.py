@@ -43,11 +43,10 @@ def command(
 
 
 def _show(report: dict) -> None:
-    from rich.console import Console
-
+    from optkit.cli.console import wide_console
     from optkit.reporting.markdown import table
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = wide_console()
     console.print(table(report))
     console.print(report["verdict"], markup=False)
     where = {"pruned": "plain checkpoint", "compact": "compacted", "openvino": "OpenVINO IR"}

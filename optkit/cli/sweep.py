@@ -30,20 +30,22 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Run a recipe with every combination of some values; done runs are kept, failed ones do not stop the others."""
-    from rich.console import Console
+    from rich.markup import escape
 
+    from optkit.cli.console import wide_console
     from optkit.errors import Interrupted, OptkitError
     from optkit.experiments.sweep import Axis, Result, sweep, trials
     from optkit.experiments.workers import Local, Ray
+    from optkit.progress import Reporter
 
     planned = trials(recipe, [Axis.parse(text) for text in grid], set_)
     root = output or Path("sweeps") / recipe.stem
     root.mkdir(parents=True, exist_ok=True)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    errors.print(f"{len(planned)} runs in {root}")
+    reporter = Reporter()
+    reporter.say(f"{len(planned)} runs in {root}")
 
     def tell(result: Result, done: int, total: int) -> None:
-        errors.print(f"[{done}/{total}] {result.name}: {_said(result)}", markup=False)
+        reporter.say(escape(f"[{done}/{total}] {result.name}: {_said(result)}"))
 
     if ray or ray_address is not None:
         launch = Ray(ray_address, max((os.cpu_count() or 1) // jobs, 1), root.resolve())
@@ -57,7 +59,7 @@ def command(
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:
         _show(results)
-        _draw(root, Console(soft_wrap=True, highlight=False))
+        _draw(root, wide_console())
     failed = [result for result in results if not result.whole]
     if failed:
         raise OptkitError(
@@ -80,8 +82,9 @@ def _said(result) -> str:
 
 
 def _show(results) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from optkit.cli.console import wide_console
 
     table = Table()
     for column in ("run", "status", "score", "points lost", "sparsity", "times as fast", "milliseconds"):
@@ -92,7 +95,7 @@ def _show(results) -> None:
             *(result.name, result.status, number("score", "{:.2f}"), number("drop", "{:.2f}")),
             *(number("sparsity", "{:.1%}"), number("speedup", "{:.2f}"), number("milliseconds", "{:.2f}")),
         )
-    Console(soft_wrap=True, highlight=False).print(table)
+    wide_console().print(table)
 
 
 def _draw(root: Path, console) -> None:
