@@ -190,8 +190,8 @@ def test_a_browser_shows_it_without_asking_for_anything(whole, tmp_path):
     file, script = tmp_path / "report.html", Path(__file__).parents[2] / "scripts" / "screenshot_report"
     file.write_text(render_html(whole), encoding="utf-8")
     command = [sys.executable, script, file, "--only", "phone-dark", "--only", "print"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=180)
     assert {each.suffix for each in tmp_path.glob("report-*")} >= {".png", ".pdf"}
     file.write_text(file.read_text().replace("<main>", '<main><img src="missing.png"><p style="width: 999px">wide</p>'))
-    failed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    failed = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert failed.returncode and "report.html at 390 pixels" in failed.stderr and "pixels wide" in failed.stderr
