@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from optkit.reporting.charts.bars import Bar, bars_chart
 from optkit.reporting.charts.lines import Line, lines_chart
 from optkit.reporting.prices import Prices, costs_of
 
@@ -13,7 +14,9 @@ from optkit.reporting.prices import Prices, costs_of
 FLAGS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx2": "AVX2"}
 #: What stands for which engine in the columns of a benchmark.
 SERVED = {"openvino-fp32": "OpenVINO fp32", "openvino-int8": "OpenVINO int8", "optkit": "optkit"}
-CHART = "performance-sparsity.svg"
+CURVES, SHAPES = "performance-sparsity.svg", "performance-shapes.svg"
+#: The model that is measured at several shapes.
+CASE = "90% 1x4"
 
 
 class Measured(NamedTuple):
@@ -53,10 +56,15 @@ def render(measured: Mapping[str, Measured], prices: Prices) -> tuple[str, dict[
     parts, charts = [_machine(next(iter(measured.values())))], {}
     whole = [measured[name] for name in ("native", "avx2") if name in measured]
     if whole:
-        charts[CHART] = _chart(whole[0])
-        parts += ["### Time against sparsity and structure", f"![speed against sparsity]({CHART})", *_sparsities(whole)]
+        charts[CURVES] = _curves(whole[0])
+        parts += [
+            "### Time against sparsity and structure",
+            f"![speed against sparsity]({CURVES})",
+            *_sparsities(whole),
+        ]
     if any(name.partition("-")[2] for name in measured):
-        parts += ["### Length, batch, threads and streams", *_shapes(measured)]
+        charts[SHAPES] = _bars(measured)
+        parts += ["### Length, batch, threads and streams", f"![speed at several shapes]({SHAPES})", *_shapes(measured)]
     if "native-streams" in measured:
         parts += ["### Cost of a million inferences", *_costs(measured["native-streams"], prices)]
     for one in whole:
@@ -115,7 +123,7 @@ def _ratio(row: Mapping[str, Any], *, strong: bool = False, spread: bool = True)
     return said + (" noisy" if row["noisy"] else "")
 
 
-def _chart(one: Measured) -> str:
+def _curves(one: Measured) -> str:
     lines = []
     for structure, kind in (("1x4", "one"), ("element", "two")):
         points = []
@@ -137,30 +145,55 @@ def _chart(one: Measured) -> str:
     )
 
 
-def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
-    case = "90% 1x4"
-    columns: dict[str, dict[tuple[str, str], str]] = {}
-    commands = []
+def _at_shapes(measured: Mapping[str, Measured]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Rows of ``CASE`` by shape and by engine, in words; with threads and streams where they are not the usual ones."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, one in measured.items():
-        if name.partition("-")[2]:
-            commands.append(one.command)
+        threads = one.report["settings"]["threads"]
         for engine in ("optkit", "openvino-int8"):
-            for row in one.rows(engine=engine, case=case):
-                threads = one.report["settings"]["threads"]
-                column = f"{row['batch']} x {row['seq']}"
-                column += f", {threads} thread{'s' * (threads > 1)}" if "-thread" in name else ""
-                column += f", {row['streams']} streams" if row["streams"] > 1 else ""
-                rate = f", {row['samples_per_second']:.0f}/s" if row["streams"] > 1 else ""
-                said = f"{_ratio(row, spread=False)}{rate}"
-                columns.setdefault(column, {})[engine, one.isa] = said
-    names = list(dict.fromkeys(key for each in columns.values() for key in each))
-    rows = [
-        [f"{SERVED[engine]}, {isa}", *(each.get((engine, isa), "") for each in columns.values())]
-        for engine, isa in names
-    ]
-    yield f"The model at {case}. Each column against OpenVINO fp32 at the same shape, threads and streams."
-    yield table(["", *columns], rows)
+            for row in one.rows(engine=engine, case=CASE):
+                shape = f"{row['batch']} x {row['seq']}"
+                shape += f", {threads} thread{'s' * (threads > 1)}" if "-thread" in name else ""
+                shape += f", {row['streams']} streams" if row["streams"] > 1 else ""
+                found.setdefault(shape, {})[f"{SERVED[engine]}, {one.isa}"] = row
+    return found
+
+
+def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
+    found = _at_shapes(measured)
+    names = list(dict.fromkeys(name for each in found.values() for name in each))
+
+    def said(row: Mapping[str, Any] | None) -> str:
+        if row is None:
+            return ""
+        return _ratio(row, spread=False) + (f", {row['samples_per_second']:.0f}/s" if row["streams"] > 1 else "")
+
+    yield f"The model at {CASE}. Each column against OpenVINO fp32 at the same shape, threads and streams."
+    yield table(["", *found], [[name, *(said(each.get(name)) for each in found.values())] for name in names])
+    commands = [one.command for name, one in measured.items() if name.partition("-")[2]]
     yield "\n".join(["```", *commands, "```"])
+
+
+def _bars(measured: Mapping[str, Measured]) -> str:
+    groups = [
+        (
+            shape,
+            [
+                Bar(
+                    name,
+                    row["ratio"],
+                    tuple(row["ratio_quartiles"]),
+                    f"{row['ratio']:.1f}",
+                    not name.startswith("optkit"),
+                )
+                for name, row in each.items()
+            ],
+        )
+        for shape, each in _at_shapes(measured).items()
+    ]
+    one = next(iter(measured.values()))
+    title = f"BERT-base, {CASE}, on {one.report['machine']['cpu']}: batch x tokens"
+    return bars_chart(groups, title=title, axis="times as fast as OpenVINO fp32, dense; whiskers: quartiles")
 
 
 def _costs(one: Measured, prices: Prices) -> Iterator[str]:
