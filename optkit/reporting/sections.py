@@ -66,7 +66,8 @@ def timed(report: Mapping[str, Any]) -> str:
     """How the times were measured, and what was not."""
     benchmark = report["benchmark"]
     threads = f"{benchmark['threads']} thread{'s' * (benchmark['threads'] != 1)}"
-    notes = [f"Median milliseconds of {benchmark['rounds']} rounds by turns, {threads}."]
+    more = " or more" * (len(benchmark["rows"]) > 1)  # each shape has as many as there was time for
+    notes = [f"Median milliseconds of {benchmark['rounds']} rounds{more} by turns, {threads}."]
     dense = bool(report["training"]["rules"])
     against = dict.fromkeys(engine(reference(row), dense=dense) for row in benchmark["rows"] if reference(row))
     if against:
