@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from optkit.cli import validate
-from optkit.cli.app import main
+from optkit.cli.app import app, main
 from optkit.errors import Interrupted, OptkitError
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +88,16 @@ def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m optkit schema | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "{\n" and done.stderr == ""
+
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_each_argument_is(name, capsys):
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    shown = " ".join(capsys.readouterr().out.partition("Arguments:\n")[2].split())
+    for each in COMMANDS[name].params:
+        if each.param_type_name == "argument":
+            assert each.help in shown
