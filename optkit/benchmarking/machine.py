@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from optkit.cpu import cpu_cores, cpu_flags, cpu_name, cpu_ticks, load_average, physical_cores
+from optkit.versions import installed
 
 #: Instruction sets that decide how fast int8 and fp32 are.
 FLAGS = ("avx2", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8")
@@ -23,15 +23,8 @@ def describe() -> dict[str, Any]:
         "cores": cpu_cores(),
         "physical_cores": physical_cores(),
         "system": platform.platform(),
-        "versions": {"python": platform.python_version()} | {n: v for n in PACKAGES if (v := _version(n))},
+        "versions": {"python": platform.python_version()} | {n: v for n in PACKAGES if (v := installed(n))},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 class Watch:

@@ -10,13 +10,13 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError
 from optkit.ir.io import read_model
+from optkit.versions import installed
 from optkit.zeros import DENSE
 
 if TYPE_CHECKING:
@@ -114,10 +114,7 @@ def suggest_decompression_rate(layers: Iterable[LayerTag]) -> float:
 
 def optkit_version() -> str:
     """The installed optkit's version, or ``unknown`` when it runs from a folder that was never installed."""
-    try:
-        return version("optkit")
-    except PackageNotFoundError:
-        return "unknown"
+    return installed("optkit") or "unknown"
 
 
 def _share(value: float) -> str:

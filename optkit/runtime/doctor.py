@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from optkit import __version__
 from optkit.cpu import cpu_flags, cpu_name, cpu_quota
 from optkit.errors import OptkitError
 from optkit.runtime import extension
+from optkit.versions import installed
 
 PACKAGES = ("openvino", "torch", "transformers", "nncf", "optimum-intel", "numpy")
 
@@ -40,7 +40,7 @@ def examine() -> dict[str, Any]:
         when the runtime works.
     """
     versions: dict[str, str | None] = {"optkit": __version__, "python": platform.python_version()}
-    versions |= {package: _version(package) for package in PACKAGES}
+    versions |= {package: installed(package) for package in PACKAGES}
     kernels: dict[str, Any] = {
         "used": None,
         "wanted": os.environ.get("OPTKIT_ISA") or None,
@@ -97,10 +97,3 @@ def _instruction_sets(runnable: tuple[str, ...]) -> list[str]:
     if not flags:
         return [isa for isa in runnable if isa != "scalar"]
     return [name for name in INSTRUCTION_SETS if name in flags]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from optkit.ranks import Team
 from optkit.recipe.resolved import identity
 from optkit.rundir import digest
 from optkit.tasks import get_task
+from optkit.versions import installed
 
 if TYPE_CHECKING:
     from optkit.models import Head
@@ -64,13 +64,8 @@ class Job:
     @cached_property
     def versions(self) -> dict[str, str]:
         """Installed versions of what a result may depend on."""
-        found = {"python": sys.version.split()[0]}
-        for package in PACKAGES:
-            try:
-                found[package] = version(package)
-            except PackageNotFoundError:
-                continue
-        return found
+        found = {package: installed(package) for package in PACKAGES}
+        return {"python": sys.version.split()[0]} | {name: own for name, own in found.items() if own is not None}
 
     @cached_property
     def _loaded(self) -> Any:

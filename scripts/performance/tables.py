@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from optkit.reporting.blocks import Table
 from optkit.reporting.charts.bars import Bar, bars_chart
 from optkit.reporting.charts.lines import Line, lines_chart
 from optkit.reporting.prices import Prices, costs_of
@@ -100,7 +101,7 @@ def _sparsities(whole: Sequence[Measured]) -> Iterator[str]:
             cells += [""] * 4 if ours is None or theirs is None else _beside(ours, theirs)
         rows.append(cells)
     yield f"BERT-base, batch 1 x {whole[0].report['shapes'][0]['seq']} tokens, int8 but where fp32 is said."
-    yield table(heads, rows)
+    yield Table(heads, rows).markdown()
     for one in whole:
         rest = [row for row in one.rows() if row["engine"] not in ("optkit", "openvino-int8")]
         others = ", ".join(f"{row['engine']} {row['milliseconds']:.0f} ms ({row['ratio']:.2f})" for row in rest)
@@ -169,7 +170,7 @@ def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
         return _ratio(row, spread=False) + (f", {row['samples_per_second']:.0f}/s" if row["streams"] > 1 else "")
 
     yield f"The model at {CASE}. Each column against OpenVINO fp32 at the same shape, threads and streams."
-    yield table(["", *found], [[name, *(said(each.get(name)) for each in found.values())] for name in names])
+    yield Table(["", *found], [[name, *(said(each.get(name)) for each in found.values())] for name in names]).markdown()
     commands = [one.command for name, one in measured.items() if name.partition("-")[2]]
     yield "\n".join(["```", *commands, "```"])
 
@@ -217,7 +218,7 @@ def _costs(one: Measured, prices: Prices) -> Iterator[str]:
         "Machines with more cores are taken to run as many copies side by side as fit: an estimate, which ignores that "
         "copies share caches and memory."
     )
-    yield table(["", "a second", *machines, "saved"], cells)
+    yield Table(["", "a second", *machines, "saved"], cells).markdown()
 
 
 def _shares(one: Measured) -> Iterator[str]:
@@ -232,7 +233,7 @@ def _shares(one: Measured) -> Iterator[str]:
         rows.append([found["case"], *(f"{time:.1f}" for time in times)])
     yield "Milliseconds of one inference while OpenVINO's counters are on, which takes time itself."
     heads = ["", "products", "epilogue", "attention", "quantize, LayerNorm", "waiting", "OpenVINO's own"]
-    yield table(heads, rows)
+    yield Table(heads, rows).markdown()
 
 
 def _kernels(whole: Sequence[Measured]) -> Iterator[str]:
@@ -248,7 +249,8 @@ def _kernels(whole: Sequence[Measured]) -> Iterator[str]:
         "Billions of multiply-adds on non-zero weights in a second, one thread; the peak is the instruction sequence "
         "of one dot product on registers."
     )
-    yield table(heads, [[case, *(by.get(one.isa, "left to OpenVINO") for one in whole)] for case, by in cases.items()])
+    rows = [[case, *(by.get(one.isa, "left to OpenVINO") for one in whole)] for case, by in cases.items()]
+    yield Table(heads, rows).markdown()
 
 
 def _loads(one: Measured) -> Iterator[str]:
@@ -257,10 +259,4 @@ def _loads(one: Measured) -> Iterator[str]:
         + [f"{load[part] / 1e6:.1f}" for part in ("encoder_bytes", "file_bytes")]
         for load in one.report["loads"]
     ]
-    yield table(["", "loads in, s", "encoder, MB", "all, MB"], rows)
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown, all columns but the first to the right."""
-    rule = "|---|" + "---:|" * (len(heads) - 1)
-    return "\n".join([f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])
+    yield Table(["", "loads in, s", "encoder, MB", "all, MB"], rows).markdown()
