@@ -57,16 +57,11 @@ def by_turns(
     return taken
 
 
-def turn(run: Callable[[], object], *, repeats: int = 1, refresh: bool = True) -> Callable[[], float]:
-    """A turn of ``run``: the median seconds of ``repeats`` calls, after one that brings it back into the caches.
-
-    Args:
-        refresh: whether there is that first call.
-    """
+def turn(run: Callable[[], object], *, repeats: int = 1) -> Callable[[], float]:
+    """A turn of ``run``: the median seconds of ``repeats`` calls, after one that brings it back into the caches."""
 
     def take() -> float:
-        if refresh:
-            run()
+        run()
         found = []
         for _ in range(repeats):
             begun = time.perf_counter()

@@ -26,7 +26,7 @@ class LayerCosts:
 
     Attributes:
         shapes: (out, in) of its weight; of all weights that its groups span.
-        microseconds: at each of the table's sparsities.
+        microseconds: at each of the table's sparsities, beyond what the rest of the model is said to take.
     """
 
     shapes: Shapes
@@ -42,7 +42,8 @@ class CostTable:
         int8: whether the layers compute in int8.
         batch, seq, threads, cpu: what the times are of.
         dense: microseconds of the dense fp32 model that a speedup is measured against.
-        rest: microseconds of what is in no layer; below zero where layers save time side by side.
+        unpruned: microseconds of the model that is to be pruned, on the runtime, while it has no zeros.
+        rest: microseconds of the model besides what the layers' times say.
         sparsities: ascending from 0.
         layers: one for each kind.
     """
@@ -54,6 +55,7 @@ class CostTable:
     threads: int
     cpu: str
     dense: float
+    unpruned: float
     rest: float
     sparsities: tuple[float, ...]
     layers: tuple[LayerCosts, ...]
@@ -122,20 +124,6 @@ def falling(times: Sequence[float]) -> list[float]:
     return [value for value, many in pools for _ in range(many)]
 
 
-def fit(layers: Sequence[float], models: Sequence[float]) -> tuple[float, float]:
-    """(rest, scale) such that rest + scale * ``layers`` is as near to ``models`` as can be, scale above zero.
-
-    Args:
-        layers: times of all layers added up, each timed alone.
-        models: times of the whole model at the same sparsities.
-    """
-    sums, wholes = np.asarray(layers, float), np.asarray(models, float)
-    spread = float(((sums - sums.mean()) ** 2).sum())
-    slope = float(((sums - sums.mean()) * (wholes - wholes.mean())).sum()) / spread if spread > 0 else 1.0
-    slope = slope if slope > 0 else 1.0  # noise alone
-    return float(wholes.mean() - slope * sums.mean()), slope
-
-
 def _said(shapes: Shapes) -> str:
     return " + ".join("x".join(map(str, shape)) for shape in shapes)
 
@@ -171,6 +159,7 @@ _RIGHT = {
     "threads": _is_count,
     "cpu": lambda v: isinstance(v, str),
     "dense": lambda v: _is_number(v) and v > 0,
+    "unpruned": lambda v: _is_number(v) and v > 0,
     "rest": _is_number,
     "sparsities": _are_sparsities,
     "layers": lambda v: isinstance(v, list) and len(v) > 0,

@@ -29,7 +29,7 @@ def sparse_folder(found: Mapping[str, Any]) -> list[Block]:
 
 
 def allocation(report: Mapping[str, Any], name: str) -> str:
-    """What was chosen for a rule, and the speedup that was measured beside the one that was predicted."""
+    """What was chosen for a rule, and the speedup that was measured in the end beside the one that was foretold."""
     found = report["allocation"][name]
     said = f"{name}: {allocated(found)}."
     rows = (report["benchmark"] or {}).get("rows", [])
@@ -48,9 +48,10 @@ def allocated(found: Mapping[str, Any]) -> str:
     said += f", {found['sparsity']:.2%} in all"
     if found["by"] == "latency":
         inputs = f"{found['batch']} x {found['seq']} tokens" if found["seq"] > 1 else f"batches of {found['batch']}"
+        foretold = "predicted" if found["measured"] is None else "measured before training"
+        speedup = found["predicted"] if found["measured"] is None else found["measured"]
         said += (
-            f"; asked for {found['speedup']:g}x, predicted {found['predicted']:.2f}x the dense model's "
-            f"{found['dense_milliseconds']:.2f} ms in OpenVINO fp32 at {inputs} on "
-            f"{found['threads']} threads"
+            f"; asked for {found['speedup']:g}x, {foretold} {speedup:.2f}x the dense model's "
+            f"{found['dense_milliseconds']:.2f} ms in OpenVINO fp32 at {inputs} on {found['threads']} threads"
         )
     return said

@@ -19,11 +19,9 @@ from optkit.rundir import digest
 if TYPE_CHECKING:
     from optkit.pruning.allocation import Curve
     from optkit.pruning.config import Rule
-    from optkit.pruning.costs import CostTable
     from optkit.pruning.targets import Site
     from optkit.recipe.allocate import AllocateSpec
     from optkit.rundir import Stage
-    from optkit.stages.costs import Called
     from optkit.stages.job import Job
 
 NAME, FOLDER = "allocate", "allocation"
@@ -134,6 +132,7 @@ def run(job: Job, stage: Stage) -> None:
         PlanError: if a speedup or a sparsity cannot be reached.
     """
     from optkit.reporting.paragraphs import allocated
+    from optkit.stages import latency
 
     last, chosen, done = by_latency(job), list(job.rules), {}
     order = [i for i, rule in enumerate(job.recipe.prune) if rule.allocate and i != last]
@@ -143,7 +142,7 @@ def run(job: Job, stage: Stage) -> None:
         reach = range(index) if index != last else range(len(chosen))
         others = [chosen[i] for i in reach if i not in (index, last)]
         try:
-            choose = _by_latency if index == last else _by_sensitivity
+            choose = latency.choose if index == last else _by_sensitivity
             found = choose(job, stage, spec, chosen[index], others)
         except PruningError as error:
             raise PlanError(f"prune.{index}.allocate: {error}") from None
@@ -158,68 +157,16 @@ def _by_sensitivity(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, othe
     from optkit.pruning.allocation import by_sensitivity, grid
     from optkit.pruning.selection import target_count
 
-    curves = _curves(job, spec, rule, others, grid(rule.structure, rule.schedule.to, spec.grid))
+    curves = measured_curves(job, spec, rule, others, grid(rule.structure, rule.schedule.to, spec.grid))
     count = target_count(rule.schedule.to / rule.structure.most, sum(curve.groups for curve in curves))
-    counts = by_sensitivity([_bounded(curve, rule) for curve in curves], count)
-    return _facts(spec, rule, curves, counts)
+    counts = by_sensitivity([bounded(curve, rule) for curve in curves], count)
+    return facts(spec, rule, curves, counts)
 
 
-def _by_latency(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Sequence[Rule]) -> dict[str, Any]:
-    from optkit.pruning.allocation import by_cost, grid
-    from optkit.stages.costs import called, measured_table, read_table
-
-    points = grid(rule.structure, None, spec.grid)
-    if spec.costs is None:
-        table = measured_table(job, stage.folder, rule, others, points)
-    else:
-        table = read_table(job, spec.costs, rule)
-    sites = called(job, rule)
-    ends = [
-        rule.floor,
-        *(point for point in points if rule.floor < point < rule.ceiling),
-        min(points[-1], rule.ceiling),
-    ]
-    _check_reach(spec, table, [_times(table, site, ends) for site in sites])
-    curves = [_bounded(curve, rule) for curve in _curves(job, spec, rule, others, points)]
-    costs = [
-        _times(table, site, [count / curve.groups * rule.structure.most for count in curve.counts])
-        for curve, site in zip(curves, sites, strict=True)
-    ]
-    counts = by_cost(curves, costs, table.budget(spec.speedup))
-    total = sum(own[curve.counts.index(count)] for own, curve, count in zip(costs, curves, counts, strict=True))
-    (stage.folder / COSTS).write_text(table.to_json(), encoding="utf-8")
-    return _facts(spec, rule, curves, counts) | {
-        "speedup": spec.speedup,
-        "predicted": table.speedup(total),
-        "dense_milliseconds": table.dense / 1000,
-        "milliseconds": (table.rest + total) / 1000,
-        "batch": table.batch,
-        "seq": table.seq,
-        "threads": table.threads,
-        "cpu": table.cpu,
-    }
-
-
-def _times(table: CostTable, site: Called, sparsities: Sequence[float]) -> list[float]:
-    """Microseconds of all calls of a layer."""
-    return [time * site.calls for time in table.of(site.shapes, sparsities)]
-
-
-def _check_reach(spec: AllocateSpec, table: CostTable, costs: Sequence[Sequence[float]]) -> None:
-    """Refuses a speedup that no choice reaches, and one that takes no pruning."""
-    most, least = table.speedup(sum(map(min, costs))), table.speedup(sum(own[0] for own in costs))
-    if spec.speedup > most:
-        raise PruningError(
-            f"a speedup of {spec.speedup:g} cannot be reached: {most:.2f} is the most, with every layer at its highest "
-            "sparsity: ask for less, prune more layers, or raise ceiling and grid"
-        )
-    if spec.speedup <= least:
-        raise PruningError(
-            f"a speedup of {spec.speedup:g} takes no pruning: the runtime reaches {least:.2f} without: ask for more"
-        )
-
-
-def _curves(job: Job, spec: AllocateSpec, rule: Rule, others: Sequence[Rule], points: Sequence[float]) -> list[Curve]:
+def measured_curves(
+    job: Job, spec: AllocateSpec, rule: Rule, others: Sequence[Rule], points: Sequence[float]
+) -> list[Curve]:
+    """What each layer that ``rule`` matches loses at each of ``points``, with ``others`` applied to the model."""
     from optkit.pruning import sensitivity
 
     device = _device(job)
@@ -251,7 +198,7 @@ def _device(job: Job) -> Any:
     return args.device
 
 
-def _bounded(curve: Curve, rule: Rule) -> Curve:
+def bounded(curve: Curve, rule: Rule) -> Curve:
     """``curve`` within the rule's floor and ceiling, with as many choices as there shall be."""
     most = rule.structure.most
     least = int(np.ceil(rule.floor / most * curve.groups - 1e-9))
@@ -259,7 +206,8 @@ def _bounded(curve: Curve, rule: Rule) -> Curve:
     return curve.between(least, max(min(highest, curve.counts[-1]), least)).refined()
 
 
-def _facts(spec: AllocateSpec, rule: Rule, curves: Sequence[Curve], counts: Sequence[int]) -> dict[str, Any]:
+def facts(spec: AllocateSpec, rule: Rule, curves: Sequence[Curve], counts: Sequence[int]) -> dict[str, Any]:
+    """A choice of how many groups of each layer to prune, as the allocation keeps it."""
     most = rule.structure.most
     layers = [
         {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import ExportError
-from optkit.stages import allocate, compact, costs, dense, export, train
+from optkit.stages import allocate, compact, dense, export, train, trials
 
 if TYPE_CHECKING:
     from optkit.benchmarking.engine import Engine
@@ -124,7 +124,7 @@ def _engines(job: Job, stage: Stage, skipped: dict[str, str]) -> dict[str, Engin
         reference = baseline[0]
     if reference is not None:
         try:
-            costs.dense_ir(job, reference, stage.folder)
+            trials.dense_ir(job, reference, stage.folder)
         except ExportError as error:
             if required:
                 raise

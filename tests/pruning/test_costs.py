@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from optkit.errors import PruningError
-from optkit.pruning.costs import CostTable, LayerCosts, falling, fit
+from optkit.pruning.costs import CostTable, LayerCosts, falling
 
 SQUARE, FEED_FORWARD = ((8, 8),), ((32, 8), (8, 32))
 TABLE = CostTable(
@@ -20,6 +20,7 @@ TABLE = CostTable(
     threads=2,
     cpu="one",
     dense=1000.0,
+    unpruned=500.0,
     rest=-5.0,
     sparsities=(0.0, 0.5, 0.9),
     layers=(LayerCosts(SQUARE, (30.0, 20.0, 10.0)), LayerCosts(FEED_FORWARD, (200.0, 120.0, 40.0))),
@@ -51,6 +52,7 @@ def test_a_table_reads_back():
         ("threads", True, "threads is true"),
         ("dense", 0.0, "dense is 0.0"),
         ("dense", float("nan"), "dense is NaN"),
+        ("unpruned", -1.0, "unpruned is -1.0"),
         ("rest", "1", 'rest is "1"'),
         ("sparsities", [0.0], "sparsities is"),
         ("sparsities", [0.1, 0.5, 0.9], "sparsities is"),
@@ -84,10 +86,3 @@ def test_times_that_rise_are_levelled_and_no_other_falling_sequence_is_nearer():
     for _ in range(300):
         other = np.sort(found + rng.normal(0, 0.05, 6))[::-1]
         assert ((found - values) ** 2).sum() <= ((other - values) ** 2).sum()
-
-
-def test_whole_models_say_what_layers_alone_do_not():
-    assert fit([10.0, 20.0, 40.0], [7.0, 19.0, 43.0]) == pytest.approx((-5.0, 1.2))
-    # Where more work seems to take less time, the clock tells nothing: layers count as measured.
-    assert fit([10.0, 20.0], [12.0, 8.0]) == pytest.approx((-5.0, 1.0))
-    assert fit([10.0], [12.0]) == pytest.approx((2.0, 1.0))

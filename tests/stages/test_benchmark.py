@@ -7,7 +7,7 @@ import pytest
 import optkit
 from optkit import runtime
 from optkit.errors import ExportError
-from optkit.stages import costs
+from optkit.stages import trials
 from optkit.timing import LEAST
 
 
@@ -35,7 +35,7 @@ def test_a_dense_model_that_openvino_cannot_take_is_left_out_with_the_reason(
     def refuse(*_):
         raise ExportError("optimum-intel cannot convert it")
 
-    monkeypatch.setattr(costs, "dense_ir", refuse)
+    monkeypatch.setattr(trials, "dense_ir", refuse)
     folder = finished_run.copy(tmp_path)
     report = optkit.run(generated_recipe, ["benchmark={batch: 2, seq: 8, backends: [torch, openvino]}"], output=folder)
     found = report["benchmark"]

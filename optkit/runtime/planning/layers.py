@@ -56,7 +56,7 @@ def layer_costs(
         if time.perf_counter() - begun > budget:
             break
         site = sites[numbers[0]]
-        [cost] = _measure([site], tokens[site.matmul], config, core, dynamic, call)
+        cost = _measure(site, tokens[site.matmul], config, core, dynamic, call)
         for number in numbers:
             costs[number] = cost
     return costs
@@ -102,39 +102,17 @@ def _call_time(config: Mapping[Any, Any], core: openvino.Core) -> float:
     return medians({"empty": run}, rounds=100, seconds=SECONDS)["empty"]
 
 
-def costs_by_turns(
-    sites: Sequence[LinearSite], tokens: int, config: Mapping[Any, Any], core: openvino.Core, *, dynamic: bool
-) -> list[Cost]:
-    """Milliseconds of layers of one shape, all timed by turns, so that they compare with each other.
-
-    Args:
-        sites: that some kernel computes.
-        tokens: that go through each.
-    """
-    return _measure(sites, tokens, config, core, dynamic, _call_time(config, core))
-
-
 def _measure(
-    sites: Sequence[LinearSite],
-    tokens: int,
-    config: Mapping[Any, Any],
-    core: openvino.Core,
-    dynamic: bool,
-    call: float,
-) -> list[Cost]:
-    data = [np.random.default_rng(0).normal(size=(tokens, sites[0].shape[1])).astype(np.float32)]
-    turns = {}
-    for number, site in enumerate(sites):
-        plain = cut_out(site, tokens)
-        turns[f"{number} openvino"] = turn(compile_for_cpu(core, plain, config), data)
-        for place, kernel in enumerate(candidates(site, dynamic)):
-            model = plain.clone()
-            rewrite(model, {_NAME: kernel}, attention=False, dynamic=dynamic)
-            turns[f"{number} {place}"] = turn(compile_for_cpu(core, model, config), data)
-    measured = medians(turns, rounds=ROUNDS, seconds=SECONDS * len(sites))
+    site: LinearSite, tokens: int, config: Mapping[Any, Any], core: openvino.Core, dynamic: bool, call: float
+) -> Cost:
+    plain = cut_out(site, tokens)
+    data = [np.random.default_rng(0).normal(size=(tokens, site.shape[1])).astype(np.float32)]
+    turns = {"openvino": turn(compile_for_cpu(core, plain, config), data)}
+    kernels = candidates(site, dynamic)
+    for number, kernel in enumerate(kernels):
+        model = plain.clone()
+        rewrite(model, {_NAME: kernel}, attention=False, dynamic=dynamic)
+        turns[str(number)] = turn(compile_for_cpu(core, model, config), data)
+    measured = medians(turns, rounds=ROUNDS, seconds=SECONDS)
     times = {name: max(value - call, LEAST) for name, value in measured.items()}
-    costs = []
-    for number, site in enumerate(sites):
-        kernels = {kernel: times[f"{number} {place}"] for place, kernel in enumerate(candidates(site, dynamic))}
-        costs.append(Cost(kernels, times[f"{number} openvino"]))
-    return costs
+    return Cost({kernel: times[str(number)] for number, kernel in enumerate(kernels)}, times["openvino"])

@@ -105,10 +105,8 @@ def measured_plan(
         times = times or found
         if found["new"] < found.get("best", found[_PLAIN]) * (1 - MARGIN):
             best, times = new, found
-            # Other choices of layers are for models that the likely one does not make faster.
-            plans = [other for other in plans if other.decompression_rate is not None]
-            if choice.attention and _holds_attention(placed):
-                plans.insert(0, replace(choice, attention=False))
+            without = [replace(choice, attention=False)] if choice.attention and _holds_attention(placed) else []
+            plans = [other for other in plans if other.attention] + without
         if time.perf_counter() > end:
             break
     said = _explained(best.plan, times, described(model, shape), nothing_taken=best is first)
@@ -132,10 +130,21 @@ def _start(
 
 
 def _choices(costs: Sequence[Cost | None]) -> list[list[bool]]:
-    """Sets of layers to take, the likeliest first, each once."""
+    """Sets of layers to take, the likeliest first; sets that differ in next to no work count as one.
+
+    All layers are among them: where the sparsities of neighbours differ, what lies between ours and OpenVINO's can cost
+    more than a dense layer loses on our kernels.
+    """
+    whole = sum(cost.openvino for cost in costs if cost is not None)
+
+    def like(one: Sequence[bool], other: Sequence[bool]) -> bool:
+        work = sum(c.openvino for c, a, b in zip(costs, one, other, strict=True) if c is not None and a != b)
+        return work < MARGIN * whole
+
+    nothing: list[bool] = [False] * len(costs)
     choices: list[list[bool]] = []
     for taken in (with_neighbours(costs), [cost is not None for cost in costs], winners(costs)):
-        if any(taken) and taken not in choices:
+        if any(taken) and not any(like(taken, other) for other in (nothing, *choices)):
             choices.append(taken)
     return choices
 

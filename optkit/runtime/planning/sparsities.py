@@ -17,45 +17,33 @@ from optkit.ir.layers import linear_layers
 from optkit.runtime.loading import compile_for_cpu, new_core
 from optkit.runtime.planning.applying import apply, compile_config
 from optkit.runtime.planning.feeding import feeds, tokens_of
-from optkit.runtime.planning.layers import costs_by_turns
+from optkit.runtime.planning.machine import detect
 from optkit.runtime.planning.making import make_plan
+from optkit.runtime.planning.static import static_plan
 from optkit.runtime.planning.timing import medians, turn
-from optkit.runtime.rewriting.sites import sites, with_values
+from optkit.runtime.rewriting.sites import sites
 
 if TYPE_CHECKING:
     import openvino
 
-ROUNDS, SECONDS = 20, 4.0
+ROUNDS, SECONDS = 60, 6.0
 
 
-def layer_times(
-    model: openvino.Model,
-    masks: Mapping[str, Sequence[np.ndarray]],
-    *,
-    shape: tuple[int, int],
-    config: Mapping[Any, Any],
-) -> dict[str, list[float]]:
-    """Milliseconds of single layers at several sparsities, on the sparse runtime or in OpenVINO, whichever is faster.
+def kernel_times(models: Sequence[openvino.Model], *, shape: tuple[int, int], config: Mapping[Any, Any]) -> list[float]:
+    """Milliseconds of whole models, by turns, with every layer on the sparse runtime that a kernel can compute.
 
     Args:
-        model: whose layers they are; int8 or fp32.
-        masks: by MatMul, each bool (out, in), True where a weight stays.
         shape: (batch, sequence length).
         config: OpenVINO's.
-
-    Raises:
-        OptkitError: if a layer is not there, or the model cannot take the shape.
     """
-    core, found, tokens = new_core(), {site.matmul: site for site in sites(model)}, tokens_of(model, shape)
-    times = {}
-    for matmul, own in masks.items():
-        if matmul not in found or matmul not in tokens:
-            raise OptkitError(f"the linear layer {matmul} cannot be timed at {shape[0]} x {shape[1]} tokens")
-        site = found[matmul]
-        zeroed = [with_values(site, np.where(mask, site.values, 0).astype(site.values.dtype)) for mask in own]
-        costs = costs_by_turns(zeroed, tokens[matmul], config, core, dynamic=False)
-        times[matmul] = [min([*cost.kernels.values(), cost.openvino]) for cost in costs]
-    return times
+    core, turns = new_core(), {}
+    machine = detect()
+    for number, model in enumerate(models):
+        options = {"isa": machine.isa, "shape": shape, "tokens": tokens_of(model, shape)}
+        plan = static_plan(sites(model), **options, everything=True)
+        compiled = compile_for_cpu(core, apply(model, plan)[0], compile_config(config, plan))
+        turns[str(number)] = turn(compiled, feeds(model, shape))
+    return list(medians(turns, rounds=ROUNDS, seconds=SECONDS).values())
 
 
 def model_times(
@@ -76,7 +64,7 @@ def model_times(
     plain = compile_for_cpu(core, reference, reference_config)
     turns = {"reference": turn(plain, feeds(reference, shape))}
     for number, model in enumerate(models):
-        plan, compiled = make_plan(model, "measured", core=core, config=config, shape=shape)
+        plan, compiled = make_plan(model, "measured", core=core, config=config, shape=shape, cached=False)
         if compiled is None:
             compiled = compile_for_cpu(core, apply(model, plan)[0], compile_config(config, plan))
         turns[str(number)] = turn(compiled, feeds(model, shape))

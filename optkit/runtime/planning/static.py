@@ -21,6 +21,7 @@ def static_plan(
     tokens: Mapping[str, int] | None = None,
     dynamic: bool = False,
     attention: bool = True,
+    everything: bool = False,
 ) -> Plan:
     """The plan that costs.py gives.
 
@@ -33,6 +34,7 @@ def static_plan(
         tokens: that go through a layer at this shape, by MatMul; batch x length where it is not said.
         dynamic: whether activations that the model does not quantize may be quantized as they come.
         attention: whether attention may become part of the programs.
+        everything: whether all layers that a kernel computes are taken, faster or not.
     """
     by_layer = tokens or {}
     theirs = amx and decompression_rate < 1
@@ -42,8 +44,8 @@ def static_plan(
         else _cost(site, by_layer.get(site.matmul, shape[0] * shape[1]), isa, amx, dynamic)
         for site in sites
     ]
-    layers = []
-    for site, cost, taken in zip(sites, costs, with_neighbours(costs)):
+    layers, chosen = [], [cost is not None for cost in costs] if everything else with_neighbours(costs)
+    for site, cost, taken in zip(sites, costs, chosen, strict=True):
         note = "its own sparse path for AMX takes it" if site.supported and cost is None else ""
         layers.append(layer_plan(site, cost, taken, say=_say, note=note))
     count = sum(layer.kernel is not None for layer in layers)

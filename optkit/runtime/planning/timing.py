@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import openvino
 
-WARM_UP = 2
+WARM_UP = 1
 
 
 def turn(compiled: openvino.CompiledModel, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
@@ -34,12 +34,15 @@ def turn(compiled: openvino.CompiledModel, arrays: Sequence[np.ndarray]) -> Call
 
 
 def medians(turns: Mapping[str, Callable[[], None]], *, rounds: int, seconds: float) -> dict[str, float]:
-    """Median milliseconds of each of ``turns``, taken by turns; two rounds warm up.
+    """Median milliseconds of each of ``turns``, taken by turns.
+
+    Before each that counts a turn brings back into the caches what the others took from them, as ``optkit bench`` does
+    and a server that runs one model has it.
 
     Args:
         rounds: at most.
         seconds: after which no further round begins, once there are three.
     """
-    timed = {name: timing.turn(run, refresh=False) for name, run in turns.items()}
+    timed = {name: timing.turn(run) for name, run in turns.items()}
     taken = timing.by_turns(timed, rounds=rounds, seconds=seconds, least=3, warm_up=WARM_UP)
     return {name: 1000 * statistics.median(values) for name, values in taken.items()}

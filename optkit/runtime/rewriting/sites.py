@@ -8,7 +8,7 @@ Multiply before that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,12 +116,6 @@ def _site(reading: Reading) -> LinearSite:
         not problem,
         problem or reading.note,
     )
-
-
-def with_values(site: LinearSite, values: np.ndarray) -> LinearSite:
-    """``site`` as if its weights were ``values`` (out, in)."""
-    density, blocks, rows = _counts(values)
-    return replace(site, values=values, density=density, block4_density=blocks, rows=rows)
 
 
 def _counts(values: np.ndarray) -> tuple[float, float, int]:

@@ -32,7 +32,7 @@ def clock(monkeypatch, extension, folder):
             calls.append(set(turns))
             return {name: time for name, time in model[min(len(calls), len(model)) - 1].items() if name in turns}
 
-        of_layers = lambda turns, **_: {name: layer.get(name.split()[-1], 0.0) for name in turns}  # noqa: E731
+        of_layers = lambda turns, **_: {name: layer.get(name, 0.0) for name in turns}  # noqa: E731
         monkeypatch.setattr(layers, "medians", of_layers)
         monkeypatch.setattr(measured, "medians", of_models)
         return calls
@@ -73,6 +73,18 @@ def test_when_the_likely_plan_loses_others_are_tried(clock, make_encoder, monkey
     assert plan.layers[2].reason == "OpenVINO: too little of the work to be timed"
 
 
+def test_a_likely_plan_that_gains_may_lose_to_one_with_no_gaps(clock, make_encoder, monkeypatch):
+    # The second layer is slower on the kernels, and lies between two that gain.
+    times = [{"openvino": 4.0, "new": 3.0}, {"openvino": 4.0, "best": 3.0, "new": 2.0}]
+    calls = clock({}, times)
+    found = [Cost({BLOCK4: 1.0}, 2.0), Cost({BLOCK4: 2.0}, 1.0), Cost({BLOCK4: 1.0}, 2.0)]
+    monkeypatch.setattr(measured, "layer_costs", lambda *_, **__: found)
+    plan = make(make_encoder(), shape=(1, 16))
+    assert all(layer.kernel == BLOCK4 for layer in plan.layers)
+    assert calls == [{"openvino", "new"}, {"openvino", "best", "new"}]
+    assert plan.milliseconds == {"openvino": 4.0, "optkit": 2.0}
+
+
 @pytest.mark.parametrize(("without", "attention"), [(1.0, False), (1.99, True)])
 def test_attention_stays_openvinos_where_that_is_clearly_faster(clock, make_encoder, monkeypatch, without, attention):
     times = [{"openvino": 4.0, "new": 2.0}, {"openvino": 4.0, "best": 2.0, "new": without}]
@@ -84,12 +96,14 @@ def test_attention_stays_openvinos_where_that_is_clearly_faster(clock, make_enco
     assert plan.milliseconds == {"openvino": 4.0, "optkit": 2.0 if attention else 1.0}
 
 
-def test_choices_are_each_tried_once():
+def test_choices_that_differ_in_work_are_each_tried_once():
     won, near, far = Cost({BLOCK4: 1.0}, 2.0), Cost({BLOCK4: 1.1}, 1.0), Cost({BLOCK4: 2.0}, 1.0)
     assert measured._choices([won, won, None]) == [[True, True, False]]
     assert measured._choices([won, near, far]) == [[True, True, False], [True, True, True], [True, False, False]]
     assert measured._choices([far, None]) == [[True, False]]
     assert measured._choices([None]) == []
+    small = Cost({BLOCK4: 0.04}, 0.02)
+    assert measured._choices([won, small]) == [[True, False]] and measured._choices([far, small]) == [[True, True]]
 
 
 def test_with_amx_openvinos_own_sparse_path_is_one_more_choice(clock, make_encoder, monkeypatch):
@@ -140,9 +154,7 @@ def test_a_measured_plan_is_kept_and_not_measured_again(clock, make_encoder, mon
 def test_layers_that_are_alike_are_timed_once(clock, monkeypatch):
     clock(FAST, [])
     timed = []
-    monkeypatch.setattr(
-        layers, "_measure", lambda sites, *_: timed.append(sites[0].matmul) or [Cost({BLOCK4: 1.0}, 2.0)]
-    )
+    monkeypatch.setattr(layers, "_measure", lambda site, *_: timed.append(site.matmul) or Cost({BLOCK4: 1.0}, 2.0))
     found = [site("a"), site("b", density=0.101), site("c", density=0.5), site("d", problem="no"), site("e", (64, 64))]
     tokens = {each.matmul: 128 for each in found} | {"b": 128}
     core = import_openvino().Core()
