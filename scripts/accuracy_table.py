@@ -64,6 +64,12 @@ def _compared(criterion: str, to: float) -> Cell:
     return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, _1X4, (*sets, *rule))
 
 
+def _allocated(name: str, *rule: str) -> Cell:
+    """Where the zeros are, under one budget, with all else as in the headline recipe."""
+    sets = "train.num_train_epochs=null", "train.max_steps=1500"
+    return Cell("which layers, 1x4, 1,500 steps", name, _1X4, (*sets, *(f"prune.encoder.{part}" for part in rule)))
+
+
 CELLS = (
     _headline("80 % 1x4", 2.0, 1.0),
     _headline("90 % 1x4", 4.0, 2.5, "prune.encoder.schedule.to=0.9"),
@@ -71,11 +77,13 @@ CELLS = (
     _headline("90 % element", 3.0, 1.5, "prune.encoder.schedule.to=0.9", "prune.encoder.structure=element"),
     _headline("one-shot 50 % 1x4", 3.0, 1.5, recipe="oneshot_bert_sst2.yaml"),
     _headline("heads and neurons, -50 %", 1.5, 0.7, *_HALF, recipe="oneshot_bert_sst2_structured.yaml"),
+    *(_compared(criterion, 0.8) for criterion in ("magnitude", "movement", "obert")),
     *(
-        _compared(criterion, to)
-        for to in (0.8, 0.9)
+        _compared(criterion, 0.9)
         for criterion in ("magnitude", "movement", "soft_movement", "taylor", "wanda", "obert", "random")
     ),
+    _allocated("85 % of each layer", "schedule.to=0.85"),
+    _allocated("6 times as fast, by latency", "scope=null", "schedule.to=null", "allocate={by: latency, speedup: 6}"),
 )
 
 
