@@ -83,8 +83,8 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
             taken = [own[c.counts.index(count)] for own, c, count in zip(costs, curves, counts, strict=True)]
             return Choice(counts, sum(taken), sum(c.loss(count) for c, count in zip(curves, counts, strict=True)))
 
-        # Not the very least, which rounding could miss.
-        ends = sum(map(min, costs)) * (1 + 1e-6), sum(map(max, costs))
+        # Not the very least, which rounding could miss, and which is 0 in a table of what pruning saves.
+        ends = sum(map(min, costs)) + 1e-6 * table.dense, sum(map(max, costs))
         if trials is None:
             found = _by_table(spec.speedup, table, within, ends)
         else:

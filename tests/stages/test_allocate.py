@@ -201,31 +201,45 @@ def test_without_the_runtime_the_way_out_is_named(files_recipe, monkeypatch):
         make_plan(load_recipe(files_recipe, ["prune.0.allocate={by: latency, speedup: 2}", "prune.0.schedule.to=null"]))
 
 
-def test_measured_here(files_recipe, tmp_path, monkeypatch):
+MEASURED = (
+    "prune.0={name: encoder, structure: 1x4, schedule: {end: 8, every: 2}, allocate: {by: latency, speedup: 3.2, "
+    "samples: 16, seq: 16, grid: [0.5, 0.9]}}"
+)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Replaces the clock, while the graphs are real; takes the speedups of choices, gives how many models took turns.
+
+    A model of all layers in the middle takes 2 ms on the kernels; with the layers of a kind at 0, 50 and 90 % it takes
+    2.4, 2.0 and 1.8.
+    """
     if not runtime.available():
         pytest.skip(runtime.missing_reason())
     from optkit.runtime.planning import sparsities
 
-    # The clock is replaced, and the graphs are real. A model of all layers in the middle takes 2 ms on the kernels; with
-    # the layers of a kind at 0, 50 and 90 % it takes 2.4, 2.0 and 1.8. A choice is a fifth slower than that foretells.
-    calls = []
+    def set_times(speedups):
+        together, left = [], list(speedups)
 
-    def medians(turns, **_):
-        for run in turns.values():
-            run()
-        calls.append(list(turns))
-        if len(turns) == 4:
-            return dict(zip(turns, (2.0, 2.4, 2.0, 1.8), strict=True))
-        return {"reference": 6.0, "0": 3.0, "1": 2.0} if len(turns) == 3 else {"reference": 6.0, "0": choices.pop(0)}
+        def medians(turns, **_):
+            for run in turns.values():
+                run()
+            together.append(len(turns))
+            if len(turns) == 4:
+                return dict(zip(turns, (2.0, 2.4, 2.0, 1.8), strict=True))
+            return (
+                {"reference": 6.0, "0": 3.0, "1": 2.0} if len(turns) == 3 else {"reference": 6.0, "0": 6 / left.pop(0)}
+            )
 
-    choices = [6.0 / 3.2 * 1.2, 6.0 / 3.25]
-    monkeypatch.setattr(sparsities, "medians", medians)
-    rule = (
-        "prune.0={name: encoder, structure: 1x4, schedule: {end: 8, every: 2}, allocate: {by: latency, speedup: 3.2, "
-        "samples: 16, seq: 16, grid: [0.5, 0.9]}}"
-    )
-    folder = tmp_path / "run"
-    optkit.run(files_recipe, [rule], output=folder, stop_after="allocate")
+        monkeypatch.setattr(sparsities, "medians", medians)
+        return together
+
+    return set_times
+
+
+def test_measured_here(files_recipe, tmp_path, clock):
+    together, folder = clock([3.2 / 1.2, 3.25]), tmp_path / "run"
+    optkit.run(files_recipe, [MEASURED], output=folder, stop_after="allocate")
     table, found = CostTable.from_json((folder / "allocation" / "costs.json").read_text()), allocation(folder)
     assert (table.structure, table.int8, table.batch, table.seq) == ("1x4", True, 1, 16)
     assert (table.dense, table.unpruned, table.sparsities) == (6000.0, 3000.0, (0.0, 0.5, 0.9))
@@ -237,11 +251,18 @@ def test_measured_here(files_recipe, tmp_path, monkeypatch):
         DOWN: pytest.approx((300.0, 100.0, 0.0)),
     }
     assert table.rest == pytest.approx(1400.0)
-    assert (found["measured"], found["attempts"]) == (pytest.approx(3.25), 2) and not choices
+    assert (found["measured"], found["attempts"]) == (pytest.approx(3.25), 2)
     # The choice for 3.2 was too slow by a fifth, so one was made for as much more.
     assert 3.2 * 1.02 * 1.2 <= found["predicted"] < 4.0 and found["sparsity"] < 0.9
     assert len({layer["sparsity"] for layer in found["layers"]}) > 1
-    assert [len(turns) for turns in calls] == [4, 4, 4, 3, 2, 2]
+    assert together == [4, 4, 4, 3, 2, 2]
     before = manifest(folder)
-    optkit.run(files_recipe, [rule], output=folder, stop_after="allocate")
+    optkit.run(files_recipe, [MEASURED], output=folder, stop_after="allocate")
     assert manifest(folder) == before
+
+
+def test_what_no_choice_is_measured_to_reach_is_one_line(files_recipe, tmp_path, clock):
+    clock([2.2] * 8)
+    said = "a speedup of 3.2 cannot be reached: 2.20 was measured at most, with every layer at its highest sparsity"
+    with pytest.raises(PlanError, match=f"^prune.0.allocate: {said}"):
+        optkit.run(files_recipe, [MEASURED], output=tmp_path / "run", stop_after="allocate")
