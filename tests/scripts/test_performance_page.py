@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
 PRICES = (
     "date: 2026-01-02\nsource: a list\ninstances: {small: {hourly: 0.36, cores: 2}, large: {hourly: 1.44, cores: 8}}\n"
 )
@@ -29,37 +27,33 @@ def report(rows: list[dict], *, streams: int = 1, isa: str | None = None) -> dic
 
 
 @pytest.fixture
-def page(monkeypatch, tmp_path):
+def written(monkeypatch, page, scripts, tmp_path):
     """Writes the page of measurements by their names, and gives its text."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    file = tmp_path / "page.md"
-    file.write_text("before\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nafter\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(scripts)
     (tmp_path / "prices.yaml").write_text(PRICES, encoding="utf-8")
 
     def call(reports: dict[str, dict]) -> str:
         (tmp_path / "measured").mkdir()
         for name, found in reports.items():
             (tmp_path / "measured" / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
-        run = runpy.run_path(str(ROOT / "scripts" / "performance_page.py"))
-        words = ["--output", tmp_path / "measured", "--page", file, "--prices", tmp_path / "prices.yaml"]
+        run = runpy.run_path(str(scripts / "performance_page.py"))
+        words = ["--output", tmp_path / "measured", "--page", page.path, "--prices", tmp_path / "prices.yaml"]
         monkeypatch.setattr(sys, "argv", ["performance_page.py", *map(str, words)])
         run["write"](run["parse"]())
-        text = file.read_text(encoding="utf-8")
-        assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-        return text
+        return page.read()
 
     return call
 
 
-def test_nothing_is_said_where_nothing_was_measured(page):
-    assert "Nothing is measured yet." in page({})
+def test_nothing_is_said_where_nothing_was_measured(written):
+    assert "Nothing is measured yet." in written({})
 
 
-def test_speed_against_sparsity(page, tmp_path):
+def test_speed_against_sparsity(written, tmp_path):
     dense = [row("openvino-fp32", "dense", 100.0, 1.0), row("openvino-int8", "dense", 25.0, 4.0)]
     dense.append(row("optkit", "dense", 20.0, 5.0))
     pruned = [row("openvino-int8", "90% 1x4", 25.0, 4.0), row("optkit", "90% 1x4", 10.0, 10.0, noisy=True)]
-    text = page({"native": report([*dense, *pruned])})
+    text = written({"native": report([*dense, *pruned])})
     assert "| 90% 1x4 | 10.0 | **10.0** (9.9 to 10.1) noisy | 4.0 | 2.5 |" in text
     assert "AVX-512 VNNI, on the dense model: openvino-fp32 100 ms (1.00)." in text
     assert "Cost of a million" not in text and "Length, batch" not in text
@@ -68,10 +62,10 @@ def test_speed_against_sparsity(page, tmp_path):
     assert "optkit, 1x4: 5 at 0, 10 at 90; OpenVINO int8, dense: 4 at 0, 4 at 90" in said
 
 
-def test_cost_is_of_throughput(page):
+def test_cost_is_of_throughput(written):
     # 20 and 200 a second: a million take 50,000 and 5,000 seconds, at 0.36 dollars an hour 5 dollars and half a dollar.
     rows = [row("openvino-fp32", "dense", 50.0, 1.0), row("optkit", "90% 1x4", 5.0, 10.0)]
-    text = page({"native-streams": report(rows, streams=2)})
+    text = written({"native-streams": report(rows, streams=2)})
     assert "| OpenVINO fp32, dense | 20.0 | 5.00 | 5.00 |  |" in text
     assert "| optkit, 90% 1x4 | 200.0 | 0.50 | 0.50 | 90% |" in text
     assert "Prices of 2026-01-02, a list." in text and "made up" not in text

@@ -4,44 +4,22 @@ from __future__ import annotations
 
 import re
 import runpy
-import sys
 from pathlib import Path
-
-import pytest
 
 from optkit.recipe import load_recipe
 from optkit.tasks import TASKS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = ["model.config.hidden_size=32", "model.config.num_attention_heads=2", "model.config.intermediate_size=64"]
 TINY += ["task.dataset.train=64", "task.dataset.validation=20", "quantize.calibration.samples=8"]
 
 
-@pytest.fixture
-def table(monkeypatch):
-    """Calls the script in this process, and gives its exit status."""
-
-    def call(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["tasks_table.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(ROOT / "scripts" / "tasks_table.py"), run_name="__main__")
-        return ended.value.code
-
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")  # so that what the script sets is taken back
-    return call
-
-
-def test_a_row_of_the_table(table, tmp_path):
-    page = tmp_path / "tasks.md"
-    page.write_text("before\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nafter\n", encoding="utf-8")
+def test_a_row_of_the_table(script, page, tmp_path):
     sets = [argument for text in TINY for argument in ("--set", text)]
-    given = ["--output", tmp_path / "runs", "--page", page, "--threads", 1, *sets]
-    assert table(*given, "--only", "nothing of the kind") == 2
-    assert table(*given, "--only", "question-answering") == 0
-    text = page.read_text(encoding="utf-8")
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    given = ["--output", tmp_path / "runs", "--page", page.path, "--threads", 1, *sets]
+    assert script("tasks_table", *given, "--only", "nothing of the kind") == 2
+    assert script("tasks_table", *given, "--only", "question-answering") == 0
+    text = page.read()
     rows = [line.split(" | ") for line in text.splitlines() if "](../recipes/" in line or line.startswith("|  |  |")]
     done = next(i for i, row in enumerate(rows) if row[0] == "| question-answering")
     assert rows[done][2] == "answer_f1" and rows[done + 1][2] == "exact_match" and rows[done][6] == "80%"
@@ -50,10 +28,10 @@ def test_a_row_of_the_table(table, tmp_path):
     assert re.search(r"^On .+, 1 threads; torch .+, openvino .+, nncf ", text, re.MULTILINE)
 
 
-def test_a_page_without_a_place_for_the_table(table, tmp_path, capsys):
+def test_a_page_without_a_place_for_the_table(script, tmp_path, capsys):
     page = tmp_path / "tasks.md"
     page.write_text("by hand\n", encoding="utf-8")
-    assert table("--output", tmp_path / "runs", "--page", page) == 2
+    assert script("tasks_table", "--output", tmp_path / "runs", "--page", page) == 2
     marks = (
         "there is no '<!-- measured: begin -->' with a '<!-- measured: end -->' after it: give the page of this script"
     )

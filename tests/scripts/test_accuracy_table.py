@@ -1,0 +1,59 @@
+"""scripts/accuracy_table.py: a cell at a tiny size, run once, and what its table says."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+
+import numpy as np
+import pytest
+
+TINY = ["task.max_length=32", "oneshot.samples=16", "quantize.calibration.samples=8"]
+CELL = "element, wanda"
+
+
+@pytest.fixture
+def given(tmp_path, page, tiny_files, tiny_checkpoint):
+    """Arguments for data and a model at a tiny size."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for split, name in {"train": "train", "validation": "dev", "test": "test"}.items():
+        shutil.copy(tiny_files[split], data / f"{name}.tsv")
+    places = ["--data", data, "--model", tiny_checkpoint, "--output", tmp_path / "runs", "--page", page.path]
+    return [*places, "--threads", 1, *(argument for text in TINY for argument in ("--set", text))]
+
+
+def test_a_cell_is_run_once_and_the_others_are_not_run(script, given, page, tmp_path, capsys):
+    assert script("accuracy_table", *given, "--only", "nothing of the kind") == 2
+    assert script("accuracy_table", *given, "--only", CELL) == 0
+    rows = [line for line in page.read().splitlines() if line.startswith("| ") and "| points below dense |" not in line]
+    [done] = [line for line in rows if "not run" not in line and "---" not in line]
+    cells = [cell.strip() for cell in done.strip("|").split("|")]
+    name, accuracy, points, _, seeds, steps, time, memory = cells
+    assert (name, seeds, steps) == (CELL, "42", "0") and time.endswith("min x 1") and memory.endswith("GB")
+    # Of 48 sentences, dev and test together.
+    assert float(accuracy) * 0.48 == pytest.approx(round(float(accuracy) * 0.48), abs=0.01)
+    assert points.startswith("**")
+    [folder] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    before = (folder / "manifest.json").read_bytes()
+    capsys.readouterr()
+    assert script("accuracy_table", *given, "--only", CELL) == 0
+    assert capsys.readouterr().out.endswith("seed 42: done\n") and (folder / "manifest.json").read_bytes() == before
+
+
+def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, given, page, tmp_path, capsys):
+    assert script("accuracy_table", *given, "--only", CELL, "--set", "task.label=nowhere") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("accuracy_table: exit ") and said.rstrip().endswith("-42.log")
+    assert "optkit:" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL in page.read()
+
+
+def test_a_drop_is_paired_by_sentence_and_averaged_over_seeds(monkeypatch, scripts):
+    monkeypatch.syspath_prepend(scripts)
+    drop = runpy.run_path(str(scripts / "accuracy_table.py"))["drop"]
+    dense = np.ones(100)
+    runs = [{"dense": dense, "int8": np.r_[np.zeros(wrong), np.ones(100 - wrong)]} for wrong in (10, 20)]
+    points, half = drop(runs, "int8")
+    differences = np.r_[np.ones(10), np.full(10, 0.5), np.zeros(80)]
+    assert points == pytest.approx(15.0)
+    assert half == pytest.approx(100 * 1.96 * differences.std(ddof=1) / 10, rel=1e-3)
