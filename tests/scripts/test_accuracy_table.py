@@ -45,7 +45,7 @@ def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, given, page,
     assert script("accuracy_table", *given, "--only", CELL, "--set", "task.label=nowhere") == 1
     said = capsys.readouterr().err
     assert said.startswith("accuracy_table: exit ") and said.rstrip().endswith("-42.log")
-    assert "optkit:" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL in page.read()
+    assert "nowhere" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL in page.read()
 
 
 def test_a_drop_is_paired_by_sentence_and_averaged_over_seeds(monkeypatch, scripts):
