@@ -70,13 +70,6 @@ def _allocated(name: str, *rule: str) -> Cell:
     return Cell("which layers, 1x4, 1,500 steps", name, _1X4, (*sets, *(f"prune.encoder.{part}" for part in rule)))
 
 
-def _one_shot(structure: str, criterion: str) -> Cell:
-    """Criteria where no training follows, with all else as in the recipe for it."""
-    rule = f"structure={structure}", f"criterion={criterion}", "scope=local"
-    sets = (f"prune.encoder.{part}" for part in rule)
-    return Cell("50 % of each layer without training", f"{structure}, {criterion}", "oneshot_bert_sst2.yaml", (*sets,))
-
-
 CELLS = (
     _headline("80 % 1x4", 2.0, 1.0),
     _headline("90 % 1x4", 4.0, 2.5, "prune.encoder.schedule.to=0.9"),
@@ -89,7 +82,6 @@ CELLS = (
         _compared(criterion, 0.9)
         for criterion in ("magnitude", "movement", "soft_movement", "taylor", "wanda", "obert", "random")
     ),
-    *(_one_shot(s, c) for s in ("1x4", "element") for c in ("reconstruction", "wanda", "magnitude")),
     _allocated("85 % of each layer", "schedule.to=0.85"),
     _allocated("6 times as fast, by latency", "scope=null", "schedule.to=null", "allocate={by: latency, speedup: 6}"),
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 TINY = ["task.max_length=32", "oneshot.samples=16", "quantize.calibration.samples=8"]
-CELL = "element, wanda"
+CELL = "one-shot 50 % 1x4"
 
 
 @pytest.fixture
@@ -25,24 +25,28 @@ def given(tmp_path, page, tiny_files, tiny_checkpoint):
 
 def test_a_cell_is_run_once_and_the_others_are_not_run(script, given, page, tmp_path, capsys):
     assert script("accuracy_table", *given, "--only", "nothing of the kind") == 2
-    assert script("accuracy_table", *given, "--only", CELL) == 0
+    assert script("accuracy_table", *given, "--only", CELL, "--seed", 42) == 0
     rows = [line for line in page.read().splitlines() if line.startswith("| ") and "| points below dense |" not in line]
     [done] = [line for line in rows if "not run" not in line and "---" not in line]
     cells = [cell.strip() for cell in done.strip("|").split("|")]
-    name, accuracy, points, _, seeds, steps, time, memory = cells
-    assert (name, seeds, steps) == (CELL, "42", "0") and time.endswith("min x 1") and memory.endswith("GB")
+    name, accuracy, points, _, seeds, steps, time, memory, reach, dream = cells
+    assert (
+        (name, seeds, steps, reach, dream) == (CELL, "42", "0", "3", "1.5")
+        and time.endswith("min x 1")
+        and memory.endswith("GB")
+    )
     # Of 48 sentences, dev and test together.
     assert float(accuracy) * 0.48 == pytest.approx(round(float(accuracy) * 0.48), abs=0.01)
     assert points.startswith("**")
     [folder] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     before = (folder / "manifest.json").read_bytes()
     capsys.readouterr()
-    assert script("accuracy_table", *given, "--only", CELL) == 0
+    assert script("accuracy_table", *given, "--only", CELL, "--seed", 42) == 0
     assert capsys.readouterr().out.endswith("seed 42: done\n") and (folder / "manifest.json").read_bytes() == before
 
 
 def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, given, page, tmp_path, capsys):
-    assert script("accuracy_table", *given, "--only", CELL, "--set", "task.label=nowhere") == 1
+    assert script("accuracy_table", *given, "--only", CELL, "--seed", 42, "--set", "task.label=nowhere") == 1
     said = capsys.readouterr().err
     assert said.startswith("accuracy_table: exit ") and said.rstrip().endswith("-42.log")
     assert "nowhere" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL in page.read()

@@ -1,6 +1,9 @@
 """Importance is a weight times the size of what it is multiplied with (Sun et al. 2023,
 https://arxiv.org/abs/2306.11695): |w_ij| * ||x_j||, with ||x_j|| the root mean square of input channel j over tokens.
 
+It is made for pruning without training, where it beats magnitude clearly (docs/oneshot.md). Where weights are trained
+further it did as well as magnitude and no better (docs/accuracy.md).
+
 Squares and tokens are both summed and fade together, once an optimizer step. Their ratio is then the moving average of
 the mean square without a correction for its start, in which every token of a step counts alike: also where a step has
 several forward passes, a layer is used several times in one, or ranks saw different numbers of tokens.
