@@ -83,7 +83,13 @@ CELLS = (
         for criterion in ("magnitude", "movement", "soft_movement", "taylor", "wanda", "obert", "random")
     ),
     _allocated("85 % of each layer", "schedule.to=0.85"),
-    _allocated("6 times as fast, by latency", "scope=null", "schedule.to=null", "allocate={by: latency, speedup: 6}"),
+    _allocated(
+        "6 times as fast, by latency",
+        "scope=null",
+        "schedule.from=null",
+        "schedule.to=null",
+        "allocate={by: latency, speedup: 6}",
+    ),
 )
 
 
