@@ -1,9 +1,12 @@
 """What a layer loses by itself: each is pruned alone, at each of a few sparsities, and its outputs compared.
 
-The loss is the squared error of the layer's outputs over their squares, as in ZipLM (Kurtic et al. 2023,
-https://arxiv.org/abs/2302.04089). It needs no labels, no trained head, and one pass over the examples a block, which
-leaves X^T X of each layer's inputs. On MiniLM for SST-2 in 1x4 blocks it chose as well as the divergence of the
-model's outputs, which takes a pass for each layer and sparsity, and better than the error of the last hidden states.
+ZipLM (Kurtic et al. 2023, https://arxiv.org/abs/2302.04089) takes the squared error of a layer's outputs over their
+squares. Two things differ here. Each output counts by its own variance, since in encoders a few outputs are many times
+as large as all others, and nearly constant: sums over outputs say how much of these is left. And it is the share e that
+is lost over the share that is left, e / (1 - e): a layer norm scales up what is left, with the noise in it. The sum of
+plain shares grows ever more slowly towards 1, and is least where some layers are given up altogether.
+
+It needs no labels, no trained head, and one pass over the examples a block.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -29,6 +32,8 @@ from optkit.pruning.structures import AcrossWeights
 from optkit.pruning.targets import Site, encoder_prefix, resolve_sites
 
 Batch = Mapping[str, Tensor]
+#: A share of the outputs that counts as all of them, so that losses stay finite.
+MOST = 0.999
 
 
 def without_training(rule: Rule) -> Rule:
@@ -98,10 +103,10 @@ def measure(
     curves, index = [], 0
     for _, together in groupby(sites, partial(_block_of, encoder_prefix(model))):
         together = list(together)
-        squares = _squares_of_inputs(model, {n: x for site in together for n, x in _outer(site).items()}, batches)
+        moments = _moments_of_inputs(model, {n: x for site in together for n, x in _outer(site).items()}, batches)
         for site in together:
             counts = list(dict.fromkeys([0, *counts_at(site, rule, sparsities)]))
-            losses = [_error(site, masks, squares) for masks in keeps(rule, site, index, counts)]
+            losses = [_loss(site, masks, moments) for masks in keeps(rule, site, index, counts)]
             curves.append(Curve(site.name, site.grid.count, tuple(counts), tuple(losses)))
             index += len(site.layers)
             tell(len(curves), len(sites))
@@ -122,36 +127,51 @@ def _block_of(prefix: str | None, site: Site) -> str:
     return found[0] if found else ""
 
 
-def _squares_of_inputs(
+@dataclass
+class _Moments:
+    """Sums over tokens of a layer's inputs: how many tokens, the inputs (in,), and their products (in, in)."""
+
+    count: int = 0
+    inputs: Tensor | float = 0.0
+    products: Tensor | float = 0.0
+
+    def add(self, tokens: Tensor) -> None:
+        self.count += len(tokens)
+        self.inputs = self.inputs + tokens.sum(dim=0)
+        self.products = self.products + tokens.T @ tokens
+
+    def variances(self, weight: Tensor) -> Tensor:
+        """Of each output (out,) of ``weight`` (out, in) over the tokens; rounding may take it below 0."""
+        means = (weight @ self.inputs).double() / self.count
+        return ((weight @ self.products) * weight).sum(dim=1, dtype=torch.float64) / self.count - means.square()
+
+
+def _moments_of_inputs(
     model: nn.Module, layers: Mapping[str, nn.Linear], batches: Sequence[Batch]
-) -> dict[str, Tensor]:
-    """X^T X (in, in) of each layer's inputs X (tokens, in), without padding where an attention mask tells it."""
-    squares: dict[str, Tensor] = {}
+) -> dict[str, _Moments]:
+    """Of each layer's inputs, without padding where an attention mask tells it."""
+    moments: dict[str, _Moments] = {}
     now: Batch = {}
 
     def see(name: str, layer: nn.Linear, args: tuple) -> None:
-        tokens = without_padding(args[0], now).float()
-        squares[name] = squares.get(name, 0.0) + tokens.T @ tokens
+        moments.setdefault(name, _Moments()).add(without_padding(args[0], now).float())
 
     with ExitStack() as hooks:
         for name, layer in layers.items():
             hooks.callback(layer.register_forward_pre_hook(partial(see, name)).remove)
         for now in batches:
             model(**now)
-    return squares
+    return moments
 
 
-def _error(site: Site, masks: Sequence[Tensor], squares: Mapping[str, Tensor]) -> float:
-    """The squared error of a site's outputs under ``masks``, over the squares of what they are without."""
-    lost, whole = 0.0, 0.0
+def _loss(site: Site, masks: Sequence[Tensor], moments: Mapping[str, _Moments]) -> float:
+    """What ``masks`` take from a site's outputs over what they leave."""
+    shares = []
     for (name, layer), mask in zip(site.layers.items(), masks, strict=True):
-        if name in squares:
+        if name in moments:
             weight = layer.weight.detach().float()
-            lost += _energy(weight.masked_fill(mask, 0.0), squares[name])
-            whole += _energy(weight, squares[name])
-    return lost / max(whole, 1e-30)
-
-
-def _energy(weight: Tensor, squares: Tensor) -> float:
-    """The sum of the squares of X W^T, given X^T X; rounding may take it below 0."""
-    return max(float(((weight @ squares) * weight).sum(dtype=torch.float64)), 0.0)
+            lost = moments[name].variances(weight.masked_fill(mask, 0.0))
+            whole = moments[name].variances(weight).clamp(min=torch.finfo(torch.float32).tiny)
+            shares.append((lost / whole).clamp(0.0, 1.0))
+    lost = min(float(torch.cat(shares).mean()), MOST)
+    return lost / (1.0 - lost)
