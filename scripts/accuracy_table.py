@@ -50,6 +50,7 @@ class Cell:
 
 _SEEDS = (42, 43, 44)
 _1X4 = "minilm_sst2_80sparse.yaml"
+_SHORT = "train.num_train_epochs=null", "train.max_steps=1500"
 _HALF = "prune.heads.schedule.to=0.5", "prune.neurons.schedule.to=0.5"
 
 
@@ -59,15 +60,13 @@ def _headline(name: str, reach: float, dream: float, *sets: str, recipe: str = _
 
 def _compared(criterion: str, to: float) -> Cell:
     """Criteria under one budget, with all else as in the headline recipe."""
-    sets = "train.num_train_epochs=null", "train.max_steps=1500"
     rule = f"prune.encoder.criterion={criterion}", f"prune.encoder.schedule.to={to}"
-    return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, _1X4, (*sets, *rule))
+    return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, _1X4, (*_SHORT, *rule))
 
 
 def _allocated(name: str, *rule: str) -> Cell:
     """Where the zeros are, under one budget, with all else as in the headline recipe."""
-    sets = "train.num_train_epochs=null", "train.max_steps=1500"
-    return Cell("which layers, 1x4, 1,500 steps", name, _1X4, (*sets, *(f"prune.encoder.{part}" for part in rule)))
+    return Cell("which layers, 1x4, 1,500 steps", name, _1X4, (*_SHORT, *(f"prune.encoder.{part}" for part in rule)))
 
 
 CELLS = (
