@@ -12,6 +12,8 @@ from optkit.errors import PruningError
 from optkit.stages import allocate
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from optkit.pruning.config import Rule
     from optkit.pruning.costs import CostTable, Shapes
     from optkit.stages.job import Job
@@ -26,13 +28,12 @@ class Called:
     calls: int
 
 
-def called(job: Job, rule: Rule) -> list[Called]:
-    """The layers that ``rule`` matches, in the model's order; weights that are shared are called several times."""
+def called(job: Job, model: PreTrainedModel, rule: Rule) -> list[Called]:
+    """The layers of ``model`` that ``rule`` matches, in its order; weights that are shared are called several times."""
     import torch
 
     from optkit.pruning.targets import resolve_sites
 
-    model = allocate.reference(job)
     sites, calls = resolve_sites(model, rule)[0], {}
     with ExitStack() as hooks:
         for site in sites:
@@ -72,13 +73,14 @@ def read_table(job: Job, path: str, rule: Rule) -> CostTable:
     return table
 
 
-def measured_table(job: Job, rule: Rule, trials: Trials, points: Sequence[float]) -> CostTable:
-    """Times of the layers that ``rule`` matches at each of ``points``, on this machine, as parts of the whole model.
+def measured_table(job: Job, rule: Rule, sites: Sequence[Called], trials: Trials, points: Sequence[float]) -> CostTable:
+    """Times of a rule's layers at each of ``points``, on this machine, as parts of the whole model.
 
     By itself a layer costs more than in its place, where activations stay in the cache between one and the next. So
     all layers of a kind are timed at each sparsity within one model, whose other layers stay as they are.
 
     Args:
+        sites: the layers that ``rule`` matches.
         points: sparsities above 0.
 
     Raises:
@@ -87,7 +89,7 @@ def measured_table(job: Job, rule: Rule, trials: Trials, points: Sequence[float]
     from optkit.cpu import cpu_name
     from optkit.pruning.costs import CostTable, LayerCosts, falling
 
-    sites, tried = called(job, rule), (0.0, *points)
+    tried = 0.0, *points
     kinds, base = list(dict.fromkeys(site.shapes for site in sites)), len(tried) // 2
     middle = trials.counts([tried[base]] * len(sites))
     #: By kind, a model's time with the kind at each of ``tried``, over its time with all layers in the middle.

@@ -59,14 +59,15 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
         PruningError: if the speedup cannot be reached, or takes no pruning.
     """
     from optkit.pruning.allocation import by_cost, grid
-    from optkit.stages.allocate import COSTS, bounded, facts, measured_curves
+    from optkit.stages.allocate import COSTS, bounded, facts, measured_curves, reference
 
     if spec.costs is None:
         check_runtime()
-    points = grid(rule.structure, None, spec.grid)
+    points, model = grid(rule.structure, None, spec.grid), reference(job)
+    sites = called(job, model, rule)
     with tempfile.TemporaryDirectory(dir=stage.folder) as temporary:
-        trials = None if spec.costs else Trials(job, rule, others, Path(temporary))
-        table = read_table(job, spec.costs, rule) if spec.costs else measured_table(job, rule, trials, points)
+        trials = None if spec.costs else Trials(job, model, rule, others, Path(temporary))
+        table = read_table(job, spec.costs, rule) if spec.costs else measured_table(job, rule, sites, trials, points)
         if spec.speedup <= table.dense / table.unpruned:
             raise PruningError(
                 f"a speedup of {spec.speedup:g} takes no pruning: the runtime reaches "
@@ -75,7 +76,7 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
         curves = [bounded(curve, rule) for curve in measured_curves(job, spec, rule, others, points)]
         costs = [
             _times(table, site, [count / curve.groups * rule.structure.most for count in curve.counts])
-            for curve, site in zip(curves, called(job, rule), strict=True)
+            for curve, site in zip(curves, sites, strict=True)
         ]
 
         def within(budget: float) -> Choice:

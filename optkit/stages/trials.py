@@ -18,6 +18,7 @@ from optkit.stages import allocate
 if TYPE_CHECKING:
     import numpy as np
     import openvino
+    from transformers import PreTrainedModel
 
     from optkit.pruning.config import Rule
     from optkit.stages.job import Job
@@ -39,6 +40,7 @@ class Trials:
     """Times of the layers that a rule matches, and of models with zeros in them, on this machine.
 
     Args:
+        model: dense; its weights are not changed.
         rule: whose layers' zeros are tried.
         others: the recipe's other rules, on other layers, applied as far as they go to every model but the reference.
         folder: for files that are needed as long as this is.
@@ -47,13 +49,13 @@ class Trials:
         OptkitError: if the model cannot be converted.
     """
 
-    def __init__(self, job: Job, rule: Rule, others: Sequence[Rule], folder: Path):
+    def __init__(self, job: Job, model: PreTrainedModel, rule: Rule, others: Sequence[Rule], folder: Path):
         import torch
 
         from optkit.benchmarking.engine import Setting
         from optkit.pruning.targets import resolve_sites, resolve_targets
 
-        self._model, self._rule, self._others = allocate.reference(job), rule, others
+        self._model, self._rule, self._others = model, rule, others
         self.shape = allocate.shape(job)
         self._config = Setting(torch.get_num_threads()).config()  # as the benchmark compiles
         self._sites = resolve_sites(self._model, rule)[0]
