@@ -89,6 +89,8 @@ CELLS = (
         "schedule.to=null",
         "allocate={by: latency, speedup: 6}",
     ),
+    _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
+    Cell("two epochs", "80 % 1x4", _1X4, ("train.num_train_epochs=2",), _SEEDS),
 )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
-    from optkit.recipe.schema import DatasetSpec
+    from optkit.recipe.task import DatasetSpec
 
 
 def load_splits(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from optkit.recipe.schema import DistillSpec, ModelSpec
+    from optkit.recipe.distill import DistillSpec
+    from optkit.recipe.schema import ModelSpec
 
 
 def load_model(

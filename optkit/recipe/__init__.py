@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from optkit.recipe.distill import DistillSpec
+from optkit.recipe.export import ExportSpec
 from optkit.recipe.faults import Fault, StaticError
 from optkit.recipe.loading import load_recipe
 from optkit.recipe.quantize import CalibrationSpec, ControlSpec, FinetuneSpec, QuantizeSpec
 from optkit.recipe.rules import RuleSpec, ScheduleSpec
-from optkit.recipe.schema import (
-    BenchmarkSpec,
-    DatasetSpec,
-    DistillSpec,
-    EvaluateSpec,
-    ExportSpec,
-    ModelSpec,
-    PublishSpec,
-    Recipe,
-    TaskSpec,
-    TokenizerSpec,
-)
+from optkit.recipe.schema import BenchmarkSpec, EvaluateSpec, ModelSpec, PublishSpec, Recipe, TokenizerSpec
+from optkit.recipe.task import DatasetSpec, TaskSpec
 
 __all__ = [
     "BenchmarkSpec",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
-from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from optkit.pruning.config import Span
+from optkit.registry import names, suggest
 
 T = TypeVar("T")
 DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -114,3 +115,15 @@ def check_pattern(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
     return pattern
+
+
+def known(kind: str) -> BeforeValidator:
+    """A check that a word is one of the registry's ``kind``."""
+
+    def check(value: Any) -> Any:
+        choices = names(kind)
+        if isinstance(value, str) and value not in choices:
+            raise ValueError(f"unknown {kind} '{value}'{suggest(value, choices) or ', one of ' + ', '.join(choices)}")
+        return value
+
+    return BeforeValidator(check, json_schema_input_type=Literal[names(kind)])

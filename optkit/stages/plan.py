@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
 from optkit.stages import allocate, export, oneshot, publish, qat, teacher, train
+from optkit.stages.estimate import Estimate, measure
 from optkit.stages.job import Job
 
 if TYPE_CHECKING:
+    from optkit.pruning.targets import Site
     from optkit.recipe import Recipe
     from optkit.rundir import Stage
 
@@ -33,7 +36,7 @@ def run(job: Job, stage: Stage) -> None:
         PlanError: every reason why the recipe cannot work.
     """
     plan = _plan(job)
-    plan.estimate = _measure(job, plan)
+    plan.estimate = measure(job, plan)
     job.reporter.say(plan.render())
     stage.facts |= plan.to_dict()
     free, wanted = shutil.disk_usage(job.run.path).free, plan.estimate.disk
@@ -65,16 +68,6 @@ class RulePlan:
     changes: list[tuple[int, float]]
     allocate: str | None = None
     speedup: float | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Measured on a few steps: seconds of one optimizer step and of the whole training, bytes of memory and disk."""
-
-    step: float
-    seconds: float
-    memory: int
-    disk: int
 
 
 @dataclass
@@ -153,9 +146,7 @@ def make_plan(recipe: Recipe) -> Plan:
 def _plan(job: Job) -> Plan:
     from optkit.adapters.arguments import steps_of, training_arguments
     from optkit.models import freezing, load_teacher, longest_input, meta_model
-    from optkit.pruning.config import ONE_SHOT
     from optkit.pruning.layouts import layouts
-    from optkit.pruning.pruner import place
     from optkit.pruning.targets import linear_layers, resolve_rules
     from optkit.reporting.prices import load_prices
 
@@ -209,29 +200,7 @@ def _plan(job: Job) -> Plan:
     problems += allocate.problems(job, matched) + (attempt(lambda: oneshot.problems(job)) or [])
     layers = [name for sites in matched for site in sites for name in site.layers]
     problems += [f"train.freeze: {text}" for text in freezing.problems(model, recipe.train.get("freeze", ()), layers)]
-    rules = []
-    for index, (rule, sites) in enumerate(zip(job.rules, matched)):
-        changes: list[tuple[int, float]] = []
-        if job.one_shot is not None:
-            changes = [(0, rule.schedule.to)] if rule.schedule else []
-        elif not isinstance(rule.criterion, ONE_SHOT):
-            try:
-                steps = place(rule, total, per_epoch)
-                changes = steps.table() if steps else []
-            except PruningError as error:
-                problems.append(f"prune.{index}.schedule: {error}")
-        layers = {name: layer for site in sites for name, layer in site.layers.items()}
-        weights, groups = sum(layer.weight.numel() for layer in layers.values()), sum(s.grid.count for s in sites)
-        shares = recipe.prune[index].allocate
-        if shares and shares.by == "latency":
-            changes = [(step, target / rule.schedule.to) for step, target in changes]
-        rules.append(
-            RulePlan(
-                *(rule.name, rule.criterion.name, str(rule.structure), rule.scope, list(layers), weights),
-                *(groups, weights / max(all_linear, 1), changes),
-                *((shares.by, shares.speedup) if shares else ()),
-            )
-        )
+    rules = _rule_plans(job, matched, (total, per_epoch), all_linear, problems)
     if problems:
         raise PlanError(problems)
     try:
@@ -245,71 +214,48 @@ def _plan(job: Job) -> Plan:
     return Plan(recipe.name, counts, list(head.labels or ()), steps, per_epoch, baseline, rules, rewinds, seen)
 
 
+def _rule_plans(
+    job: Job, matched: Sequence[Sequence[Site]], steps: tuple[int, int], linear: int, problems: list[str]
+) -> list[RulePlan]:
+    """What each rule does when; schedules that cannot be placed are added to ``problems``.
+
+    Args:
+        matched: the sites of each rule.
+        steps: optimizer steps of the training and of an epoch.
+        linear: weights of all linear layers.
+    """
+    from optkit.pruning.config import ONE_SHOT
+    from optkit.pruning.pruner import place
+
+    rules = []
+    for index, (rule, sites) in enumerate(zip(job.rules, matched)):
+        changes: list[tuple[int, float]] = []
+        if job.one_shot is not None:
+            changes = [(0, rule.schedule.to)] if rule.schedule else []
+        elif not isinstance(rule.criterion, ONE_SHOT):
+            try:
+                placed = place(rule, *steps)
+                changes = placed.table() if placed else []
+            except PruningError as error:
+                problems.append(f"prune.{index}.schedule: {error}")
+        layers = {name: layer for site in sites for name, layer in site.layers.items()}
+        weights, groups = sum(layer.weight.numel() for layer in layers.values()), sum(s.grid.count for s in sites)
+        shares = job.recipe.prune[index].allocate
+        if shares and shares.by == "latency":
+            changes = [(step, target / rule.schedule.to) for step, target in changes]
+        rules.append(
+            RulePlan(
+                *(rule.name, rule.criterion.name, str(rule.structure), rule.scope, list(layers), weights),
+                *(groups, weights / max(linear, 1), changes),
+                *((shares.by, shares.speedup) if shares else ()),
+            )
+        )
+    return rules
+
+
 def _not_yet(recipe: Recipe) -> list[str]:
     """Keys that are well-formed and that nothing acts on: better refused than passed over."""
     problems = []
     if recipe.distill is not None and not recipe.train:
         problems.append("distill: nothing is trained, so there is nothing to distill into: write `train`")
     return problems
-
-
-def _measure(job: Job, plan: Plan) -> Estimate:
-    """Times a few optimizer steps of plain fine-tuning, with the teacher's pass where it runs beside, and adds up what
-    will be written.
-    """
-    from optkit.adapters.arguments import training_arguments
-    from optkit.adapters.checkpointing import KEPT
-    from optkit.adapters.passes import time_steps
-    from optkit.models import freezing, load_teacher
-
-    recipe = job.recipe
-    model = job.start_model()
-    parameters = 4 * sum(p.numel() for p in model.parameters())
-    kept = _kept(job, plan, model)
-    runs = 1 + (plan.baseline == "trained" and bool(plan.rules))
-    # Weights, two moments of Adam, masks and criteria's states in each kept checkpoint and the one being written; then
-    # results.
-    checkpoint = 3 * parameters + kept
-    formats = (len(recipe.export.formats) - 1) * (parameters + parameters // 4)
-    disk = 2 * parameters + parameters // 2 + formats + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
-    if not plan.steps:
-        # In one shot: a dense copy, masks, and matrices of the largest layer beside what is there by now.
-        return Estimate(0.0, 0.0, _peak() + 2 * parameters if plan.calibration else 2 * parameters, disk)
-    args = training_arguments(recipe.train, job.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"])
-    beside = None
-    if recipe.distill is not None and recipe.distill.of_states:
-        beside = load_teacher(recipe.distill, job.head)[0].to(args.device)
-    freezing.freeze(model, recipe.train.get("freeze", ()))
-    how = {"teacher": beside, "objective": job.task.objective}
-    step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer), **how)
-    return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
-
-
-def _peak() -> int:
-    """Bytes of memory that this process has needed so far."""
-    import resource
-    import sys
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _kept(job: Job, plan: Plan, model: Any) -> int:
-    """Bytes of the masks on ``model`` and of what criteria accumulate."""
-    import torch
-
-    from optkit.pruning.criteria import build
-    from optkit.pruning.criteria.base import GroupCriterion
-
-    sizes: dict[tuple[str, str], int] = {}
-    for rule, matched in zip(job.rules, plan.rules, strict=True):
-        criterion = build(rule.criterion)
-        for name in matched.layers:
-            weight = model.get_submodule(name).weight.detach().to("meta")
-            sizes[name, "mask"] = weight.numel()
-            sizes[name, rule.criterion.name] = sum(tensor.nbytes for tensor in criterion.state(weight).values())
-            if rule.regrow or criterion.revives:
-                sizes[name, "raw"] = weight.nbytes
-        if isinstance(criterion, GroupCriterion):
-            groups = criterion.group_state(torch.empty(matched.groups, device="meta"))
-            sizes[rule.name, "groups"] = sum(tensor.nbytes for tensor in groups.values())
-    return sum(sizes.values())

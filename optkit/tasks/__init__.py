@@ -14,7 +14,8 @@ from optkit.tasks.text_classification import TextClassification
 from optkit.tasks.token_classification import TokenClassification
 
 if TYPE_CHECKING:
-    from optkit.recipe.schema import ModelSpec, TaskSpec
+    from optkit.recipe.schema import ModelSpec
+    from optkit.recipe.task import TaskSpec
 
 TASKS: dict[str, type[Task]] = {
     "feature-extraction": FeatureExtraction,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from optkit.models import Head
     from optkit.recipe import DistillSpec, Recipe
-    from optkit.recipe.schema import ModelSpec, TaskSpec
+    from optkit.recipe.schema import ModelSpec
+    from optkit.recipe.task import TaskSpec
 
 _BATCH = 2000
 #: A column of encoded examples that begins like this is for the task's own use, and no batch holds it.

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from optkit.recipe.schema import ModelSpec, TaskSpec
+    from optkit.recipe.schema import ModelSpec
+    from optkit.recipe.task import TaskSpec
     from optkit.tasks.masking import MaskedObjective
 
 _ROW = f"{ASIDE}row"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from optkit.recipe.schema import ModelSpec, TaskSpec
+    from optkit.recipe.schema import ModelSpec
+    from optkit.recipe.task import TaskSpec
 
 _UNLABELLED = -100  # as torch's losses know it
 _IMAGE, _WHERE = "image", f"{ASIDE}where"

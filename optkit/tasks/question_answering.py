@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from optkit.recipe.schema import ModelSpec, TaskSpec
+    from optkit.recipe.schema import ModelSpec
+    from optkit.recipe.task import TaskSpec
 
 _BATCH = 500
 _EXAMPLE, _CONTEXT, _NULL, _FIRST = (f"{ASIDE}{name}" for name in ("example", "context", "null", "first"))

@@ -7,7 +7,7 @@ import pytest
 
 from optkit.data import load_splits
 from optkit.errors import DataError, OptkitError
-from optkit.recipe.schema import DatasetSpec
+from optkit.recipe.task import DatasetSpec
 
 
 def faults(dataset, *needed):

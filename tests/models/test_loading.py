@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from optkit import models
 from optkit.errors import OptkitError, PlanError
 from optkit.models import Head
-from optkit.recipe.schema import DistillSpec, ModelSpec
+from optkit.recipe.distill import DistillSpec
+from optkit.recipe.schema import ModelSpec
 
 AUTO = "AutoModelForSequenceClassification"
 TWO = ["LABEL_0", "LABEL_1"]

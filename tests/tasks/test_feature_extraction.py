@@ -16,7 +16,8 @@ from optkit.adapters.sentence_transformers import FILES, Embedding
 from optkit.errors import DataError, OptkitError, PlanError, RecipeError
 from optkit.models import Head
 from optkit.recipe import load_recipe
-from optkit.recipe.schema import ModelSpec, TaskSpec
+from optkit.recipe.schema import ModelSpec
+from optkit.recipe.task import TaskSpec
 from optkit.stages.plan import make_plan
 from optkit.tasks import get_task
 

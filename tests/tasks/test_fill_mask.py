@@ -12,7 +12,7 @@ import optkit
 from optkit import models
 from optkit.errors import DataError, Interrupted, PlanError
 from optkit.models import Head
-from optkit.recipe.schema import TaskSpec
+from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
 
 TEXTS = ["the soup of day 1 was fine .", "the song of day 2 was poor .", "soup"]

@@ -15,7 +15,8 @@ from optkit.data import load_splits
 from optkit.data.images import open_image, pixels
 from optkit.errors import DataError, OptkitError, PlanError
 from optkit.models import Head
-from optkit.recipe.schema import ModelSpec, TaskSpec
+from optkit.recipe.schema import ModelSpec
+from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
 
 FILES = {"files": {"train": "a.csv"}}

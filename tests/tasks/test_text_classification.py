@@ -8,7 +8,7 @@ from optkit import models
 from optkit.data import load_splits
 from optkit.errors import DataError
 from optkit.models import Head
-from optkit.recipe.schema import TaskSpec
+from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
 
 AUTO = "AutoModelForSequenceClassification"

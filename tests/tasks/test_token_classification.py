@@ -9,7 +9,7 @@ from datasets import ClassLabel, Features, List, Value
 from optkit import models
 from optkit.errors import DataError, PlanError
 from optkit.models import Head
-from optkit.recipe.schema import TaskSpec
+from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
 
 AUTO = "AutoModelForTokenClassification"
