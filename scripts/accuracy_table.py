@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pages import write_between
+import pages
 
 from optkit.recipe import load_recipe
 
@@ -52,6 +52,9 @@ _SEEDS = (42, 43, 44)
 _1X4 = "minilm_sst2_80sparse.yaml"
 _SHORT = "train.num_train_epochs=null", "train.max_steps=1500"
 _HALF = "prune.heads.schedule.to=0.5", "prune.neurons.schedule.to=0.5"
+_FALLING = "criterion: taylor, schedule: {shape: cubic, to: 0.5, begin: 5%, end: 40%, every: 20}"
+_HEADS = f"{{name: heads, structure: head, {_FALLING}}}"
+_NEURONS = f"{{name: neurons, structure: 'neuron:4', {_FALLING}}}"
 
 
 def _headline(name: str, reach: float, dream: float, *sets: str, recipe: str = _1X4) -> Cell:
@@ -90,24 +93,19 @@ CELLS = (
         "allocate={by: latency, speedup: 6}",
     ),
     _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
-    Cell("two epochs", "80 % 1x4", _1X4, ("train.num_train_epochs=2",), _SEEDS),
+    Cell("more training", "80 % 1x4, two epochs", _1X4, ("train.num_train_epochs=2",), _SEEDS),
+    Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",)),
 )
 
 
 def parse() -> argparse.Namespace:
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pages.parser(__doc__, PAGE)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv, dev.tsv and test.tsv of SST-2")
     parser.add_argument("--model", type=Path, required=True, help="the encoder fine-tuned on it")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--only", default="", help="cells whose table or name holds this text")
     parser.add_argument("--seed", type=int, help="this seed alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--set", action="append", default=[], dest="sets", help="one more override for every cell")
     parser.add_argument("--list", action="store_true", help="what is done and what is not, and stop")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write the tables into")
     return parser.parse_args()
 
 
@@ -245,7 +243,7 @@ def main() -> int:
         return 2
     if not options.list:
         try:
-            write_between(options.page, tables(options))
+            pages.write_between(options.page, tables(options))
         except (OSError, ValueError) as error:
             print(f"accuracy_table: {error}", file=sys.stderr)
             return 2
@@ -262,7 +260,7 @@ def main() -> int:
             print(f"accuracy_table: exit {error.returncode}, see {log}", file=sys.stderr)
             failed += 1
             continue
-        write_between(options.page, tables(options))
+        pages.write_between(options.page, tables(options))
     return 1 if failed else 0
 
 

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pages import write_between
+import pages
 from performance.tables import Measured, render
 
 HERE = Path(__file__).resolve().parent
@@ -46,16 +46,10 @@ MEASUREMENTS = {
 
 
 def parse() -> argparse.Namespace:
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder of the measurements")
-    parser.add_argument("--only", default="", help="measurements whose name holds this text")
+    parser = pages.parser(__doc__, PAGE)
     parser.add_argument("--cache", type=Path, help="bench_runtime.py's folder for models")
     parser.add_argument("--prices", type=Path, help="a price list, see docs/sweeps.md; a made-up one by default")
     parser.add_argument("--list", action="store_true", help="what is measured and what is not, and stop")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write into; charts go beside it")
     return parser.parse_args()
 
 
@@ -92,7 +86,7 @@ def write(options: argparse.Namespace) -> None:
     from optkit.reporting.prices import load_prices
 
     text, charts = render(found(options), load_prices(options.prices))
-    write_between(options.page, text)
+    pages.write_between(options.page, text)
     for name, chart in charts.items():
         (options.page.parent / name).write_text(chart, encoding="utf-8")
 

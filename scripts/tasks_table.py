@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pages import write_between
+import pages
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "tasks.md"
@@ -38,15 +38,9 @@ ROWS = {
 
 
 def parse() -> argparse.Namespace:
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--only", default="", help="rows that hold this text")
+    parser = pages.parser(__doc__, PAGE)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--set", action="append", default=[], dest="sets", help="one more override for every recipe")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write the table into")
     return parser.parse_args()
 
 
@@ -90,7 +84,7 @@ def main() -> int:
         print(f"tasks_table: no row holds '{options.only}'", file=sys.stderr)
         return 2
     try:
-        write_between(options.page, table(options))
+        pages.write_between(options.page, table(options))
     except (OSError, ValueError) as error:
         print(f"tasks_table: {error}", file=sys.stderr)
         return 2
@@ -109,7 +103,7 @@ def main() -> int:
             print(f"tasks_table: {recipe}: {error}", file=sys.stderr)
             failed += 1
             continue
-        write_between(options.page, table(options))
+        pages.write_between(options.page, table(options))
     return 1 if failed else 0
 
 
