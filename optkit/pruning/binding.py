@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from optkit.pruning.config import Rule, Structure
+from optkit.errors import PruningError
+from optkit.pruning.config import Rule, Structure, check_occasion
 from optkit.pruning.criteria import Criterion, build
 from optkit.pruning.criteria.base import GroupCriterion, State
 from optkit.pruning.masking import WeightMask
-from optkit.pruning.schedules import Steps
+from optkit.pruning.schedules import Steps, resolve
 from optkit.pruning.selection import normalized, select_each, select_together, target_count
 from optkit.pruning.targets import Site
 
@@ -34,6 +35,28 @@ class RuleState:
     @property
     def sparsity(self) -> float:
         return self.pruned / self.groups * self.structure.most
+
+
+def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:
+    """The schedule of ``rule`` in a training of ``total_steps`` optimizer steps, None for a rule without one.
+
+    Raises:
+        PruningError: if it does not end within the training, prunes before a criterion that watches training has seen
+            a step of it, or has a criterion that does not prune in training.
+    """
+    try:
+        check_occasion(rule.criterion, trains=True)
+    except ValueError as error:
+        raise PruningError(f"rule '{rule.name}': {error}") from None
+    if rule.schedule is None:
+        return None
+    steps = resolve(rule.schedule, total_steps, steps_per_epoch)
+    if build(rule.criterion).watches and steps.target(0) > 0:
+        raise PruningError(
+            f"rule '{rule.name}': {rule.criterion.name} has seen no step when the schedule prunes at step 0: "
+            "begin later"
+        )
+    return steps
 
 
 class BoundRule:

@@ -22,8 +22,8 @@ class PruningCallback(TrainerCallback):
     into exact zeros of a plain model. Masks and scores are part of every checkpoint, so ``resume_from_checkpoint``
     continues as if nothing had happened. Logs gain ``sparsity`` and ``target_sparsity``.
 
-    With ``load_best_model_at_end`` evaluations before the target sparsity is reached do not count: an early, denser
-    model is never taken for the best.
+    Where the Trainer keeps the best model or stops early, evaluations before the target sparsity is reached do not
+    count: an early, denser model is never taken for the best, and patience begins at the target.
 
     Args:
         rules: what to prune, a Rule or several; see ``optkit.pruning.config.Rule``.
@@ -46,6 +46,7 @@ class PruningCallback(TrainerCallback):
     ) -> None:
         _refuse_splitting()
         self.pruner = Pruner(model, self.rules)
+        _refuse_replicas(args, self.pruner)
         save_under_own_names(model)
 
     def on_train_begin(
@@ -68,6 +69,9 @@ class PruningCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if self.pruner.update(state.global_step):
             self._sparsity = self.pruner.sparsity()
+        if not self.pruner.at_target(state.global_step - 1):
+            # The first evaluation at the target finds nothing to compare with; metrics stay what they are.
+            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs
@@ -79,21 +83,14 @@ class PruningCallback(TrainerCallback):
         if state.log_history:
             state.log_history[-1].update(extra)
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **kwargs
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self._require_masks()
-        if not args.load_best_model_at_end or self.pruner.at_target(state.global_step):
-            return
-        key = args.metric_for_best_model
-        key = key if key.startswith("eval_") else f"eval_{key}"
-        metrics[key] = -math.inf if args.greater_is_better else math.inf
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if not self.pruner.at_target(state.global_step):
             raise PruningError(
-                f"training stopped at step {state.global_step}, before the target sparsity was reached: take off early "
-                "stopping, or end the schedule sooner"
+                f"training stopped at step {state.global_step}, before the target sparsity was reached: let it go on, "
+                "or end the schedule sooner"
             )
         self.pruner.check_reached()
 
@@ -124,6 +121,15 @@ def _refuse_splitting() -> None:
             f"masks are made of whole weights, which {kind.value} splits over processes: train by DDP, which torchrun "
             "starts by itself"
         )
+
+
+def _refuse_replicas(args: TrainingArguments, pruner: Pruner) -> None:
+    for bound in pruner.bound:
+        if args.n_gpu > 1 and (bound.regrows or "inputs" in bound.criterion.watches):
+            raise PruningError(
+                f"rule '{bound.rule.name}': copies of the model on several GPUs hide what {bound.rule.criterion.name} "
+                "watches: start the training with torchrun, a process for each GPU"
+            )
 
 
 def save_under_own_names(model: nn.Module) -> None:

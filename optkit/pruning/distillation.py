@@ -89,7 +89,7 @@ def over_all_rows(loss: Tensor, labels: Tensor | None) -> Tensor:
 
     Args:
         loss: a scalar; NaN where no row is labelled.
-        labels: (batch, ...) class ids; a row is unlabelled when all of its are -100.
+        labels: (batch, ...) class ids, a row being unlabelled when all of its are -100; or numbers, all of them labels.
     """
     if labels is None or labels.is_floating_point():
         return loss
@@ -104,8 +104,9 @@ class DistillationMixin:
     hidden states and attention, each with a weight of its own. Of tokens, answers, independent labels and scores the
     second term is what ``output_loss`` says. The teacher's logits come with the batch as
     ``teacher_logits`` (batch, classes) where the data set has that column (set ``remove_unused_columns`` to False,
-    then), else ``teacher`` is run on the batch, as it is for hidden states and attention. Rows whose label is -100 have
-    none: the teacher alone teaches them. Evaluation is left as it is.
+    then), else ``teacher`` is run on the batch, as it is for hidden states and attention. Rows whose class id is -100
+    have none (scores and independent labels know no such row): the teacher alone teaches them. Evaluation is left as
+    it is.
 
     Where hidden states differ in width, the student has a submodule ``hidden_projections`` until training ends: it is
     learned, and saved in checkpoints, which still load as plain models.

@@ -66,19 +66,21 @@ def check_warmup(warmup: int, rewinds: Sequence[int]) -> None:
 
 
 def rewind_steps(
-    at: Literal["jumps"] | Span, rules: Sequence[Rule], total_steps: int, steps_per_epoch: float
+    at: Literal["jumps"] | Span | str | int | float, rules: Sequence[Rule], total_steps: int, steps_per_epoch: float
 ) -> list[int]:
     """The optimizer steps at which the learning rate returns to its peak.
 
     Args:
-        at: ``jumps``: where the stepwise schedules of ``rules`` ask for more; or the time between two rewinds.
+        at: ``jumps``: where the stepwise schedules of ``rules`` ask for more; or the time between two rewinds, see
+            ``Span.parse``.
         rules: those without a schedule have no say.
 
     Raises:
         PruningError: under ``jumps``, if a schedule is not stepwise, two jump at different steps, or there is none.
+        ValueError: if ``at`` is no span.
     """
-    if isinstance(at, Span):
-        every = max(at.steps(total_steps, steps_per_epoch), 1)
+    if at != "jumps":
+        every = max(Span.parse(at).steps(total_steps, steps_per_epoch), 1)
         return list(range(every, total_steps, every))
     jumps: dict[str, list[int]] = {}
     for rule in rules:

@@ -8,7 +8,7 @@ rules attached, continues where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,16 @@ class WeightMask(nn.Module):
             bits = self.mask.to(_BITS[dtype.itemsize]).neg_()
             self._bits = self.mask, self.mask._version, bits
         return bits
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        # A model that is made half as precise keeps what criteria added up: in float16 their sums become 0 or infinite.
+        kept = {f"{criterion}_{name}" for criterion, names in self._states.items() for name in names}
+        before = {name: self._buffers[name] for name in kept}
+        super()._apply(fn, recurse)
+        for name, tensor in before.items():
+            if self._buffers[name].dtype != tensor.dtype:
+                self._buffers[name] = tensor.to(self._buffers[name].device)
+        return self
 
     def has_state(self, criterion: str) -> bool:
         return criterion in self._states

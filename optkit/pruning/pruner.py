@@ -11,34 +11,10 @@ from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
 from optkit.pruning import parallel
-from optkit.pruning.binding import BoundRule, RuleState
-from optkit.pruning.config import Frozen, Rule, check_occasion
-from optkit.pruning.criteria import build
+from optkit.pruning.binding import BoundRule, RuleState, place
+from optkit.pruning.config import Frozen, Rule
 from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, mask_of, raw_of
-from optkit.pruning.schedules import Steps, resolve
 from optkit.pruning.targets import resolve_rules
-
-
-def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:
-    """The schedule of ``rule`` in a training of ``total_steps`` optimizer steps, None for a rule without one.
-
-    Raises:
-        PruningError: if it does not end within the training, prunes before a criterion that watches training has seen
-            a step of it, or has a criterion that does not prune in training.
-    """
-    try:
-        check_occasion(rule.criterion, trains=True)
-    except ValueError as error:
-        raise PruningError(f"rule '{rule.name}': {error}") from None
-    if rule.schedule is None:
-        return None
-    steps = resolve(rule.schedule, total_steps, steps_per_epoch)
-    if build(rule.criterion).watches and steps.target(0) > 0:
-        raise PruningError(
-            f"rule '{rule.name}': {rule.criterion.name} has seen no step when the schedule prunes at step 0: "
-            "begin later"
-        )
-    return steps
 
 
 class Pruner:
@@ -62,7 +38,8 @@ class Pruner:
         rules: applied in order; a later rule sees what remains.
 
     Raises:
-        PruningError: if a pattern matches nothing, blocks do not divide a weight, or two rules clash.
+        PruningError: if a pattern matches nothing, blocks do not divide a weight, or two rules clash; later from most
+            calls, once the masks were folded.
     """
 
     def __init__(self, model: nn.Module, rules: Sequence[Rule]):
@@ -72,9 +49,12 @@ class Pruner:
         self.model = model
         self._hooks: list = []
         self._done = 0
+        self._folded = False
         self._rules = [BoundRule(rule, sites) for rule, sites in zip(rules, matched)]
         #: Who feeds the state of a criterion on a weight; rules that nest may share one.
         self._watched: list[tuple[BoundRule, nn.Linear]] = []
+        self._updated, self._observed = False, 0  # since the start: whether, and how many steps
+        self._seen = set[int]()  # ids of masks whose weights got a gradient
         for bound in self._rules:
             for layer in bound.layers.values():
                 self._attach(layer, bound)
@@ -126,11 +106,14 @@ class Pruner:
             done: how many of them are done, where a training goes on.
 
         Raises:
-            PruningError: as ``place``.
+            PruningError: as ``place``; if a criterion goes by gradients of a weight that is not trained.
         """
+        self._require_masks()
         for bound in self._rules:
             bound.steps = place(bound.rule, total_steps, steps_per_epoch)
+            self._check_trained(bound)
         self._check_processes()
+        self._observed, self._updated = 0, False
         self._done = done
 
     @torch.no_grad()
@@ -138,9 +121,11 @@ class Pruner:
         """Lets criteria see the gradients of an optimizer step, just before it.
 
         Args:
-            skip_nonfinite: pass over weights whose gradient holds inf or NaN, as a loss scaler skips such steps.
+            skip_nonfinite: pass over a step in which a gradient holds inf or NaN, as a loss scaler does.
         """
-        if all(bound.steps is not None and self._done >= bound.steps.end for bound, _ in self._watched):
+        self._require_masks()
+        watching = [bound for bound in self._rules if bound.criterion.watches]
+        if all(bound.steps is not None and self._done >= bound.steps.end for bound in watching):
             for _, layer in self._watched:
                 mask_of(layer).forget_gradients()
             return  # no mask will change any more
@@ -153,11 +138,14 @@ class Pruner:
             if "gradients" in bound.criterion.watches and raw_of(layer).grad is not None
         ]
         gradients = effective_gradients([mask for _, mask, _ in watched], [raw.grad for *_, raw in watched])
-        shown = {}
+        self._observed += 1
+        self._seen.update(id(mask) for _, mask, _ in watched)
+        # Where one is infinite clipping has cleared all others: none of the step's is worth anything.
+        if skip_nonfinite and not _finite(gradients):
+            return
         for (bound, mask, raw), gradient in zip(watched, gradients, strict=True):
-            if not (skip_nonfinite and not bool(torch.isfinite(gradient.sum()))):
-                bound.criterion.observe(bound.state(mask), raw, gradient)
-                shown[id(mask)] = gradient
+            bound.criterion.observe(bound.state(mask), raw, gradient)
+        shown = {id(mask): gradient for (_, mask, _), gradient in zip(watched, gradients, strict=True)}
         for bound in self._rules:
             bound.observe_groups(shown)
 
@@ -165,17 +153,56 @@ class Pruner:
         """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did.
 
         Raises:
-            PruningError: in every process, if masks then differ between processes.
+            PruningError: if a criterion that goes by gradients never got one of a weight; where a training goes on, if
+                a schedule has ended and its target was not reached; in every process, if masks then differ between
+                processes.
         """
+        self._require_masks()
+        if not self._updated:
+            self._check_not_late(step)
+            self._updated = True
         changed = False
         for bound in self._rules:
             if bound.steps is not None and bound.steps.changes_at(step):
-                bound.prune(bound.steps.target(step))
+                target = bound.steps.target(step)
+                if target > 0 and self._observed:
+                    self.check_seen(bound)
+                bound.prune(target)
                 changed = True
         if changed:
             self._check_processes()
         self._done = step
         return changed
+
+    def check_seen(self, bound: BoundRule) -> None:
+        """Raises PruningError if a rule goes by gradients, and one of its weights got none so far."""
+        if bound.criterion.by_gradients:
+            unseen = next((name for name, layer in bound.layers.items() if id(mask_of(layer)) not in self._seen), None)
+            if unseen is not None:
+                raise PruningError(
+                    f"rule '{bound.rule.name}': {unseen}.weight got no gradient, and {bound.rule.criterion.name} goes "
+                    "by that: exclude it, or take magnitude"
+                )
+
+    def _check_trained(self, bound: BoundRule) -> None:
+        frozen = next((name for name, layer in bound.layers.items() if not raw_of(layer).requires_grad), None)
+        if frozen is not None and bound.rule.schedule is not None and bound.criterion.by_gradients:
+            raise PruningError(
+                f"rule '{bound.rule.name}': {frozen}.weight is not trained (requires_grad is False), and "
+                f"{bound.rule.criterion.name} goes by its gradients: exclude it, train it, or take magnitude"
+            )
+
+    def _check_not_late(self, step: int) -> None:
+        for bound in self._rules:
+            if bound.steps is not None and step > bound.steps.end and not self._reached(bound):
+                raise PruningError(
+                    f"rule '{bound.rule.name}': the training goes on at step {step} short of the target, and the "
+                    f"schedule ends at step {bound.steps.end}: train as long as before, or end the schedule later"
+                )
+
+    def _require_masks(self) -> None:
+        if self._folded:
+            raise PruningError("the masks were folded, and the model is plain: build another Pruner to prune further")
 
     def _reduced(self) -> list[tuple[dict[str, Tensor], tuple[str, ...]]]:
         """States of which each process has gathered its own part, and their names."""
@@ -210,11 +237,13 @@ class Pruner:
 
     def sparsity(self) -> float:
         """Share of masked weights among all weights that any rule matches."""
+        self._require_masks()
         masks = {id(mask): mask.mask for bound in self._rules for site in bound.sites for mask in site.masks()}.values()
         return 1.0 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
 
     def states(self) -> list[RuleState]:
         """How far each rule is, in the order given."""
+        self._require_masks()
         states = []
         for bound in self._rules:
             alive = bound.alive()
@@ -234,13 +263,17 @@ class Pruner:
                 continue
             if bound.steps is None:
                 raise PruningError(f"rule '{state.name}' was never started: train first")
-            wanted = bound.wanted(bound.rule.schedule.to)
-            shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)
-            if state.pruned < wanted or (state.pruned > wanted and not shared):
+            if not self._reached(bound):
+                wanted = bound.wanted(bound.rule.schedule.to)
                 raise PruningError(
                     f"rule '{state.name}' ended with {state.pruned} of {state.groups} groups pruned, and {wanted} were "
                     f"asked for: train to step {state.end}, where its schedule ends"
                 )
+
+    def _reached(self, bound: BoundRule) -> bool:
+        pruned, wanted = sum(int((~alive).sum()) for alive in bound.alive()), bound.wanted(bound.rule.schedule.to)
+        shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)
+        return pruned == wanted or (pruned > wanted and shared)
 
     @torch.no_grad()
     def fold(self) -> list[RuleState]:
@@ -258,7 +291,14 @@ class Pruner:
             mask = detach(layer)
             if bool(layer.weight[~mask].count_nonzero()):
                 raise PruningError("folding left a pruned weight that is not zero")
+        self._folded = True
         return states
+
+
+def _finite(tensors: Sequence[Tensor]) -> bool:
+    # One answer of the device for all of them.
+    sums = [tensor.sum().float().to(tensors[0].device) for tensor in tensors]
+    return not sums or bool(torch.stack(sums).isfinite().all())
 
 
 def _sparsity(mask: WeightMask) -> float:

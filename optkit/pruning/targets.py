@@ -66,6 +66,13 @@ def _select(pattern: str, layers: dict[str, nn.Linear], encoder: str | None) -> 
             yield name
 
 
+def _matched(pattern: str, layers: dict[str, nn.Linear], encoder: str | None, where: str) -> set[str]:
+    found = set(_select(pattern, layers, encoder))
+    if not found:
+        raise PruningError(f"{where}'{pattern}' matches no linear layer{_hint(pattern, list(layers))}")
+    return found
+
+
 def resolve_targets(model: nn.Module, rule: Rule) -> dict[str, nn.Linear]:
     """The linear layers that ``rule`` matches, by name, in the model's order.
 
@@ -75,12 +82,9 @@ def resolve_targets(model: nn.Module, rule: Rule) -> dict[str, nn.Linear]:
     layers, encoder = linear_layers(model), encoder_prefix(model)
     chosen: set[str] = set()
     for pattern in rule.targets:
-        found = set(_select(pattern, layers, encoder))
-        if not found:
-            raise PruningError(f"rule '{rule.name}': '{pattern}' matches no linear layer{_hint(pattern, list(layers))}")
-        chosen |= found
+        chosen |= _matched(pattern, layers, encoder, f"rule '{rule.name}': ")
     for pattern in rule.exclude:
-        chosen -= set(_select(pattern, layers, encoder))
+        chosen -= _matched(pattern, layers, encoder, f"rule '{rule.name}': exclude: ")
     if not chosen:
         raise PruningError(f"rule '{rule.name}': exclude leaves no linear layer of {', '.join(rule.targets)}")
     return {name: layer for name, layer in layers.items() if name in chosen}

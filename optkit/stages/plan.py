@@ -224,8 +224,8 @@ def _rule_plans(
         steps: optimizer steps of the training and of an epoch.
         linear: weights of all linear layers.
     """
+    from optkit.pruning.binding import place
     from optkit.pruning.config import ONE_SHOT
-    from optkit.pruning.pruner import place
 
     rules = []
     for index, (rule, sites) in enumerate(zip(job.rules, matched)):

@@ -82,6 +82,9 @@ def count(job: Job) -> int:
         return 0
     if not job.task.unlabelled:
         raise DataError(f"distill.data: {job.recipe.task.type} is taught on examples with answers alone: remove it")
+    if job.head.problem is not None:
+        kind = {"regression": "scores", "multi_label_classification": "several labels"}[job.head.problem]
+        raise DataError(f"distill.data: {kind} are taught on examples with answers alone: remove it")
     given = _given(job)
     return (len(given) if given is not None else 0) + spec.augment * len(job.splits["train"])
 

@@ -193,22 +193,108 @@ def test_the_last_step_is_evaluated_so_that_one_evaluation_is_at_the_target(trai
     assert made.pruning.fold()[0].pruned == round(0.6 * WEIGHTS)
 
 
-def test_early_stopping_before_the_target_is_an_error(trainer):
+def test_patience_begins_at_the_target(trainer):
+    """The metric is the same at every step: of two evaluations at the target the second is one too many."""
     made = trainer(
         Rule(schedule=SCHEDULE),
         callbacks=[EarlyStoppingCallback(early_stopping_patience=1)],
+        max_steps=20,
         eval_strategy="steps",
         save_strategy="steps",
         eval_steps=2,
         save_steps=2,
         load_best_model_at_end=True,
+        metric_for_best_model="score",
+        greater_is_better=True,
     )
+    made.compute_metrics = lambda _: {"score": 1.0}
+    made.train()
+    assert (made.state.global_step, made.state.best_global_step) == (10, 8)
+
+
+def test_a_training_that_is_stopped_before_the_target_is_an_error(trainer):
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 4
+
+    made = trainer(Rule(schedule=SCHEDULE), callbacks=[Stop()])
     with pytest.raises(PruningError) as error:
         made.train()
     assert str(error.value) == (
-        "training stopped at step 4, before the target sparsity was reached: take off early stopping, or end the "
-        "schedule sooner"
+        "training stopped at step 4, before the target sparsity was reached: let it go on, or end the schedule sooner"
     )
+
+
+def test_a_learning_rate_that_waits_for_progress_sees_the_metric_itself(trainer):
+    """It would fall at each evaluation before the target if those counted as infinitely bad."""
+    rates = {}
+    for best in (False, True):
+        made = trainer(
+            Rule(schedule=SCHEDULE),
+            folder=f"best-{best}",
+            eval_strategy="steps",
+            save_strategy="steps",
+            eval_steps=1,
+            save_steps=1,
+            lr_scheduler_type="reduce_lr_on_plateau",
+            lr_scheduler_kwargs={"patience": 0, "mode": "max"},
+            load_best_model_at_end=best,
+            metric_for_best_model="score",
+            greater_is_better=True,
+        )
+        made.compute_metrics = lambda _, made=made: {"score": float(made.state.global_step)}
+        made.train()
+        rates[best] = made.optimizer.param_groups[0]["lr"]
+    assert rates[True] == rates[False] == made.args.learning_rate
+
+
+def test_only_models_at_the_target_are_kept_as_the_best(trainer, tmp_path):
+    made = trainer(
+        Rule(schedule=SCHEDULE),
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="best",
+        save_total_limit=1,
+        metric_for_best_model="score",
+        greater_is_better=False,
+    )
+    made.compute_metrics = lambda _: {"score": made.state.global_step}
+    made.train()
+    assert made.state.best_model_checkpoint == str(tmp_path / "out" / "checkpoint-8")
+    assert [path.name for path in (tmp_path / "out").glob("checkpoint-*")] == ["checkpoint-8"]
+
+
+@pytest.fixture
+def fresh_accelerate():
+    """accelerate keeps the precision of the first Trainer of a process for all others."""
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize("clipping", [1.0, 0.0])
+def test_criteria_see_gradients_without_the_loss_scale(trainer, fresh_accelerate, clipping):
+    """The Trainer takes the scale off when it clips, and where it does not."""
+    seen = {}
+    for scale in (1.0, 4096.0):
+        rule = Rule(criterion=Taylor(momentum=0.0), schedule=SCHEDULE)
+        made = trainer(rule, folder=str(scale), max_grad_norm=clipping, max_steps=8, fp16=True)
+        # What accelerate makes of fp16 on a GPU; on a CPU it leaves both out.
+        made.accelerator.native_amp = True
+        made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1000)
+        made.train()
+        mask = made.model.bert.encoder.layer[0].output.dense.parametrizations.weight[0]
+        seen[scale] = float(mask.state("taylor")["score"].sum())
+    assert seen[1.0] > 0 and seen[4096.0] == pytest.approx(seen[1.0], rel=0.2)  # float16 rounds small gradients away
+
+
+@pytest.mark.parametrize("rule", [Rule(criterion=Wanda(), schedule=SCHEDULE), Rule(regrow=True, schedule=SCHEDULE)])
+def test_copies_on_several_gpus_in_one_process_are_refused(trainer, arguments, monkeypatch, rule):
+    monkeypatch.setattr("transformers.TrainingArguments.n_gpu", 2)
+    with pytest.raises(
+        PruningError, match="copies of the model on several GPUs hide what .* start the training with tor"
+    ):
+        trainer(rule)
 
 
 def test_a_schedule_that_ends_after_training_is_an_error_before_the_first_step(trainer):

@@ -45,6 +45,9 @@ def test_it_rewinds_where_masks_take_more():
     assert rewind_steps("jumps", [Rule(criterion=Frozen()), Rule(schedule=begun)], 20, 5) == [2, 6, 10, 14]
     assert rewind_steps(Span.parse("1ep"), [], 20, 6) == [6, 12, 18]
     assert rewind_steps(Span.parse("50%"), [Rule()], 20, 6) == [10]
+    assert rewind_steps("2ep", [Rule(schedule=STEPWISE)], 20, 6) == [12]
+    with pytest.raises(ValueError, match="'jump' is not a part of training"):
+        rewind_steps("jump", [Rule(schedule=STEPWISE)], 20, 6)
 
 
 @pytest.mark.parametrize(

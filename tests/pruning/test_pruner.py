@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
-from optkit.pruning.config import Frozen, Magnitude, Movement, Rule, Schedule, Taylor
+from optkit.pruning.config import Frozen, Magnitude, Movement, Obert, Rule, Schedule, SoftMovement, Taylor, Wanda
+from optkit.pruning.masking import mask_of, raw_of
 from optkit.pruning.pruner import Pruner
 
 AT_ONCE = {"shape": "constant", "begin": 0}
@@ -128,6 +131,129 @@ def test_a_criterion_that_two_rules_share_sees_each_gradient_once(stack):
     raw.grad = torch.ones_like(raw)
     pruner.observe()
     assert torch.equal(model.layers[0].parametrizations.weight[0].state("movement")["score"], -raw.detach())
+
+
+def test_it_watches_until_the_last_rule_that_shares_it_has_ended(stack):
+    """Blocks before single weights, by the same scores: those are still learned when the blocks are done."""
+    model, rules = stack((8, 8)), []
+    for name, structure, end in (("blocks", "1x4", 2), ("weights", "element", 6)):
+        schedule = Schedule(to=0.5, begin=1, end=end, every=1)
+        rules.append(Rule(structure=structure, criterion=Movement(), schedule=schedule, name=name))
+    pruner = Pruner(model, rules)
+    pruner.start(8, 8)
+    raw, kept, changed = raw_of(model.layers[0]), None, []
+    for step in range(1, 9):
+        raw.grad = torch.ones_like(raw)
+        pruner.observe()
+        pruner.update(step)
+        score = mask_of(model.layers[0]).state("movement")["score"].clone()
+        changed += [step] if kept is None or not torch.equal(score, kept) else []
+        kept = score
+    assert changed == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("criterion", [Movement(), Taylor(), Obert(block=4), SoftMovement()], ids=lambda c: c.name)
+def test_a_weight_without_gradients_is_refused_where_they_decide(stack, criterion):
+    rule = Rule(criterion=criterion, schedule=Schedule(to=0.5, begin=1, end=2))
+    frozen = stack((8, 8), (8, 8))
+    frozen.layers[0].requires_grad_(False)
+    with pytest.raises(PruningError) as error:
+        Pruner(frozen, [rule]).start(4, 4)
+    assert str(error.value) == (
+        f"rule 'weights': layers.0.weight is not trained (requires_grad is False), and {criterion.name} goes by its "
+        "gradients: exclude it, train it, or take magnitude"
+    )
+    unused = stack((8, 8), (8, 8))
+    pruner = Pruner(unused, [rule])
+    pruner.start(4, 4)
+    unused.layers[1](torch.ones(1, 8)).sum().backward()
+    pruner.observe()
+    with pytest.raises(PruningError) as error:
+        pruner.update(2)
+    assert str(error.value) == (
+        f"rule 'weights': layers.0.weight got no gradient, and {criterion.name} goes by that: exclude it, or take magnitude"
+    )
+
+
+@pytest.mark.parametrize("criterion", [Magnitude(), Wanda(), Frozen()], ids=lambda c: c.name)
+def test_criteria_that_do_not_go_by_gradients_prune_what_is_not_trained(stack, criterion):
+    model = stack((8, 8)).requires_grad_(False)
+    schedule = None if criterion == Frozen() else Schedule("constant", to=0.5, begin=1)
+    pruner = Pruner(model, [Rule(criterion=criterion, schedule=schedule)])
+    pruner.start(4, 4)
+    model(torch.ones(1, 8))
+    pruner.observe()
+    pruner.update(1)
+    assert [state.pruned for state in pruner.fold()] == [32 if schedule else 0]
+
+
+def test_a_training_that_goes_on_behind_its_schedule_says_so_at_once(stack):
+    model, rule = stack((8, 8)), Rule(schedule=Schedule(to=0.5, begin=1, end=6, every=1))
+    first = Pruner(model, [rule])
+    first.start(10, 10)
+    for step in range(5):
+        first.update(step)
+    other = stack((8, 8))
+    second = Pruner(other, [Rule(schedule=Schedule(to=0.5, begin=1, end=3, every=1))])
+    second.start(6, 6, done=4)
+    other.load_state_dict(model.state_dict())
+    with pytest.raises(PruningError) as error:
+        second.update(5)
+    assert str(error.value) == (
+        "rule 'weights': the training goes on at step 5 short of the target, and the schedule ends at step 3: train as "
+        "long as before, or end the schedule later"
+    )
+
+
+def test_what_was_folded_is_told_so(stack):
+    model = stack((8, 8))
+    pruner = prune(model, Rule(schedule=Schedule(to=0.5, **AT_ONCE)))
+    pruner.fold()
+    assert pruner.at_target(1)
+    for call in (pruner.fold, pruner.observe, pruner.sparsity, pruner.states, partial(pruner.update, 1)):
+        with pytest.raises(PruningError) as error:
+            call()
+        said = "the masks were folded, and the model is plain: build another Pruner to prune further"
+        assert str(error.value) == said
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_made_half_as_precise_keeps_what_criteria_added_up(stack, dtype):
+    model = stack((8, 8))
+    pruner = Pruner(model, [Rule(criterion=Taylor(), schedule=Schedule(to=0.5, begin=2, end=3))])
+    pruner.start(4, 4)
+    raw_of(model.layers[0]).grad = torch.full((8, 8), 1e-7)
+    pruner.observe()
+    mask = mask_of(model.layers[0])
+    before = mask.state("taylor")["score"].clone()
+    model.to(dtype)
+    after = mask.state("taylor")["score"]
+    assert after.dtype == torch.float32 and torch.equal(after, before) and bool((before > 0).any())
+    assert (raw_of(model.layers[0]).dtype, mask.zero.dtype, mask.mask.dtype) == (dtype, dtype, torch.bool)
+
+
+def test_a_step_that_overflows_anywhere_is_passed_over(stack):
+    model = stack((8, 8), (8, 8))
+    pruner = Pruner(model, [Rule(criterion=Taylor(), schedule=Schedule(to=0.5, begin=2, end=3))])
+    pruner.start(4, 4)
+    scores = [mask_of(layer).state("taylor")["score"] for layer in model.layers]
+    for layer in model.layers:
+        raw_of(layer).grad = torch.ones(8, 8)
+    pruner.observe(skip_nonfinite=True)
+    before = [score.clone() for score in scores]
+    raw_of(model.layers[0]).grad[0, 0] = torch.inf
+    raw_of(model.layers[1]).grad.zero_()  # what clipping by an infinite norm leaves
+    pruner.observe(skip_nonfinite=True)
+    assert all(torch.equal(score, own) for score, own in zip(scores, before)) and bool((before[1] > 0).all())
+
+
+def test_groups_of_bfloat16_weights_are_ranked_by_exact_sums(stack):
+    model, exact = stack((64, 768)), stack((64, 768))
+    model.bfloat16()
+    exact.load_state_dict(model.state_dict())
+    for each in (model, exact):
+        prune(each, Rule(structure="row", schedule=Schedule(to=0.5, **AT_ONCE))).fold()
+    assert torch.equal(model.layers[0].weight != 0, exact.layers[0].weight != 0)
 
 
 def test_shares_give_every_layer_its_own_sparsity_along_the_schedule(stack):

@@ -62,6 +62,14 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_a_name_that_is_there(mo
     assert str(error.value) == "rule 'head': 'clasifier' matches no linear layer; a name here is 'classifier'"
 
 
+def test_an_exclude_that_matches_nothing_is_an_error_too(model):
+    with pytest.raises(PruningError) as error:
+        resolve_targets(model, Rule(exclude="*.outptu.dense"))
+    assert str(error.value).startswith(
+        "rule 'weights': exclude: '*.outptu.dense' matches no linear layer; a name here is"
+    )
+
+
 def test_an_exclude_that_leaves_nothing_is_an_error(model):
     with pytest.raises(PruningError, match="rule 'weights': exclude leaves no linear layer of encoder_linear"):
         resolve_targets(model, Rule(exclude="*"))

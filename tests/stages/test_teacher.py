@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from optkit.recipe import load_recipe
 from optkit.stages import teacher
 from optkit.stages.job import Job
 from optkit.stages.plan import make_plan
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def facts(folder):
@@ -188,3 +191,17 @@ def test_a_plan_that_cannot_work(given, said, files_recipe, tiny_checkpoint):
     with pytest.raises(PlanError) as raised:
         make_plan(load_recipe(files_recipe, [text.replace("TEACHER", str(tiny_checkpoint)) for text in given]))
     assert len(raised.value.problems) == 1 and said in raised.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("tiny_regression_80sparse", "scores are taught on examples with answers alone: remove it"),
+        ("tiny_multilabel_80sparse", "several labels are taught on examples with answers alone: remove it"),
+    ],
+)
+def test_texts_without_answers_need_classes(tiny_checkpoint, recipe, said):
+    given = [f"distill={{teacher: {tiny_checkpoint}, data: {{augment: 1}}}}"]
+    with pytest.raises(PlanError) as raised:
+        make_plan(load_recipe(RECIPES / f"{recipe}.yaml", given))
+    assert f"distill.data: {said}" in raised.value.problems

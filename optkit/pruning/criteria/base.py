@@ -28,6 +28,11 @@ class Criterion:
     def __init__(self, config: Any):
         self.config = config
 
+    @property
+    def by_gradients(self) -> bool:
+        """Whether it goes by gradients. One that is shown inputs takes of gradients only that a step ends."""
+        return "gradients" in self.watches and "inputs" not in self.watches
+
     def state(self, weight: Tensor) -> State:
         """What it accumulates on a ``weight`` (out, in): tensors of any shape, by name. They are buffers of the model,
         saved in every checkpoint, and updated in place.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from optkit.pruning.criteria.base import Criterion, State
@@ -9,4 +10,5 @@ from optkit.pruning.criteria.base import Criterion, State
 
 class MagnitudeCriterion(Criterion):
     def score(self, weight: Tensor, state: State, index: int) -> Tensor:
-        return weight.abs()
+        # In bfloat16 sums over groups would be rounded to few digits, and ranked by that.
+        return weight.abs().to(torch.promote_types(weight.dtype, torch.float32))

@@ -14,6 +14,7 @@ from optkit.pruning.binding import BoundRule, RuleState
 from optkit.pruning.config import ONE_SHOT, Criterion, FisherSearch, Reconstruction, Rule, Schedule, check_occasion
 from optkit.pruning.criteria import build
 from optkit.pruning.masking import mask_of, raw_of
+from optkit.pruning.oneshot.importance import gradients_of
 from optkit.pruning.oneshot.layerwise import Calibration, reconstruct
 from optkit.pruning.oneshot.replay import LABELS, Batch, run
 from optkit.pruning.oneshot.search import search
@@ -83,9 +84,7 @@ def needs_loss(criterion: Criterion) -> bool:
     """Whether a criterion goes by gradients of a loss in one shot, and so needs labels."""
     if isinstance(criterion, ONE_SHOT):
         return False
-    watches = build(criterion).watches
-    # A criterion that is shown inputs needs no gradients beside them.
-    return bool(watches) and "inputs" not in watches
+    return build(criterion).by_gradients
 
 
 def _apply(
@@ -125,15 +124,17 @@ def _watch(
         layer.training = True  # who watches inputs looks at layers in training; a linear layer does the same in both
     forward_only = not needs_loss(bound.rule.criterion)
     try:
-        for done, batch in enumerate(batches, start=1):
-            if forward_only:
-                with torch.no_grad():
+        with torch.no_grad() if forward_only else gradients_of(model, bound.layers):
+            for done, batch in enumerate(batches, start=1):
+                if forward_only:
                     run(model, batch)
-            else:
-                _loss(model, batch, bound.rule, loss).backward()
-                pruner.observe()
-                model.zero_grad(set_to_none=True)
-            tell(done, len(batches))
+                else:
+                    _loss(model, batch, bound.rule, loss).backward()
+                    pruner.observe()
+                    model.zero_grad(set_to_none=True)
+                tell(done, len(batches))
+        if not forward_only:
+            pruner.check_seen(bound)
     finally:
         for layer in layers:
             layer.training = False

@@ -71,7 +71,8 @@ class Replay:
         if missing is not None:
             raise PruningError(f"{missing} takes no part in the model's forward pass: exclude it")
         self._calls = calls
-        self._skipped: dict[nn.Module, Callable] = {}
+        #: What was put over a module's ``forward`` before, as accelerate does.
+        self._skipped: dict[nn.Module, Callable | None] = {}
         self.stages = sorted(calls.stages(), key=lambda stage: calls.last[stage[0]])
 
     def inputs(self, stage: Sequence[str]) -> Iterator[Tensor]:
@@ -98,8 +99,10 @@ class Replay:
 
     def close(self) -> None:
         """Gives finished layers their ``forward`` back."""
-        for module in self._skipped:
+        for module, own in self._skipped.items():
             del module.forward
+            if own is not None:
+                module.forward = own
         self._skipped, self._kept = {}, []
 
     def _skip_before(self, call: int) -> None:
@@ -121,8 +124,8 @@ class Replay:
         self._kept = outputs
         for module in done:
             # Those before the last give out what the last gave: nothing looks at it before the last does.
+            self._skipped[module] = module.__dict__.get("forward")
             module.forward = lambda *args, **kwargs: self._kept[self._now]
-            self._skipped[module] = module.forward
 
     @torch.inference_mode()
     def _run(self, index: int) -> None:

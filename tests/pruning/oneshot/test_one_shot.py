@@ -119,6 +119,39 @@ def test_later_rules_see_what_earlier_ones_left(bert, batches):
     assert sum(dead_blocks(layer.weight, 1, 4) for layer in encoder(model).values()) == 2458
 
 
+@pytest.mark.parametrize("criterion", [Taylor(), Obert(block=4)], ids=lambda c: c.name)
+def test_rules_that_nest_and_share_a_criterion_each_see_the_batches(bert, batches, criterion):
+    """Of heads and neurons nothing goes, so that blocks have to fall as they do alone."""
+    alone, nested = bert(), bert()
+    blocks = rule(criterion, name="blocks")
+    one_shot(alone, blocks, batches())
+    one_shot(nested, [rule(criterion, "head", 0.0), rule(criterion, "neuron:4", 0.0, name="n"), blocks], batches())
+    for name, layer in encoder(alone).items():
+        assert torch.equal(layer.weight == 0, encoder(nested)[name].weight == 0)
+
+
+@pytest.mark.parametrize("criterion", [Taylor(), Obert(block=4)], ids=lambda c: c.name)
+def test_a_model_that_is_not_trained_is_pruned_all_the_same(bert, batches, criterion):
+    trained, frozen = bert(), bert().requires_grad_(False)
+    for model in (trained, frozen):
+        one_shot(model, rule(criterion), batches())
+    assert all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), frozen.state_dict().values()))
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+def test_a_layer_that_gets_no_gradient_is_refused(bert, batches):
+    model = bert()
+    model.bert.encoder.layer.append(copy.deepcopy(model.bert.encoder.layer[1]))
+    first, second, _ = model.bert.encoder.layer
+    model.bert.encoder.forward = lambda states, *args, **kwargs: model.bert.encoder.__class__.forward(
+        model.bert.encoder, states, *args, **kwargs
+    )
+    second.forward = lambda states, *args, **kwargs: states.detach()
+    with pytest.raises(PruningError) as error:
+        one_shot(model, rule(Taylor()), batches())
+    assert "attention.self.query.weight got no gradient, and taylor goes by that" in str(error.value)
+
+
 def test_global_scope_spares_the_layers_that_matter_and_keeps_to_bounds(bert, batches):
     model = bert()
     model.bert.encoder.layer[1].output.dense.weight.data *= 1e-3

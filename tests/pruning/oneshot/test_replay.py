@@ -85,6 +85,19 @@ def test_a_finished_layer_is_not_run_again(bert, batches):
     assert "forward" not in vars(repeated[0])
 
 
+def test_a_forward_that_was_put_over_a_layers_own_comes_back(bert, batches):
+    model = bert(num_hidden_layers=3).eval()
+    layers, repeated = watched(model)
+    own = repeated[0].forward
+    repeated[0].forward = put = lambda *args, **kwargs: own(*args, **kwargs)
+    replay = Replay(model, batches(2), layers, repeated)
+    for stage in replay.stages:
+        list(replay.inputs(stage))
+    assert repeated[0].forward is not put
+    replay.close()
+    assert repeated[0].forward is put
+
+
 def test_a_layer_that_is_never_called_is_refused(stack):
     model = stack((4, 4), (4, 4))
     model.idle = nn.Linear(4, 4)
