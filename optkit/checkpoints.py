@@ -23,6 +23,8 @@ from optkit.errors import OptkitError
 
 #: File of weights of a compacted checkpoint that only optkit loads.
 COMPACTED = "compact.safetensors"
+#: Says of a training's checkpoint that it is whole, see adapters/checkpointing.py.
+MARKER = "optkit-complete.json"
 
 _WHOLE = ("model.safetensors", COMPACTED, "pytorch_model.bin")
 
@@ -240,3 +242,21 @@ def architecture(folder: Path) -> Any:
         raise OptkitError(f"transformers {transformers.__version__} does not know {config.architectures[0]}")
     with torch.device("meta"):
         return architecture(config)
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder`` that are whole, the newest last."""
+    found = {}
+    for marker in Path(folder).glob(f"checkpoint-*/{MARKER}"):
+        step = marker.parent.name.removeprefix("checkpoint-")
+        if step.isdigit() and _holds(marker):
+            found[int(step)] = marker.parent
+    return [found[step] for step in sorted(found)]
+
+
+def _holds(marker: Path) -> bool:
+    try:
+        sizes = json.loads(marker.read_text(encoding="utf-8"))
+        return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False

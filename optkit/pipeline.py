@@ -86,6 +86,8 @@ def run(
         return {"name": recipe.name, "stopped_after": stop_after, "output": str(path)}
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     report["output"] = str(path)
+    # The run may have been moved since it wrote them.
+    report["folders"] |= {name: str(path / name) for name in report["folders"] if (path / name).is_dir()}
     return report
 
 
@@ -119,7 +121,8 @@ def _run_stages(
     for number, name in enumerate(STAGES, 1):
         stage = _load(name)
         if stage.needed(job):
-            _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}", reuse)
+            with _one_line(folder, getattr(stage, "CHECKPOINTS", None)):
+                _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}", reuse)
         if name == stop_after:
             return
 
@@ -184,12 +187,17 @@ def _load(name: str) -> ModuleType:
 
 
 @contextmanager
-def _one_line(folder: RunDir) -> Iterator[None]:
-    """Turns ctrl-C and a full disk into one line with the way out; what is complete stays."""
+def _one_line(folder: RunDir, checkpoints: str | None = None) -> Iterator[None]:
+    """Turns ctrl-C and a full disk into one line with the way out; what is complete stays.
+
+    Args:
+        checkpoints: of the training that goes on within, in the run's folder.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {_last_checkpoint(folder)}; run the same command again to go on") from None
+        kept = _last_checkpoint(folder.path / checkpoints) if checkpoints else "finished stages are kept"
+        raise Interrupted(f"interrupted; {kept}; run the same command again to go on") from None
     except Exception as error:
         if not _disk_is_full(error):
             raise
@@ -198,13 +206,11 @@ def _one_line(folder: RunDir) -> Iterator[None]:
         ) from error
 
 
-def _last_checkpoint(folder: RunDir) -> str:
-    from optkit.adapters.checkpointing import whole_checkpoints
+def _last_checkpoint(folder: Path) -> str:
+    from optkit.checkpoints import whole_checkpoints  # no torch: its import may be what was interrupted
 
-    newest = [whole[-1] for kind in folder.path.glob("checkpoints*") if (whole := whole_checkpoints(kind))]
-    if not newest:
-        return "no checkpoint is whole yet"
-    return f"the last whole checkpoint is {max(newest, key=lambda checkpoint: checkpoint.stat().st_mtime)}"
+    whole = whole_checkpoints(folder)
+    return f"the last whole checkpoint is {whole[-1]}" if whole else "no checkpoint is whole yet"
 
 
 #: All that safetensors, OpenVINO and the two halves of torch.save say when they cannot write.

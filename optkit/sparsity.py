@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.checkpoints import has_weights
-from optkit.errors import OptkitError
+from optkit.errors import OptkitError, RecipeError
 from optkit.zeros import block_shares, count, detect_structure
 
 if TYPE_CHECKING:
@@ -161,11 +161,12 @@ def sparsity(path: str | Path) -> Report:
     pruned/ and openvino/), or a sparse folder.
 
     Raises:
-        OptkitError: if nothing is there, it is no model, it is damaged, or a weight is NaN.
+        RecipeError: if nothing is there, or it is no model.
+        OptkitError: if it is damaged, or a weight is NaN.
     """
     path = Path(path)
     if not path.exists():
-        raise OptkitError(f"{path}: not found")
+        raise RecipeError(f"{path}: not found")
     if (path / "sparse.json").is_file():
         return _read_sparse(path)
     if path.suffix == ".xml" or (path / "openvino_model.xml").is_file():
@@ -176,7 +177,9 @@ def sparsity(path: str | Path) -> Report:
         return _read_checkpoint(path)
     if (path / "pruned").is_dir() or (path / "openvino").is_dir():
         return _read_run(path)
-    raise OptkitError(f"{path}: no model here: give a checkpoint folder, an OpenVINO IR or a run folder")
+    raise RecipeError(
+        f"{path}: no model here: give a checkpoint folder, an OpenVINO IR, an ONNX model, a run or a sparse folder"
+    )
 
 
 def _read_run(path: Path) -> Report:

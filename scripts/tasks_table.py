@@ -20,6 +20,8 @@ from typing import Any
 
 import pages
 
+from optkit.reporting.words import thread_words
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "tasks.md"
 RECIPES = HERE.parent / "recipes"
@@ -73,7 +75,7 @@ def table(options: argparse.Namespace) -> str:
             versions = ", ".join(
                 f"{package} {report['versions'][package]}" for package in ("torch", "openvino", "nncf")
             )
-            machine = f"On {report['machine']['cpu']}, {options.threads} threads; {versions}."
+            machine = f"On {report['machine']['cpu']}, {thread_words(options.threads)}; {versions}."
     return "\n".join([*lines, "", machine])
 
 

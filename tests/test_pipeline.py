@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -388,3 +389,10 @@ def test_max_drop_within_and_without_baseline():
     with pytest.raises(OptkitError, match="2.00 points below the dense baseline, evaluate.max_drop allows 1:"):
         evaluated = {"within_max_drop": False, "drop": 2.0, "max_drop": 1.0}
         pipeline.enforce_max_drop({"output": "runs/r", "evaluate": evaluated, "training": {"rules": [{}]}})
+
+
+def test_a_run_that_was_moved_tells_where_it_is_now(finished_run, generated_recipe, tmp_path):
+    moved = finished_run.copy(tmp_path)
+    report = pipeline.run(generated_recipe, output=moved)
+    assert report["output"] == str(moved) and set(report["folders"]) == set(finished_run.report["folders"])
+    assert all(Path(folder).parent == moved for folder in report["folders"].values())

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from optkit.checkpoints import MARKER, whole_checkpoints
 from optkit.errors import OptkitError
 
-MARKER = "optkit-complete.json"
 #: Two, so that one whole checkpoint is there while the next is written.
 KEPT = 2
 
@@ -55,24 +55,6 @@ def _diverged(step: int) -> OptkitError:
         f"the loss is NaN or infinite at step {step}: lower train.learning_rate, or add warmup_steps; checkpoints from "
         "before are kept"
     )
-
-
-def whole_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder`` that are whole, the newest last."""
-    found = {}
-    for marker in Path(folder).glob(f"checkpoint-*/{MARKER}"):
-        step = marker.parent.name.removeprefix("checkpoint-")
-        if step.isdigit() and _holds(marker):
-            found[int(step)] = marker.parent
-    return [found[step] for step in sorted(found)]
-
-
-def _holds(marker: Path) -> bool:
-    try:
-        sizes = json.loads(marker.read_text(encoding="utf-8"))
-        return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def resumable(checkpoints: Path) -> Path | None:

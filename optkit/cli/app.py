@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -26,7 +27,8 @@ from optkit.cli import (
     validate,
 )
 from optkit.cli import list as list_
-from optkit.errors import OptkitError, in_a_line
+from optkit.errors import Interrupted, OptkitError, in_a_line
+from optkit.versions import installed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +58,18 @@ for name, verb in _VERBS.items():
     app.command(name)(verb.command)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"optkit {installed('optkit')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _optkit() -> None:
+def _optkit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
     """Prune while fine-tuning, quantize to int8, export an OpenVINO IR that says how sparse it is."""
 
 
@@ -83,6 +95,8 @@ def _run(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="optkit")
     except SystemExit as end:
+        if end.code == Interrupted.exit_code:  # typer prints an empty line
+            print("interrupted", file=sys.stderr)
         return int(end.code or 0)
     except BrokenPipeError:
         # The reader of our output has gone (`optkit list | head`); Python must not complain again when it exits.

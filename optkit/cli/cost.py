@@ -40,6 +40,7 @@ def command(
     from optkit.cli.console import wide_console
     from optkit.reporting.speed import engine
     from optkit.reporting.tables import dollars
+    from optkit.reporting.words import thread_words
 
     table = Table(title=f"a million inferences of {rates.name}", title_justify="left")
     for column in ("machine", "engine", "inferences a second", "dollars", "saved"):
@@ -49,6 +50,6 @@ def command(
         table.add_row(cost.instance, engine(cost.engine), f"{cost.per_second:,.0f}", dollars(cost.dollars), saved)
     console = wide_console()
     console.print(table)
-    console.print(f"Measured on {rates.cpu}: {rates.how}, {rates.threads} threads each.")
+    console.print(f"Measured on {rates.cpu}: {rates.how}, {thread_words(rates.threads)} each.")
     console.print(f"Prices of {listed.date}: {listed.source}.", markup=False)
     console.print("Machines with more cores are taken to run copies side by side, an estimate.")

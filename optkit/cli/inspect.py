@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optkit.cli.options import Debug, Json
-from optkit.errors import OptkitError
+from optkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,7 +58,7 @@ def command(
 
     xml = find_xml(path)
     if xml is not None and is_baked(xml):
-        raise OptkitError(f"{path}: baked, its weights are packed: inspect the portable IR, or add --runtime")
+        raise RecipeError(f"{path}: baked, its weights are packed: inspect the portable IR, or add --runtime")
     report = sparsity(path)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optkit.errors import OptkitError
+from optkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from optkit.runtime.planning import Plan
@@ -21,10 +21,10 @@ def show(path: Path, mode: str, as_json: bool) -> None:
     from optkit.runtime.loading import is_baked
 
     if not path.exists():
-        raise OptkitError(f"{path}: not found")
+        raise RecipeError(f"{path}: not found")
     xml = find_xml(path) or find_xml(path / "openvino")
     if xml is None:
-        raise OptkitError(f"{path}: no OpenVINO IR here: --runtime needs an .xml, or a folder with openvino_model.xml")
+        raise RecipeError(f"{path}: no OpenVINO IR here: --runtime needs an .xml, or a folder with openvino_model.xml")
     if is_baked(xml):
         _show_baked(xml, as_json)
         return

@@ -43,12 +43,15 @@ def command(
     if not as_json:
         ratio = f"{taken.speedup.ratio:.2f} times as fast as {taken.speedup.against}"
         print(f"take {taken.run.path / 'recipe.resolved.yaml'}: {taken.drop:.2f} points lost, {ratio}")
+        if taken.run.report["task"]["dataset"]["type"] == "files":
+            print("it names local data without their folders: put them beside it, or run the recipe it came from")
 
 
 def _show(found) -> None:
     from rich.table import Table
 
     from optkit.cli.console import wide_console
+    from optkit.reporting.words import thread_words
 
     console, first = wide_console(), found.points[0].speedup
     tokens = "" if first.seq is None else f" x {first.seq} tokens"
@@ -65,6 +68,6 @@ def _show(found) -> None:
             style="dim" if point.dominated else None,
         )
     console.print(table)
-    console.print(f"Against {first.against} on {found.points[0].run.machine}, {first.threads} threads.")
+    console.print(f"Against {first.against} on {found.points[0].run.machine}, {thread_words(first.threads)}.")
     for path, why in found.left_out.items():
         console.print(f"left out: {path} {why}")

@@ -40,7 +40,6 @@ def command(
 
     planned = trials(recipe, [Axis.parse(text) for text in grid], set_)
     root = output or Path("sweeps") / recipe.stem
-    root.mkdir(parents=True, exist_ok=True)
     reporter = Reporter()
     reporter.say(f"{len(planned)} runs in {root}")
 

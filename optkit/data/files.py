@@ -25,12 +25,13 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
     Raises:
         DataError: one line, if the file is missing, of an unknown type, or not what its ending says.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, not a data file: correct {key}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: unknown file type '{path.suffix}', one of {', '.join(READERS)}")
     if not path.is_file():
-        what = "is a folder, not a data file" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}: correct {key}")
+        raise DataError(f"{path}: no such file: correct {key}")
     import pyarrow as pa
 
     try:
@@ -39,6 +40,8 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
         raise DataError(f"{path}: byte {error.start} is not UTF-8: convert the file") from None
     except (pa.ArrowException, ValueError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
+        if "UTF8" in said:
+            raise DataError(f"{path}: is not UTF-8: convert the file") from None
         raise DataError(f"{path}: not a readable {path.suffix[1:].lower()} file: {said[:300]}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None

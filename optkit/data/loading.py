@@ -79,12 +79,12 @@ def _from_files(files: dict[str, str], needed: Sequence[str], file_columns: Sequ
         if name in files:
             path = Path(files[name])
             try:
-                table = read_folder(path) if path.is_dir() else read_file(path)
+                table = read_folder(path) if file_columns and path.is_dir() else read_file(path)
                 for column in file_columns:
                     table = _absolute(table, column, path.parent)
                 splits[name] = datasets.Dataset(table, split=datasets.NamedSplit(name))
             except DataError as error:
-                problems += error.problems
+                problems += [said for said in error.problems if said not in problems]
     _refuse(problems)
     return splits
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import RecipeError
 from optkit.experiments.runs import load_run
 from optkit.reporting.prices import Cost, Prices, costs_of, load_prices
 from optkit.reporting.speed import inputs, per_second, reference
@@ -44,8 +44,7 @@ def load_rates(path: Path, *, batch: int | None = None, seq: int | None = None) 
         batch, seq: of the inputs; the first that were measured where both are None.
 
     Raises:
-        RecipeError: if there is neither.
-        OptkitError: if nothing was measured at this shape.
+        RecipeError: if there is neither, or nothing was measured at this shape.
     """
     return _of_bench(path, batch, seq) if path.is_file() else _of_run(path, batch, seq)
 
@@ -62,7 +61,9 @@ def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
         if (batch, seq) in ((None, None), (row["batch"], row["seq"])):
             how = f"one at a time, {inputs(row)}"
             return Rates(run.name, per_second(row), reference(row), measured["threads"], how, run.machine)
-    raise OptkitError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
+    if not measured["rows"]:
+        raise RecipeError(f"{path}: has no times: add `benchmark` to the recipe")
+    raise RecipeError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
 
 
 def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
@@ -85,5 +86,5 @@ def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         raise RecipeError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
     if not found:
-        raise OptkitError(f"{path}: has no times of this shape: give it to `optkit bench`, too")
+        raise RecipeError(f"{path}: has no times of this shape: give it to `optkit bench`, too")
     return found[0]

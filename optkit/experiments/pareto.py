@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optkit.errors import OptkitError
+from optkit.errors import RecipeError
 from optkit.experiments.runs import Run, Speedup, same
 from optkit.reporting.charts.frontier import Mark, frontier_chart, judged
 
@@ -63,6 +63,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
         batch, seq: of the times; the first that a run measured where they are None.
 
     Raises:
+        RecipeError: if none can be placed.
         OptkitError: if two runs measured different things: another metric, baseline engine, shape or CPU.
     """
     placed, left_out = [], {}
@@ -75,8 +76,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
         else:
             placed.append(Point(run, run.drop, speedup))
     if not placed:
-        reasons = "; ".join(f"{path} {why}" for path, why in left_out.items())
-        raise OptkitError(f"no run can be placed: {reasons}: evaluate with a baseline, and add `benchmark`")
+        raise RecipeError(f"no run can be placed: {_reasons(left_out)}: evaluate with a baseline, and add `benchmark`")
     kept = [point.run for point in placed]
     same(kept, "metric", [point.run.metric for point in placed])
     same(kept, "speedup's baseline", [point.speedup.against for point in placed])
@@ -85,6 +85,15 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
     marks = [Mark(str(number), point.drop, point.speedup.ratio) for number, point in enumerate(placed)]
     order = [(placed[int(mark.name)], mark.dominated) for mark in judged(marks)]
     return Frontier([replace(point, dominated=dominated) for point, dominated in order], left_out)
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    """Why each run was left out, those with the same reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for path, why in left_out.items():
+        by_reason.setdefault(why, []).append(path)
+    more = {why: f" (and {len(paths) - 1} more)" if len(paths) > 1 else "" for why, paths in by_reason.items()}
+    return "; ".join(f"{paths[0]}{more[why]} {why}" for why, paths in by_reason.items())
 
 
 def chart(found: Frontier) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from optkit.errors import RecipeError
 from optkit.experiments.pareto import Frontier, chart, frontier
 from optkit.experiments.runs import REPORT, Run, find_runs, load_run
-from optkit.rundir import write_atomic
+from optkit.rundir import is_run, write_atomic
 
 RESULTS, CHART = "sweep.json", "frontier.svg"
 
@@ -48,6 +48,9 @@ class Axis:
             values = None
         if not path.strip() or not isinstance(values, list) or not values:
             raise RecipeError(f"--grid {text}: expected PATH=[VALUE, VALUE], such as prune.0.schedule.to=[0.7, 0.8]")
+        twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+        if twice is not None:
+            raise RecipeError(f"--grid {path.strip()}: {twice} is there twice: write each value once")
         return cls(path.strip(), tuple(values))
 
 
@@ -100,7 +103,8 @@ def trials(recipe: Path, axes: Sequence[Axis], overrides: Sequence[str] = ()) ->
             loaded = load_recipe(recipe, [*overrides, *sets])
             found.append(Trial(name, (*overrides, *sets), loaded.hash()))
         except RecipeError as error:
-            problems += [line for line in error.problems if line not in problems]
+            said = [_of_grid(line, [axis.path for axis in axes]) for line in error.problems]
+            problems += [line for line in said if line not in problems]
     if problems:
         raise RecipeError(problems)
     names = [trial.name for trial in found]
@@ -108,6 +112,12 @@ def trials(recipe: Path, axes: Sequence[Axis], overrides: Sequence[str] = ()) ->
         trial if names.count(trial.name) == 1 else Trial(f"{trial.name}-{i}", trial.overrides, trial.hash)
         for i, trial in enumerate(found)
     ]
+
+
+def _of_grid(problem: str, paths: Sequence[str]) -> str:
+    """What is wrong with a value that an axis set is the axis' fault, whatever the other values are."""
+    said, _, excerpt = problem.partition("\n")
+    return said.replace("--set", "--grid", 1) if any(f"| {path}=" in excerpt for path in paths) else problem
 
 
 def _written(value: Any) -> str:
@@ -160,17 +170,24 @@ def sweep(
 
     Returns:
         results in the order of ``planned``.
+
+    Raises:
+        RecipeError: if ``root`` holds something else.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    _claim(root)
     results: dict[str, Result] = {}
 
-    def keep(result: Result) -> None:
-        results[result.name] = result
+    def write() -> None:
         ordered = [results[trial.name] for trial in planned if trial.name in results]
         kept = {"recipe": str(recipe), "runs": [asdict(each) for each in ordered]}
         write_atomic(root / RESULTS, json.dumps(kept, indent=2) + "\n")
+
+    def keep(result: Result) -> None:
+        results[result.name] = result
+        write()
         tell(result, len(results), len(planned))
 
+    write()  # what is in the folder from now on is a sweep's
     waiting = []
     for trial in planned:
         if is_done(root / trial.name, trial):
@@ -186,6 +203,16 @@ def sweep(
         else:
             keep(Result(trial.name, trial.overrides, "failed", last_line(root / f"{trial.name}.log"), seconds))
     return [results[trial.name] for trial in planned]
+
+
+def _claim(root: Path) -> None:
+    """Makes the sweep's folder; one that is there has to be a sweep's, or to hold runs."""
+    if root.exists() and not root.is_dir():
+        raise RecipeError(f"{root}: is a file: choose another --output")
+    held = list(root.iterdir()) if root.is_dir() else []
+    if held and not (root / RESULTS).is_file() and not any(is_run(path) for path in held):
+        raise RecipeError(f"{root}: is not empty and no sweep's folder: choose another --output")
+    root.mkdir(parents=True, exist_ok=True)
 
 
 def draw(root: Path) -> Frontier:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import ExportError
+from optkit.errors import ExportError, RecipeError
 from optkit.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Quantization:
         sensitivity: whether to measure what each layer's quantization does to the outputs.
 
     Raises:
-        ExportError: if a value is unknown, out of range, or contradicts another.
+        RecipeError: if a value is unknown, out of range, or contradicts another.
     """
 
     target: str = "any"
@@ -62,13 +62,13 @@ class Quantization:
         ):
             if value not in choices:
                 known = ", ".join(str(choice) for choice in choices)
-                raise ExportError(f"unknown quantization {what} '{value}': one of {known}")
+                raise RecipeError(f"unknown quantization {what} '{value}': one of {known}")
         if self.smooth_quant is not None and not 0 < self.smooth_quant <= 1:
-            raise ExportError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
+            raise RecipeError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
         if self.weights_only and (self.smooth_quant is not None or self.bias_correction is not None):
-            raise ExportError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
+            raise RecipeError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
-            raise ExportError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
+            raise RecipeError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
 
     @property
     def weights_only(self) -> bool:

@@ -10,7 +10,7 @@ from optkit.reporting.blocks import Block, Code, Section
 from optkit.reporting.conclusions import SHARES
 from optkit.reporting.quantization import quantization
 from optkit.reporting.speed import engine, reference
-from optkit.reporting.words import counted
+from optkit.reporting.words import counted, thread_words
 
 
 def sections(report: Mapping[str, Any]) -> list[Section]:
@@ -65,7 +65,7 @@ def agreement(report: Mapping[str, Any]) -> str:
 def timed(report: Mapping[str, Any]) -> str:
     """How the times were measured, and what was not."""
     benchmark = report["benchmark"]
-    threads = f"{benchmark['threads']} thread{'s' * (benchmark['threads'] != 1)}"
+    threads = thread_words(benchmark["threads"])
     more = " or more" * (len(benchmark["rows"]) > 1)  # each shape has as many as there was time for
     notes = [f"Median milliseconds of {benchmark['rounds']} rounds{more} by turns, {threads}."]
     dense = bool(report["training"]["rules"])
@@ -95,10 +95,9 @@ def priced(report: Mapping[str, Any]) -> list[Block]:
             "**These prices are an example that comes with optkit, not an offer of anybody's:** name a list of your "
             "own in the recipe, as `benchmark: {prices: FILE}`, or give `optkit cost` one."
         )
-    threads = costs["threads"]
     said.append(
-        f"Dollars for a million inferences at {costs['inputs']}, one engine on {threads} "
-        f"thread{'s' * (threads != 1)} at a time; prices of {costs['date'] or 'an unknown date'}: "
+        f"Dollars for a million inferences at {costs['inputs']}, one engine on {thread_words(costs['threads'])} "
+        f"at a time; prices of {costs['date'] or 'an unknown date'}: "
         f"{costs['source'] or 'an unknown source'}. A machine with more cores is taken to run copies side by side, "
         "each as fast as the one that was measured: an estimate."
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from optkit.reporting.reasons import reasons
 from optkit.reporting.speed import Speedup, engine, inputs, speedup, times
-from optkit.reporting.words import baseline, counted, sparse_layers
+from optkit.reporting.words import baseline, counted, sparse_layers, thread_words
 
 #: As many as a sentence bears; all of them stand with the latencies.
 _REASONS = 2
@@ -100,5 +100,4 @@ def _runs(name: str) -> str:
 
 
 def _where(report: Mapping[str, Any], shape: str) -> str:
-    threads = report["benchmark"]["threads"]
-    return f"on {report['machine']['cpu']}, {threads} thread{'s' * (threads != 1)}, {shape}"
+    return f"on {report['machine']['cpu']}, {thread_words(report['benchmark']['threads'])}, {shape}"

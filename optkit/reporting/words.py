@@ -44,3 +44,8 @@ def sparse_layers(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every layer as it was counted, if any of them is sparse."""
     layers = counted(report)["layers"]
     return layers if any(layer["structure"] != "dense" for layer in layers) else []
+
+
+def thread_words(count: int) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{count} thread{'s' * (count != 1)}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import OptkitError
+from optkit.errors import OptkitError, RecipeError
 from optkit.ir.io import find_xml, save_model
 from optkit.ir.tags import ROOT, Tags, optkit_version, write_tags
 from optkit.runtime import extension
@@ -84,7 +84,7 @@ def bake(
     model = read(source, core)
     xml = find_xml(source)
     if holds_programs(model):
-        raise OptkitError(f"{xml}: baked already: bake the portable IR that it was made from")
+        raise RecipeError(f"{xml}: baked already: bake the portable IR that it was made from")
     if not isinstance(plan, Plan):
         options = {"config": config, "shape": shape, "isa": isa, "dynamic": dynamic}
         plan, _ = make_plan(model, plan, core=core, **options)
@@ -125,11 +125,11 @@ def _natural_order(name: str) -> list[tuple[int, str]]:
 
 def _check_output(source: Path, output: Path) -> None:
     if output.exists() and not output.is_dir():
-        raise OptkitError(f"{output}: is a file: choose a folder for the baked IR")
+        raise RecipeError(f"{output}: is a file: choose a folder for the baked IR")
     if source.exists() and output.exists() and output.resolve() in (source.resolve(), source.resolve().parent):
-        raise OptkitError(f"{output}: holds the portable IR, which stays as it is: choose another folder")
+        raise RecipeError(f"{output}: holds the portable IR, which stays as it is: choose another folder")
     if output.is_dir() and any(output.iterdir()):
-        raise OptkitError(f"{output}: is not empty: choose another folder, or remove it")
+        raise RecipeError(f"{output}: is not empty: choose another folder, or remove it")
 
 
 def _why_nothing(plan: Plan, placed: Rewrite) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from optkit.stages.job import Job
 
 NAME, FOLDER = "dense", "dense"
+#: The folder in the run that holds the training's checkpoints.
+CHECKPOINTS = "checkpoints-dense"
 
 
 def needed(job: Job) -> bool:
@@ -26,7 +28,7 @@ def key(job: Job) -> str:
 
 
 def run(job: Job, stage: Stage) -> None:
-    fine_tune(job, stage, key(job), "checkpoints-dense")
+    fine_tune(job, stage, key(job), CHECKPOINTS)
 
 
 def load(job: Job) -> tuple[Any, Any, list[int] | None] | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from optkit.stages.job import Job
 
 NAME, FOLDER = "train", "pruned"
+#: The folder in the run that holds the training's checkpoints.
+CHECKPOINTS = "checkpoints"
 _KEY = "key.json"
 
 
@@ -65,7 +67,7 @@ def run(job: Job, stage: Stage) -> None:
         _save(job, model, stage)
         stage.facts |= {"steps": 0, "rules": _reached(states), "history": []}
         return
-    fine_tune(job, stage, key(job), "checkpoints", allocate.rules(job), taught=job.recipe.distill is not None)
+    fine_tune(job, stage, key(job), CHECKPOINTS, allocate.rules(job), taught=job.recipe.distill is not None)
 
 
 def fine_tune(

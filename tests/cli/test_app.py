@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,29 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
 
     monkeypatch.setattr(validate, "make_plan", stop)
     assert exit_code("validate", "--plan", RECIPE) == 130
-    assert "Traceback" not in capsys.readouterr().err
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_ctrl_c_while_the_command_is_being_loaded():
+    code = """
+import sys
+
+class Press:
+    def find_spec(self, name, *_):
+        if name == "optkit.cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Press())
+from optkit.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_the_version(capsys):
+    assert exit_code("--version") == 0
+    assert capsys.readouterr().out == f"optkit {version('optkit')}\n"
 
 
 def test_wrong_arguments_are_2(capsys):

@@ -40,13 +40,13 @@ def test_the_ir_of_a_run_is_found(optkit_cli, encoder_folder, tmp_path):
 
 def test_errors_are_a_line(optkit_cli, encoder_folder, tmp_path):
     done = optkit_cli("bake", encoder_folder, "--output", encoder_folder)
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.out) == (2, "")
     assert done.err == f"{encoder_folder}: holds the portable IR, which stays as it is: choose another folder\n"
     done = optkit_cli("bake", tmp_path / "nothing", "--output", tmp_path / "baked")
-    assert done.code == 1 and "no OpenVINO IR here" in done.err and done.err.count("\n") == 1
+    assert done.code == 2 and "no OpenVINO IR here" in done.err and done.err.count("\n") == 1
     assert optkit_cli("bake", encoder_folder).code == 2
     done = optkit_cli("bake", encoder_folder, "--output", tmp_path / "baked", "--plan", "fast")
-    assert (done.code, done.err) == (1, "unknown plan 'fast': one of static, measured, or a Plan\n")
+    assert (done.code, done.err) == (2, "unknown plan 'fast': one of static, measured\n")
 
 
 def test_inspect_tells_what_is_baked(optkit_cli, encoder_folder, tmp_path):
@@ -59,4 +59,4 @@ def test_inspect_tells_what_is_baked(optkit_cli, encoder_folder, tmp_path):
     assert json.loads(done.out)["baked"] is True and len(json.loads(done.out)["layers"]) == 2
     done = optkit_cli("inspect", tmp_path / "baked")
     wanted = f"{tmp_path / 'baked'}: baked, its weights are packed: inspect the portable IR, or add --runtime\n"
-    assert (done.code, done.err) == (1, wanted)
+    assert (done.code, done.err) == (2, wanted)

@@ -77,8 +77,8 @@ def test_json_is_alone_on_stdout(optkit, ir):
     assert len(report["notes"]) == 1
 
 
-def test_what_is_no_model_is_one_line_and_exit_1(optkit, tmp_path):
+def test_what_is_no_model_is_one_line(optkit, tmp_path):
     code, out, err = optkit(tmp_path / "nowhere")
-    assert (code, out, err) == (1, "", f"{tmp_path / 'nowhere'}: not found\n")
+    assert (code, out, err) == (2, "", f"{tmp_path / 'nowhere'}: not found\n")
     code, out, err = optkit(tmp_path)
-    assert (code, out) == (1, "") and err.startswith(f"{tmp_path}: no model here") and err.count("\n") == 1
+    assert (code, out) == (2, "") and err.startswith(f"{tmp_path}: no model here") and err.count("\n") == 1

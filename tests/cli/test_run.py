@@ -236,12 +236,46 @@ def test_control_c_while_the_baseline_is_trained(fails, monkeypatch):
     assert code == 130 and "the last whole checkpoint is TMP/run/checkpoints-dense/checkpoint-3;" in line
 
 
-def test_control_c_before_any_checkpoint(fails, monkeypatch):
+def test_control_c_before_any_checkpoint_of_the_training(fails, monkeypatch):
+    """The baseline's checkpoints are there, and say nothing about the pruned model's training."""
+
+    def press(self, args, state, control, model, **kwargs):
+        if any(name.endswith("weight_mask") for name in model.state_dict()):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Watch, "on_step_end", press)
+    said = "interrupted; no checkpoint is whole yet; run the same command again to go on"
+    assert fails("evaluate.baseline=trained") == (130, said)
+
+
+def test_control_c_outside_of_training(fails, monkeypatch):
     def press(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(passes, "time_steps", press)
-    assert fails() == (130, "interrupted; no checkpoint is whole yet; run the same command again to go on")
+    assert fails() == (130, "interrupted; finished stages are kept; run the same command again to go on")
+
+
+def test_control_c_does_not_load_torch_again():
+    """Its import may be what was interrupted, and torch does not stand a second one."""
+    code = """
+import sys
+from pathlib import Path
+from optkit import pipeline
+from optkit.errors import Interrupted
+
+class Folder:
+    path = Path("run")
+
+try:
+    with pipeline._one_line(Folder, "checkpoints"):
+        raise KeyboardInterrupt
+except Interrupted as error:
+    print(error, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = "interrupted; no checkpoint is whole yet; run the same command again to go on False"
+    assert done.stdout.strip() == said
 
 
 def test_half_written_checkpoints_are_passed_over(succeeds, whole, tmp_path):

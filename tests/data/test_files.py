@@ -93,7 +93,7 @@ def test_a_row_without_a_key_has_none_there(tmp_path):
             b"text\tlabel\na\tb\t1\n",
             "not a readable tsv file: CSV parse error: Row #2: Expected 2 columns, got 3",
         ),
-        ("a.tsv", b"text\tlabel\n\xff\xfe\t1\n", "not a readable tsv file: "),
+        ("a.tsv", b"text\tlabel\n\xff\xfe\t1\n", "is not UTF-8: convert the file"),
         ("a.csv", b"text,text\na,b\n", "two columns are called 'text'"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "not a readable jsonl file: line 2: Expecting value at column 10"),
         ("a.jsonl", b'{"text": "\xff"}\n', "byte 10 is not UTF-8: convert the file"),
@@ -113,4 +113,6 @@ def test_files_that_cannot_be_read(tmp_path, name, content, said):
 def test_files_that_are_not_there(tmp_path):
     assert fault(tmp_path / "a.csv") == "no such file: correct task.dataset.files"
     (tmp_path / "b.csv").mkdir()
+    (tmp_path / "c").mkdir()
+    assert fault(tmp_path / "c") == "is a folder, not a data file: correct task.dataset.files"
     assert fault(tmp_path / "b.csv") == "is a folder, not a data file: correct task.dataset.files"

@@ -44,6 +44,12 @@ def test_all_faults_of_the_files_at_once(tiny_files, tmp_path):
     assert "broken.csv: not a readable csv file" in third
 
 
+def test_a_folder_is_no_text_and_one_fault_of_two_splits_is_told_once(tmp_path):
+    spec = files({"train": tmp_path, "validation": tmp_path})
+    said = f"{tmp_path}: is a folder, not a data file: correct task.dataset.files"
+    assert faults(spec, "train", "validation") == [said]
+
+
 def test_an_empty_split(tiny_files, tmp_path):
     (tmp_path / "empty.tsv").write_text("sentence\tlabel\n")
     spec = files({"train": tiny_files["train"], "validation": tmp_path / "empty.tsv"})

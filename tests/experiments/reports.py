@@ -12,6 +12,7 @@ def write_run(folder, drop, dense=100.0, ours=50.0, *, sparsity=0.8, cpu="Some C
     zeros = {"denominators": {"encoder_linear": {"sparsity": sparsity}}, "layers": [layer]}
     report = {
         "format": 1,
+        "task": {"dataset": {"type": "files"}},
         "evaluate": {"metric": "accuracy", "splits": {"validation": scores}, "drop": drop},
         "sparsity": {"pruned": zeros, "openvino": zeros},
         "benchmark": {

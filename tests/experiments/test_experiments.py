@@ -52,6 +52,17 @@ def test_runs_that_do_not_compare(tmp_path, runs):
         frontier(find_runs([bare]))
 
 
+def test_runs_that_cannot_be_placed_are_told_together(tmp_path, optkit_cli):
+    for name in "abc":
+        report = json.loads((write_run(tmp_path / name, 1.0) / "report.json").read_text())
+        (tmp_path / name / "report.json").write_text(json.dumps(report | {"benchmark": None}))
+    printed = optkit_cli("pareto", tmp_path)
+    why = "(and 2 more) has no times of the dense and of the exported model at this shape"
+    assert printed.code == 2 and printed.err.count("has no times") == 1 and f"{tmp_path / 'a'} {why}" in printed.err
+    printed = optkit_cli("cost", tmp_path / "a")
+    assert (printed.code, printed.err) == (2, f"{tmp_path / 'a'}: has no times: add `benchmark` to the recipe\n")
+
+
 def test_folders_that_hold_no_run(tmp_path):
     with pytest.raises(RecipeError, match="no finished run here"):
         find_runs([tmp_path])
@@ -145,6 +156,7 @@ def test_the_verbs(runs, optkit_cli, tmp_path):
     chart = tmp_path / "chart.svg"
     printed = optkit_cli("pareto", runs, "--max-drop", "1.2", "--plot", chart)
     assert printed.code == 0 and f"take {runs / 'b' / 'recipe.resolved.yaml'}: 1.00 points lost, 5.00" in printed.out
+    assert "names local data without their folders" in printed.out
     assert chart.read_text().startswith("<svg")
     printed = optkit_cli("pareto", runs, "--json", "--max-drop", "0.1")
     assert printed.code == 1 and json.loads(printed.out)["take"] is None

@@ -24,8 +24,8 @@ def test_every_combination_has_a_name_and_a_recipe(generated_recipe):
     assert [trial.name for trial in planned] == NAMES
     assert planned[1].overrides == ("seed=3", "prune.encoder.schedule.to=0.5", "prune.encoder.structure=element")
     assert len({trial.hash for trial in planned}) == 4
-    alike = trials(generated_recipe, [Axis.parse("train.max_steps=[2, 2]")])
-    assert [trial.name for trial in alike] == ["max-steps-2-0", "max-steps-2-1"]
+    alike = trials(generated_recipe, [Axis.parse("prune.encoder.targets=['*.query', '*query*']")])
+    assert [trial.name for trial in alike] == ["targets-query-0", "targets-query-1"]
     deep = trials(generated_recipe, [Axis.parse("evaluate.max_drop=[1]"), Axis.parse("quantize.max_drop=[2]")])
     assert [trial.name for trial in deep] == ["evaluate.max-drop-1_quantize.max-drop-2"]
 
@@ -43,6 +43,40 @@ def test_wrong_values_are_told_before_anything_runs(generated_recipe, optkit_cli
     assert not (tmp_path / "sweep").exists()
     printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1]", "--grid", "seed=[2]")
     assert (printed.code, printed.err) == (2, "--grid seed: given twice: write one list\n")
+    printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1, 2, 1]")
+    assert (printed.code, printed.err) == (2, "--grid seed: 1 is there twice: write each value once\n")
+    printed = optkit_cli("sweep", generated_recipe, "--grid", "sede=[1, 2]")
+    assert printed.code == 2 and printed.err.startswith("--grid: sede: unknown key, ") and printed.err.count("\n") == 1
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(generated_recipe, optkit_cli, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1, 2]", "--output", tmp_path)
+    said = f"{tmp_path}: is not empty and no sweep's folder: choose another --output\n"
+    assert (
+        printed.code == 2 and printed.err.endswith(said) and [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+    )
+    printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1, 2]", "--output", tmp_path / "note.txt")
+    assert printed.code == 2 and printed.err.endswith(f"{tmp_path / 'note.txt'}: is a file: choose another --output\n")
+
+
+def test_a_sweep_that_was_killed_before_its_first_result_goes_on(generated_recipe, tmp_path):
+    planned = trials(generated_recipe, [Axis.parse("seed=[1, 2]")])
+
+    def killed(work):
+        (tmp_path / "sweep" / f"{work[0][0].name}.log").write_text("begun")
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(generated_recipe, planned, tmp_path / "sweep", killed)
+
+    def launch(work):
+        for trial, _ in work:
+            written(tmp_path / "sweep", trial)
+            yield trial, 0, 1.0
+
+    assert [result.status for result in sweep(generated_recipe, planned, tmp_path / "sweep", launch)] == ["done"] * 2
 
 
 def test_processes_share_the_cores(monkeypatch):

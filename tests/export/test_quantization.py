@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from optkit import runtime
-from optkit.errors import ExportError
+from optkit.errors import ExportError, RecipeError
 from optkit.export.openvino import export_openvino
 from optkit.export.operations import module_of, operations
 from optkit.export.quantization import Quantization, quantize
@@ -181,7 +181,7 @@ def test_a_limit_that_nothing_keeps_is_told(tiny):
     ],
 )
 def test_options_that_contradict_are_refused(options, said):
-    with pytest.raises(ExportError, match=f"^{said}"):
+    with pytest.raises(RecipeError, match=f"^{said}"):
         Quantization(**options)
 
 
