@@ -22,13 +22,13 @@ _NAMES = {
     "bake": "optkit.runtime",
     "push": "optkit.publishing",
     "pull": "optkit.publishing",
-    "load_compact": "optkit.pruning.compact_checkpoint",
+    "load_compact": "optkit.pruning.compaction.checkpoint",
     "export_onnx": "optkit.export.onnx",
     "pack_sparse": "optkit.sparse_folder",
     "unpack_sparse": "optkit.sparse_folder",
     "load_sparse": "optkit.sparse_folder",
     "PruningCallback": "optkit.pruning.callback",
-    "DistillationMixin": "optkit.pruning.distillation",
+    "DistillationMixin": "optkit.pruning.distillation.mixin",
     "OptkitError": "optkit.errors",
 }
 

@@ -214,7 +214,7 @@ def former_shapes(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, t
     Returns:
         shapes (out, in) before it of weights that are smaller now, and of those that are gone, by name.
     """
-    from optkit.pruning import compact_checkpoint
+    from optkit.pruning.compaction import checkpoint as compact_checkpoint
 
     try:
         values = compact_checkpoint.read_config(folder)
@@ -228,7 +228,7 @@ def architecture(folder: Path) -> Any:
     import torch
     import transformers
 
-    from optkit.pruning import compact_checkpoint
+    from optkit.pruning.compaction import checkpoint as compact_checkpoint
 
     values = compact_checkpoint.read_config(folder)
     if compact_checkpoint.needs_loader(values):

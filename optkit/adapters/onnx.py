@@ -62,7 +62,7 @@ def trace(checkpoint: Path, *, seed: int = 0) -> ModelProto:
     """
     import torch
 
-    from optkit.pruning.compact_checkpoint import load_compact
+    from optkit.pruning.compaction.checkpoint import load_compact
 
     load_package("onnx")
     with quiet():

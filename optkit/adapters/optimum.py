@@ -71,7 +71,7 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
     from optimum.exporters.openvino.convert import export_from_model
     from optimum.intel import OVConfig
 
-    from optkit.pruning.compact_checkpoint import write_former_config
+    from optkit.pruning.compaction.checkpoint import write_former_config
 
     traced = output / "traced"
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -98,7 +98,7 @@ def _traceable(checkpoint: Path, task: str) -> Any:
     import torch
     from optimum.exporters.tasks import TasksManager
 
-    from optkit.pruning.compact_checkpoint import load_compact, needs_loader, read_config
+    from optkit.pruning.compaction.checkpoint import load_compact, needs_loader, read_config
 
     if needs_loader(read_config(checkpoint)):
         model = load_compact(checkpoint).float()

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import TrainingArguments
 
 from optkit.adapters.trainer import Objective, lengths, task_loss
-from optkit.pruning.matching import accepted
+from optkit.pruning.distillation.matching import accepted
 
 
 def predict(

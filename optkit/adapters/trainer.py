@@ -30,7 +30,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from optkit.adapters import quiet
 from optkit.pruning.callback import save_under_own_names
-from optkit.pruning.distillation import DistillationMixin
+from optkit.pruning.distillation.mixin import DistillationMixin
 from optkit.pruning.learning_rate import rewinding_lr
 
 

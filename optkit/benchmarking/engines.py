@@ -41,7 +41,7 @@ def load(backend: str, source: Source, setting: Setting) -> Engine:
 
 def _transformers(folder: Path) -> Any:
     from optkit.adapters import quiet, reason
-    from optkit.pruning.compact_checkpoint import load_compact
+    from optkit.pruning.compaction.checkpoint import load_compact
 
     with quiet():
         try:

@@ -100,7 +100,7 @@ def _import(backend: str, source: Source) -> None:
     if backend == "torch":
         import transformers
 
-        from optkit.pruning.compact_checkpoint import read_config
+        from optkit.pruning.compaction.checkpoint import read_config
 
         names = read_config(source.path).get("architectures") or []
         if names:

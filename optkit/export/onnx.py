@@ -21,7 +21,7 @@ from optkit.export.operations import module_of
 from optkit.export.quantization import Quantization
 from optkit.ir.layers import map_parameters, verify_quantized
 from optkit.ir.tags import Tags, pairs_to_tags, tags_to_pairs
-from optkit.pruning.compact_checkpoint import write_former_config
+from optkit.pruning.compaction.checkpoint import write_former_config
 from optkit.pruning.config import Rule
 
 

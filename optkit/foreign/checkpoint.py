@@ -35,7 +35,7 @@ def check_checkpoint(folder: Path, auto_class: str) -> None:
                 f"{folder}: {name}: {wrong} of {array.size} weights are NaN or infinite: the training diverged, "
                 "take an earlier checkpoint"
             )
-    from optkit.pruning import compact_checkpoint
+    from optkit.pruning.compaction import checkpoint as compact_checkpoint
 
     config = compact_checkpoint.read_config(folder)
     if config.get("pruned_heads"):

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Share, Split, Word, check_endings
 
 if TYPE_CHECKING:
-    from optkit.pruning.states import AttentionDistillation, HiddenDistillation
+    from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
 
 
 def _layers(value: Any) -> Any:
@@ -43,7 +43,7 @@ class HiddenSpec(Part):
 
     def build(self) -> HiddenDistillation:
         """What optkit.pruning takes; imports torch."""
-        from optkit.pruning.states import HiddenDistillation
+        from optkit.pruning.distillation.states import HiddenDistillation
 
         return HiddenDistillation(self.weight, self.layers, self.normalize)
 
@@ -57,7 +57,7 @@ class AttentionSpec(Part):
 
     def build(self) -> AttentionDistillation:
         """What optkit.pruning takes; imports torch."""
-        from optkit.pruning.states import AttentionDistillation
+        from optkit.pruning.distillation.states import AttentionDistillation
 
         return AttentionDistillation(self.weight, self.layers, self.of)
 

@@ -146,7 +146,7 @@ def load_sparse(folder: str | Path) -> Any:
     Raises:
         OptkitError: if the folder holds no checkpoint, is not whole, or not what its index says.
     """
-    from optkit.pruning.compact_checkpoint import load_compact
+    from optkit.pruning.compaction.checkpoint import load_compact
 
     files = [name for name in read_index(Path(folder)) if name.endswith(".safetensors")]
     if not files:

@@ -17,7 +17,7 @@ from optkit.errors import OptkitError, PlanError, PruningError
 from optkit.rundir import digest
 
 if TYPE_CHECKING:
-    from optkit.pruning.allocation import Curve
+    from optkit.pruning.allocation.choosing import Curve
     from optkit.pruning.config import Rule
     from optkit.pruning.targets import Site
     from optkit.recipe.allocate import AllocateSpec
@@ -154,7 +154,7 @@ def run(job: Job, stage: Stage) -> None:
 
 
 def _by_sensitivity(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Sequence[Rule]) -> dict[str, Any]:
-    from optkit.pruning.allocation import by_sensitivity, grid
+    from optkit.pruning.allocation.choosing import by_sensitivity, grid
     from optkit.pruning.selection import target_count
 
     curves = measured_curves(job, spec, rule, others, grid(rule.structure, rule.schedule.to, spec.grid))
@@ -167,7 +167,7 @@ def measured_curves(
     job: Job, spec: AllocateSpec, rule: Rule, others: Sequence[Rule], points: Sequence[float]
 ) -> list[Curve]:
     """What each layer that ``rule`` matches loses at each of ``points``, with ``others`` applied to the model."""
-    from optkit.pruning import sensitivity
+    from optkit.pruning.allocation import sensitivity
 
     device = _device(job)
     model = reference(job)

@@ -108,7 +108,7 @@ def _engines(job: Job, stage: Stage, skipped: dict[str, str]) -> dict[str, Engin
     from optkit.benchmarking.threaded import Torch
     from optkit.ir.io import find_xml
     from optkit.models import load_model
-    from optkit.pruning.compact_checkpoint import load_compact
+    from optkit.pruning.compaction.checkpoint import load_compact
 
     spec, threads = job.recipe.benchmark, torch.get_num_threads()
     shape = (spec.batch[0], job.task.sequence(job.tokenizer, spec.seq[0]))

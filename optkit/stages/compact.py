@@ -44,8 +44,8 @@ def run(job: Job, stage: Stage) -> None:
     from optkit.adapters import optimum, quiet
     from optkit.errors import PruningError
     from optkit.models import load_model
-    from optkit.pruning.compact_checkpoint import save_compact
-    from optkit.pruning.compaction import compact
+    from optkit.pruning.compaction.checkpoint import save_compact
+    from optkit.pruning.compaction.compacting import compact
 
     source = job.path(train.FOLDER)
     model = load_model(source, job.head, seed=0)

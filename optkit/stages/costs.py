@@ -14,8 +14,8 @@ from optkit.stages import allocate
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from optkit.pruning.allocation.costs import CostTable, Shapes
     from optkit.pruning.config import Rule
-    from optkit.pruning.costs import CostTable, Shapes
     from optkit.stages.job import Job
     from optkit.stages.trials import Trials
 
@@ -52,7 +52,7 @@ def read_table(job: Job, path: str, rule: Rule) -> CostTable:
     Raises:
         PruningError: if it cannot be read, or is of another structure or precision.
     """
-    from optkit.pruning.costs import CostTable
+    from optkit.pruning.allocation.costs import CostTable
 
     try:
         table = CostTable.from_json(Path(path).read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def measured_table(job: Job, rule: Rule, sites: Sequence[Called], trials: Trials
         OptkitError: if a model cannot be timed.
     """
     from optkit.cpu import cpu_name
-    from optkit.pruning.costs import CostTable, LayerCosts, falling
+    from optkit.pruning.allocation.costs import CostTable, LayerCosts, falling
 
     tried = 0.0, *points
     kinds, base = list(dict.fromkeys(site.shapes for site in sites)), len(tried) // 2

@@ -18,8 +18,8 @@ from optkit.stages.costs import called, check_runtime, measured_table, read_tabl
 from optkit.stages.trials import Trials
 
 if TYPE_CHECKING:
+    from optkit.pruning.allocation.costs import CostTable
     from optkit.pruning.config import Rule
-    from optkit.pruning.costs import CostTable
     from optkit.recipe.allocate import AllocateSpec
     from optkit.rundir import Stage
     from optkit.stages.costs import Called
@@ -58,7 +58,7 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
     Raises:
         PruningError: if the speedup cannot be reached, or takes no pruning.
     """
-    from optkit.pruning.allocation import by_cost, grid
+    from optkit.pruning.allocation.choosing import by_cost, grid
     from optkit.stages.allocate import COSTS, bounded, facts, measured_curves, reference
 
     if spec.costs is None:

@@ -54,7 +54,7 @@ def run(job: Job, stage: Stage) -> None:
     from optkit.adapters import arguments, trainer
     from optkit.export.fake_quantization import FakeQuantization
     from optkit.models import freezing, load_model
-    from optkit.pruning.compact_checkpoint import load_compact, needs_loader, read_config
+    from optkit.pruning.compaction.checkpoint import load_compact, needs_loader, read_config
 
     source, spec = compact.folder(job), job.recipe.quantize
     loaded = needs_loader(read_config(source))
@@ -101,7 +101,7 @@ def save_like(model: Any, source: Path, folder: Path) -> None:
 
     from optkit.adapters import optimum
     from optkit.checkpoints import COMPACTED
-    from optkit.pruning.compact_checkpoint import needs_loader, own_weights, read_config
+    from optkit.pruning.compaction.checkpoint import needs_loader, own_weights, read_config
 
     optimum.copy_companions(source, folder)
     name = COMPACTED if needs_loader(read_config(source)) else "model.safetensors"

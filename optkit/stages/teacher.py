@@ -123,7 +123,7 @@ def problems(job: Job, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
         tokenizer: the teacher's.
     """
     from optkit.models import longest_input
-    from optkit.pruning.matching import state_problems
+    from optkit.pruning.distillation.matching import state_problems
 
     distill = job.recipe.distill
     ours = job.task.teacher_problems(distill, teacher, student)

@@ -83,7 +83,7 @@ class Trials:
 
     def counts(self, sparsities: Sequence[float]) -> list[int]:
         """How many groups of each site are pruned, at a sparsity for each."""
-        from optkit.pruning import sensitivity
+        from optkit.pruning.allocation import sensitivity
 
         each = zip(self._sites, sparsities, strict=True)
         return [sensitivity.counts_at(site, self._rule, [sparsity])[0] for site, sparsity in each]
@@ -97,7 +97,7 @@ class Trials:
         return with_zeros(self._sparse, {name: mask for own, mask in masks.items() for name in self._matmuls[own]})
 
     def _masks(self, number: int, count: int) -> dict[str, np.ndarray]:
-        from optkit.pruning import sensitivity
+        from optkit.pruning.allocation import sensitivity
 
         site, first = self._sites[number], self._first[number]
         masks = next(sensitivity.keeps(self._rule, site, first, [count]))
@@ -112,7 +112,7 @@ class Trials:
     def _zeros_of_others(self) -> dict[str, np.ndarray]:
         import copy
 
-        from optkit.pruning import sensitivity
+        from optkit.pruning.allocation import sensitivity
         from optkit.pruning.targets import resolve_targets
 
         pruned = copy.deepcopy(self._model)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from optkit.pruning.distillation import distillation_loss
+from optkit.pruning.distillation.mixin import distillation_loss
 
 #: Share of a text's tokens that is hidden; of those, the share behind the mask token and behind any other token. The
 #: rest stays in sight, so that a model cannot rely on what it sees.

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import optkit
 from optkit import runtime
 from optkit.errors import OptkitError, PlanError
-from optkit.pruning.costs import CostTable, LayerCosts
+from optkit.pruning.allocation.costs import CostTable, LayerCosts
 from optkit.recipe import load_recipe
 from optkit.stages.plan import make_plan
 

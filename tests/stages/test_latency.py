@@ -7,7 +7,7 @@ import random
 import pytest
 
 from optkit.errors import PruningError
-from optkit.pruning.costs import CostTable, LayerCosts
+from optkit.pruning.allocation.costs import CostTable, LayerCosts
 from optkit.stages.latency import ATTEMPTS, NEAR, Choice, fast_enough
 
 #: A model of 1,000 us dense whose layers take 0 to 400 us besides 100 us of rest; the less, the more is lost.

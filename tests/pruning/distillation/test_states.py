@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from optkit.errors import PruningError
-from optkit.pruning.states import (
+from optkit.pruning.distillation.states import (
     AttentionDistillation,
     HiddenDistillation,
     attention_loss,

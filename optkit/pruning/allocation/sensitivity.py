@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from optkit.errors import PruningError
-from optkit.pruning.allocation import Curve
+from optkit.pruning.allocation.choosing import Curve
 from optkit.pruning.config import ONE_SHOT, Magnitude, Rule, Schedule
 from optkit.pruning.criteria import build
 from optkit.pruning.oneshot.replay import without_padding

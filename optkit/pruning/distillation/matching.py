@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from optkit.errors import PruningError
-from optkit.pruning.layouts import LAYOUTS, layouts
-from optkit.pruning.states import (
+from optkit.pruning.distillation.states import (
     AttentionDistillation,
     HiddenDistillation,
     attention_loss,
@@ -22,6 +21,7 @@ from optkit.pruning.states import (
     relation_heads,
     relation_loss,
 )
+from optkit.pruning.layouts import LAYOUTS, layouts
 
 #: The student's submodule that holds the learned projections while it is trained.
 PROJECTIONS = "hidden_projections"

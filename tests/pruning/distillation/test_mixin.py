@@ -19,8 +19,8 @@ from optkit.pruning import (
     Schedule,
     distillation_loss,
 )
-from optkit.pruning.distillation import output_loss, over_all_rows
-from optkit.pruning.matching import PROJECTIONS, StateMatcher
+from optkit.pruning.distillation.matching import PROJECTIONS, StateMatcher
+from optkit.pruning.distillation.mixin import output_loss, over_all_rows
 
 
 class Distiller(DistillationMixin, Trainer):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from optkit.errors import PruningError
+from optkit.pruning.allocation.sensitivity import measure, prune_now
 from optkit.pruning.config import Magnitude, Movement, Random, Rule, Schedule
-from optkit.pruning.sensitivity import measure, prune_now
 from optkit.pruning.targets import resolve_targets
 
 LAYER = "bert.encoder.layer.1.intermediate.dense"

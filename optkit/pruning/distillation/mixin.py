@@ -14,8 +14,8 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optkit.errors import PruningError
-from optkit.pruning.matching import StateMatcher, accepted
-from optkit.pruning.states import AttentionDistillation, HiddenDistillation, over_tokens
+from optkit.pruning.distillation.matching import StateMatcher, accepted
+from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation, over_tokens
 
 #: The label of a row without one, as torch's losses know it.
 UNLABELLED = -100

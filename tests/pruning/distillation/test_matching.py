@@ -7,9 +7,9 @@ import torch
 from architectures import inputs_of, small_model
 
 from optkit.errors import PruningError
+from optkit.pruning.distillation.matching import PROJECTIONS, StateMatcher, accepted, state_problems
+from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation, relation_loss
 from optkit.pruning.layouts import layouts
-from optkit.pruning.matching import PROJECTIONS, StateMatcher, accepted, state_problems
-from optkit.pruning.states import AttentionDistillation, HiddenDistillation, relation_loss
 
 RELATIONS = AttentionDistillation(layers="auto")
 MAPS = AttentionDistillation(layers="auto", of="maps")

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
+from optkit.pruning.compaction.surgery import Constant, drop_layers, is_cut, keep_heads, keep_neurons
 from optkit.pruning.config import Rule
 from optkit.pruning.layouts import Group, LayerLayout, Member, layouts
-from optkit.pruning.surgery import Constant, drop_layers, is_cut, keep_heads, keep_neurons
 from optkit.pruning.targets import resolve_targets
 
 #: Model types whose layers add to the residual stream and leave it as it is otherwise.

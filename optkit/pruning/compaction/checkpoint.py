@@ -28,8 +28,8 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
 from optkit.checkpoints import COMPACTED
 from optkit.errors import PruningError
-from optkit.pruning.compaction import Compaction
-from optkit.pruning.surgery import cut
+from optkit.pruning.compaction.compacting import Compaction
+from optkit.pruning.compaction.surgery import cut
 
 #: Under which config.json says what compaction did.
 KEY = "optkit_compact"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from optkit.errors import PruningError
-from optkit.pruning.costs import CostTable, LayerCosts, falling
+from optkit.pruning.allocation.costs import CostTable, LayerCosts, falling
 
 SQUARE, FEED_FORWARD = ((8, 8),), ((32, 8), (8, 32))
 TABLE = CostTable(

@@ -1,0 +1,1 @@
+"""A sparsity for each layer: what layers lose, what they cost, and the choice."""

@@ -1,0 +1,1 @@
+"""A teacher beside the student: logits, hidden states and attention, for any Trainer."""
