@@ -94,7 +94,7 @@ CELLS = (
     ),
     _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
     Cell("more training", "80 % 1x4, two epochs", _1X4, ("train.num_train_epochs=2",), _SEEDS),
-    Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",)),
+    Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",), _SEEDS),
 )
 
 
