@@ -29,7 +29,8 @@ def load_splits(
         dataset: the recipe's task.dataset.
         seed: of a generator, where the dataset names none of its own.
         needed: names of splits; repeated ones count once.
-        file_columns: of local files, those whose texts are names of files, relative to the file that they are in.
+        file_columns: of local files, those whose texts are names of files, relative to the file that they are in. With
+            none, what is given has to be files and no folders of images.
 
     Raises:
         DataError: every missing split, missing or unreadable file and empty split at once, a line each.

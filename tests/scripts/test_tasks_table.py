@@ -25,7 +25,7 @@ def test_a_row_of_the_table(script, page, tmp_path):
     assert rows[done][2] == "answer_f1" and rows[done + 1][2] == "exact_match" and rows[done][6] == "80%"
     assert all(re.fullmatch(r"\d+\.\d\d", score) for row in rows[done : done + 2] for score in row[3:6])
     assert text.count("| not run |") == len(rows) - 2
-    assert re.search(r"^On .+, 1 threads; torch .+, openvino .+, nncf ", text, re.MULTILINE)
+    assert re.search(r"^On .+, 1 thread; torch .+, openvino .+, nncf ", text, re.MULTILINE)
 
 
 def test_a_page_without_a_place_for_the_table(script, tmp_path, capsys):

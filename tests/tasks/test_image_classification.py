@@ -81,6 +81,7 @@ def test_folders_and_lists_of_files_hold_the_same(shape_files, processor, tmp_pa
         TaskSpec(type="image-classification", dataset={"files": {"train": str(shape_files["train"])}}).dataset,
         seed=0,
         needed=["train"],
+        file_columns=["image"],
     )["train"]
     # Relative to the file that names them, as a data set that is moved as a whole keeps them.
     shutil.copytree(shape_files["train"], tmp_path / "images")
