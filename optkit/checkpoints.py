@@ -88,10 +88,11 @@ def _sharded(index: Path) -> list[Path]:
     folder = index.parent
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise OptkitError(f"{index}: not an index of files of weights: copy it again") from None
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(index.suffixes[0]):
+        plain = isinstance(name, str) and Path(name).name == name and len(name) <= 200
+        if not plain or not name.endswith(index.suffixes[0]):
             raise OptkitError(f"{index}: names what is no file of this checkpoint: {str(name)[:120]}")
         if not (folder / name).is_file():
             raise OptkitError(f"{folder}: {name} is missing, which {index.name} names: copy the whole checkpoint")
@@ -238,7 +239,7 @@ def architecture(folder: Path) -> Any:
     if not config.architectures:
         raise OptkitError("config.json names no architecture")
     architecture = getattr(transformers, config.architectures[0], None)
-    if architecture is None:
+    if not isinstance(architecture, type) or not issubclass(architecture, transformers.PreTrainedModel):
         raise OptkitError(f"transformers {transformers.__version__} does not know {config.architectures[0]}")
     with torch.device("meta"):
         return architecture(config)
@@ -258,5 +259,5 @@ def _holds(marker: Path) -> bool:
     try:
         sizes = json.loads(marker.read_text(encoding="utf-8"))
         return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False

@@ -47,6 +47,6 @@ class ExportError(OptkitError):
 
 
 class Interrupted(OptkitError):
-    """The user pressed ctrl-C; the message names the last whole checkpoint."""
+    """The user pressed ctrl-C; the message says what is kept."""
 
     exit_code = 130

@@ -130,10 +130,13 @@ def test_what_cannot_be_read_is_one_clear_line(checkpoint, tmp_path):
         (["a.safetensors"], "a.safetensors is missing"),
         (["../model.safetensors"], "names what is no file of this checkpoint"),
         ([3], "names what is no file of this checkpoint"),
+        (["x" * 5000 + ".safetensors"], "names what is no file of this checkpoint"),
     ):
         index.write_text(json.dumps({"weight_map": dict(enumerate(files))}))
         assert expected in message(shards)
     index.write_text("[]")
+    assert "not an index of files of weights" in message(shards)
+    index.write_text("[" * 100_000)
     assert "not an index of files of weights" in message(shards)
 
 

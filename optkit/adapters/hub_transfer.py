@@ -160,6 +160,8 @@ def download(repo_id: str, output: Path, *, revision: str, reporter: Reporter) -
         PlanError: if there is no such repository or revision, or ``output`` is not empty.
         OptkitError: if the Hub cannot be reached, or a file came damaged.
     """
+    if output.resolve() == Path.cwd():
+        raise PlanError(f"{output}: is the current folder: name another --output")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise PlanError(f"{output}: is not an empty folder: choose another --output")
     transfer = _Transfer(repo_id, f"pull {repo_id}", reporter)

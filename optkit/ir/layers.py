@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,11 @@ class Weight:
     dtype: str
     constant: str
 
+    def real(self) -> np.ndarray:
+        """What the weight is, in floating point."""
+        values = self.values if self.values.dtype.kind == "f" else self.values.astype(np.float32)
+        return values if self.scale is None else values * self.scale
+
     def _reshaped(self, change: Any) -> Weight:
         scale = None if self.scale is None else change(np.broadcast_to(self.scale, self.values.shape))
         return replace(self, values=change(self.values), scale=scale)
@@ -49,10 +55,14 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class LinearLayer:
-    """A MatMul with a constant weight, ``weight.values`` of shape (out, in), named by the MatMul's friendly name."""
+    """A MatMul with a constant weight, ``weight.values`` of shape (out, in), named by the MatMul's friendly name.
+
+    ``operand`` says which of the MatMul's operands the weight is, 0 or 1.
+    """
 
     matmul: str
     weight: Weight
+    operand: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,24 +104,46 @@ def constant_weight(node: openvino.Node) -> Weight | None:
     others = [constant_weight(_node(node, index)) for index in range(1, node.get_input_size())]
     if None in others:
         return None
-    numbers = [other.values for other in others]
+    shape = tuple(node.get_output_shape(0))
     if kind == "Multiply":
-        return replace(weight, scale=numbers[0] if weight.scale is None else weight.scale * numbers[0])
+        weight, factor = _weight_and_other(weight, others[0])
+        scale = factor.real() if weight.scale is None else weight.scale * factor.real()
+        return replace(weight, values=np.broadcast_to(weight.values, shape), scale=scale)
     if kind == "Subtract":
-        return replace(weight, values=weight.values.astype(np.int16) - numbers[0].astype(np.int16))
+        return _subtracted(weight, others[0], shape)
     if kind == "FakeQuantize":
-        values = _fake_quantize(weight, *numbers, levels=node.get_attributes()["levels"])
+        ranges = [other.real() for other in others]
+        values = _fake_quantize(weight.real(), *ranges, levels=node.get_attributes()["levels"])
         return replace(weight, values=values, scale=None)
     if kind == "Transpose":
-        return weight._reshaped(lambda array: np.transpose(array, numbers[0].tolist()))
-    return weight._reshaped(lambda array: np.reshape(array, node.get_output_shape(0)))
+        return weight._reshaped(lambda array: np.transpose(array, others[0].values.tolist()))
+    return weight._reshaped(lambda array: np.reshape(array, shape))
 
 
-def _fake_quantize(weight: Weight, low: Any, high: Any, out_low: Any, out_high: Any, *, levels: int) -> np.ndarray:
-    """The dequantized weight, as OpenVINO's FakeQuantize computes it."""
-    real = weight.values if weight.scale is None else weight.values * weight.scale
-    step = np.round((np.clip(real, low, high) - low) / (high - low) * (levels - 1))
-    return (step / (levels - 1) * (out_high - out_low) + out_low).astype(np.float32)
+def _weight_and_other(first: Weight, second: Weight) -> tuple[Weight, Weight]:
+    """Which of two operands is the weight: the larger, of two as large integers rather than what scales them."""
+    ranks = [(weight.values.size, weight.values.dtype.kind in "iu") for weight in (first, second)]
+    return (first, second) if ranks[0] >= ranks[1] else (second, first)
+
+
+def _subtracted(weight: Weight, point: Weight, shape: tuple[int, ...]) -> Weight:
+    """Integers without a whole zero point stay integers; every other difference is what it is in float32."""
+    whole = point.scale is None and bool((point.values == np.rint(point.values)).all())
+    if weight.dtype in _INTEGERS and weight.values.dtype.kind in "iu" and weight.scale is None and whole:
+        if not point.values.size or np.abs(point.values.astype(np.float64)).max() < 1 << 14:
+            values = weight.values.astype(np.int16) - point.values.astype(np.int16)
+            return replace(weight, values=np.broadcast_to(values, shape))
+    named, _ = _weight_and_other(weight, point)
+    return replace(named, values=np.broadcast_to(weight.real() - point.real(), shape), scale=None)
+
+
+def _fake_quantize(real: np.ndarray, low: Any, high: Any, out_low: Any, out_high: Any, *, levels: int) -> np.ndarray:
+    """The dequantized weight, as OpenVINO's FakeQuantize computes it; a range may be a single number."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = np.round((real - low) / (high - low) * (levels - 1))
+        within = step / (levels - 1) * (out_high - out_low) + out_low
+    above = np.where(real > np.maximum(low, high), out_high, within)
+    return np.where(real <= np.minimum(low, high), out_low, above).astype(np.float32)
 
 
 def linear_layers(model: openvino.Model) -> list[LinearLayer]:
@@ -121,14 +153,15 @@ def linear_layers(model: openvino.Model) -> list[LinearLayer]:
         if node.get_type_name() != "MatMul":
             continue
         attributes = node.get_attributes()
-        weight, transpose = constant_weight(_node(node, 1)), not attributes["transpose_b"]
+        operand, weight, transpose = 1, constant_weight(_node(node, 1)), not attributes["transpose_b"]
         if weight is None:
-            weight, transpose = constant_weight(_node(node, 0)), attributes["transpose_a"]
-        if weight is None or np.squeeze(weight.values).ndim > 2 or weight.values.ndim < 2:
+            operand, weight, transpose = 0, constant_weight(_node(node, 0)), attributes["transpose_a"]
+        if weight is None or weight.values.ndim < 2 or prod(weight.values.shape[:-2]) != 1:
             continue
         if weight.values.ndim > 2:
             weight = weight._reshaped(lambda array: array.reshape(array.shape[-2:]))
-        layers.append(LinearLayer(node.get_friendly_name(), weight._reshaped(np.transpose) if transpose else weight))
+        weight = weight._reshaped(np.transpose) if transpose else weight
+        layers.append(LinearLayer(node.get_friendly_name(), weight, operand))
     return layers
 
 
@@ -146,9 +179,9 @@ def parameters(model: openvino.Model) -> Iterator[tuple[str, Weight]]:
         elif kind == "FakeQuantize":
             helpers |= {_node(node, index).get_friendly_name() for index in range(1, 5)}
         elif kind in ("Multiply", "Subtract"):
-            weight = constant_weight(_node(node, 0))
+            weight = constant_weight(node)
             if weight is not None and weight.dtype in _INTEGERS:
-                helpers |= {source.get_friendly_name() for source in _sources(_node(node, 1))}
+                helpers |= {source.get_friendly_name() for source in _sources(node)} - {weight.constant}
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Constant" and node.get_friendly_name() not in helpers and _is_tensor(node):
             yield kinds.get(node.get_friendly_name(), "other"), constant_weight(node)
@@ -209,8 +242,7 @@ def _candidate_names(layer: LinearLayer) -> Iterator[str]:
 def _same(weight: Weight, parameter: np.ndarray) -> bool:
     if weight.values.shape != parameter.shape or weight.values.dtype.kind != "f":
         return False
-    real = weight.values if weight.scale is None else weight.values * weight.scale
-    return np.array_equal(real, parameter)
+    return np.array_equal(weight.real(), parameter)
 
 
 def _difference(layer: LinearLayer, name: str, parameter: np.ndarray) -> str:

@@ -128,6 +128,8 @@ def _check_output(source: Path, output: Path) -> None:
         raise RecipeError(f"{output}: is a file: choose a folder for the baked IR")
     if source.exists() and output.exists() and output.resolve() in (source.resolve(), source.resolve().parent):
         raise RecipeError(f"{output}: holds the portable IR, which stays as it is: choose another folder")
+    if output.resolve() == Path.cwd():
+        raise RecipeError(f"{output}: is the current folder: choose another")
     if output.is_dir() and any(output.iterdir()):
         raise RecipeError(f"{output}: is not empty: choose another folder, or remove it")
 

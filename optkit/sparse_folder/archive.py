@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from optkit.checkpoints import COMPACTED
 from optkit.errors import OptkitError
 from optkit.sparse_folder import blocks, sources
 from optkit.sparse_folder.index import (
@@ -28,6 +27,7 @@ from optkit.sparse_folder.index import (
     Packed,
     PackedFile,
     data_file,
+    is_weights,
     read_index,
     write_index,
 )
@@ -176,7 +176,7 @@ def _weights(folder: Path) -> dict[Path, dict[str, Packed]]:
     if (folder / INDEX_FILE).is_file():
         raise OptkitError(f"{folder}: is a sparse folder already: give the model that it was made of")
     found = {}
-    for file in sorted([*folder.glob("model*.safetensors"), *folder.glob(COMPACTED)]):
+    for file in sorted(file for file in folder.glob("*.safetensors") if is_weights(file.name)):
         found[file] = sources.of_safetensors(file)
     if (folder / _GRAPH).is_file():
         found[folder / "openvino_model.bin"] = sources.of_ir(folder / _GRAPH)

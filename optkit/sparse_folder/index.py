@@ -103,6 +103,11 @@ class PackedFile:
         return self.size - sum(tensor.nbytes for tensor in self.tensors.values())
 
 
+def is_weights(name: str) -> bool:
+    """Whether a file of weights may have this name."""
+    return _FILE.fullmatch(name) is not None
+
+
 def data_file(name: str) -> str:
     """Name of the file that holds the packed file ``name``."""
     return f"sparse.{Path(name).stem}.safetensors"
@@ -173,7 +178,7 @@ def _shape(value: Any, what: str, dimensions: int = 16) -> tuple[int, ...]:
 
 
 def _file(name: str, entry: Any, folder: Path) -> PackedFile:
-    if not _FILE.fullmatch(name):
+    if not is_weights(name):
         raise _Fault(f"'{name[:60]}' is no file of weights")
     if _get(entry, "data", name) != data_file(name):
         raise _Fault(f"{name}: its data are to be in {data_file(name)}")

@@ -216,6 +216,8 @@ def test_pull_fetches_what_was_pushed(hub, hub_commands, folder, tmp_path):
     assert (tmp_path / "old/config.json").read_text() == "{}"
     full = hub_commands("pull", REPO, "--output", tmp_path / "old")
     assert (full.code, full.err) == (2, f"{tmp_path / 'old'}: is not an empty folder: choose another --output\n")
+    here = hub_commands("pull", REPO, "--output", ".")
+    assert (here.code, here.err) == (2, ".: is the current folder: name another --output\n")
 
 
 def test_pull_goes_on_where_it_broke(hub, hub_commands, folder, tmp_path):

@@ -38,13 +38,17 @@ def test_the_ir_of_a_run_is_found(optkit_cli, encoder_folder, tmp_path):
     assert (tmp_path / "baked" / "openvino_model.xml").is_file()
 
 
-def test_errors_are_a_line(optkit_cli, encoder_folder, tmp_path):
+def test_errors_are_a_line(optkit_cli, encoder_folder, tmp_path, monkeypatch):
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
     done = optkit_cli("bake", encoder_folder, "--output", encoder_folder)
     assert (done.code, done.out) == (2, "")
     assert done.err == f"{encoder_folder}: holds the portable IR, which stays as it is: choose another folder\n"
     done = optkit_cli("bake", tmp_path / "nothing", "--output", tmp_path / "baked")
     assert done.code == 2 and "no OpenVINO IR here" in done.err and done.err.count("\n") == 1
     assert optkit_cli("bake", encoder_folder).code == 2
+    done = optkit_cli("bake", encoder_folder, "--output", here)
+    assert (done.code, done.err) == (2, f"{here}: is the current folder: choose another\n")
     done = optkit_cli("bake", encoder_folder, "--output", tmp_path / "baked", "--plan", "fast")
     assert (done.code, done.err) == (2, "unknown plan 'fast': one of static, measured\n")
 

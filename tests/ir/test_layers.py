@@ -85,6 +85,70 @@ def test_a_fake_quantized_weight_is_what_it_stands_for(ops):
     assert layer.weight.values[2, 3] == expected[2, 3] == 0
 
 
+UNSIGNED = (STORED.astype(np.int16) + 128).astype(np.uint8)
+
+
+def _half(ops, stored):
+    return ops.convert(ops.constant(stored), "f32")
+
+
+#: Ways to write a weight down that converters other than NNCF take, or that a stranger may.
+UNUSUAL = {
+    "the scale comes first": lambda ops: ops.multiply(ops.constant(SCALE), _half(ops, STORED)),
+    "the scale has a scale": lambda ops: ops.multiply(
+        _half(ops, STORED),
+        ops.multiply(_half(ops, np.arange(1, OUT + 1, dtype=np.int8).reshape(OUT, 1)), np.float32(0.01)),
+    ),
+    "the scale has a dimension more": lambda ops: ops.reshape(
+        ops.multiply(_half(ops, STORED), ops.constant(SCALE[None])), ops.constant([OUT, IN]), False
+    ),
+    "a number is taken off floats": lambda ops: ops.subtract(ops.constant(REAL / 7), ops.constant(np.float32(0.5))),
+    "a number is taken off what was scaled": lambda ops: ops.subtract(
+        _decompressed(ops, STORED, SCALE), ops.constant(np.float32(0.25))
+    ),
+    "the zero point is a fraction": lambda ops: ops.multiply(
+        ops.subtract(_half(ops, UNSIGNED), ops.constant(np.float32(128.5))), ops.constant(SCALE)
+    ),
+    "the zero point is a whole float": lambda ops: ops.multiply(
+        ops.subtract(_half(ops, UNSIGNED), ops.constant(np.float32(128))), ops.constant(SCALE)
+    ),
+    "a row's range is empty": lambda ops: ops.fake_quantize(
+        ops.constant(REAL * (np.arange(OUT) > 1)[:, None]),
+        *(ops.constant(np.where(np.arange(OUT) > 1, limit, 0).astype(np.float32)[:, None]) for limit in (-30, 30) * 2),
+        255,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", UNUSUAL)
+def test_a_weight_is_what_openvino_computes(ops, how):
+    model = _model(UNUSUAL[how](ops))
+    (layer,) = linear_layers(model)
+    eye = np.eye(IN, dtype=np.float32)
+    computed = import_openvino().Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(eye)[0].T
+    assert layer.shape == (OUT, IN)
+    np.testing.assert_allclose(layer.weight.real(), computed, rtol=1e-5, atol=1e-6)
+    assert len(list(parameters(model))) == 1
+
+
+def test_only_fractions_take_integers_away(ops):
+    whole = {"the scale comes first", "the scale has a scale", "the zero point is a whole float"}
+    for how, weight in UNUSUAL.items():
+        (layer,) = linear_layers(_model(weight(ops)))
+        assert (layer.weight.values.dtype.kind == "i") == (how in whole | {"the scale has a dimension more"}), how
+
+
+def test_which_operand_a_weight_is(ops):
+    for first in (False, True):
+        weight = ops.transpose(ops.constant(REAL.T.copy()), ops.constant([1, 0]))
+        (layer,) = linear_layers(_model(weight, transpose=not first, first=first))
+        assert layer.operand == (0 if first else 1)
+
+
+def test_a_batch_of_weights_is_no_layer(ops):
+    assert linear_layers(_model(ops.constant(np.ones((3, 1, IN), np.float32)))) == []
+
+
 def test_products_of_activations_are_no_layers(ops):
     import openvino
 

@@ -94,6 +94,13 @@ def test_the_model_loads_bit_for_bit(folder, checkpoint):
         assert torch.equal(state[name].view(torch.int32), torch.from_numpy(array).view(torch.int32)), name
 
 
+def test_other_files_beside_the_model_are_not_packed(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "source")
+    shutil.copy(checkpoint / "model.safetensors", tmp_path / "source" / "model.fp16.safetensors")
+    pack_sparse(tmp_path / "source", tmp_path / "sparse")
+    assert [file.name for file in unpack_sparse(tmp_path / "sparse", tmp_path / "dense")] == ["model.safetensors"]
+
+
 def test_other_types_shards_and_odd_headers(tmp_path, prune):
     import torch
     from safetensors.torch import save_file as save_torch

@@ -55,9 +55,15 @@ def constant(value: openvino.Output, limit: int) -> np.ndarray | None:
 
 
 def number(value: openvino.Output) -> float | None:
-    """The number of a constant that holds a single one."""
+    """The number of a constant that holds a single one, finite in float32."""
     array = constant(value, 1)
-    return None if array is None or array.size != 1 else float(array.reshape(()))
+    return None if array is None or array.size != 1 or not _fits(array) else float(array.reshape(()))
+
+
+def _fits(array: np.ndarray) -> bool:
+    """Whether all numbers are finite in float32, which is what programs hold."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(array.astype(np.float32)).all())
 
 
 def integers(value: openvino.Output) -> list[int] | None:
@@ -67,7 +73,9 @@ def integers(value: openvino.Output) -> list[int] | None:
 
 
 def per_feature(value: openvino.Output, features: int, rank: int) -> np.ndarray | None:
-    """float32 (features,): a constant that meets a value (..., features) of so many dimensions alike at each token."""
+    """float32 (features,), all finite: a constant that meets a value (..., features) of so many dimensions alike at
+    each token.
+    """
     shape = value.get_partial_shape()
     if shape.is_dynamic or len(shape) > rank:
         return None
@@ -75,7 +83,9 @@ def per_feature(value: openvino.Output, features: int, rank: int) -> np.ndarray 
     if any(size != 1 for size in sizes[:-1]) or (len(sizes) and sizes[-1] not in (1, features)):
         return None
     array = constant(value, features)
-    return None if array is None else np.array(np.broadcast_to(array.reshape(-1), (features,)), dtype=np.float32)
+    if array is None or not _fits(array):
+        return None
+    return np.array(np.broadcast_to(array.reshape(-1), (features,)), dtype=np.float32)
 
 
 def split_constant(value: openvino.Output) -> tuple[openvino.Output, openvino.Output] | None:

@@ -15,6 +15,10 @@ from optkit.runtime.rewriting.matches import Match, Matches
 if TYPE_CHECKING:
     import openvino
 
+#: Levels of a range, at most, in a program.
+MAX_LEVELS = 65536
+#: The largest number of a program.
+_LARGEST = float(np.finfo(np.float32).max)
 _ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
 
 
@@ -36,6 +40,8 @@ def fake_quantize_levels(value: openvino.Output) -> Levels | str:
         return "FakeQuantize changes the range"
     if not low < high:
         return "FakeQuantize has an empty range"
+    if not 2 <= attribute(value, "levels") <= MAX_LEVELS or high - low > _LARGEST:
+        return "FakeQuantize has too many levels, or too wide a range"
     return Levels(low, high, attribute(value, "levels"))
 
 
@@ -92,8 +98,8 @@ def affine(value: openvino.Output, matches: Matches) -> Match | None:
         scale, shift = fixed, None
     elif operation == "Subtract":
         scale, shift = (np.full_like(fixed, -1), fixed) if constant_first else (None, -fixed)
-    elif constant_first or not np.all(fixed):
-        return None
+    elif constant_first or np.abs(fixed).min() < np.finfo(np.float32).tiny:
+        return None  # its reciprocal is not finite
     else:
         scale, shift = 1 / fixed, None
 
@@ -140,7 +146,7 @@ def mvn(value: openvino.Output, matches: Matches) -> Match | None:
 
 def layer_norm_match(value: openvino.Output, source: openvino.Output, epsilon: float, matches: Matches) -> Match | None:
     """``value`` is ``source`` normalised over its features."""
-    if matches.shapes[source] != matches.shapes[value] or epsilon < 0:
+    if matches.shapes[source] != matches.shapes[value] or not 0 <= epsilon <= _LARGEST:
         return None
 
     def emit(builder: Builder, n: list[int]) -> int:

@@ -138,7 +138,7 @@ def _read(layer: LinearLayer, nodes: list[openvino.Node], shared: dict[tuple, Qu
         return Reading(layer.matmul, None, None, values, scales, None, f"{len(nodes)} MatMuls have this name")
     matmul = nodes[0].output(0)
     source, quantization = arguments(matmul)[0], None
-    problem = next(_faults(matmul, values.shape), problem)
+    problem = next(_faults(matmul, layer), problem)
     if not problem and values.dtype == np.int8 and kind(_unmoved(source)) == "FakeQuantize":
         found = _quantization(source, values.shape[1])
         if isinstance(found, str):
@@ -150,12 +150,12 @@ def _read(layer: LinearLayer, nodes: list[openvino.Node], shared: dict[tuple, Qu
     return Reading(layer.matmul, matmul, source, values, scales, quantization, problem)
 
 
-def _faults(matmul: openvino.Output, shape: tuple[int, int]) -> Iterator[str]:
+def _faults(matmul: openvino.Output, layer: LinearLayer) -> Iterator[str]:
     """What there is in the MatMul itself that no linear step can do."""
-    data, weight = arguments(matmul)
+    data = arguments(matmul)[0]
     if attribute(matmul, "transpose_a"):
         yield "the activations are transposed"
-    if split_constant(matmul) is not None and split_constant(matmul)[0] == weight:
+    if layer.operand == 0:
         yield "the weight is the first operand"
     if data.get_element_type().to_string() != "f32":
         yield f"the activations are {data.get_element_type().to_string()}"
@@ -163,15 +163,14 @@ def _faults(matmul: openvino.Output, shape: tuple[int, int]) -> Iterator[str]:
         yield "the activations' number of dimensions is unknown or 1"
     elif len(matmul.get_partial_shape()) != len(data.get_partial_shape()):
         yield "the weight has more than two dimensions"
-    if shape[1] > MAX_INPUTS:
+    if layer.shape[1] > MAX_INPUTS:
         yield f"more than {MAX_INPUTS} inputs"
 
 
 def _weights(weight: Weight) -> tuple[np.ndarray, np.ndarray | None, str]:
     """(values, scales, problem): int8 with a scale for each output, or float32."""
     if weight.values.dtype.kind == "f":
-        values = weight.values if weight.scale is None else weight.values * weight.scale
-        return values.astype(np.float32, copy=False), None, ""
+        return weight.real().astype(np.float32, copy=False), None, ""
     values, problem = weight.values, ""
     if values.size and (values.min() < -128 or values.max() > 127):
         problem = f"{weight.dtype} weights with a zero point do not fit int8"

@@ -63,6 +63,24 @@ def test_layer_norm_of_several_nodes(square, root):
     assert "ReduceMean" not in types(model)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda graph, x: fake_quantize(x, scalar(-4), scalar(4), 1 << 20),
+        lambda graph, x: fake_quantize(x, scalar(-3e38), scalar(3e38)),
+        lambda graph, x: ops.clamp(ops.add(x, scalar(-math.inf)), -9.0, 9.0),
+        lambda graph, x: ops.clamp(ops.divide(x, scalar(1e-42)), -9.0, 9.0),
+        lambda graph, x: ops.mvn(x, LAST, True, 1e39, "inside_sqrt"),
+    ],
+    ids=["levels", "range", "infinite", "reciprocal", "epsilon"],
+)
+def test_numbers_that_a_program_cannot_hold_stay_openvinos(make):
+    graph = Graph()
+    model = graph.model(graph.linear(make(graph, graph.linear(graph.tokens()))))
+    result = rewrite_here(model, kernels_of(model, ELEMENT))
+    assert steps(result) == [["Linear"], ["Linear"]]
+
+
 def test_layer_norm_of_one_node_without_gamma():
     result, _ = between(lambda graph, x: ops.mvn(x, LAST, True, 1e-6, "inside_sqrt"))
     norm = result.programs[0].program.steps[1]

@@ -119,6 +119,13 @@ def test_what_the_engine_cannot_compute():
     assert not any(site.supported for site in found)
 
 
+def test_a_weight_that_comes_first_is_told_through_a_transpose():
+    graph = Graph()
+    turned = ops.transpose(ops.constant(graph.numbers(HIDDEN, 16)), axes(1, 0))
+    site = only(graph, ops.matmul(turned, graph.tokens((HIDDEN, -1)), False, False))
+    assert (site.supported, site.reason) == (False, "the weight is the first operand")
+
+
 def test_two_matmuls_of_one_name():
     graph = Graph()
     x = graph.tokens()
