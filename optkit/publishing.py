@@ -107,6 +107,8 @@ def _files(run: Path) -> dict[str, Path]:
     for folder, to in folders.items():
         for path in sorted(folder.rglob("*")):
             parts = path.relative_to(folder).parts
+            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+                raise RecipeError(f"{path}: is a link to a file elsewhere: copy the file there, or remove the link")
             if path.is_file() and not any(part.startswith(".") for part in parts):
                 files[to + "/".join(parts)] = path
     if not any(Path(name).suffix in (".xml", ".onnx", ".safetensors") for name in files):

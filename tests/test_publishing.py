@@ -151,3 +151,16 @@ def test_what_is_no_run_or_has_no_card_is_refused(optkit_cli, tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     assert "this run has not come to its report: let `optkit run` finish it" in refused(tmp_path)
     assert "'tiny' names no repository: write ORG/NAME" in optkit_cli("push", tmp_path, "--repo", "tiny").err
+
+
+def test_a_link_to_a_file_elsewhere_is_not_published(finished_run, optkit_cli, tmp_path):
+    run = finished_run.copy(tmp_path)
+    (tmp_path / "secret").write_text("mine")
+    link = run / "openvino" / "notes.txt"
+    link.symlink_to(tmp_path / "secret")
+    printed = optkit_cli("push", run, "--repo", REPO, "--dry-run")
+    said = f"{link}: is a link to a file elsewhere: copy the file there, or remove the link\n"
+    assert (printed.code, printed.err) == (2, said)
+    link.unlink()
+    link.symlink_to(run / "openvino" / "config.json")
+    assert optkit_cli("push", run, "--repo", REPO, "--dry-run").code == 0

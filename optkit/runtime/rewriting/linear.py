@@ -51,7 +51,7 @@ def choose(reading: Reading, kernel: Kernel, dynamic: Quantization | None) -> Ch
 def quantize(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 (out, in) as (int8 (out, in), float32 (out,)): symmetric, a scale for each output; zeros stay zeros."""
     scales = np.abs(values).max(1, initial=0).astype(np.float32) / np.float32(127)
-    scales[scales == 0] = 1
+    scales[scales < np.finfo(np.float32).tiny] = 1  # of a row of zeros, and of one whose scale would be rounded
     return np.rint(values / scales[:, None]).astype(np.int8), scales
 
 

@@ -10,6 +10,7 @@ from rewritten import BLOCK4, ELEMENT, difference, in_numpy, kernels_of, ops, re
 from optkit.errors import OptkitError
 from optkit.runtime.program import Kernel
 from optkit.runtime.rewriting import rewrite
+from optkit.runtime.rewriting.linear import quantize
 
 
 def twice(make):
@@ -281,3 +282,11 @@ def test_a_model_with_a_state():
     feed = graphs[0].feed(1, 4)
     for wanted, got in zip(run(original, feed, feed), run(model, feed, feed)):
         np.testing.assert_allclose(got[0], wanted[0], atol=1e-4)
+
+
+def test_a_row_of_numbers_next_to_nothing_does_not_wrap_around():
+    """A scale that is itself rounded would take 190 denormal steps to a byte beyond 127."""
+    values = np.float32([[190 * 2.0**-149, -(2.0**-149), 0.0], [1.0, -2.0, 0.0]])
+    stored, scales = quantize(values)
+    np.testing.assert_allclose(stored * scales[:, None], values, atol=2.0 / 254)
+    assert not (np.sign(stored) * np.sign(values) < 0).any() and not stored[0].any()
