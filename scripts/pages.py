@@ -34,5 +34,5 @@ def parser(said: str | None, page: Path) -> argparse.ArgumentParser:
     )
     options.add_argument("--output", type=Path, required=True, help="folder of what was run and measured, kept there")
     options.add_argument("--only", default="", help="only what has this text in its table or name")
-    options.add_argument("--page", type=Path, default=page, help="the page to write into; charts go beside it")
+    options.add_argument("--page", type=Path, default=page, help="the page to write into; charts, if any, go beside it")
     return options

@@ -193,8 +193,8 @@ class Pruner:
             )
 
     def _check_not_late(self, step: int) -> None:
-        for bound in self._rules:
-            if bound.steps is not None and step > bound.steps.end and not self._reached(bound):
+        for bound, state in zip(self._rules, self.states(), strict=True):
+            if bound.steps is not None and step > bound.steps.end and not self._reached(bound, state.pruned):
                 raise PruningError(
                     f"rule '{bound.rule.name}': the training goes on at step {step} short of the target, and the "
                     f"schedule ends at step {bound.steps.end}: train as long as before, or end the schedule later"
@@ -263,15 +263,15 @@ class Pruner:
                 continue
             if bound.steps is None:
                 raise PruningError(f"rule '{state.name}' was never started: train first")
-            if not self._reached(bound):
+            if not self._reached(bound, state.pruned):
                 wanted = bound.wanted(bound.rule.schedule.to)
                 raise PruningError(
                     f"rule '{state.name}' ended with {state.pruned} of {state.groups} groups pruned, and {wanted} were "
                     f"asked for: train to step {state.end}, where its schedule ends"
                 )
 
-    def _reached(self, bound: BoundRule) -> bool:
-        pruned, wanted = sum(int((~alive).sum()) for alive in bound.alive()), bound.wanted(bound.rule.schedule.to)
+    def _reached(self, bound: BoundRule, pruned: int) -> bool:
+        wanted = bound.wanted(bound.rule.schedule.to)
         shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)
         return pruned == wanted or (pruned > wanted and shared)
 
