@@ -28,6 +28,8 @@ FORMAT_VERSION = 1
 # Half of a layer's bytes: OpenVINO's sparse path stores a bit per weight and a byte per non-zero, and unpacks at each
 # use, so near 0 it reads more than the dense layer does. Where it begins to pay depends on the machine's memory.
 LOWEST_RATE = 0.5
+# Layers of exactly this shape crash OpenVINO 2026.4.1 on this path, or come out as wrong numbers.
+BROKEN_SHAPE = (64, 64)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Tags:
 
 def _natural_order(layer: LayerTag) -> list[Any]:
     text = f"{layer.parameter}/{layer.matmul}"
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def suggest_decompression_rate(layers: Iterable[LayerTag]) -> float:
@@ -105,11 +107,15 @@ def suggest_decompression_rate(layers: Iterable[LayerTag]) -> float:
     the threshold is the lowest int8 sparsity among the pruned layers, rounded down to two decimals: every pruned layer
     is packed, layers that were not pruned stay dense. A layer with less than half its weights gone does not count: it
     would pull the threshold down to where packing costs more than it saves. Nor does a shape that is no multiple of 64
-    either way, which OpenVINO never packs. 1 (off) when none is left.
+    either way, which OpenVINO never packs. 1 (off) when none is left, and when a layer of ``BROKEN_SHAPE`` would be
+    packed.
     """
+    layers = list(layers)
     pruned = [layer for layer in layers if layer.structure != DENSE and not any(size % 64 for size in layer.shape)]
     worth = [layer.int8_sparsity for layer in pruned if (layer.int8_sparsity or 0) >= LOWEST_RATE]
-    return math.floor(min(worth) * 100 + 1e-9) / 100 if worth else 1.0
+    rate = math.floor(min(worth) * 100 + 1e-9) / 100 if worth else 1.0
+    broken = [layer for layer in layers if layer.shape == BROKEN_SHAPE and (layer.int8_sparsity or 0) >= rate]
+    return 1.0 if broken else rate
 
 
 def optkit_version() -> str:

@@ -66,7 +66,8 @@ def bake(
     Args:
         source: a folder with ``openvino_model.xml``, or an xml, whose companions are then left behind.
         output: a folder of its own, empty or not there yet; it appears when it is whole.
-        plan: ``static``, which gives the same bytes each time for the same instruction set; ``measured``; or a Plan.
+        plan: ``static``, which gives the same bytes each time for the same instruction set, AMX being one;
+            ``measured``; or a Plan.
         config: of OpenVINO, to measure with.
         shape: (batch, sequence length) to be fast at.
         isa: instruction set that a static plan is for, such as that of the machine which will serve the model; None

@@ -15,7 +15,10 @@ from optkit.runtime import extension
 from optkit.runtime.loading import check_extension, compile_for_cpu, holds_programs, new_core, read
 from optkit.runtime.planning import Plan, apply, compile_config, make_plan
 from optkit.runtime.planning import plan as make
+from optkit.runtime.planning.decompression import RATE, broken_layer, threshold
+from optkit.runtime.planning.machine import has_amx
 from optkit.runtime.rewriting.rewrite import Rewrite
+from optkit.runtime.rewriting.sites import sites
 
 if TYPE_CHECKING:
     import openvino
@@ -61,6 +64,7 @@ def compile_model(
     if isinstance(model, (str, Path)):
         model = read(Path(model), core)
     config = dict(config or {})
+    _warn_of_broken_layers(model, config)
     if holds_programs(model):
         return compile_for_cpu(core, model, config)
     if not extension.available():
@@ -136,6 +140,20 @@ def _with_extension(core: openvino.Core) -> openvino.Core:
     if extension.available():
         extension.add_to(core)
     return core
+
+
+def _warn_of_broken_layers(model: openvino.Model, config: Mapping[Any, Any]) -> None:
+    """Says so where the caller's configuration sends a layer down a path of OpenVINO's that computes it wrongly."""
+    rate = threshold(config)
+    if rate >= 1 or not has_amx():
+        return
+    if (layer := broken_layer(sites(model), rate)) is not None:
+        warnings.warn(
+            f"{RATE}={rate:g}: OpenVINO computes {layer} wrongly so, or crashes, as it has 64 inputs and 64 outputs: "
+            "leave the property out",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _warn(reason: str | None) -> None:

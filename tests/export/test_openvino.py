@@ -15,7 +15,7 @@ from optkit.export.openvino import export_openvino
 from optkit.export.quantization import Quantization
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
-from optkit.ir.tags import read_tags
+from optkit.ir.tags import read_tags, suggest_decompression_rate
 from optkit.pruning.config import Rule
 from optkit.sparsity import sparsity
 from optkit.zeros import block_sparsity
@@ -88,8 +88,10 @@ def test_every_pruned_weight_is_zero_in_the_written_int8(bert, int8):
         if tag.parameter in zeros:
             assert tag.block_sparsity == round(block_sparsity(weight, 1, 4), 6) == tag.sparsity
     assert tags.recipe_hash == "c0ffee" and tags == int8[1].tags
-    lowest = min(tag.int8_sparsity for tag in tags.layers if tag.structure == "1x4")
-    assert tags.decompression_rate == math.floor(100 * lowest) / 100 >= 0.79
+    lowest = min(tag.int8_sparsity for tag in tags.layers if tag.structure == "1x4" and tag.shape != (64, 64))
+    assert tags.decompression_rate == 1.0  # attention has layers of 64x64, which OpenVINO cannot pack
+    others = [tag for tag in tags.layers if tag.shape != (64, 64)]
+    assert suggest_decompression_rate(others) == math.floor(100 * lowest) / 100 >= 0.79
 
 
 def test_optimum_intel_loads_it_and_gives_what_the_ir_gives(int8):

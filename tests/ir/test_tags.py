@@ -160,8 +160,8 @@ def test_a_model_without_layers_may_be_tagged(tmp_path, save_ir):
 
 def test_the_suggested_rate_packs_every_pruned_layer_and_no_other():
     layers = [
-        _tag("a", int8_sparsity=0.8199),
-        _tag("b", int8_sparsity=0.9),
+        _tag("a", shape=(64, 128), int8_sparsity=0.8199),
+        _tag("b", shape=(64, 128), int8_sparsity=0.9),
         _tag("c", structure="dense", int8_sparsity=0.7),  # zeros of rounding
         _tag("d", int8_sparsity=0.3),  # too few to be worth packing
         _tag("e", shape=(64, 96), int8_sparsity=0.6),  # OpenVINO packs multiples of 64 only
@@ -170,6 +170,31 @@ def test_the_suggested_rate_packs_every_pruned_layer_and_no_other():
     assert suggest_decompression_rate([replace(layers[0], int8_sparsity=0.57)]) == 0.57  # 0.57 * 100 is below 57
     assert suggest_decompression_rate(layers[2:]) == 1.0
     assert suggest_decompression_rate([replace(layers[0], int8_sparsity=None)]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("shape", "structure", "sparsity", "rate"),
+    [
+        ((64, 64), "1x4", 0.95, 1.0),
+        ((64, 64), "dense", 0.85, 1.0),  # OpenVINO looks at the zeros alone
+        ((64, 64), "dense", 0.5, 0.81),
+        ((64, 128), "1x4", 0.95, 0.81),
+        ((128, 128), "1x4", 0.95, 0.81),
+    ],
+)
+def test_no_rate_is_suggested_where_openvino_would_pack_a_layer_that_it_breaks(shape, structure, sparsity, rate):
+    layers = [_tag("a", shape=(64, 128), int8_sparsity=0.8199), _tag("b", shape, structure, sparsity)]
+    assert suggest_decompression_rate(layers) == rate
+
+
+def test_layers_are_in_natural_order_whatever_their_names_hold():
+    names = ["net.²", "net.10", "net.2", "net.٣"]
+    assert [tag.parameter for tag in Tags(tuple(map(_tag, names)), 1.0).layers] == [
+        "net.2.weight",
+        "net.٣.weight",
+        "net.10.weight",
+        "net.².weight",
+    ]
 
 
 def test_tags_come_back_from_keys_and_values():

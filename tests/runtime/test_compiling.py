@@ -15,6 +15,7 @@ from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino, read_model
 from optkit.runtime import compiling
 from optkit.runtime import extension as library
+from optkit.runtime.planning.decompression import RATE
 
 CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -149,6 +150,33 @@ def test_a_plan_of_another_model_is_refused(extension, make_encoder, save_ir, tm
 def test_what_is_no_ir_is_a_line(tmp_path):
     with pytest.raises(OptkitError, match="no OpenVINO IR here"):
         runtime.compile_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("amx", "config", "warned"),
+    [
+        (True, {RATE: 0.8}, True),
+        (True, {RATE: "0.8"}, True),
+        (True, {RATE: 0.95}, False),  # the layer has fewer zeros
+        (True, {RATE: 1.0}, False),
+        (True, {}, False),
+        (False, {RATE: 0.8}, False),
+    ],
+)
+def test_a_property_that_breaks_a_layer_gets_one_warning(save_ir, tmp_path, monkeypatch, amx, config, warned):
+    weight = np.zeros((64, 64), np.int8)
+    weight[:, ::10] = 1
+    folder = save_ir(tmp_path / "square", {"a.square": weight, "a.wide": np.zeros((128, 64), np.int8)})
+    monkeypatch.setattr(compiling, "has_amx", lambda: amx)
+    # Only what is said of it matters: it is not compiled so.
+    monkeypatch.setattr(compiling, "compile_for_cpu", lambda core, model, config: None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        runtime.compile_model(folder, config, plan="static")
+    said = [str(each.message) for each in caught if RATE in str(each.message)]
+    assert len(said) == warned
+    if warned:
+        assert said[0].startswith(f"{RATE}=0.8: OpenVINO computes __module.a.square/aten::linear/MatMul wrongly so")
 
 
 def test_without_the_extension_everything_runs_in_openvino_with_one_warning(missing, make_encoder, encoder_folder):

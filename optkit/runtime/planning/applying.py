@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError
+from optkit.runtime.planning.decompression import RATE
 from optkit.runtime.planning.plan import Plan
 from optkit.runtime.rewriting.rewrite import Rewrite, rewrite
 
 if TYPE_CHECKING:
     import openvino
-
-RATE = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
 
 
 def apply(model: openvino.Model, plan: Plan) -> tuple[openvino.Model, Rewrite]:

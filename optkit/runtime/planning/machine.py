@@ -21,7 +21,7 @@ class Machine:
         cpu: the processor's name for itself.
         cores: that this process may use.
         isa: instruction set of the kernels in use.
-        amx: whether OpenVINO finds AMX for int8.
+        amx: whether OpenVINO has AMX for int8.
         openvino, optkit: versions.
         library: digest of the extension.
         limit: of the instruction sets that OpenVINO may use, where ONEDNN_MAX_CPU_ISA sets one.
@@ -49,12 +49,22 @@ def detect() -> Machine:
         cpu=cpu_name(),
         cores=cpu_cores(),
         isa=extension.isa(),
-        amx={"amx_tile", "amx_int8"} <= cpu_flags(),
+        amx=has_amx(),
         openvino=import_openvino().__version__,
         optkit=optkit_version(),
         library=_digest(extension.extension_path()),
-        limit=os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+        limit=_limit(),
     )
+
+
+def has_amx() -> bool:
+    """Whether OpenVINO has AMX for int8 here: the CPU does, and ONEDNN_MAX_CPU_ISA does not forbid it."""
+    allowed = _limit().upper() in ("", "ALL", "DEFAULT") or "AMX" in _limit().upper()
+    return allowed and {"amx_tile", "amx_int8"} <= cpu_flags()
+
+
+def _limit() -> str:
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "")
 
 
 @cache

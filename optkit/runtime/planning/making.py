@@ -61,8 +61,8 @@ def make_plan(
     config, layers = dict(config or {}), sites(model)
     if not extension.available():
         return _without_extension(layers, mode, shape, dynamic), None
-    machine, rate = detect(), _rate(model)
-    options = {"decompression_rate": rate, "dynamic": dynamic, "attention": attention}
+    machine = detect()
+    options: dict[str, Any] = {"dynamic": dynamic, "attention": attention}
     if mode == "static":
         if isa is not None and isa not in (known := extension.compiled_isas()):
             raise RecipeError(f"unknown instruction set '{isa}': the kernels are for {', '.join(known)}")
@@ -78,11 +78,13 @@ def make_plan(
             ),
             None,
         )
-    name = cache.key(machine, layers, config, shape=shape, **options)
+    rate = _rate(model)
+    name = cache.key(machine, layers, config, shape=shape, decompression_rate=rate, **options)
     plan = cache.read(name, layers) if cached else None
     if plan is not None:
         return plan, None
-    found = measured_plan(model, layers, machine=machine, core=core, config=config, shape=shape, **options)
+    measuring = {"machine": machine, "core": core, "config": config, "decompression_rate": rate}
+    found = measured_plan(model, layers, shape=shape, **measuring, **options)
     if found is None:
         return static_plan(layers, isa=machine.isa, amx=machine.amx, shape=shape, **options), None
     if cached:

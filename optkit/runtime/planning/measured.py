@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.runtime.loading import compile_for_cpu
 from optkit.runtime.planning.applying import apply, compile_config
 from optkit.runtime.planning.choosing import Cost, layer_plan, winners, with_neighbours
+from optkit.runtime.planning.decompression import broken_layer
 from optkit.runtime.planning.feeding import described, feeds, tokens_of
 from optkit.runtime.planning.layers import layer_costs
 from optkit.runtime.planning.machine import Machine
@@ -89,7 +90,7 @@ def measured_plan(
 
     nothing = [False] * len(sites)
     plans = [plan(taken) for taken in _choices(costs)]
-    if machine.amx and decompression_rate < 1:
+    if machine.amx and decompression_rate < 1 and broken_layer(sites, decompression_rate) is None:
         plans.insert(1, plan(nothing, rate=decompression_rate))
     best = first = _Running(plan(nothing), plain, turn_of)
     times: dict[str, float] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from optkit.ir.tags import LOWEST_RATE
 from optkit.runtime.planning.choosing import Cost, candidates, layer_plan, with_neighbours
 from optkit.runtime.planning.costs import kernel_cost, openvino_cost
 from optkit.runtime.planning.plan import Plan
@@ -16,7 +15,6 @@ def static_plan(
     *,
     isa: str,
     amx: bool = False,
-    decompression_rate: float = 1.0,
     shape: tuple[int, int] = (1, 128),
     tokens: Mapping[str, int] | None = None,
     dynamic: bool = False,
@@ -28,8 +26,7 @@ def static_plan(
     Args:
         sites: of the model, in execution order.
         isa: the kernels' instruction set, such as ``avx2``.
-        amx: whether OpenVINO has AMX. Layers that its own sparse path takes are then left to it.
-        decompression_rate: that the IR's tags suggest for this path; 1 is off.
+        amx: whether OpenVINO has AMX, which makes its dense products faster.
         shape: (batch, sequence length) to plan for.
         tokens: that go through a layer at this shape, by MatMul; batch x length where it is not said.
         dynamic: whether activations that the model does not quantize may be quantized as they come.
@@ -37,17 +34,9 @@ def static_plan(
         everything: whether all layers that a kernel computes are taken, faster or not.
     """
     by_layer = tokens or {}
-    theirs = amx and decompression_rate < 1
-    costs = [
-        None
-        if theirs and decompresses(site)
-        else _cost(site, by_layer.get(site.matmul, shape[0] * shape[1]), isa, amx, dynamic)
-        for site in sites
-    ]
-    layers, chosen = [], [cost is not None for cost in costs] if everything else with_neighbours(costs)
-    for site, cost, taken in zip(sites, costs, chosen, strict=True):
-        note = "its own sparse path for AMX takes it" if site.supported and cost is None else ""
-        layers.append(layer_plan(site, cost, taken, say=_say, note=note))
+    costs = [_cost(site, by_layer.get(site.matmul, shape[0] * shape[1]), isa, amx, dynamic) for site in sites]
+    chosen = [cost is not None for cost in costs] if everything else with_neighbours(costs)
+    layers = [layer_plan(*each, say=_say) for each in zip(sites, costs, chosen, strict=True)]
     count = sum(layer.kernel is not None for layer in layers)
     return Plan(
         mode="static",
@@ -58,14 +47,6 @@ def static_plan(
         reason=f"{count} of {len(layers)} linear layers on the sparse runtime, by the cost model for {isa}",
         attention=attention,
         dynamic=dynamic,
-        decompression_rate=decompression_rate if theirs else None,
-    )
-
-
-def decompresses(site: LinearSite) -> bool:
-    """Whether OpenVINO's sparse path for AMX can take the layer and gains by it."""
-    return (
-        site.quantization is not None and 1 - site.density >= LOWEST_RATE and not any(size % 64 for size in site.shape)
     )
 
 
@@ -73,10 +54,10 @@ def _cost(site: LinearSite, tokens: int, isa: str, amx: bool, dynamic: bool) -> 
     kernels = candidates(site, dynamic)
     if not kernels:
         return None
-    facts = {"shape": site.shape, "tokens": tokens, "isa": isa}
+    facts = {"shape": site.shape, "tokens": tokens, "isa": isa, "amx": amx}
     facts["quantized"] = site.quantization is not None
     shares = {"density": site.density, "block4_density": site.block4_density}
-    return Cost({kernel: kernel_cost(kernel, **facts, **shares) for kernel in kernels}, openvino_cost(**facts, amx=amx))
+    return Cost({kernel: kernel_cost(kernel, **facts, **shares) for kernel in kernels}, openvino_cost(**facts))
 
 
 def _say(ours: float, theirs: float) -> str:

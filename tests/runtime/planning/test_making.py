@@ -79,8 +79,12 @@ def test_this_machine(extension):
 def test_amx_is_read_from_the_flags(extension, tmp_path, monkeypatch):
     info = tmp_path / "cpuinfo"
     monkeypatch.setattr(cpu, "CPUINFO", info)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert detect().amx is False
     info.write_text("model name\t: A CPU\nflags\t\t: avx2 amx_tile amx_int8\n\nmodel name\t: Another\n")
     assert (detect().cpu, detect().amx) == ("A CPU", True)
+    for limit, amx in (("ALL", True), ("avx512_core_amx", True), ("AVX512_CORE_VNNI", False)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert detect().amx is amx
     info.write_text("flags\t: avx2 amx_tile\n")
     assert detect().amx is False

@@ -14,6 +14,7 @@ from optkit.runtime import extension as library
 from optkit.runtime.planning import layers, making, measured
 from optkit.runtime.planning import plan as make
 from optkit.runtime.planning.choosing import Cost
+from optkit.runtime.planning.decompression import RATE
 from optkit.runtime.rewriting.sites import sites
 
 FAST = {"openvino": 2.0, "0": 1.0, "1": 1.5}
@@ -106,24 +107,48 @@ def test_choices_that_differ_in_work_are_each_tried_once():
     assert measured._choices([won, small]) == [[True, False]] and measured._choices([far, small]) == [[True, True]]
 
 
-def test_with_amx_openvinos_own_sparse_path_is_one_more_choice(clock, make_encoder, monkeypatch):
-    times = [{"openvino": 4.0, "new": 2.0}, {"openvino": 4.0, "best": 2.0, "new": 1.0}]
-    calls = clock(FAST, times)
+@pytest.fixture
+def with_amx(monkeypatch, extension):
+    """As on a CPU with AMX; returns the configurations that models are compiled with, their sparse path taken out."""
     machine, compiled = making.detect(), []
     compile_for_cpu = measured.compile_for_cpu
+
+    def without_rate(core, model, config):
+        compiled.append(config)
+        return compile_for_cpu(core, model, {key: value for key, value in config.items() if key != RATE})
+
     monkeypatch.setattr(making, "detect", lambda: dataclasses.replace(machine, amx=True))
-    monkeypatch.setattr(
-        measured,
-        "compile_for_cpu",
-        lambda core, model, config: compiled.append(config) or compile_for_cpu(core, model, {}),
-    )
-    model = make_encoder()
-    write_tags(model, Tags((LayerTag("head", "head.weight", (64, 64), "1x4", 0.9, 0.9, 0.91),), 0.9))
-    plan = make(model, shape=(1, 16))
+    monkeypatch.setattr(measured, "compile_for_cpu", without_rate)
+    return compiled
+
+
+def suggesting(model, rate: float):
+    """``model`` with tags that suggest ``rate``."""
+    write_tags(model, Tags((LayerTag("head", "head.weight", (64, 64), "1x4", 0.9, 0.9, 0.91),), rate))
+    return model
+
+
+def test_with_amx_openvinos_own_sparse_path_is_one_more_choice(clock, make_encoder, with_amx):
+    times = [{"openvino": 4.0, "new": 2.0}, {"openvino": 4.0, "best": 2.0, "new": 1.0}]
+    calls = clock(FAST, times)
+    plan = make(suggesting(make_encoder(), 0.9), shape=(1, 16))
     assert calls == [{"openvino", "new"}, {"openvino", "best", "new"}]
-    assert compiled == [{}, {}, {"CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE": 0.9}]
+    assert [config[RATE] for config in with_amx if RATE in config] == [0.9]
     assert plan.kernels == {} and plan.decompression_rate == 0.9
     assert plan.reason.startswith("OpenVINO's own sparse path, rate 0.9: measured 1.00 ms against OpenVINO's 4.00")
+
+
+@pytest.mark.parametrize(("sparsity", "tried"), [(0.95, False), (0.9, False), (0.5, True)])
+def test_openvinos_sparse_path_is_not_tried_with_a_layer_that_it_breaks(clock, with_amx, sparsity, tried):
+    clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    openvino, rng = import_openvino(), np.random.default_rng(0)
+    ops = openvino.opset13
+    data = ops.parameter([-1, -1, 64], np.float32, name="data")
+    kept = rng.permutation(64 * 64).reshape(64, 64) >= round(sparsity * 64 * 64)
+    weight = ops.multiply(ops.convert(ops.constant(kept.astype(np.int8)), "f32"), ops.constant(np.float32(0.1)))
+    model = openvino.Model([ops.matmul(data, weight, False, True, name="layer")], [data], "square")
+    make(suggesting(model, 0.9), shape=(1, 16))
+    assert any(RATE in config for config in with_amx) is tried
 
 
 def test_a_length_that_the_model_cannot_take_is_halved(clock, make_encoder):

@@ -6,6 +6,7 @@ import pytest
 from layers_made import BLOCK4, ELEMENT, site
 
 from optkit.runtime import Kernel
+from optkit.runtime.planning import costs
 from optkit.runtime.planning.choosing import Cost, with_neighbours
 from optkit.runtime.planning.costs import kernel_cost, openvino_cost
 from optkit.runtime.planning.static import static_plan
@@ -53,13 +54,13 @@ def test_floats_are_quantized_only_if_that_is_asked_for():
 
 
 def test_costs_fall_with_density_and_rise_with_tokens():
-    facts = {"shape": (768, 3072), "quantized": True, "tokens": 128, "isa": "avx2"}
+    facts = {"shape": (768, 3072), "quantized": True, "tokens": 128, "isa": "avx2", "amx": False}
     half, tenth = (kernel_cost(BLOCK4, density=density, block4_density=density, **facts) for density in (0.5, 0.1))
     assert half == pytest.approx(5 * tenth)
     assert half == pytest.approx(768 * 3072 * 0.5 * 128 / 28 / 1e6)
     more = kernel_cost(BLOCK4, density=0.5, block4_density=0.5, **facts | {"tokens": 129})
     assert more == pytest.approx(half * (128 + 16) / 128)
-    assert openvino_cost(**facts, amx=True) < openvino_cost(**facts, amx=False)
+    assert openvino_cost(**facts | {"amx": True}) < openvino_cost(**facts)
 
 
 def test_what_is_about_equal_joins_a_neighbour_that_is_taken():
@@ -74,14 +75,30 @@ def test_one_kernel_for_layers_that_are_alike_unless_another_is_clearly_faster()
     assert Cost({BLOCK4: 1.0, ELEMENT: 0.5}, 2.0).kernel == ELEMENT
 
 
-def test_with_amx_what_openvinos_sparse_path_takes_is_left_to_it():
-    layers = [site(density=0.1), site("b", (768, 100), density=0.01), site("c", density=0.9)]
-    plan = static_plan(layers, isa="avx512vnni", amx=True, decompression_rate=0.9)
-    assert plan.decompression_rate == 0.9
-    assert [layer.kernel for layer in plan.layers] == [None, BLOCK4, None]
-    assert "sparse path for AMX" in plan.layers[0].reason and "sparse path" not in plan.layers[2].reason
-    assert static_plan(layers, isa="avx512vnni", amx=True).decompression_rate is None
-    assert static_plan(layers, isa="avx512vnni", amx=False, decompression_rate=0.9).decompression_rate is None
+@pytest.mark.parametrize("shape", [(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)])
+@pytest.mark.parametrize(
+    ("left", "block4", "shapes_taken"),
+    [
+        (0.2, 0.2, {(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)}),
+        (0.1, 0.1, {(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)}),
+        (0.05, 0.05, {(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)}),
+        (0.1, 0.344, {(1, 32), (1, 128)}),  # single weights: a block of four is empty with a chance of 0.9 ** 4
+        (1.0, 1.0, set()),
+    ],
+)
+def test_with_amx_layers_are_taken_where_whole_models_were_measured_to_gain(shape, left, block4, shapes_taken):
+    names = [("query", (768, 768)), ("up", (3072, 768)), ("down", (768, 3072))]
+    layers = [site(name, size, density=left, block4=block4) for name, size in names]
+    plan = static_plan(layers, isa="avx512vnni", amx=True, shape=shape)
+    assert [layer.kernel is not None for layer in plan.layers] == [shape in shapes_taken] * 3
+    assert plan.decompression_rate is None
+
+
+def test_openvinos_speed_with_amx_lies_between_what_was_measured():
+    at = costs.AMX_INT8
+    assert [costs.amx_int8(tokens) for tokens in (1, 16, 17, 128, 5000)] == [at[16], at[16], at[17], at[128], at[1024]]
+    assert costs.amx_int8(80) == pytest.approx((at[32] + at[128]) / 2)
+    assert costs.rates("avx2", amx=True) == costs.RATES["avx2"]
 
 
 def test_every_layer_has_a_reason_with_its_figures():
