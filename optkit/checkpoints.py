@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from optkit.encoder import Encoder, encoder_of
 from optkit.errors import OptkitError
 
 #: File of weights of a compacted checkpoint that only optkit loads.
@@ -162,12 +163,12 @@ class ParameterKinds:
     Attributes:
         kinds: ``linear`` (an nn.Linear's weight), ``conv`` (of another matrix product or convolution) or ``other``, by
             name in the model's order. Tied parameters appear once, under their first name.
-        encoder: name of the longest repeated ModuleList, None without one.
+        encoder: the lists that hold the encoder's layers.
         problem: why the kinds are unknown, None when they are known.
     """
 
     kinds: dict[str, str] = field(default_factory=dict)
-    encoder: str | None = None
+    encoder: Encoder = Encoder()
     problem: str | None = None
 
     def of(self, name: str, shape: tuple[int, ...]) -> str | None:
@@ -177,7 +178,7 @@ class ParameterKinds:
         return "linear" if len(shape) == 2 and name.endswith(".weight") else "other"
 
     def in_encoder(self, name: str) -> bool:
-        return self.encoder is not None and name.startswith(f"{self.encoder}.")
+        return name in self.encoder
 
     def position(self, name: str) -> int:
         """Where ``name`` stands in the model."""
@@ -197,16 +198,17 @@ def parameter_kinds(folder: Path) -> ParameterKinds:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    from optkit.pruning.targets import encoder_prefix, linear_layers
+    from optkit.pruning.targets import linear_layers
 
     kinds = dict.fromkeys((name for name, _ in model.named_parameters()), "other")
     for name, module in model.named_modules():
         if isinstance(module, (Conv1D, nn.modules.conv._ConvNd)):
             kinds[f"{name}.weight"] = "conv"
-    for name in linear_layers(model):
+    linear = linear_layers(model)
+    for name in linear:
         if f"{name}.weight" in kinds:
             kinds[f"{name}.weight"] = "linear"
-    return ParameterKinds(kinds, encoder_prefix(model))
+    return ParameterKinds(kinds, encoder_of(linear))
 
 
 def former_shapes(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]:

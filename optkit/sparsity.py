@@ -4,8 +4,8 @@ Checkpoints and OpenVINO IRs are brought to ``optkit.zeros``, which counts. What
 is called, the definitions of a linear layer that the rest of optkit uses included.
 
 "80 % sparse" has four denominators in the literature, so a report has all four, the first being the headline:
-``encoder_linear`` (nn.Linear weights inside the longest repeated ModuleList), ``linear`` (all nn.Linear weights),
-``matmul_conv`` (all matrix-product and convolution weights) and ``all`` (all parameters).
+``encoder_linear`` (nn.Linear weights of the encoder's layers, see ``optkit.encoder``), ``linear`` (all nn.Linear
+weights), ``matmul_conv`` (all matrix-product and convolution weights) and ``all`` (all parameters).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.checkpoints import has_weights
+from optkit.encoder import Encoder, encoder_of
 from optkit.errors import OptkitError, RecipeError
 from optkit.zeros import block_shares, count, detect_structure
 
@@ -142,11 +143,10 @@ class _Totals:
             self.sums[group][0] += zeros
             self.sums[group][1] += size
 
-    def add_removed(self, removed: Mapping[str, tuple[int, int]], encoder: str | None) -> str:
-        """Counts linear weights that compaction removed, and says so; ``encoder`` begins the names of its layers."""
+    def add_removed(self, removed: Mapping[str, tuple[int, int]], encoder: Encoder) -> str:
+        """Counts linear weights that compaction removed, and says so."""
         for name, shape in removed.items():
-            in_encoder = encoder is not None and name.startswith(encoder)
-            self.add(_groups("linear", in_encoder), prod(shape), prod(shape))
+            self.add(_groups("linear", name in encoder), prod(shape), prod(shape))
         return f"compaction removed {len(removed)} linear weights altogether: they count as zeros"
 
     def shares(self, known: Iterable[str] = DENOMINATORS) -> dict[str, dict[str, float] | None]:
@@ -251,7 +251,7 @@ def _of_graph(
         names[layer.weight.constant] = name
         if name not in found:
             found[name] = _tagged(measure(name, layer.weight.values, layer.weight.dtype, _blocks_of(tag)), tag, notes)
-    encoder = _longest_series([*found, *(name for name, _ in tags.removed)] if tags else found)
+    encoder = encoder_of([*found, *(name for name, _ in tags.removed)] if tags else found)
     totals = _Totals()
     counted: set[str] = set()
     for role, weight in parameters:
@@ -261,7 +261,7 @@ def _of_graph(
             layer = found.get(name)
             zeros, size = (layer.zeros, layer.size) if layer else _counted(name, weight.values)
             gone = layer.gone if layer else 0
-            totals.add(_groups(role, encoder is not None and name.startswith(encoder)), zeros + gone, size + gone)
+            totals.add(_groups(role, name in encoder), zeros + gone, size + gone)
     if tags and tags.removed:
         notes.append(totals.add_removed(dict(tags.removed), encoder))
     return Report(str(path), kind, tuple(found.values()), totals.shares(), tuple(notes))
@@ -287,20 +287,6 @@ def _groups(kind: str, in_encoder: bool) -> list[str]:
     return ["encoder_linear", *groups] if kind == "linear" and in_encoder else groups
 
 
-def _longest_series(names: Iterable[str]) -> str | None:
-    """The prefix, ``encoder.layer.`` for one, before the longest run of numbered modules in dotted ``names``."""
-    numbers: dict[str, set[str]] = {}
-    members: dict[str, int] = {}
-    for name in names:
-        parts = name.split(".")
-        for position, part in enumerate(parts):
-            if part.isdigit():
-                prefix = ".".join(parts[:position]) + "."
-                numbers.setdefault(prefix, set()).add(part)
-                members[prefix] = members.get(prefix, 0) + 1
-    return max(numbers, key=lambda prefix: (len(numbers[prefix]), members[prefix]), default=None)
-
-
 def _read_checkpoint(path: Path) -> Report:
     from optkit.checkpoints import former_shapes, parameter_kinds, tensors
 
@@ -324,7 +310,7 @@ def _read_checkpoint(path: Path) -> Report:
     if strange:
         notes.append(f"{len(strange)} tensors are no parameters of the model and are not counted ({strange[0]} ...)")
     if removed:
-        notes.append(totals.add_removed(removed, f"{kinds.encoder}." if kinds.encoder else None))
+        notes.append(totals.add_removed(removed, kinds.encoder))
     ordered = sorted(layers, key=kinds.position)
     known = ("all",) if kinds.problem else DENOMINATORS
     return Report(str(path), "checkpoint", tuple(layers[name] for name in ordered), totals.shares(known), tuple(notes))

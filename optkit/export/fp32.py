@@ -73,7 +73,7 @@ def required(checkpoint: Path, facts: Mapping[str, Layer]) -> set[str]:
     pooler, a task may leave out.
     """
     kinds = parameter_kinds(checkpoint)
-    return {name for name in _pruned(facts) if kinds.encoder is None or kinds.in_encoder(name)}
+    return {name for name in _pruned(facts) if not kinds.encoder or kinds.in_encoder(name)}
 
 
 def _pruned(facts: Mapping[str, Layer]) -> set[str]:

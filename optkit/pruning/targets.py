@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from torch import nn
 from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
 
+from optkit.encoder import encoder_of, outside_encoder
 from optkit.errors import PruningError
 from optkit.pruning.config import Rule, Structure
 from optkit.pruning.criteria import build
@@ -19,6 +21,8 @@ from optkit.pruning.masking import WeightMask, mask_of, raw_of
 from optkit.pruning.structures import AcrossWeights, Grid, Slices, grid_of
 
 ENCODER_LINEAR = "encoder_linear"
+#: Where linear layers hold less of the weights than this, plans say so.
+_MOST = 0.9
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
@@ -34,7 +38,47 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     return layers
 
 
-def encoder_prefix(model: nn.Module) -> str | None:
+def encoder_layers(model: nn.Module) -> set[str]:
+    """Names of the linear layers that ``encoder_linear`` means, see ``optkit.encoder``.
+
+    Of a model that wraps models of transformers, as a SentenceTransformer does, those of the wrapped ones count.
+    """
+    names = list(linear_layers(model))
+    roots = [""] if isinstance(model, PreTrainedModel) else _wrapped(model) or [""]
+    found: set[str] = set()
+    for root in roots:
+        below = {name: name.removeprefix(root) for name in names if name.startswith(root)}
+        encoder = encoder_of(below.values())
+        found |= {name for name, short in below.items() if short in encoder}
+    return found
+
+
+def _wrapped(model: nn.Module) -> list[str]:
+    """Names, with a dot behind, of the outermost models of transformers within ``model``."""
+    roots: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, PreTrainedModel) and not any(f"{name}.".startswith(root) for root in roots):
+            roots.append(f"{name}.")
+    return roots
+
+
+def coverage(model: nn.Module) -> list[str]:
+    """What of the weights of ``model`` the group ``encoder_linear`` leaves out, a line each; empty where it is nothing.
+
+    Matrices and filters count, embeddings do not.
+    """
+    sizes = {name: layer.weight.numel() for name, layer in linear_layers(model).items()}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    weights = sum(p.numel() for p in model.parameters() if p.dim() > 1 and id(p) not in embeddings)
+    said = outside_encoder(sizes)
+    lines = [said] if said else []
+    if sum(sizes.values()) < _MOST * weights:
+        share = sum(sizes.values()) / weights
+        lines.append(f"linear layers hold {share:.0%} of the weights beside embeddings; the others are not pruned")
+    return lines
+
+
+def longest_list(model: nn.Module) -> str | None:
     """Name of the longest repeated ModuleList that holds linear layers, None where there is none.
 
     Of lists of equal length the one with the most weights in linear layers is taken, then the first.
@@ -60,14 +104,8 @@ def matches(pattern: str, name: str) -> bool:
     return fnmatchcase(name, pattern)
 
 
-def _select(pattern: str, layers: dict[str, nn.Linear], encoder: str | None) -> Iterator[str]:
-    for name in layers:
-        if name.startswith(f"{encoder}.") if pattern == ENCODER_LINEAR else matches(pattern, name):
-            yield name
-
-
-def _matched(pattern: str, layers: dict[str, nn.Linear], encoder: str | None, where: str) -> set[str]:
-    found = set(_select(pattern, layers, encoder))
+def _matched(pattern: str, layers: dict[str, nn.Linear], encoder: set[str], where: str) -> set[str]:
+    found = encoder if pattern == ENCODER_LINEAR else {name for name in layers if matches(pattern, name)}
     if not found:
         raise PruningError(f"{where}'{pattern}' matches no linear layer{_hint(pattern, list(layers))}")
     return found
@@ -79,7 +117,7 @@ def resolve_targets(model: nn.Module, rule: Rule) -> dict[str, nn.Linear]:
     Raises:
         PruningError: if a pattern matches no linear layer, or nothing is left after ``exclude``.
     """
-    layers, encoder = linear_layers(model), encoder_prefix(model)
+    layers, encoder = linear_layers(model), encoder_layers(model)
     chosen: set[str] = set()
     for pattern in rule.targets:
         chosen |= _matched(pattern, layers, encoder, f"rule '{rule.name}': ")
@@ -227,6 +265,6 @@ def _owners(model: nn.Module) -> dict[int, list[str]]:
 
 def _hint(pattern: str, names: list[str]) -> str:
     if pattern == ENCODER_LINEAR:
-        return ": the model has no repeated ModuleList of them; name the layers by patterns instead"
+        return ": the model has no numbered list of layers with any; name the layers by patterns instead"
     close = get_close_matches(pattern, names, n=1, cutoff=0.4) or names[:1]
     return f"; a name here is '{close[0]}'" if close else "; the model has none"

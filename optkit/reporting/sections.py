@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from optkit.encoder import outside_encoder
 from optkit.reporting import drawings, paragraphs, tables
 from optkit.reporting.blocks import Block, Code, Section
 from optkit.reporting.conclusions import SHARES
@@ -36,11 +38,22 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
         said = [paragraphs.allocation(report, name) for name in report["allocation"]]
         parts.append(Section("Allocation", said))
     found = counted(report)
-    parts.append(Section("Sparsity", [tables.totals(found), *drawings.sparsity(report), tables.layers(found)]))
+    parts.append(
+        Section("Sparsity", [tables.totals(found), *_outside(found), *drawings.sparsity(report), tables.layers(found)])
+    )
     if trained := _training(report):
         parts.append(Section("Training", trained))
     parts += [Section("Time", [tables.seconds(report)]), Section("Made with", _made_with(report))]
     return parts
+
+
+def _outside(found: Mapping[str, Any]) -> list[str]:
+    """What the encoder's share of zeros does not count."""
+    if found["denominators"].get("encoder_linear") is None:
+        return []
+    sizes = {layer["name"]: math.prod(layer.get("original_shape") or layer["shape"]) for layer in found["layers"]}
+    said = outside_encoder(sizes)
+    return [f"{said}."] if said else []
 
 
 def scored(report: Mapping[str, Any]) -> str:

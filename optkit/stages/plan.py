@@ -72,7 +72,7 @@ class RulePlan:
 
 @dataclass
 class Plan:
-    """The plan of one recipe; ``estimate`` is None until something was measured."""
+    """The plan of one recipe; ``estimate`` is None until something was measured. ``notes`` are lines on the rules."""
 
     name: str
     examples: dict[str, int]
@@ -83,6 +83,7 @@ class Plan:
     rules: list[RulePlan]
     rewinds: list[int] = field(default_factory=list)
     calibration: int = 0
+    notes: list[str] = field(default_factory=list)
     estimate: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,6 +117,7 @@ class Plan:
                     f"masks of {rule.name}: {len(rule.changes)} changes, {low:.1%} at step {first:,} to {high:.1%} at "
                     f"step {last:,}{' of what is allocated' if rule.speedup else ''}"
                 )
+        lines += self.notes
         counts = ", ".join(f"{name} {count:,}" for name, count in self.examples.items())
         classes = f"classes: {', '.join(self.labels)}; " if self.labels else ""
         lines.append(f"examples: {counts}; {classes}baseline: {self.baseline or 'none'}")
@@ -147,7 +149,7 @@ def _plan(job: Job) -> Plan:
     from optkit.adapters.arguments import steps_of, training_arguments
     from optkit.models import freezing, load_teacher, longest_input, meta_model
     from optkit.pruning.layouts import layouts
-    from optkit.pruning.targets import linear_layers, resolve_rules
+    from optkit.pruning.targets import ENCODER_LINEAR, coverage, linear_layers, resolve_rules
     from optkit.reporting.prices import load_prices
 
     recipe, problems = job.recipe, _not_yet(job.recipe) + publish.problems(job)
@@ -207,11 +209,12 @@ def _plan(job: Job) -> Plan:
         rewinds = train.rewinds(job, total, per_epoch) or []
     except PruningError as error:
         raise PlanError(f"train.lr_rewind: {error}") from None
+    notes = coverage(model) if any(ENCODER_LINEAR in rule.targets for rule in job.rules) else []
     counts = {name: len(split) for name, split in splits.items()}
     more = {"held out": job.held_out, "unlabelled": texts, "windows": examples if job.task.windows else 0}
     counts |= {name: count for name, count in more.items() if count}
     steps, seen = (total, 0) if job.trains else (0, min(job.one_shot.samples, examples) if job.one_shot else 0)
-    return Plan(recipe.name, counts, list(head.labels or ()), steps, per_epoch, baseline, rules, rewinds, seen)
+    return Plan(recipe.name, counts, list(head.labels or ()), steps, per_epoch, baseline, rules, rewinds, seen, notes)
 
 
 def _rule_plans(

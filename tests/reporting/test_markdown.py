@@ -105,6 +105,14 @@ def test_what_scatters_is_marked(report):
     assert "The machine's load was 1.25 when it began, 3.1% of its time taken by others." in text
 
 
+def test_linear_layers_outside_the_encoder_are_named_with_their_share(report):
+    assert "outside:" not in render(report)
+    layer = report["sparsity"]["pruned"]["layers"][0]
+    report["sparsity"]["pruned"]["layers"].append(layer | {"name": "pooler.weight", "shape": [16, 32]})
+    said = "encoder_linear is 80.0% of the linear weights; outside: pooler.weight (20.0%)."
+    assert said in render(report).splitlines()
+
+
 def test_names_of_strangers_do_not_break_tables(report):
     report["sparsity"]["pruned"]["layers"][0]["name"] = "a|b\nc"
     assert "| a\\|b c | 64x32 | 1x4 | 81.25% |" in render(report).splitlines()

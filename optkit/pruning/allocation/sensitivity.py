@@ -29,7 +29,7 @@ from optkit.pruning.oneshot.replay import without_padding
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.selection import lowest, target_count
 from optkit.pruning.structures import AcrossWeights
-from optkit.pruning.targets import Site, encoder_prefix, resolve_sites
+from optkit.pruning.targets import Site, resolve_sites
 
 Batch = Mapping[str, Tensor]
 #: A share of the outputs that counts as all of them, so that losses stay finite.
@@ -101,7 +101,7 @@ def measure(
     if problems:
         raise PruningError("\n".join(problems))
     curves, index = [], 0
-    for _, together in groupby(sites, partial(_block_of, encoder_prefix(model))):
+    for _, together in groupby(sites, _block_of):
         together = list(together)
         moments = _moments_of_inputs(model, {n: x for site in together for n, x in _outer(site).items()}, batches)
         for site in together:
@@ -121,9 +121,9 @@ def _outer(site: Site) -> dict[str, nn.Linear]:
     return {name: layer for number, (name, layer) in enumerate(site.layers.items()) if number in last}
 
 
-def _block_of(prefix: str | None, site: Site) -> str:
-    """The block of the encoder that a site is in, empty if it is in none."""
-    found = re.match(rf"{re.escape(prefix)}\.\d+\.", site.name) if prefix is not None else None
+def _block_of(site: Site) -> str:
+    """The innermost numbered module that a site is in, empty if it is in none."""
+    found = re.match(r".*\.\d+\.", site.name)
     return found[0] if found else ""
 
 

@@ -24,9 +24,9 @@ class Rule:
     """Which weights to prune, by what criterion, in which groups, and how fast.
 
     Args:
-        targets: ``encoder_linear`` (every nn.Linear inside the longest repeated ModuleList) or patterns on dotted
-            module names: globs whose ``*`` crosses dots, or ``re:`` and a regular expression that matches the whole
-            name.
+        targets: ``encoder_linear`` (every nn.Linear in the numbered lists of the encoder's layers) or patterns on
+            dotted module names: globs whose ``*`` crosses dots, or ``re:`` and a regular expression that matches the
+            whole name.
         exclude: patterns of modules to leave alone.
         criterion: which groups go first.
         structure: what a group is; a ``Structure`` or its text (``element``, ``1x4`` ...).

@@ -20,7 +20,7 @@ from optkit.pruning.oneshot.moments import Moments
 from optkit.pruning.oneshot.reconstruction import best_dense, choose, damped, refit, saliency
 from optkit.pruning.oneshot.replay import Batch, Replay
 from optkit.pruning.selection import select_each
-from optkit.pruning.targets import Site, encoder_prefix
+from optkit.pruning.targets import Site, longest_list
 
 #: How fast the loss of a layer outgrows the sum of its groups', see ``marginal``.
 _JOINT = 0.3
@@ -68,7 +68,7 @@ class Calibration:
 
 
 def _replay(model: nn.Module, batches: Sequence[Batch], names: Sequence[str]) -> Replay:
-    prefix = encoder_prefix(model)
+    prefix = longest_list(model)
     repeated = list(model.get_submodule(prefix)) if prefix else []
     return Replay(model, batches, {name: model.get_submodule(name) for name in names}, repeated)
 

@@ -9,11 +9,11 @@ from torch import nn
 
 from optkit.errors import PruningError
 from optkit.pruning.oneshot.replay import Replay, without_padding
-from optkit.pruning.targets import encoder_prefix, linear_layers
+from optkit.pruning.targets import linear_layers, longest_list
 
 
 def watched(model):
-    prefix = encoder_prefix(model)
+    prefix = longest_list(model)
     layers = {name: layer for name, layer in linear_layers(model).items() if name.startswith(prefix)}
     return layers, list(model.get_submodule(prefix))
 
