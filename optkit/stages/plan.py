@@ -72,11 +72,14 @@ class RulePlan:
 
 @dataclass
 class Plan:
-    """The plan of one recipe; ``estimate`` is None until something was measured. ``notes`` are lines on the rules."""
+    """The plan of one recipe; ``estimate`` is None until something was measured. ``notes`` are lines on the rules, and
+    ``answers`` says what the labels are taken for.
+    """
 
     name: str
     examples: dict[str, int]
     labels: list[str]
+    answers: str
     steps: int
     per_epoch: int
     baseline: str | None
@@ -119,8 +122,8 @@ class Plan:
                 )
         lines += self.notes
         counts = ", ".join(f"{name} {count:,}" for name, count in self.examples.items())
-        classes = f"classes: {', '.join(self.labels)}; " if self.labels else ""
-        lines.append(f"examples: {counts}; {classes}baseline: {self.baseline or 'none'}")
+        answers = f"{self.answers}; " if self.answers else ""
+        lines.append(f"examples: {counts}; {answers}baseline: {self.baseline or 'none'}")
         if self.steps:
             lines.append(f"training: {self.steps:,} optimizer steps, {self.per_epoch:,} an epoch")
         if self.calibration:
@@ -214,7 +217,8 @@ def _plan(job: Job) -> Plan:
     more = {"held out": job.held_out, "unlabelled": texts, "windows": examples if job.task.windows else 0}
     counts |= {name: count for name, count in more.items() if count}
     steps, seen = (total, 0) if job.trains else (0, min(job.one_shot.samples, examples) if job.one_shot else 0)
-    return Plan(recipe.name, counts, list(head.labels or ()), steps, per_epoch, baseline, rules, rewinds, seen, notes)
+    labels = (list(head.labels or ()), job.task.describe(splits, head))
+    return Plan(recipe.name, counts, *labels, steps, per_epoch, baseline, rules, rewinds, seen, notes)
 
 
 def _rule_plans(

@@ -121,6 +121,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def describe(self, splits: Mapping[str, Dataset], head: Head) -> str:
+        """What the labels are taken for, for the plan: the names of the classes; empty where there are none."""
+        return f"classes: {', '.join(head.labels)}" if head.labels else ""
+
     def misfits(self, head: Head) -> list[str]:
         """Why what is known of the model and the data together does not fit the task, a line each."""
         return []

@@ -12,7 +12,7 @@ import numpy as np
 from optkit.adapters import sentence_transformers
 from optkit.errors import DataError, OptkitError, PlanError
 from optkit.models.head import Head
-from optkit.tasks import labels
+from optkit.tasks import numbers
 from optkit.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -119,14 +119,13 @@ class FeatureExtraction(Task):
             DataError: if a label is no number, or all of the training split's are alike.
         """
         if self.label:
-            column = self.label[0]
-            for split, rows in splits.items():
-                found, problems = labels.scores(split, rows, column, ())
-                if not problems and split == "train" and len(set(found)) < 2:
-                    problems = [f"task.label: every row of split '{split}' has the same score in column '{column}'"]
-                if problems:
-                    raise DataError(problems)
+            problems = numbers.score_problems(splits, self.label[0])
+            if problems:
+                raise DataError(problems)
         return Head(self.auto_class)
+
+    def describe(self, splits: Mapping[str, Dataset], head: Head) -> str:
+        return numbers.described(splits, self.label[0]) if self.label else ""
 
     def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
@@ -182,7 +181,7 @@ class FeatureExtraction(Task):
         """The scores (n,); None without labels, where another model's embeddings are the measure."""
         if not self.label:
             return None
-        found, problems = labels.scores(str(dataset.split or "dataset"), dataset, self.label[0], ())
+        found, problems = numbers.scores(str(dataset.split or "dataset"), dataset, self.label[0])
         if problems:
             raise DataError(problems)
         return np.asarray(found, np.float32)

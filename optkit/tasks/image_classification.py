@@ -12,7 +12,7 @@ import numpy as np
 from optkit.adapters import reason
 from optkit.errors import DataError
 from optkit.models.head import Head
-from optkit.tasks import columns
+from optkit.tasks import classes, columns
 from optkit.tasks.base import ASIDE, Task
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ class ImageClassification(Task):
         """
         if len(self.label) > 1:
             raise DataError(f"task.label: an image has one label here, not {len(self.label)}: name one column")
-        names, problems = columns.label_names(splits, self.label[0])
+        names, problems = classes.label_names(splits, self.label[0])
         for split, rows in splits.items():
             if not problems:
-                problems += columns.label_ids(split, rows, self.label[0], names)[1]
+                problems += classes.label_ids(split, rows, self.label[0], names)[1]
         if problems:
             raise DataError(problems)
         return Head(self.auto_class, names)
@@ -145,7 +145,7 @@ class ImageClassification(Task):
         return outputs.argmax(-1)
 
     def references(self, dataset: Dataset, head: Head) -> np.ndarray:
-        ids, problems = columns.label_ids(str(dataset.split or "dataset"), dataset, self.label[0], head.labels)
+        ids, problems = classes.label_ids(str(dataset.split or "dataset"), dataset, self.label[0], head.labels)
         if problems:
             raise DataError(problems)
         return np.asarray(ids, np.int64)

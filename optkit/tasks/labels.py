@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optkit.registry import PROBLEMS
-from optkit.tasks.columns import classes_said, column_of, is_text, some
+from optkit.tasks import numbers
+from optkit.tasks.classes import missing_label, spelled_alike
+from optkit.tasks.columns import classes_said, column_of, some
+from optkit.tasks.numbers import FRACTIONS, INTEGERS, WHOLE, form_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -15,20 +17,40 @@ if TYPE_CHECKING:
 SINGLE, MULTI, REGRESSION = PROBLEMS
 
 
-def problem_of(rows: Dataset, label: Sequence[str]) -> str:
-    """What the labels of a split look like: one of ``PROBLEMS``."""
-    import pyarrow as pa
+def problem_of(
+    splits: Mapping[str, Dataset], label: Sequence[str], scored: Callable[[], bool]
+) -> tuple[str, list[str]]:
+    """What the labels look like, one of ``PROBLEMS``; and what is wrong where they do not tell.
 
-    if len(label) > 1:
-        return MULTI
-    kind = column_of(rows, label[0]).type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return MULTI
-    if not pa.types.is_floating(kind):
-        return SINGLE
-    values = [value for value in column_of(rows, label[0]).to_pylist() if value is not None and math.isfinite(value)]
-    # Whole numbers that a reader took for floats, because one is missing, are classes.
-    return REGRESSION if any(value != int(value) for value in values) else SINGLE
+    Args:
+        scored: says whether whole numbers are scores, by the recipe's metric or the start model's only output.
+    """
+    import datasets
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    split = "train" if "train" in splits else next(iter(splits))
+    kind = column_of(splits[split], label[0]).type
+    if len(label) > 1 or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return MULTI, []
+    if isinstance(splits[split].features[label[0]], datasets.ClassLabel):
+        return SINGLE, []
+    known = {name: pc.drop_null(column_of(rows, label[0])) for name, rows in splits.items()}
+    forms = {name: form_of(values) for name, values in known.items()}
+    numeric = {INTEGERS, WHOLE, FRACTIONS}
+    if forms[split] == FRACTIONS or (FRACTIONS in forms.values() and numeric.issuperset(forms.values())):
+        return REGRESSION, []
+    if forms[split] not in numeric:
+        return SINGLE, numbers.text_faults(split, splits[split], label[0])
+    if scored():
+        return REGRESSION, []
+    if forms[split] == WHOLE:
+        return SINGLE, missing_label(split, splits[split], label[0]) or [
+            f"task.label: column '{label[0]}' of split '{split}' holds whole numbers with a fraction, such as "
+            f"{known[split][0]}: set task.problem to regression if they are scores, or to single_label_classification "
+            "if they number classes"
+        ]
+    return SINGLE, []
 
 
 def set_names(splits: Mapping[str, Dataset], label: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -44,13 +66,14 @@ def set_names(splits: Mapping[str, Dataset], label: Sequence[str]) -> tuple[list
         return list(feature.names), []
     found: set[Any] = set()
     for row, values in enumerate(column_of(rows, column).to_pylist()):
-        if not isinstance(values, list) or None in values:
-            return [], [f"split '{split}', row {row + 1}: column '{column}' holds no list of labels"]
+        if problem := _no_set(split, row, column, values):
+            return [], [problem]
         found.update(values)
     if len({type(value) for value in found}) > 1 or any(isinstance(value, float) for value in found):
         return [], [f"task.label: column '{column}' of split '{split}' holds lists of neither words nor whole numbers"]
     if found and isinstance(next(iter(found)), str):
-        return _two_or_more(sorted(found), split, column)
+        names, problems = _two_or_more(sorted(found), split, column)
+        return names, problems or spelled_alike(names, split, column)
     absent = (
         sorted(set(range(max(found, default=-1) + 1)) - found) if len(found) > max(found, default=-1) // 10 else [0]
     )
@@ -77,8 +100,8 @@ def memberships(
     else:
         known = {name: i for i, name in enumerate(names)} | dict(enumerate(range(len(names))))
     for row, values in enumerate(column_of(rows, column).to_pylist()):
-        if not isinstance(values, list):
-            return [], [f"split '{split}', row {row + 1}: column '{column}' holds no list of labels"]
+        if problem := _no_set(split, row, column, values):
+            return [], [problem]
         wrong = [value for value in values if value not in known]
         if wrong:
             return [], [
@@ -91,26 +114,19 @@ def memberships(
     return found, []
 
 
-def scores(split: str, rows: Dataset, column: str, names: Sequence[str]) -> tuple[list[float], list[str]]:
-    """The number of each row, and the first that is none."""
-    import pyarrow as pa
-
-    values = column_of(rows, column)
-    if not (is_text(values.type) or pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
-        return [], [f"task.label: column '{column}' of split '{split}' holds {values.type}, not numbers"]
-    found = [_number(value) for value in values.to_pylist()]
-    for row, value in enumerate(found):
-        if not math.isfinite(value):
-            return [], [f"split '{split}', row {row + 1}: column '{column}' holds no number"]
-    return found, []
-
-
-def _number(value: Any) -> float:
-    """A number, or the one that a text says, as files that know no types hold them; NaN for anything else."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def _no_set(split: str, row: int, column: str, values: Any) -> str | None:
+    """What is wrong with the labels of a row, if they are no list of different labels."""
+    where = f"split '{split}', row {row + 1}"
+    if not isinstance(values, list) or None in values:
+        hint = ": lists are in json, jsonl and parquet files" if isinstance(values, str) else ""
+        return f"{where}: column '{column}' holds no list of labels{hint}"
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is None:
+        return None
+    return (
+        f"{where}: column '{column}' holds the label {twice!r} twice: a list holds the classes of a row, each once; of "
+        "flags (0 and 1) make a column for each class"
+    )
 
 
 def _from_columns(split: str, rows: Dataset, label: Sequence[str]) -> tuple[list[list[float]], list[str]]:
@@ -118,9 +134,9 @@ def _from_columns(split: str, rows: Dataset, label: Sequence[str]) -> tuple[list
     for column in label:
         values = column_of(rows, column).to_pylist()
         for row, value in enumerate(values):
-            if not isinstance(value, (bool, int, float)) or value not in (0, 1):
+            if numbers.number(value) not in (0, 1):
                 return [], [f"split '{split}', row {row + 1}: column '{column}' holds {value!r}, neither 0 nor 1"]
-        flags.append([float(value) for value in values])
+        flags.append([numbers.number(value) for value in values])
     return [list(row) for row in zip(*flags, strict=True)], []
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optkit.tasks.classes import ids_of_integers, in_order, is_class_label, other_forms, spelled_alike
 from optkit.tasks.columns import classes_said, column_of, is_text, some
 
 if TYPE_CHECKING:
@@ -46,11 +47,14 @@ def tag_names(splits: Mapping[str, Dataset], column: str) -> tuple[list[str], li
     values = column_of(rows, column).combine_chunks()
     if problem := _no_labels(split, column, values):
         return [], [problem]
-    found = sorted(set(values.flatten().drop_null().to_pylist()))
+    found = list(set(values.flatten().drop_null().to_pylist()))
+    found = in_order(found) if is_text(values.type.value_type) else sorted(found)
     if len(found) < 2:
         return [], [f"task.label: every word of split '{split}' has the same label in column '{column}': {some(found)}"]
     if is_text(values.type.value_type):
-        return found, []
+        lists = {name: column_of(rows, column) for name, rows in splits.items() if not is_class_label(rows, column)}
+        others = {name: own.combine_chunks().flatten() for name, own in lists.items() if _is_list(own.type)}
+        return found, spelled_alike(found, split, column) or other_forms(others, column, found)
     if found != list(range(len(found))):
         return [], [
             f"task.label: the labels of column '{column}' in split '{split}' are {some(found)}: "
@@ -80,7 +84,7 @@ def tag_ids(
     elif is_text(values.type.value_type):
         known = {name: i for i, name in enumerate(names)}
     else:
-        known = dict(enumerate(range(len(names))))
+        known = ids_of_integers(names)
     ids = []
     both = zip(column_of(rows, words).to_pylist(), values.to_pylist(), strict=True)
     for row, (said, labels) in enumerate(both, 1):

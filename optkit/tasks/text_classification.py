@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.errors import DataError
+from optkit.models.config import make_config
 from optkit.models.head import Head
+from optkit.models.source import Source
 from optkit.registry import PROBLEMS
-from optkit.tasks import columns, labels
+from optkit.tasks import classes, labels, numbers
 from optkit.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ class TextClassification(Task):
     """Text classification: of one class, of any number of classes (multi-label), or a score (regression).
 
     Which of them is what ``task.problem`` says, or what the labels look like: several label columns or a column of
-    lists are multi-label, numbers with a fraction are scores, all else are classes.
+    lists are multi-label, numbers with a fraction are scores, all else are classes. Whole numbers are scores where the
+    metric is one of scores, or the start model has one output; with a fraction (3.0) they are refused otherwise.
     """
 
     auto_class = "AutoModelForSequenceClassification"
@@ -34,11 +37,28 @@ class TextClassification(Task):
     agrees = "predict the same class for"
 
     def problem(self, splits: Mapping[str, Dataset]) -> str:
-        """One of ``PROBLEMS``, transformers' words for what is asked of a sequence classifier."""
+        """One of ``PROBLEMS``, transformers' words for what is asked of a sequence classifier.
+
+        Raises:
+            DataError: if the labels may be classes as well as scores, and nothing says which.
+        """
         if self.spec.problem != "auto":
             return self.spec.problem
-        split = "train" if "train" in splits else next(iter(splits))
-        return labels.problem_of(splits[split], self.label)
+        found, problems = labels.problem_of(splits, self.label, self._scored)
+        if problems:
+            raise DataError(problems)
+        return found
+
+    def _scored(self) -> bool:
+        """Whether whole numbers are scores: by the metric, or by a start model that has one output alone."""
+        if any(name in PROBLEMS[REGRESSION] for name in self.metrics.names):
+            return True
+        named = "metric" in self.spec.model_fields_set and bool(self.spec.metric)
+        if named or self.model is None or self.model.name is None:
+            return False
+        config = make_config(Source.of(self.model))
+        ending = self.auto_class.removeprefix("AutoModel")
+        return config.num_labels == 1 and any(name.endswith(ending) for name in config.architectures or ())
 
     def head(self, splits: Mapping[str, Dataset]) -> Head:
         """The names of the classes in the order of their ids, and the problem.
@@ -58,21 +78,27 @@ class TextClassification(Task):
                 f"'{self.label[0]}' is for: use {' or '.join(PROBLEMS[problem])}, or set task.problem"
             )
         if problem == SINGLE:
-            found, problems = columns.label_names(splits, self.label[0])
-            check = columns.label_ids
+            said = self.spec.problem == SINGLE
+            found, problems = classes.label_names(splits, self.label[0], said=said)
+            check = classes.label_ids
         elif problem == MULTI:
             found, problems = labels.set_names(splits, self.label)
             check = labels.memberships
         else:
-            found, problems = ["LABEL_0"], []
-            check = labels.scores
+            found, problems = ["LABEL_0"], numbers.score_problems(splits, self.label[0])
         column = self.label if problem == MULTI else self.label[0]
-        for split, rows in splits.items():
+        for split, rows in splits.items() if problem != REGRESSION else ():
             if not problems:
                 problems += check(split, rows, column, found)[1]
         if problems:
             raise DataError(problems)
         return Head(self.auto_class, found, None if problem == SINGLE else problem)
+
+    def describe(self, splits: Mapping[str, Dataset], head: Head) -> str:
+        if head.problem == REGRESSION:
+            return numbers.described(splits, self.label[0])
+        said = super().describe(splits, head)
+        return said.replace("classes: ", "any number of the classes: ") if head.problem == MULTI else said
 
     def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
@@ -96,13 +122,13 @@ class TextClassification(Task):
 
         split = str(dataset.split or "dataset")
         if head.problem is None:
-            found, problems = columns.label_ids(split, dataset, self.label[0], head.labels)
+            found, problems = classes.label_ids(split, dataset, self.label[0], head.labels)
             kind = pa.int64()
         elif head.problem == MULTI:
             found, problems = labels.memberships(split, dataset, self.label, head.labels)
             kind = pa.list_(pa.float32())
         else:
-            found, problems = labels.scores(split, dataset, self.label[0], head.labels)
+            found, problems = numbers.scores(split, dataset, self.label[0])
             kind = pa.float32()
         if problems:
             raise DataError(problems)

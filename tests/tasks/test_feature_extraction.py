@@ -227,7 +227,7 @@ def test_a_prompt_stands_before_every_text(encoder, monkeypatch):
     [
         ({"score": [1.0, float("nan")]}, "split 'train', row 2: column 'score' holds no number"),
         ({"score": [None, 1.0]}, "split 'train', row 1: column 'score' holds no number"),
-        ({"score": ["2.5", "low"]}, "split 'train', row 2: column 'score' holds no number"),
+        ({"score": ["2.5", "low"]}, "split 'train', row 2: column 'score' holds no number: 'low'"),
         ({"score": [2.0, 2.0]}, "task.label: every row of split 'train' has the same score in column 'score'"),
         ({"sentence2": ["a", None]}, "split 'train', row 2: column 'sentence2' holds no text: remove the row"),
     ],

@@ -1,0 +1,245 @@
+"""Labels that are one class of several: their names, and the id of each row's.
+
+Rows count from 1, the first example after a header.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from optkit.tasks import numbers
+from optkit.tasks.columns import classes_said, column_of, first_true, is_text, some
+from optkit.tasks.numbers import AS_CLASSES, FRACTIONS, INTEGERS, WHOLE, form_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+#: In a split of so many rows, labels of which more than half are seen once are no classes.
+_MANY = 8
+_DELIMITERS = ";|,"
+
+
+def label_names(splits: Mapping[str, Dataset], column: str, *, said: bool = False) -> tuple[list[str], list[str]]:
+    """The class names that the training split gives, and what is wrong with its labels.
+
+    The names of a ClassLabel; ``LABEL_0`` ... for the integers 0 to n - 1; else the different words, sorted, words that
+    are integers by their value.
+
+    Args:
+        said: whether the recipe says that the labels are classes, so that words may look like numbers or lists.
+    """
+    import pyarrow.compute as pc
+
+    split = "train" if "train" in splits else next(iter(splits))
+    rows = splits[split]
+    missing = missing_label(split, rows, column)
+    if missing:
+        return [], missing
+    if is_class_label(rows, column):
+        return list(rows.features[column].names), []
+    values, problems = _values(rows, column), []
+    if said and is_text(values.type) and form_of(values) == WHOLE:
+        values = _whole(values)
+    if is_text(values.type):
+        if not said:
+            problems = _no_words(split, rows, column, values)
+        names = in_order(pc.unique(values).to_pylist())
+        others = {name: _values(rows, column) for name, rows in splits.items() if not is_class_label(rows, column)}
+        problems = problems or spelled_alike(names, split, column) or other_forms(others, column, names)
+    else:
+        names, problems = _numbered(values, split, column)
+    return names, problems or two_or_more(names, split, column) or seen_once(values, split, column)
+
+
+def label_ids(split: str, rows: Dataset, column: str, names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The class id of each row, and the first label that is none of the classes ``names``."""
+    import datasets
+    import pyarrow as pa
+
+    missing = missing_label(split, rows, column)
+    if missing:
+        return [], missing
+    values = _values(rows, column)
+    if _numbered_texts(values, names):
+        values = _whole(values)
+    feature = rows.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        # Names decide: the same word may have another id in a split that was written separately.
+        known: dict[Any, int] = {i: list(names).index(name) for i, name in enumerate(feature.names) if name in names}
+    elif is_text(values.type):
+        known = {name: i for i, name in enumerate(names)}
+    elif pa.types.is_integer(values.type):
+        known = ids_of_integers(names)
+    else:
+        return [], [_not_labels(values.type, split, column)]
+    labels = values.to_pylist()
+    ids = [known.get(label) for label in labels]
+    if None in ids:
+        row = ids.index(None)
+        return [], [
+            f"split '{split}', row {row + 1}: label {labels[row]!r} is no class: the classes are {classes_said(names)}"
+        ]
+    return ids, []
+
+
+def two_or_more(names: Sequence[str], split: str, column: str) -> list[str]:
+    """The fault of a column that has one label alone."""
+    if len(names) > 1:
+        return []
+    return [f"task.label: every row of split '{split}' has the same label in column '{column}': {some(names)}"]
+
+
+def seen_once(values: pa.ChunkedArray, split: str, column: str) -> list[str]:
+    """The fault of a column that is none of classes, since most rows have a label of their own."""
+    import pyarrow.compute as pc
+
+    counts = pc.struct_field(pc.value_counts(values.combine_chunks()), "counts").to_numpy()
+    once = int((counts == 1).sum())
+    if len(values) < _MANY or once <= len(values) / 2:
+        return []
+    seen = "every row" if once == len(values) else f"{once} of {len(values)} rows"
+    return [
+        f"task.label: {seen} of split '{split}' {'has' if once == len(values) else 'have'} a label in column "
+        f"'{column}' that no other row has: name a column of classes"
+    ]
+
+
+def spelled_alike(names: Sequence[str], split: str, column: str) -> list[str]:
+    """The fault of two names that differ by spaces, by case, or by how Unicode composes them alone.
+
+    Single letters may differ by case.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFC", name).split())
+        other = seen.setdefault(plain.casefold() if len(plain) > 1 else plain, name)
+        if other != name:
+            both = f"{ascii(other)} and {ascii(name)}"
+            return [f"task.label: column '{column}' of split '{split}' holds {both}: write one class one way"]
+    return []
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Words sorted, and words that are integers by their value, as where they are no words."""
+    integers = all(name.strip().isdecimal() for name in names)
+    return sorted(names, key=(lambda name: (int(name), name)) if integers else None)
+
+
+def other_forms(values: Mapping[str, pa.ChunkedArray], column: str, names: Sequence[str]) -> list[str]:
+    """The faults of splits that number their labels where the training split names them by the words ``names``.
+
+    Args:
+        values: the labels of each split that are no ClassLabel.
+    """
+    if all(name.strip().isdecimal() for name in names):
+        return []
+    return [
+        f"task.label: split '{split}' numbers the labels of column '{column}', and the training split names them "
+        f"({some(names, 3)}): write them alike"
+        for split, own in values.items()
+        if _is_numbered(own, names)
+    ]
+
+
+def is_class_label(rows: Dataset, column: str) -> bool:
+    """Whether a column, or the lists in it, has names of classes of its own."""
+    import datasets
+
+    feature = rows.features[column]
+    return isinstance(getattr(feature, "feature", feature), datasets.ClassLabel)
+
+
+def missing_label(split: str, rows: Dataset, column: str) -> list[str]:
+    """The fault of the first row without a label."""
+    import pyarrow.compute as pc
+
+    values = column_of(rows, column)
+    row = first_true(pc.is_null(values, nan_is_null=True))
+    if row is None and is_text(values.type):
+        row = first_true(pc.equal(pc.utf8_trim_whitespace(values), ""))
+    return [] if row is None else [f"split '{split}', row {row + 1}: column '{column}' holds no label"]
+
+
+def _values(rows: Dataset, column: str) -> pa.ChunkedArray:
+    """The labels: as int64 where they are no text and whole numbers, else as they are."""
+    import pyarrow as pa
+
+    values = column_of(rows, column)
+    if pa.types.is_boolean(values.type):
+        return values.cast(pa.int64())
+    return values if is_text(values.type) or form_of(values) != WHOLE else _whole(values)
+
+
+def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whole numbers, or texts of them, as int64."""
+    import pyarrow as pa
+
+    return pa.chunked_array([pa.array([int(numbers.number(value)) for value in values.to_pylist()], pa.int64())])
+
+
+def _is_numbered(values: pa.ChunkedArray, names: Sequence[str]) -> bool:
+    """Whether labels are whole numbers, as numbers or as texts that are none of ``names``."""
+    import pyarrow as pa
+
+    return pa.types.is_integer(values.type) or _numbered_texts(values, names)
+
+
+def _numbered_texts(values: pa.ChunkedArray, names: Sequence[str]) -> bool:
+    """Whether a text column holds whole numbers, none of which is one of the classes ``names``."""
+    import pyarrow.compute as pc
+
+    if not is_text(values.type) or form_of(values) not in (INTEGERS, WHOLE):
+        return False
+    return not set(names).intersection(pc.unique(values).to_pylist())
+
+
+def _numbered(values: pa.ChunkedArray, split: str, column: str) -> tuple[list[str], list[str]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(values.type):
+        return [], [_not_labels(values.type, split, column)]
+    found = set(pc.unique(values).to_pylist())
+    absent = sorted(set(range(max(found) + 1)) - found) if max(found) < 10 * len(found) + 10 else [0]
+    if min(found) < 0 or absent:
+        return [], [
+            f"task.label: the labels of column '{column}' in split '{split}' are {some(sorted(found))}: "
+            "number the classes from 0 without a gap, or write words"
+        ]
+    return [f"LABEL_{i}" for i in range(len(found))], []
+
+
+def ids_of_integers(names: Sequence[str]) -> dict[int, int]:
+    """The class that an integer says: by its name where classes are named by integers, else by its id."""
+    if all(name.strip().isdecimal() for name in names):
+        return {int(name): i for i, name in enumerate(names)}
+    return {i: i for i in range(len(names))}
+
+
+def _no_words(split: str, rows: Dataset, column: str, values: pa.ChunkedArray) -> list[str]:
+    """The fault of texts that are no names of classes: numbers, lists, and sets of names."""
+    import pyarrow.compute as pc
+
+    if faults := numbers.text_faults(split, rows, column):
+        return faults
+    different = [text.strip() for text in pc.unique(values).to_pylist()]
+    held = f"task.label: column '{column}' of split '{split}' holds"
+    if form_of(values) in (WHOLE, FRACTIONS):
+        return [f"{held} numbers with a fraction, such as {different[0]}, which are no classes: write words"]
+    lists = "several labels are lists, which a json, jsonl or parquet file holds"
+    if all(text[:1] + text[-1:] in ("[]", "()", "{}") for text in different):
+        return [f"{held} lists as text, such as {different[0]}: {lists}; or {AS_CLASSES}"]
+    for delimiter in _DELIMITERS:
+        sets = [{part.strip() for part in text.split(delimiter)} for text in different]
+        several = [i for i, parts in enumerate(sets) if len(parts) > 1]
+        parts = {part for i in several for part in sets[i]}
+        if several and all(sum(part in one for one in sets) > 1 for part in parts):
+            return [f"{held} sets of labels as text, such as {different[several[0]]!r}: {lists}; or {AS_CLASSES}"]
+    return []
+
+
+def _not_labels(kind: pa.DataType, split: str, column: str) -> str:
+    return f"task.label: column '{column}' of split '{split}' holds {kind}: labels are words, or integers from 0"
