@@ -22,6 +22,14 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(_entries().get("flags", "").split())
 
 
+def int8_saturates() -> bool:
+    """Whether this is an x86 CPU without VNNI or AMX, where OpenVINO adds products of 8-bit numbers in 16 bits: with
+    weights of full range such sums overflow.
+    """
+    flags = cpu_flags()
+    return "sse4_1" in flags and not flags & {"avx_vnni", "avx512_vnni", "amx_int8"}
+
+
 def cpu_cores() -> int:
     """Logical processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

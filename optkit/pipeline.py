@@ -93,13 +93,20 @@ def run(
 
 def enforce_max_drop(report: dict[str, Any]) -> None:
     """Raises OptkitError if the exported model lost more than the recipe allows."""
+    from optkit.reporting.precision import HINT, needs_hint
     from optkit.reporting.words import baseline
 
     evaluated = report.get("evaluate", {})
     if not evaluated.get("within_max_drop", True):
+        hinted = ""
+        if needs_hint(evaluated):
+            found = evaluated["precision"]
+            hinted = (
+                f" at OpenVINO's default precision, {found['default']} ({found['difference']:.2f} less with {HINT})"
+            )
         raise OptkitError(
-            f"{report['output']}: the exported model is {evaluated['drop']:.2f} points below the {baseline(report)}, "
-            f"evaluate.max_drop allows {evaluated['max_drop']:g}: prune less, train longer, or raise it"
+            f"{report['output']}: the exported model is {evaluated['drop']:.2f} points below the {baseline(report)}"
+            f"{hinted}, evaluate.max_drop allows {evaluated['max_drop']:g}: prune less, train longer, or raise it"
         )
 
 

@@ -33,8 +33,12 @@ class OpenVino(Engine):
         self._fed: tuple[Any, list[Any]] = (None, [])
 
     @classmethod
-    def of(cls, path: Path, setting: Setting, *, sparse: bool = False) -> OpenVino:
+    def of(cls, path: Path, setting: Setting, *, sparse: bool = False, plan: Plan | None = None) -> OpenVino:
         """The IR ``path``, in plain OpenVINO or by optkit.
+
+        Args:
+            sparse: whether by optkit.
+            plan: optkit's; None makes one as ``setting`` says.
 
         Raises:
             OptkitError: if it cannot be read or compiled.
@@ -51,7 +55,7 @@ class OpenVino(Engine):
             return cls(compile_for_cpu(core, model, config))
         if holds_programs(model):
             return cls(compile_for_cpu(core, model, config))
-        plan = runtime.plan(model, setting.plan, config=config, shape=setting.shape)
+        plan = plan or runtime.plan(model, setting.plan, config=config, shape=setting.shape)
         return cls(runtime.compile_model(model, config, plan=plan, core=core), plan)
 
     def ready(self, inputs: Inputs) -> Callable[[], Any]:

@@ -33,6 +33,7 @@ class Setting:
         streams: inferences at once in ``throughput``, that share the threads; None leaves it to the engine.
         shape: (batch, tokens) that optkit plans for.
         plan: optkit's, ``measured`` or ``static``.
+        precision: of OpenVINO's floating-point layers, such as ``f32``; None for its default on this CPU.
     """
 
     threads: int
@@ -40,10 +41,13 @@ class Setting:
     streams: int | None = None
     shape: tuple[int, int] = (1, 128)
     plan: str = "measured"
+    precision: str | None = None
 
     def config(self) -> dict[str, Any]:
-        """OpenVINO's, for plain OpenVINO and for optkit. fp32 is computed as fp32 also where the CPU has bfloat16."""
-        config = {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"}
+        """OpenVINO's, for plain OpenVINO and for optkit."""
+        config: dict[str, Any] = {"INFERENCE_NUM_THREADS": self.threads}
+        if self.precision is not None:
+            config["INFERENCE_PRECISION_HINT"] = self.precision
         if self.mode == "throughput" and self.streams is not None:
             return config | {"NUM_STREAMS": self.streams}
         return config | {"PERFORMANCE_HINT": self.mode.upper()}

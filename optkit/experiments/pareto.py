@@ -64,7 +64,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
 
     Raises:
         RecipeError: if none can be placed.
-        OptkitError: if two runs measured different things: another metric, baseline engine, shape or CPU.
+        OptkitError: if two runs measured different things: another metric, baseline engine, precision, shape or CPU.
     """
     placed, left_out = [], {}
     for run in runs:
@@ -79,7 +79,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
         raise RecipeError(f"no run can be placed: {_reasons(left_out)}: evaluate with a baseline, and add `benchmark`")
     kept = [point.run for point in placed]
     same(kept, "metric", [point.run.metric for point in placed])
-    same(kept, "speedup's baseline", [point.speedup.against for point in placed])
+    same(kept, "speedup's baseline", [point.speedup.reference for point in placed])
     same(kept, "batch and length", [(point.speedup.batch, point.speedup.seq) for point in placed])
     same(kept, "CPU", [point.run.machine for point in placed])
     marks = [Mark(str(number), point.drop, point.speedup.ratio) for number, point in enumerate(placed)]
@@ -104,5 +104,5 @@ def chart(found: Frontier) -> str:
         [Mark(point.run.name, point.drop, point.speedup.ratio, point.dominated) for point in found.points],
         title="Accuracy lost against speed gained",
         lost=f"points of {first.run.metric} against the baseline",
-        axis=f"times as fast as {first.speedup.against}, {inputs}",
+        axis=f"times as fast as {first.speedup.reference}, {inputs}",
     )

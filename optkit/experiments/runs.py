@@ -11,7 +11,8 @@ from typing import Any
 from optkit.errors import OptkitError, RecipeError
 from optkit.reporting.speed import Speedup, speedup
 
-REPORT, FORMAT = "report.json", 1
+#: Formats that are read: in the first OpenVINO was measured with the f32 hint, in the second at its default precision.
+REPORT, FORMATS = "report.json", (1, 2)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def load_run(path: str | Path) -> Run:
         raise RecipeError(f"{path}: no {REPORT} here: name a folder that `optkit run` finished")
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
-        known = report["format"] == FORMAT and {"evaluate", "sparsity", "benchmark", "machine"} <= report.keys()
+        known = report["format"] in FORMATS and {"evaluate", "sparsity", "benchmark", "machine"} <= report.keys()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptkitError(f"{file}: not a report that this optkit can read: run the recipe again") from error
     if not known:

@@ -12,9 +12,10 @@ from optkit.reporting.blocks import Table
 from optkit.reporting.charts.sparsity import sparsity_chart
 from optkit.reporting.conclusions import concluded
 from optkit.reporting.markdown import written
+from optkit.reporting.precision import advice, needs_hint
 from optkit.reporting.quantization import quantization
 from optkit.reporting.snippets import snippets
-from optkit.reporting.words import called, counted, exported, sparse_layers
+from optkit.reporting.words import called, counted, served, sparse_layers
 
 CARD, CHART = "README.md", "sparsity.svg"
 #: Stands in a card for a repository that has no name yet.
@@ -23,6 +24,8 @@ TEMPLATE = Path(__file__).with_name("card_template.md")
 _MODELS = {
     "int8": "**this model**, OpenVINO",
     "openvino": "**this model**, OpenVINO",
+    "int8 f32": "**this model**, OpenVINO with the f32 hint",
+    "openvino f32": "**this model**, OpenVINO with the f32 hint",
     "int8 optkit": "**this model**, optkit's runtime",
     "optkit": "**this model**, optkit's runtime",
 }
@@ -75,7 +78,7 @@ def render(report: Mapping[str, Any], repo_id: str | None = None) -> str:
             sparsity=tables.totals(counted(report)).markdown() if pruned else None,
             chart=CHART if pruned else None,
             model_id=name,
-            snippets=snippets(report["task"], name),
+            snippets=snippets(report["task"], name, f32=needs_hint(report["evaluate"])),
             made=_made(report),
             recipe=report["resolved_recipe"].rstrip(),
             fence=_fence(report["resolved_recipe"]),
@@ -111,7 +114,7 @@ def _metadata(report: Mapping[str, Any]) -> Any:
             metric_value=round(value, 6),
         )
         for split, found in evaluated["splits"].items()
-        for metric, value in found[exported(report)].items()
+        for metric, value in found[served(report)].items()
     ]
     base, relation = origin["base"], "quantized" if report["quantized"] else "finetune"
     tags = ["openvino", "optkit", *(["int8"] if report["quantized"] else [])]
@@ -160,12 +163,13 @@ def _accuracy_notes(report: Mapping[str, Any]) -> str:
         said.append(f"{called(report, 'dense').capitalize()} is {what}.")
     agreement = ", ".join(f"{found['agreement']:.2%} on {split}" for split, found in evaluated["splits"].items())
     said.append(f"The checkpoint and this model {evaluated.get('agrees', 'predict the same for')} {agreement}.")
+    said += [f"{advised}."] if (advised := advice(evaluated)) else []
     return " ".join(said)
 
 
 def _sizes(report: Mapping[str, Any]) -> str:
     # The runtime runs the same files as OpenVINO.
-    rows = [row for row in tables.headline(report) if not row[0].endswith(", optkit")]
+    rows = [row for row in tables.headline(report) if not row[0].endswith((", optkit", ", f32 hint"))]
     return Table(("model", "zeros in the encoder", "on disk"), [(row[0], row[2], row[3]) for row in rows]).markdown()
 
 

@@ -11,6 +11,7 @@ from math import sqrt
 from typing import Any
 
 from optkit.reporting.charts.frontier import Mark, judged
+from optkit.reporting.precision import shown
 from optkit.reporting.prices import Prices, costs_of, load_prices
 from optkit.reporting.reasons import reasons
 from optkit.reporting.speed import engine, inputs, per_second, ratios, reference, speedup
@@ -23,8 +24,10 @@ _PAIRS = {
     "dense": "dense torch",
     "pruned": "pruned torch",
     "int8": "int8 openvino",
+    "int8 f32": "int8 openvino f32",
     "int8 optkit": "int8 optkit",
     "openvino": "openvino",
+    "openvino f32": "openvino f32",
     "optkit": "optkit",
 }
 _KEYS = ("verdict", "gain", "intervals", "frontier", "costs")
@@ -92,7 +95,7 @@ def _frontier(report: Mapping[str, Any]) -> dict[str, Any] | None:
     marks = [
         Mark(engine(timed, dense=dense), 100 * (scores["dense"][metric] - scores[name][metric]), fast[timed][0])
         for name, timed in _PAIRS.items()
-        if name in scores and timed in fast
+        if name in scores and timed in fast and shown(evaluated, name)
     ]
     if len(marks) < 2:
         return None

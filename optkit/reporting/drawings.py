@@ -11,6 +11,7 @@ from optkit.reporting.charts.frontier import Mark, frontier_chart
 from optkit.reporting.charts.history import history_chart
 from optkit.reporting.charts.sparsity import sparsity_chart
 from optkit.reporting.charts.style import NARROW, WIDE
+from optkit.reporting.precision import HINTED
 from optkit.reporting.speed import EXPORTED, engine, inputs, ratios, times
 from optkit.reporting.words import baseline, sparse_layers
 
@@ -29,7 +30,9 @@ def latency(report: Mapping[str, Any]) -> Picture:
             says = f"{milliseconds:.2f} ms" + (f", {times(fast[name][0])}x" if name in fast else "")
             whisker = tuple(ends) if ends else None
             says += " ?" if name in row.get("noisy", ()) else ""
-            bars.append(Bar(engine(name, dense=dense), milliseconds, whisker, says, name not in EXPORTED))
+            bars.append(
+                Bar(engine(name, dense=dense), milliseconds, whisker, says, name.removesuffix(HINTED) not in EXPORTED)
+            )
         groups.append((inputs(row), bars))
     drawn = _twice(lambda **how: bars_chart(groups, title="Latency of one batch", axis="milliseconds", **how))
     says = ["Shorter is better; blue is what was exported."]

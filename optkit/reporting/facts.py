@@ -20,7 +20,8 @@ from optkit.sparsity import sparsity
 if TYPE_CHECKING:
     from optkit.stages.job import Job
 
-FORMAT = 1
+#: 2: OpenVINO is scored and timed at its default precision, where 1 had the f32 hint.
+FORMAT = 2
 
 
 def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def tiles(report: Mapping[str, Any]) -> list[Tile]:
         ends = [times(end) for end in gain["interval"] or ()]
         sure = f"95 % interval {' to '.join(ends)}; " if ends else ""
         against = engine(gain["against"], dense=bool(report["training"]["rules"]))
+        if gain.get("precision", "f32") != "f32" and gain["against"] == "dense openvino":
+            against += f" at its default precision, {gain['precision']}"
         beside = f"{sure}against {against}; {gain['inputs']}"
         noisy = " (noisy)" if gain["noisy"] else ""
         found.append(Tile(f"{times(gain['ratio'])}\u00d7", f"as fast{noisy}", beside, "good" * bool(gain["gains"])))

@@ -7,6 +7,7 @@ from typing import Any
 
 from optkit.progress import size
 from optkit.reporting.blocks import Block, Table
+from optkit.reporting.verdict import openvino
 from optkit.reporting.words import thread_words
 
 
@@ -53,6 +54,7 @@ def allocated(found: Mapping[str, Any]) -> str:
         speedup = found["predicted"] if found["measured"] is None else found["measured"]
         said += (
             f"; asked for {found['speedup']:g}x, {foretold} {speedup:.2f}x the dense model's "
-            f"{found['dense_milliseconds']:.2f} ms in OpenVINO fp32 at {inputs} on {thread_words(found['threads'])}"
+            f"{found['dense_milliseconds']:.2f} ms in {openvino(found.get('precision', 'f32'))} at {inputs} on "
+            f"{thread_words(found['threads'])}"
         )
     return said

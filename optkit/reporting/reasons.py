@@ -53,9 +53,10 @@ def _int8(report: Mapping[str, Any], found: Speedup) -> list[str]:
     ratio = ratios(row).get("int8 openvino")
     if reference(row) != "dense openvino" or ratio is None or (ratio[2] if len(ratio) == 3 else ratio[0]) >= 1:
         return []
+    slower = f"int8 is slower than {'fp32' if found.precision == 'f32' else found.precision} in OpenVINO on this CPU"
     if sets and not set(sets) & set(_INT8_SETS):
-        return ["int8 is slower than fp32 in OpenVINO on this CPU, which has no VNNI instructions"]
-    return ["int8 is slower than fp32 in OpenVINO on this CPU"]
+        return [f"{slower}, which has no VNNI instructions"]
+    return [slower]
 
 
 def _sizes(report: Mapping[str, Any], found: Speedup) -> list[str]:

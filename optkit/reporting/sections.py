@@ -10,6 +10,7 @@ from optkit.encoder import outside_encoder
 from optkit.reporting import drawings, paragraphs, tables
 from optkit.reporting.blocks import Block, Code, Section
 from optkit.reporting.conclusions import SHARES
+from optkit.reporting.precision import advice
 from optkit.reporting.quantization import quantization
 from optkit.reporting.speed import engine, reference
 from optkit.reporting.words import counted, thread_words
@@ -21,7 +22,9 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     Args:
         report: with its conclusions, see ``optkit.reporting.conclusions``.
     """
-    parts = [Section("Accuracy", [tables.scores(report), scored(report), agreement(report)])]
+    accuracy = [tables.scores(report), scored(report), agreement(report)]
+    accuracy += [f"{said}."] if (said := advice(report["evaluate"])) else []
+    parts = [Section("Accuracy", accuracy)]
     if report["benchmark"] and report["benchmark"]["rows"]:
         parts.append(Section("Latency", [drawings.latency(report), tables.latency(report), timed(report)]))
     if report["frontier"]:
@@ -86,6 +89,10 @@ def timed(report: Mapping[str, Any]) -> str:
     if against:
         sure = ", in brackets the 95 % interval" if any(row.get("ratios") for row in benchmark["rows"]) else ""
         notes.append(f"Times as fast as {' or '.join(against)}{sure}.")
+    if "precision" in benchmark:
+        notes.append(f"OpenVINO computed at its default precision on this CPU, {benchmark['precision']}.")
+    elif any("openvino" in row["milliseconds"] or "dense openvino" in row["milliseconds"] for row in benchmark["rows"]):
+        notes.append("OpenVINO computed with the f32 hint.")
     if any(row.get("noisy") for row in benchmark["rows"]):
         notes.append("What is noisy scattered too widely to be sure of.")
     if "runtime" in benchmark:

@@ -27,14 +27,17 @@ _CALLS = {
 _PAIR = _Call('{"text": "A sentence.", "text_pair": "Another one."}', ('"A sentence."', '"Another one."'))
 
 
-def snippets(task: Mapping[str, Any], name: str) -> dict[str, str]:
+def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[str, str]:
     """Python for ``optimum`` (optimum-intel), ``optkit`` (our runtime) and ``openvino`` (nothing but OpenVINO).
 
     Args:
         task: ``type``, ``ov_class``, ``pair`` (whether it reads two texts) and ``shape`` (batch and tokens of a model
             that takes one shape alone, or None), as a report has them.
         name: a Hub id.
+        f32: whether plain OpenVINO is told to compute in f32.
     """
+    config = '{"INFERENCE_PRECISION_HINT": "f32"}'
+
     kind, image = task["type"], task["type"].startswith("image")
     call = _PAIR if task["pair"] and kind == "text-classification" else _CALLS.get(kind, _Call(None, (_SENTENCE,)))
     reader, part = ("AutoImageProcessor", "image_processor") if image else ("AutoTokenizer", "tokenizer")
@@ -55,15 +58,16 @@ def snippets(task: Mapping[str, Any], name: str) -> dict[str, str]:
         names,
         "",
         f'name = "{name}"',
-        f"model = {task['ov_class']}.from_pretrained(name)",
+        f"model = {task['ov_class']}.from_pretrained(name{f', ov_config={config}' if f32 else ''})",
         f"reader = {reader}.from_pretrained(name)",
         *use,
     ]
     if kind == "feature-extraction":
+        given = f', model_kwargs={{"ov_config": {config}}}' if f32 else ""
         optimum = [
             "from sentence_transformers import SentenceTransformer",
             "",
-            f'model = SentenceTransformer("{name}", backend="openvino")',
+            f'model = SentenceTransformer("{name}", backend="openvino"{given})',
             f"print(model.encode([{_SENTENCE}]))",
         ]
     optkit = [
@@ -84,7 +88,7 @@ def snippets(task: Mapping[str, Any], name: str) -> dict[str, str]:
         alone,
         "",
         f'folder = snapshot_download("{name}")',
-        'compiled = ov.Core().compile_model(f"{folder}/openvino_model.xml", "CPU")',
+        f'compiled = ov.Core().compile_model(f"{{folder}}/openvino_model.xml", "CPU"{f", {config}" if f32 else ""})',
         f"reader = {reader}.from_pretrained(folder)",
         f'inputs = reader({inputs}, return_tensors="np")',
         "print(compiled({port.any_name: inputs[port.any_name] for port in compiled.inputs})[0])",

@@ -8,14 +8,19 @@ from typing import Any
 
 #: What a speedup may be against, and what it may be of: the first of them that was measured.
 DENSE = ("dense openvino", "dense torch")
+#: The exported model in plain OpenVINO, the other thing that anybody would run.
+PLAIN = ("int8 openvino", "openvino")
 EXPORTED = ("int8 optkit", "optkit", "int8 openvino", "openvino")
 _ENGINES = {
     "dense torch": "dense, PyTorch",
     "dense openvino": "dense, OpenVINO",
+    "dense openvino f32": "dense, OpenVINO with the f32 hint",
     "pruned torch": "pruned, PyTorch",
     "compact torch": "compacted, PyTorch",
     "int8 openvino": "int8, OpenVINO",
+    "int8 openvino f32": "int8, OpenVINO with the f32 hint",
     "openvino": "fp32 IR, OpenVINO",
+    "openvino f32": "fp32 IR, OpenVINO with the f32 hint",
     "int8 optkit": "int8, optkit",
     "optkit": "fp32 IR, optkit",
 }
@@ -34,6 +39,9 @@ class Speedup:
         interval: of 95 % confidence around ``ratio``; None in reports that have medians alone.
         noisy: whether times were spread too widely to tell.
         inputs: a batch in words: ``1 x 128 tokens``.
+        precision: that OpenVINO computed in.
+        over_plain: how many times as fast as the same model in plain OpenVINO, with the interval; None where ``of`` is
+            that, or it was not measured.
     """
 
     ratio: float
@@ -46,6 +54,13 @@ class Speedup:
     interval: tuple[float, float] | None = None
     noisy: bool = False
     inputs: str = ""
+    precision: str = "f32"
+    over_plain: tuple[float, ...] | None = None
+
+    @property
+    def reference(self) -> str:
+        """What it is against, with its precision: two speedups compare where these are the same."""
+        return f"{self.against} in {self.precision}" if self.against.endswith("openvino") else self.against
 
     @property
     def gains(self) -> bool:
@@ -68,8 +83,17 @@ def speedup(benchmark: Mapping[str, Any] | None, batch: int | None = None, seq: 
                 interval=(interval[0], interval[1]) if interval else None,
                 noisy=bool({of, against} & set(row.get("noisy", ()))),
                 inputs=inputs(row),
+                precision=precision(measured),
+                over_plain=tuple(row["over_plain"][of]) if of in row.get("over_plain", {}) else None,
             )
     return None
+
+
+def precision(benchmark: Mapping[str, Any]) -> str:
+    """What OpenVINO computed in where no engine's name says another; reports of the releases that do not say it are of
+    models compiled with the f32 hint.
+    """
+    return benchmark.get("precision", "f32")
 
 
 def reference(row: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from optkit.progress import duration, size
 from optkit.reporting.blocks import Table
+from optkit.reporting.precision import shown
 from optkit.reporting.speed import engine, inputs, ratios, reference, span
 from optkit.reporting.words import called, exported
 
@@ -16,9 +17,11 @@ _MODELS = (
     ("dense", "dense", "dense torch"),
     ("pruned", "pruned", "pruned torch"),
     ("int8", "openvino", "int8 openvino"),
+    ("int8 f32", "openvino", "int8 openvino f32"),
     ("int8 optkit", "openvino", "int8 optkit"),
     ("int8 onnx", "onnx", "int8 onnx"),
     ("openvino", "openvino", "openvino"),
+    ("openvino f32", "openvino", "openvino f32"),
     ("optkit", "openvino", "optkit"),
     ("onnx", "onnx", "onnx"),
 )
@@ -27,13 +30,14 @@ _MODELS = (
 def headline(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Rows of (model, metric on each split, encoder sparsity, bytes, latency) for dense, pruned and exported.
 
-    The exported model has two rows where it was also run on the sparse runtime.
+    The exported model has more than one where it was also run on the sparse runtime, and where OpenVINO's precision
+    makes a difference.
     """
     evaluated = report["evaluate"]
     rows = []
     for name, folder, timed in _MODELS:
         scores = {split: found[name] for split, found in evaluated["splits"].items() if name in found}
-        if not scores:
+        if not scores or not shown(evaluated, name):
             continue
         metric = ", ".join(f"{100 * score[evaluated['metric']]:.2f} {split}" for split, score in scores.items())
         found = report["sparsity"].get(folder)
@@ -71,6 +75,7 @@ def scores(report: Mapping[str, Any], name: Callable[[str], str] | None = None) 
     scored = {model for found in splits.values() for model, each in found.items() if isinstance(each, dict)}
     order = [model for model, *_ in _MODELS if model in scored]
     order += sorted(scored - set(order))
+    order = [model for model in order if shown(report["evaluate"], model)]
     header, columns = ["model"], []
     for split, found in splits.items():
         for metric in found[exported(report)]:
@@ -101,12 +106,14 @@ def _lost(found: Mapping[str, Any], model: str, metric: str) -> str:
 
 
 def latency(report: Mapping[str, Any]) -> Table:
-    """Every measured latency and how many times as fast as the reference it is."""
+    """Every measured latency, and how many times as fast as the reference and as the IR in plain OpenVINO it is."""
     benchmark, dense = report["benchmark"], bool(report["training"]["rules"])
     spread = any(row.get("quartiles") for row in benchmark["rows"])
     against = any(reference(row) for row in benchmark["rows"])
     header = ["inputs", "engine", "milliseconds"]
     header += (["quartiles"] if spread else []) + (["times as fast"] if against else [])
+    plain = next((row["plain"] for row in benchmark["rows"] if row.get("over_plain")), None)
+    header += [f"as {engine(plain, dense=dense)}"] if plain else []
     rows, strong = [], []
     for row in benchmark["rows"]:
         fast = ratios(row)
@@ -118,6 +125,9 @@ def latency(report: Mapping[str, Any]) -> Table:
             if against:
                 noisy = ", noisy" if name in row.get("noisy", ()) else ""
                 cells.append("1" if name == reference(row) else (span(fast[name]) + noisy if name in fast else "-"))
+            if plain:
+                over = row.get("over_plain", {})
+                cells.append("1" if name == plain else (span(tuple(over[name])) if name in over else "-"))
             if name.endswith("optkit"):
                 strong.append(len(rows))
             rows.append(tuple(cells))

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optkit.reporting.precision import HINT, HINTED, needs_hint
 from optkit.reporting.reasons import reasons
 from optkit.reporting.speed import Speedup, engine, inputs, speedup, times
 from optkit.reporting.words import baseline, counted, sparse_layers, thread_words
 
 #: As many as a sentence bears; all of them stand with the latencies.
 _REASONS = 2
-_IN = {"openvino": "OpenVINO fp32", "torch": "PyTorch"}
 
 
 def verdict(report: Mapping[str, Any]) -> str:
@@ -43,10 +43,28 @@ def lost(report: Mapping[str, Any]) -> str:
     said = f"{metric} is {abs(drop):.2f} points {side} the {baseline(report)}"
     if round(abs(drop), 2) == 0:
         said = f"{metric} is that of the {baseline(report)}"
+    said += _elsewhere(evaluated)
     if limit is None:
         return said
     allows = f"max_drop allows {limit:g}"
     return f"{said} ({allows})" if evaluated["within_max_drop"] else f"{said} (TOO MUCH: {allows})"
+
+
+def _elsewhere(evaluated: Mapping[str, Any]) -> str:
+    """Where the drop is that of one way to serve the model, what it is in the others."""
+    first = next(iter(evaluated["splits"].values()))
+    judged, metric = evaluated.get("judged", ""), evaluated["metric"]
+    if judged.endswith("optkit"):
+        return " on optkit's runtime"
+    if not needs_hint(evaluated):
+        return ""
+    others = {f"with {HINT}": f"{judged}{HINTED}", "on optkit's runtime": "int8 optkit"}
+    said = [
+        f"{100 * (first['dense'][metric] - first[name][metric]):.2f} {where}"
+        for where, name in others.items()
+        if name in first
+    ]
+    return f" in OpenVINO at its default precision, {evaluated['precision']['default']}, and {' and '.join(said)}"
 
 
 def _speed(report: Mapping[str, Any]) -> str:
@@ -59,12 +77,20 @@ def _speed(report: Mapping[str, Any]) -> str:
     figures = f"{times(found.ratio)} times {interval(report, found)}"
     if found.gains:
         noise = ", though times scattered too widely to be sure" if found.noisy else ""
-        return f"{_runs(found.of)} it answers {figures} {against}{noise}"
+        return f"{_runs(found.of)} it answers {figures} {against}{_over_plain(found)}{noise}"
     low, high = found.interval or (found.ratio, found.ratio)
     kind = "slower" if high < 1 else "no faster" if found.interval is None else "not measurably faster"
     why = reasons(report, found)
     because = f": {'; '.join(why[:_REASONS])}" if why else ", and what was measured does not say why"
     return f"{_runs(found.of)} it is {kind}, {figures} {against}{because}"
+
+
+def _over_plain(found: Speedup) -> str:
+    """The same against the other reference: this model without optkit's runtime."""
+    if found.over_plain is None:
+        return ""
+    kind = "int8 model" if found.of.startswith("int8") else "model"
+    return f", {times(found.over_plain[0])} times as fast as this {kind} in plain OpenVINO"
 
 
 def _alone(report: Mapping[str, Any]) -> str:
@@ -82,7 +108,14 @@ def reference_of(report: Mapping[str, Any], found: Speedup) -> str:
     if kind != "dense":
         return f"`{found.against}`"
     model = "the dense model" if report["training"]["rules"] else "the baseline"
-    return f"{model} in {_IN.get(runtime, runtime)}"
+    return f"{model} in {openvino(found.precision) if runtime == 'openvino' else 'PyTorch'}"
+
+
+def openvino(precision: str | None) -> str:
+    """OpenVINO at a precision, as a reference is named; None where it is not known."""
+    if precision is None:
+        return "OpenVINO"
+    return "OpenVINO fp32" if precision == "f32" else f"OpenVINO at its default precision, {precision}"
 
 
 def interval(report: Mapping[str, Any], found: Speedup) -> str:

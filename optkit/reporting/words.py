@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optkit.reporting.precision import HINTED, needs_hint
+
 LABELS = {
     "int8": "int8 IR",
+    "int8 f32": "int8 IR, f32 hint",
     "int8 optkit": "int8 IR, optkit",
     "int8 onnx": "int8 ONNX",
     "openvino": "fp32 IR",
+    "openvino f32": "fp32 IR, f32 hint",
     "optkit": "fp32 IR, optkit",
     "onnx": "fp32 ONNX",
 }
@@ -33,6 +37,11 @@ def exported(report: Mapping[str, Any]) -> str:
     """What an evaluation calls the exported IR."""
     first = next(iter(report["evaluate"]["splits"].values()))
     return next((name for name in ("int8", "openvino") if name in first), "int8")
+
+
+def served(report: Mapping[str, Any]) -> str:
+    """What an evaluation calls the exported IR at the precision that it is to be served with in OpenVINO."""
+    return exported(report) + (HINTED if needs_hint(report["evaluate"]) else "")
 
 
 def counted(report: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,17 +2,21 @@
 optkit's sparse runtime.
 
 All take the same inputs by turns, on as many threads, and the median counts. Turns share whatever else the machine
-does, so ratios within one run mean more than the milliseconds.
+does, so ratios within one run mean more than the milliseconds. OpenVINO computes at its default precision, as it is
+served; where that is not f32, plain OpenVINO is timed with the f32 hint as well.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import ExportError
-from optkit.stages import allocate, compact, dense, export, train, trials
+from optkit.stages import allocate, compact, dense, export, served, train, trials
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from optkit.benchmarking.engine import Engine
     from optkit.rundir import Stage
     from optkit.stages.job import Job
@@ -31,33 +35,28 @@ def key(job: Job) -> str:
     asked = job.identity.get("benchmark")
     # Other prices change what times cost, and no time.
     asked = asked and {name: value for name, value in asked.items() if name != "prices"}
-    return job.key(benchmark=asked, exported=export.key(job), dense=dense.key(job), runtime=uses_runtime(job))
-
-
-def uses_runtime(job: Job) -> bool:
-    """Whether the recipe measures the sparse runtime, and it is there."""
-    from optkit.runtime import available
-
-    spec = job.recipe.benchmark
-    return spec is not None and "optkit" in spec.backends and available()
+    return job.key(benchmark=asked, exported=export.key(job), dense=dense.key(job), runtime=served.times_runtime(job))
 
 
 def run(job: Job, stage: Stage) -> None:
     """Adds ``rows``, one for each batch and seq (None for images, of so many ``pixels``): each engine's median
     ``milliseconds`` and their ``quartiles``, and how many times as fast as ``against`` it is, ``ratios`` with their
-    95 % intervals, of which ``noisy`` names those that tell little; and ``skipped``: backends with the reason.
+    95 % intervals, of which ``noisy`` names those that tell little; ``over_plain`` has the ratios to ``plain``, the
+    exported model in OpenVINO; and ``skipped``: backends with the reason.
 
-    Where the sparse runtime runs, ``runtime`` says in a sentence what it took, planned for the first batch and seq.
-    ``machine`` says what else went on there.
+    ``precision`` is the one that OpenVINO computed in where no engine's name says another. Where the sparse runtime
+    runs, ``runtime`` says in a sentence what it took, planned for the first batch and seq. ``machine`` says what else
+    went on there.
     """
     import torch
 
     from optkit import runtime
     from optkit.benchmarking.machine import Watch
+    from optkit.benchmarking.precision import default_precision
 
     spec, watch = job.recipe.benchmark, Watch()
     skipped = {}
-    if "optkit" in spec.backends and not uses_runtime(job):
+    if "optkit" in spec.backends and not served.times_runtime(job):
         skipped["optkit"] = runtime.missing_reason()
     engines = _engines(job, stage, skipped)
     rows, rounds = [], []
@@ -72,12 +71,12 @@ def run(job: Job, stage: Stage) -> None:
             rows.append({"batch": batch, **size, **found})
             rounds.append(count)
     stage.facts |= {"rows": rows, "skipped": skipped, "threads": torch.get_num_threads(), "rounds": min(rounds)}
-    stage.facts["machine"] = watch.facts()
+    stage.facts |= {"machine": watch.facts(), "precision": default_precision()}
 
 
 def _row(engines: dict[str, Engine], inputs: dict[str, Any], tell: Any) -> tuple[dict[str, Any], int]:
     """The figures of one shape, and of how many rounds they are."""
-    from optkit.reporting.speed import DENSE
+    from optkit.reporting.speed import DENSE, PLAIN
     from optkit.timing import LEAST, by_turns, ratios, spread, turn
 
     turns = {name: turn(engine.ready(inputs), repeats=REPEATS) for name, engine in engines.items()}
@@ -86,12 +85,16 @@ def _row(engines: dict[str, Engine], inputs: dict[str, Any], tell: Any) -> tuple
     times = {name: spread(values) for name, values in taken.items()}
     against = next((name for name in DENSE if name in taken), None)
     gains = {} if against is None else {n: ratios(taken[against], v) for n, v in taken.items() if n != against}
+    plain = next((name for name in PLAIN if name in taken), None)
+    over = {} if plain is None else {n: ratios(taken[plain], v) for n, v in taken.items() if n != plain}
     judged = gains if against is not None else times
     found = {
         "milliseconds": {name: round(1000 * own.median, 3) for name, own in times.items()},
         "quartiles": {name: [round(1000 * value, 4) for value in own.quartiles] for name, own in times.items()},
         "against": against,
         "ratios": {n: [round(value, 4) for value in (own.median, *own.interval)] for n, own in gains.items()},
+        "plain": plain,
+        "over_plain": {n: [round(value, 4) for value in (own.median, *own.interval)] for n, own in over.items()},
         "noisy": [name for name, own in judged.items() if own.noisy],
     }
     return found, max((own.count for own in times.values()), default=0)
@@ -105,16 +108,23 @@ def _engines(job: Job, stage: Stage, skipped: dict[str, str]) -> dict[str, Engin
 
     from optkit.benchmarking.compiled import OpenVino
     from optkit.benchmarking.engine import Setting
+    from optkit.benchmarking.precision import default_precision
     from optkit.benchmarking.threaded import Torch
     from optkit.ir.io import find_xml
     from optkit.models import load_model
     from optkit.pruning.compaction.checkpoint import load_compact
 
     spec, threads = job.recipe.benchmark, torch.get_num_threads()
-    shape = (spec.batch[0], job.task.sequence(job.tokenizer, spec.seq[0]))
-    setting, exported = Setting(threads, shape=shape), find_xml(job.path(export.FOLDER))
+    setting, exported = Setting(threads), find_xml(job.path(export.FOLDER))
+    # Where f32 is not what OpenVINO computes in by default, it is timed beside.
+    hinted = replace(setting, precision="f32") if default_precision() != "f32" and "openvino" in spec.backends else None
     kind = "int8 " if job.recipe.quantize else ""
     engines: dict[str, Engine] = {}
+
+    def openvino(name: str, xml: Path) -> dict[str, Engine]:
+        settings = {name: setting} | ({f"{name} f32": hinted} if hinted else {})
+        return {each: OpenVino.of(xml, own) for each, own in settings.items()}
+
     baseline = dense.load(job) if {"torch", "openvino"} & set(spec.backends) else None
     if "torch" in spec.backends and baseline is not None:
         engines["dense torch"] = Torch(baseline[0], setting)
@@ -130,15 +140,15 @@ def _engines(job: Job, stage: Stage, skipped: dict[str, str]) -> dict[str, Engin
                 raise
             skipped["dense openvino"] = str(error)
         else:
-            engines["dense openvino"] = OpenVino.of(find_xml(stage.folder), setting)
+            engines |= openvino("dense openvino", find_xml(stage.folder))
     if "torch" in spec.backends:
         engines["pruned torch"] = Torch(load_model(job.path(train.FOLDER), job.head, seed=0), setting)
         if compact.folder(job) != job.path(train.FOLDER):
             engines["compact torch"] = Torch(load_compact(compact.folder(job)), setting)
     if "openvino" in spec.backends:
-        engines[f"{kind}openvino"] = OpenVino.of(exported, setting)
-    if uses_runtime(job):
-        sparse = OpenVino.of(exported, setting, sparse=True)
+        engines |= openvino(f"{kind}openvino", exported)
+    if served.times_runtime(job):
+        sparse = OpenVino.of(exported, setting, sparse=True, plan=served.plan(job))
         engines[f"{kind}optkit"] = sparse
         stage.facts["runtime"] = sparse.plan.reason
     return engines

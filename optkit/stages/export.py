@@ -169,14 +169,21 @@ def _controlled_on(job: Job) -> Any:
 
 
 def _evaluator(job: Job) -> Callable[[Path], float]:
-    """Scores the model in a folder by the recipe's first metric."""
+    """Scores the model in a folder by the recipe's first metric, on the runtime that it is judged on."""
+    from optkit import runtime
     from optkit.adapters import optimum, passes
+    from optkit.stages import served  # which asks this file for the shape
 
     task, rows = job.task, _controlled_on(job)
     encoded, references = task.encode(rows, job.tokenizer, job.head), task.references(rows, job.head)
 
     def evaluate(folder: Path) -> float:
-        outputs = passes.predict(optimum.load(folder, task.ov_class), encoded, task, job.tokenizer)
+        if served.judged_on_runtime(job):
+            # Not the plan that will be timed: each model that is tried would have to be measured for one.
+            model = runtime.load(folder, plan="static", ov_class=task.ov_class)
+        else:
+            model = optimum.load(folder, task.ov_class)
+        outputs = passes.predict(model, encoded, task, job.tokenizer)
         found = task.decode(outputs, encoded, job.head)
         return task.score(found, references, job.head)[job.recipe.task.metric[0]]
 

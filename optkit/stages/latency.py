@@ -58,6 +58,7 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
     Raises:
         PruningError: if the speedup cannot be reached, or takes no pruning.
     """
+    from optkit.benchmarking.precision import default_precision
     from optkit.pruning.allocation.choosing import by_cost, grid
     from optkit.stages.allocate import COSTS, bounded, facts, measured_curves, reference
 
@@ -108,6 +109,8 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
         "seq": table.seq,
         "threads": table.threads,
         "cpu": table.cpu,
+        # A table from a file is of another time, and says no precision.
+        "precision": None if trials is None else default_precision(),
     }
 
 

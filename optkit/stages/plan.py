@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
-from optkit.stages import allocate, export, oneshot, publish, qat, teacher, train
+from optkit.stages import allocate, export, oneshot, publish, qat, served, teacher, train
 from optkit.stages.estimate import Estimate, measure
 from optkit.stages.job import Job
 
@@ -190,7 +190,7 @@ def _plan(job: Job) -> Plan:
         problems.append(f"task.max_length: {recipe.task.max_length} is more than the {longest} tokens the model takes")
     if taught is not None:
         problems += attempt(lambda: teacher.problems(job, *taught[:2], model.config)) or []
-    problems += export.problems(job, model) + qat.problems(job)
+    problems += export.problems(job, model) + qat.problems(job) + served.problems(job)
     problems += attempt(lambda: job.task.model_problems(model, job.tokenizer)) or []
     matched, faults = resolve_rules(model, job.rules)
     problems += [f"prune.{index}: {text}" for index, text in faults]
