@@ -5,11 +5,27 @@ The command line prints ``str(error)`` and exits with ``error.exit_code``; a tra
 
 from __future__ import annotations
 
+import re
+
+#: Characters of a message, and of a word in it, that are shown: a value may be a file that was pasted.
+_MESSAGE, _WORD = 2000, 400
+
 
 class OptkitError(Exception):
     """The job failed. The message is one line: cause, place, way out."""
 
     exit_code = 1
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks and other control characters, and without the most of what no one can read."""
+    text = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
+    text = re.sub(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", text)
+    text = re.sub(rf"\S{{{_WORD},}}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", text)
+    return text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}..."
 
 
 def in_a_line(error: BaseException) -> str:
@@ -26,8 +42,8 @@ class RecipeError(OptkitError):
     exit_code = 2
 
     def __init__(self, problems: str | list[str]):
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(self.problems))
+        self.problems = [one_line(text) for text in ([problems] if isinstance(problems, str) else problems)]
+        Exception.__init__(self, "\n".join(self.problems))
 
 
 class PlanError(RecipeError):

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import traceback
 import warnings
 from collections.abc import Iterator
 
@@ -37,7 +38,35 @@ def quiet() -> Iterator[None]:
                 transformers_logging.enable_progress_bar()
 
 
+#: What Python says of a value that a library did not expect: the words are of the library's insides.
+_INTERNAL = (AttributeError, IndexError, KeyError, NameError, RecursionError, TypeError, UnicodeError, AssertionError)
+
+
 def reason(error: BaseException) -> str:
-    """The first sentence of a library's error, which says what is wrong; its name where it says nothing."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    """What is wrong, from a library's error: its first sentence, or that of the field it found a fault with.
+
+    An error that speaks of the library's insides, as where a mapping was to be and text is, tells a user nothing: then
+    it is said what kind of value to look for.
+    """
+    said = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", str(error))
+    lines = [line.strip() for line in said.strip().splitlines()] or [type(error).__name__]
+    if re.match(r"(Validation|Class validation) error for ", lines[0]) and len(lines) > 1:
+        return re.sub(r"^\w+: ", "", lines[1])[:300]
+    if isinstance(error, KeyError) and re.fullmatch(r"'[\w.-]+'", lines[0]):
+        return f"{lines[0]} is missing, or names nothing that is known"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, _INTERNAL):
+        return f"a value is missing or of the wrong type ({_library(error)} ended with {type(error).__name__})"
     return re.split(r"(?<=[a-z)'\"])\. ", lines[0])[0][:300]
+
+
+def _library(error: BaseException) -> str:
+    """The package that raised ``error``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame.filename.rpartition("site-packages/")[2].partition("/")[0] for frame in frames]
+    return next(
+        (name for name, frame in zip(inside[::-1], frames[::-1]) if "site-packages/" in frame.filename), "Python"
+    )

@@ -52,8 +52,13 @@ class Steps:
 
     def table(self) -> list[tuple[int, float]]:
         """Every (step, target) at which masks change, in order."""
-        last = self.begin if self.schedule.shape == "constant" else self.end
-        return [(step, self.target(step)) for step in range(self.begin, last + 1) if self.changes_at(step)]
+        if self.schedule.shape == "constant":
+            steps = [self.begin]
+        elif self.schedule.shape == "stepwise":
+            steps = [step for step in range(self.begin, self.end + 1) if self.changes_at(step)]
+        else:
+            steps = [*range(self.begin, self.end, self.every), self.end]
+        return [(step, self.target(step)) for step in steps]
 
 
 def resolve(schedule: Schedule, total: int, per_epoch: float) -> Steps:

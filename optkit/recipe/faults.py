@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from optkit.errors import RecipeError
+from optkit.errors import RecipeError, one_line
+
+#: Characters of the line that is shown.
+_LINE = 160
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +57,17 @@ class Fault:
         mark = self.mark
         source = mark.source
         place = f"{source.name}:{mark.line + 1}:{mark.column + 1}" if source.is_file else source.name
-        head = ": ".join(part for part in (place, self.path, self.message) if part)
+        head = ": ".join(part for part in (place, one_line(self.path), one_line(self.message)) if part)
         line = source.line(mark.line)
         if not self.excerpt or not line:
             return head
         number = f"{mark.line + 1:>5}" if source.is_file else " " * 5
+        begin = 0 if len(line) <= _LINE else max(mark.column - _LINE // 2, 0)
+        before, line = line[begin : mark.column], line[begin : begin + _LINE]
         # Tabs stay tabs, so that the carets stand where the eye sees the culprit.
-        indent = "".join(c if c == "\t" else " " for c in line[: mark.column])
-        return f"{head}\n{number} | {line}\n      | {indent}{'^' * max(mark.length, 1)}"
+        indent = "".join(c if c == "\t" else " " for c in before)
+        carets = "^" * max(min(mark.length, len(line) - len(before)), 1)
+        return f"{head}\n{number} | {line}\n      | {indent}{carets}"
 
     def to_dict(self) -> dict[str, str | int | None]:
         """For ``--json``; line and column count from 1 and are null for a ``--set``."""
@@ -75,4 +81,5 @@ class StaticError(RecipeError):
 
     def __init__(self, faults: list[Fault]):
         self.faults = faults
-        super().__init__([str(fault) for fault in faults])
+        self.problems = [str(fault) for fault in faults]  # with the lines of the file that they are in
+        Exception.__init__(self, "\n".join(self.problems))

@@ -146,6 +146,9 @@ class _Builder:
             self.fault(mark, path, "YAML anchors are not allowed in a recipe, remove it")
             broken = True
         if kind == "ScalarEvent":
+            if re.search(r"[\x00\ud800-\udfff]", event.value):
+                self.fault(mark, path, "an escape that stands for no character: remove it")
+                broken = True
             plain = event.implicit[0]
             return Node(resolve(event.value) if plain else event.value, mark, event.value if plain else None, broken)
         if kind == "SequenceStartEvent":

@@ -96,3 +96,9 @@ def test_an_unquoted_pattern_is_told_to_be_quoted(value):
     _, faults = read(f"targets: {value}\n")
     assert len(faults) == 1 and "quote a pattern that begins with * or [" in faults[0].message
     assert faults[0].mark.line == 0
+
+
+@pytest.mark.parametrize("text", [r'a: "\ud800"', r'a: "b\u0000"', r'"\ud800": 1'])
+def test_escapes_of_no_character_are_refused(text):
+    _, (fault, *_) = read(f"x: 1\n{text}\n")
+    assert fault.mark.line == 1 and fault.message == "an escape that stands for no character: remove it"
