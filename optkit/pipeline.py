@@ -175,7 +175,7 @@ def _run_stage(stage: ModuleType, job: Any, title: str, reuse: Sequence[Path]) -
 
 def _make(stage: ModuleType, job: Any, title: str, key: str) -> None:
     job.reporter.say(title)
-    with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions) as work:
+    with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions, job.machine) as work:
         stage.run(job, work)
     job.reporter.say(f"{title}: {duration(job.run.entry(stage.NAME)['seconds'])}")
 

@@ -99,8 +99,19 @@ class RunDir:
         return entry is not None and entry["key"] == key and all((self.path / name).exists() for name in made)
 
     @contextmanager
-    def writing(self, stage: str, key: str, folder: str | None, versions: Mapping[str, str]) -> Iterator[Stage]:
-        """The temporary folder and the facts of a stage; both become the run's when the block ends without an error."""
+    def writing(
+        self,
+        stage: str,
+        key: str,
+        folder: str | None,
+        versions: Mapping[str, str],
+        machine: Mapping[str, Any] | None = None,
+    ) -> Iterator[Stage]:
+        """The temporary folder and the facts of a stage; both become the run's when the block ends without an error.
+
+        Args:
+            versions, machine: with which, and on which, the stage works: kept, for whatever it measures.
+        """
         temporary = self.path / f".tmp-{stage}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -120,6 +131,7 @@ class RunDir:
             "seconds": round(time.perf_counter() - begun, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "versions": dict(versions),
+            "machine": None if machine is None else dict(machine),
             "facts": work.facts,
         }
         self._save()
@@ -133,7 +145,7 @@ class RunDir:
         entry = _read(donor / MANIFEST)["stages"].get(stage)
         if entry is None or entry["key"] != key or not (donor / folder).is_dir():
             return False
-        with self.writing(stage, key, folder, entry["versions"]) as work:
+        with self.writing(stage, key, folder, entry["versions"], entry.get("machine")) as work:
             shutil.copytree(donor / folder, work.folder, dirs_exist_ok=True)
             work.facts |= entry["facts"]
         return True

@@ -183,7 +183,7 @@ def _speed(report: Mapping[str, Any]) -> str:
 
 def _made(report: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    said = f"By one recipe, with seed {report['seed']}, and {versions}."
+    said = " ".join([f"By one recipe, with seed {report['seed']}, and {versions}.", *sections.elsewhere(report)])
     if chosen := report.get("training", {}).get("chosen"):
         said += f" The checkpoint of step {chosen['step']:,} was chosen by its {chosen['metric']} on "
         said += f"{chosen['examples']:,} training examples that were held out for this alone."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: 2: OpenVINO is scored and timed at its default precision, where 1 had the f32 hint.
 FORMAT = 2
+#: Stages whose figures depend on the machine, in their order.
+MEASURING = ("train", "evaluate", "benchmark")
 
 
 def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any]:
@@ -69,16 +72,44 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
         "training": {k: v for k, v in run.facts("train").items() if k != "history"},
         "history": run.facts("train").get("history", []),
         "seconds": {name: run.entry(name)["seconds"] for name in stages},
-        "versions": job.versions,
-        "machine": {
-            "cpu": cpu_name(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "instruction_sets": [name for name in INSTRUCTION_SETS if name in cpu_flags()],
-        },
+        **_measured(job, stages),
     }
     prices = recipe.benchmark and recipe.benchmark.prices
     return report | conclusions(report, load_prices(Path(prices) if prices else None))
+
+
+def machine() -> dict[str, Any]:
+    """This machine, as far as figures depend on it."""
+    return {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in cpu_flags()],
+    }
+
+
+def _measured(job: Job, stages: Sequence[str]) -> dict[str, Any]:
+    """``versions`` and ``machine`` of the times, or of the scores where there are no times, and by stage in
+    ``measured``, as those stages recorded them: the report may be written elsewhere. Of a run that recorded no machine,
+    that of its earlier report.
+    """
+    entries = {name: job.run.entry(name) or {} for name in MEASURING if name in stages}
+    last = next((entry for name, entry in reversed(entries.items()) if name != "train"), {})
+    return {
+        "versions": last.get("versions") or job.versions,
+        "machine": last.get("machine") or _earlier(job.run.path) or machine(),
+        "measured": {
+            name: {part: entry.get(part) for part in ("machine", "versions")} for name, entry in entries.items()
+        },
+    }
+
+
+def _earlier(run: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((run / "report.json").read_text(encoding="utf-8"))["machine"]
+        return dict(found) if "cpu" in found else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def weight_bytes(folder: Path) -> int:

@@ -138,11 +138,23 @@ def _training(report: Mapping[str, Any]) -> list[Block]:
     return parts
 
 
+def elsewhere(report: Mapping[str, Any]) -> list[str]:
+    """Which stages had another CPU or other versions than those that the report names first."""
+    said = []
+    for stage, found in report.get("measured", {}).items():
+        cpu, versions = (found["machine"] or {}).get("cpu"), found["versions"] or {}
+        differ = {name: own for name, own in versions.items() if report["versions"].get(name) != own}
+        parts = [f"on {cpu}"] if cpu and cpu != report["machine"]["cpu"] else []
+        parts += [f"with {', '.join(f'{name} {own}' for name, own in differ.items())}"] if differ else []
+        said += [f"Stage `{stage}` ran {' '.join(parts)}."] if parts else []
+    return said
+
+
 def _made_with(report: Mapping[str, Any]) -> list[Block]:
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     said = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}. Seed {report['seed']}. {versions}."
-    parts: list[Block] = [said]
+    parts: list[Block] = [said, *elsewhere(report)]
     if sets := machine.get("instruction_sets"):
         parts.append(f"Instruction sets: {', '.join(sets)}.")
     parts.append(f"Recipe `{report['recipe_hash'][:16]}`, written out in recipe.resolved.yaml.")

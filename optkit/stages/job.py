@@ -68,6 +68,13 @@ class Job:
         return {"python": sys.version.split()[0]} | {name: own for name, own in found.items() if own is not None}
 
     @cached_property
+    def machine(self) -> dict[str, Any]:
+        """The machine that stages of this process run on."""
+        from optkit.reporting.facts import machine
+
+        return machine()
+
+    @cached_property
     def _loaded(self) -> Any:
         """The whole training split and those that are evaluated, checked."""
         from optkit.data import load_splits
