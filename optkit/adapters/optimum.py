@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,18 @@ def load(
         model._compile_model = lambda model, device=None, ov_config=None, *_, **__: compile_model(
             model, ov_config or {}
         )
+        model.compile = _one_at_a_time(model.compile)
         if compiles:
             model.compile()
     return model
+
+
+def _one_at_a_time(compiles: Callable[[], None]) -> Callable[[], None]:
+    """``compiles`` behind a lock: where threads call a model first at once, one compiles and the others wait."""
+    lock = threading.RLock()
+
+    def compile_once() -> None:
+        with lock:
+            compiles()
+
+    return compile_once

@@ -14,6 +14,7 @@ from optkit.pruning import parallel
 from optkit.pruning.binding import BoundRule, RuleState, place
 from optkit.pruning.config import Frozen, Rule
 from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, mask_of, raw_of
+from optkit.pruning.obstacles import require_loaded
 from optkit.pruning.targets import resolve_rules
 
 
@@ -38,14 +39,15 @@ class Pruner:
         rules: applied in order; a later rule sees what remains.
 
     Raises:
-        PruningError: if a pattern matches nothing, blocks do not divide a weight, or two rules clash; later from most
-            calls, once the masks were folded.
+        PruningError: if a pattern matches nothing, blocks do not divide a weight, two rules clash, or a weight cannot
+            be masked (see ``optkit.pruning.obstacles``); later from most calls, once the masks were folded.
     """
 
     def __init__(self, model: nn.Module, rules: Sequence[Rule]):
         matched, problems = resolve_rules(model, rules)
         if problems:
             raise PruningError("\n".join(text for _, text in problems))
+        require_loaded({name: layer for sites in matched for site in sites for name, layer in site.layers.items()})
         self.model = model
         self._hooks: list = []
         self._done = 0

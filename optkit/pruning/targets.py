@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from torch import nn
-from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from optkit.encoder import encoder_of, outside_encoder
@@ -18,6 +17,7 @@ from optkit.pruning.config import Rule, Structure
 from optkit.pruning.criteria import build
 from optkit.pruning.layouts import Group, layouts
 from optkit.pruning.masking import WeightMask, mask_of, raw_of
+from optkit.pruning.obstacles import adapter_in, obstacles
 from optkit.pruning.structures import AcrossWeights, Grid, Slices, grid_of
 
 ENCODER_LINEAR = "encoder_linear"
@@ -155,6 +155,8 @@ def resolve_sites(model: nn.Module, rule: Rule) -> tuple[list[Site], list[str]]:
             is matched.
     """
     layers, sites, problems = resolve_targets(model, rule), [], []
+    if unfit := obstacles(layers):
+        return [], [f"rule '{rule.name}': {text}" for text in unfit]
     if rule.structure.spans_layers:
         return _spanning_sites(model, rule, layers)
     for name, layer in layers.items():
@@ -206,6 +208,8 @@ def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[list[Si
     """
     matched: list[list[Site]] = []
     problems: list[tuple[int, str]] = []
+    if adapted := adapter_in(model):
+        return [[] for _ in rules], [(0, adapted)]
     owners = _owners(model)
     for index, rule in enumerate(rules):
         try:
@@ -215,10 +219,7 @@ def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[list[Si
             problems.append((index, str(error)))
             sites = []
         for name, layer in ((name, layer) for site in sites for name, layer in site.layers.items()):
-            if parametrize.is_parametrized(layer, "weight"):
-                text = "has a parametrization already: fold the earlier masks, or load the model afresh"
-                problems.append((index, f"rule '{rule.name}': {name}.weight {text}"))
-            elif len(owners[id(layer.weight)]) > 1:
+            if len(owners[id(layer.weight)]) > 1:
                 other = next(owner for owner in owners[id(layer.weight)] if owner != f"{name}.weight")
                 text = f"is also {other}: exclude {name}, or untie them"
                 problems.append((index, f"rule '{rule.name}': {name}.weight {text}"))

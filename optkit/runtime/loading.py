@@ -51,13 +51,15 @@ def check_extension(xml: Path) -> None:
 
 
 def compile_for_cpu(core: openvino.Core, model: openvino.Model, config: Mapping[Any, Any]) -> openvino.CompiledModel:
-    """``core.compile_model`` for the CPU, its errors in a line.
+    """``core.compile_model`` for the CPU, its errors in a line; the result may be called from several threads at once.
 
     Raises:
         OptkitError: if OpenVINO cannot compile the model, or not with this ``config``.
     """
+    from optkit.runtime.threaded import ThreadedModel
+
     try:
-        return core.compile_model(model, "CPU", dict(config))
+        return ThreadedModel(core.compile_model(model, "CPU", dict(config)))
     except (RuntimeError, TypeError) as error:
         raise OptkitError(f"OpenVINO cannot compile the model: {last_line(error)}") from error
 

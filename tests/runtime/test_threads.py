@@ -1,0 +1,114 @@
+"""One model that several threads call at once: each gets the answer to its own inputs, and nobody is turned away."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from test_compiling import CONFIG, inputs, missing, own_cache, programs  # noqa: F401
+
+from optkit import runtime
+from optkit.ir.io import import_openvino, read_model
+from optkit.runtime import compiling
+from optkit.runtime.loading import compile_for_cpu
+
+THREADS = 8
+SHAPES = [(1, 5), (3, 90), (2, 33), (1, 128), (4, 60)]
+
+
+def calls(answer) -> None:
+    """Calls ``answer(number)`` for each of SHAPES from many threads at once; all give what one thread gives."""
+    serial = [answer(number) for number in range(len(SHAPES))]
+    assert len({round(float(np.abs(each).sum()), 3) for each in serial}) == len(SHAPES)
+    for number, found in from_threads(lambda turn: (turn % len(SHAPES), answer(turn % len(SHAPES)))):
+        np.testing.assert_array_equal(found, serial[number])
+
+
+def from_threads(call, turns: int = 15) -> list:
+    start = threading.Barrier(THREADS)
+
+    def work(thread: int) -> list:
+        start.wait()
+        return [call(thread + turn) for turn in range(turns)]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return sum(pool.map(work, range(THREADS)), [])
+
+
+def test_a_compiled_model_is_called_from_threads(extension, make_encoder):
+    compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
+    assert programs(compiled) >= 1
+    calls(lambda number: compiled(inputs(*SHAPES[number]))[0])
+
+
+def test_a_measured_one_too(extension, make_encoder):
+    compiled = runtime.compile_model(make_encoder(), CONFIG, shape=(1, 16))
+    calls(lambda number: compiled(inputs(*SHAPES[number]))["logits"])
+
+
+def test_a_baked_one_too(extension, encoder_folder, tmp_path):
+    runtime.bake(encoder_folder, tmp_path / "baked")
+    compiled = runtime.compile_model(tmp_path / "baked", CONFIG)
+    calls(lambda number: compiled(inputs(*SHAPES[number]))[0])
+
+
+def test_plain_openvino_in_its_stead_too(missing, encoder_folder):  # noqa: F811
+    with pytest.warns(RuntimeWarning, match="no sparse runtime"):
+        compiled = runtime.compile_model(encoder_folder, CONFIG)
+    calls(lambda number: compiled(inputs(*SHAPES[number]))[0])
+
+
+@pytest.mark.parametrize("ov_class", [None, "OVModelForTokenClassification"])
+def test_a_loaded_model_is_called_from_threads(extension, encoder_folder, ov_class):
+    model = runtime.load(encoder_folder, plan="static", ov_class=ov_class, ov_config=CONFIG)
+    assert programs(model.request) >= 1
+
+    def answer(number: int) -> np.ndarray:
+        ids, mask = inputs(*SHAPES[number])
+        return model(input_ids=ids, attention_mask=mask).logits
+
+    calls(answer)
+
+
+@pytest.mark.parametrize("first", ["loaded", "reshaped"])
+def test_threads_that_call_first_compile_once(extension, encoder_folder, monkeypatch, first):
+    compiled = []
+
+    def counted(*arguments):
+        compiled.append(threading.get_ident())
+        return compile_for_cpu(*arguments)
+
+    monkeypatch.setattr(compiling, "compile_for_cpu", counted)
+    model = runtime.load(encoder_folder, plan="static", ov_config=CONFIG, compile=first == "reshaped")
+    if first == "reshaped":
+        model.reshape(-1, -1)
+    compiled.clear()
+    ids, mask = inputs(2, 9)
+    found = from_threads(lambda _: model(input_ids=ids, attention_mask=mask).logits, turns=2)
+    assert len(compiled) == 1
+    reference = import_openvino().Core().compile_model(read_model(encoder_folder), "CPU", CONFIG)
+    for logits in found:
+        np.testing.assert_allclose(logits, reference([ids, mask])[0], atol=0.05)
+
+
+def test_it_is_openvinos_own_compiled_model_still(extension, make_encoder):
+    openvino = import_openvino()
+    compiled = runtime.compile_model(make_encoder(density=1.0), CONFIG, plan=runtime.plan(make_encoder(), "static"))
+    assert isinstance(compiled, openvino.CompiledModel)
+    feed = dict(zip(("input_ids", "attention_mask"), inputs(2, 8)))
+    wanted = compiled(feed)["logits"]
+    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    for found in (
+        compiled.create_infer_request().infer(feed),
+        compiled.infer_new_request(feed),
+        compiled(feed, False, False),
+        compiled(feed, share_inputs=False, share_outputs=True, decode_strings=False),
+        compiled(inputs=feed),
+    ):
+        np.testing.assert_array_equal(found["logits"], wanted)
+    # Copies: another call leaves an earlier result as it is.
+    compiled(dict(zip(feed, inputs(2, 9))))
+    np.testing.assert_array_equal(wanted, compiled(feed)["logits"])
+    assert compiled.query_state() == [] and compiled.reset_state() is None
