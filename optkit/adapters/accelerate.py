@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from accelerate import PartialState, init_empty_weights
 
 from optkit.adapters import quiet
 from optkit.ranks import world_size
@@ -36,3 +37,8 @@ def connect(train: Mapping[str, Any]) -> None:
         PartialState(
             cpu=cpu, backend=train.get("ddp_backend"), timeout=timedelta(seconds=train.get("ddp_timeout", _TIMEOUT))
         )
+
+
+def without_weights() -> AbstractContextManager[None]:
+    """Models made within have parameters on torch's meta device, and buffers, such as positions, as they are."""
+    return init_empty_weights(include_buffers=False)

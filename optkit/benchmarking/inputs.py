@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -64,12 +64,16 @@ class Needs:
 
 
 def _longest(config: dict[str, Any]) -> int | None:
+    from transformers import CONFIG_MAPPING
+
     from optkit.models import longest_input
 
-    # What config.json leaves out is RoBERTa's default, whose positions start behind its padding.
-    given = {name: config[name] for name in ("max_position_embeddings", "pad_token_id", "model_type") if name in config}
-    known = {"model_type": "", "pad_token_id": 1} | {name: value for name, value in given.items() if value is not None}
-    return longest_input(SimpleNamespace(**known))
+    kind = config.get("model_type")
+    if kind in CONFIG_MAPPING:
+        with contextlib.suppress(Exception):  # each architecture refuses in its own way what it cannot be
+            return longest_input(CONFIG_MAPPING[kind].from_dict(config))
+    positions = config.get("max_position_embeddings")
+    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def _image_size(config: dict[str, Any]) -> tuple[int, int, int] | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from optkit.models.config import longest_input
 from optkit.models.head import Head
 from optkit.models.image_processor import load_image_processor
 from optkit.models.loading import adopt_labels, has_trained_head, load_model, load_teacher, meta_model, reorder_head
+from optkit.models.positions import longest_input
 from optkit.models.tokenizer import load_tokenizer
 
 __all__ = [

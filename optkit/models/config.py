@@ -101,13 +101,3 @@ def _refuse_unknown(values: dict[str, Any], config: PretrainedConfig, key: str) 
 
 def class_names(config: PretrainedConfig) -> list[str]:
     return [str(config.id2label[i]) for i in range(config.num_labels)]
-
-
-def longest_input(config: PretrainedConfig) -> int | None:
-    """How many tokens the model has positions for; None where it has no such limit."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions <= 0:
-        return None
-    # RoBERTa's positions start behind its padding id.
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-    return positions - offset

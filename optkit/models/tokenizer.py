@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optkit.errors import OptkitError, PlanError
-from optkit.models.config import longest_input, make_config
+from optkit.models.config import make_config
+from optkit.models.positions import longest_input
 from optkit.models.source import Source
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from optkit.recipe.schema import ModelSpec
 
 
 def load_tokenizer(model: ModelSpec | str | Path, texts: Iterable[str] | None = None) -> PreTrainedTokenizerBase:
     """The model's own tokenizer, the one that ``model.tokenizer`` names, or one trained on ``texts``.
+
+    Its ``model_max_length`` is at most what the model has positions for, whatever its own files say.
 
     Args:
         model: the recipe's model, or a checkpoint folder.
@@ -38,11 +41,13 @@ def load_tokenizer(model: ModelSpec | str | Path, texts: Iterable[str] | None = 
         types = getattr(config, "type_vocab_size", 0) > 1
         return train_wordpiece(texts, wanted.vocab_size, longest_input(config) or 512, token_types=types)
     if wanted is not None:
-        source = Source(wanted, trust_remote_code=source.trust_remote_code, key="model.tokenizer")
+        other = Source(wanted, trust_remote_code=source.trust_remote_code, key="model.tokenizer")
+        return own_tokenizer(other, make_config(source))
     return own_tokenizer(source)
 
 
-def own_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def own_tokenizer(source: Source, config: PretrainedConfig | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer in the folder of ``source``, for the model of ``config``, which is that folder's by default."""
     from transformers import AutoTokenizer
 
     from optkit.adapters import quiet, reason
@@ -61,4 +66,9 @@ def own_tokenizer(source: Source) -> PreTrainedTokenizerBase:
         raise PlanError(f"{folder}: no tokenizer here: {way_out}")
     if tokenizer.pad_token is None:
         raise PlanError(f"{folder}: this tokenizer has no padding token, which batches need: {way_out}")
+    if config is None and (folder / "config.json").is_file():
+        config = make_config(source)
+    longest = longest_input(config) if config is not None else None
+    if longest is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
     return tokenizer

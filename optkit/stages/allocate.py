@@ -72,6 +72,8 @@ def problems(job: Job, matched: Sequence[Sequence[Site]]) -> list[str]:
         for i, rule in enumerate(job.recipe.prune)
         if i != index and rule.allocate and rule.allocate.by == "latency"
     ]
+    if spec.seq is not None and job.longest is not None and spec.seq > job.longest:
+        found.append(f"prune.{index}.allocate.seq: {spec.seq} is more than the {job.longest} tokens the model takes")
     own = {name for site in matched[index] for name in site.layers}
     for i, sites in enumerate(matched):
         shared = next((name for site in sites for name in site.layers if i != index and name in own), None)

@@ -40,6 +40,18 @@ def key(job: Job) -> str:
     return job.key(benchmark=asked, **parts, precision="default")
 
 
+def problems(job: Job) -> list[str]:
+    """Lengths that the recipe asks for and the model cannot take; those that it leaves out are cut to what it takes."""
+    spec = job.recipe.benchmark
+    if spec is None or job.longest is None or "seq" not in spec.model_fields_set:
+        return []
+    return [
+        f"benchmark.seq: {seq} is more than the {job.longest} tokens the model takes"
+        for seq in spec.seq
+        if seq > job.longest
+    ]
+
+
 def run(job: Job, stage: Stage) -> None:
     """Adds ``rows``, one for each batch and seq (None for images, of so many ``pixels``): each engine's median
     ``milliseconds`` and their ``quartiles``, and how many times as fast as ``against`` it is, ``ratios`` with their

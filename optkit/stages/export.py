@@ -67,7 +67,6 @@ def problems(job: Job, model: Any) -> list[str]:
 
 def _format_problems(job: Job, model: Any) -> list[str]:
     from optkit.adapters import onnx, tokenizers
-    from optkit.models import longest_input
 
     recipe, found = job.recipe, []
     if "onnx" in recipe.export.formats and (why := onnx.missing()):
@@ -77,14 +76,13 @@ def _format_problems(job: Job, model: Any) -> list[str]:
     fixed = shape(job)
     if fixed is None:
         return found
-    longest = longest_input(model.config)
-    if longest is not None and fixed[1] < recipe.task.max_length:
+    if not job.head.sees and fixed[1] < recipe.task.max_length:
         found.append(
             f"export.shapes.seq: {fixed[1]} tokens, and an input may have task.max_length, {recipe.task.max_length}: "
             "set them alike"
         )
-    if longest is not None and fixed[1] > longest:
-        found.append(f"export.shapes.seq: {fixed[1]} is more than the {longest} tokens the model takes")
+    if job.longest is not None and fixed[1] > job.longest:
+        found.append(f"export.shapes.seq: {fixed[1]} is more than the {job.longest} tokens the model takes")
     spec = recipe.benchmark
     if spec is not None and (spec.batch, spec.seq) != ((fixed[0],), (fixed[1],)):
         found.append(

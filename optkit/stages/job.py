@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.models import adopt_labels, has_trained_head, load_model
+from optkit.models import adopt_labels, has_trained_head, load_model, longest_input
+from optkit.models.source import Source
 from optkit.ranks import Team
 from optkit.recipe.resolved import identity
 from optkit.rundir import digest
@@ -125,6 +126,20 @@ class Job:
     @cached_property
     def tokenizer(self) -> Any:
         return self.task.reader(self.recipe.model, self.splits["train"])
+
+    @cached_property
+    def longest(self) -> int | None:
+        """How many tokens the start model has positions for; None where it has no such limit."""
+        from optkit.models.config import make_config
+
+        if self.head.sees:
+            return None
+        model = self.recipe.model
+        trained_here = model.tokenizer is not None and not isinstance(model.tokenizer, str)
+        config = make_config(Source.of(model), self.head, None if trained_here else self.tokenizer)
+        if trained_here and "pad_token_id" not in model.config:
+            config.pad_token_id = 0  # as the vocabularies that are learned here begin
+        return longest_input(config)
 
     def encoded(self, split: str) -> Any:
         """The examples of a split as the start model's token ids."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
-from optkit.stages import allocate, export, oneshot, publish, qat, served, teacher, train
+from optkit.stages import allocate, benchmark, export, oneshot, publish, qat, served, teacher, train
 from optkit.stages.estimate import Estimate, measure
 from optkit.stages.job import Job
 
@@ -150,7 +150,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _plan(job: Job) -> Plan:
     from optkit.adapters.arguments import steps_of, training_arguments
-    from optkit.models import freezing, load_teacher, longest_input, meta_model
+    from optkit.models import freezing, load_teacher, meta_model
     from optkit.pruning.layouts import layouts
     from optkit.pruning.targets import ENCODER_LINEAR, coverage, linear_layers, resolve_rules
     from optkit.reporting.prices import load_prices
@@ -161,13 +161,13 @@ def _plan(job: Job) -> Plan:
         try:
             return work()
         except RecipeError as error:
-            problems.extend(error.problems)
+            problems.extend(problem for problem in error.problems if problem not in problems)
         return None
 
     splits = attempt(lambda: job.splits)
-    if splits is None:
+    head = attempt(lambda: job.head) if splits is not None else None
+    if head is None:
         raise PlanError(problems)
-    head = job.head
     problems += attempt(lambda: job.task.problems(recipe)) or []
     texts = attempt(lambda: teacher.count(job)) or 0
     examples = len(splits["train"]) + texts
@@ -185,13 +185,20 @@ def _plan(job: Job) -> Plan:
     model = attempt(lambda: meta_model(recipe.model, head))
     if model is None:
         raise PlanError(problems)
-    longest = longest_input(model.config)
+    longest = attempt(lambda: job.longest)
     if longest is not None and recipe.task.max_length > longest:
         problems.append(f"task.max_length: {recipe.task.max_length} is more than the {longest} tokens the model takes")
     if taught is not None:
         problems += attempt(lambda: teacher.problems(job, *taught[:2], model.config)) or []
-    problems += export.problems(job, model) + qat.problems(job) + served.problems(job)
-    problems += attempt(lambda: job.task.model_problems(model, job.tokenizer)) or []
+    for check in (
+        lambda: export.problems(job, model),
+        lambda: qat.problems(job),
+        lambda: served.problems(job),
+        lambda: benchmark.problems(job),
+        lambda: job.task.model_problems(model, job.tokenizer),
+        lambda: oneshot.problems(job),
+    ):
+        problems += attempt(check) or []
     matched, faults = resolve_rules(model, job.rules)
     problems += [f"prune.{index}: {text}" for index, text in faults]
     if recipe.prune and recipe.export.compact is True:
@@ -202,7 +209,7 @@ def _plan(job: Job) -> Plan:
     all_linear = sum(layer.weight.numel() for layer in linear_layers(model).values())
     if recipe.benchmark is not None and recipe.benchmark.prices:
         attempt(lambda: load_prices(Path(recipe.benchmark.prices)))
-    problems += allocate.problems(job, matched) + (attempt(lambda: oneshot.problems(job)) or [])
+    problems += attempt(lambda: allocate.problems(job, matched)) or []
     layers = [name for sites in matched for site in sites for name in site.layers]
     problems += [f"train.freeze: {text}" for text in freezing.problems(model, recipe.train.get("freeze", ()), layers)]
     rules = _rule_plans(job, matched, (total, per_epoch), all_linear, problems)

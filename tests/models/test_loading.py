@@ -396,18 +396,3 @@ def test_a_teacher_without_a_head(checkpoint):
 def test_a_teacher_that_is_nowhere(tmp_path):
     with pytest.raises(PlanError, match="distill.teacher: no folder .*--set distill.teacher=FOLDER"):
         models.load_teacher(DistillSpec(teacher=str(tmp_path / "absent")), Head(AUTO, TWO))
-
-
-@pytest.mark.parametrize(
-    ("config", "length"),
-    [
-        ({"model_type": "bert", "max_position_embeddings": 40}, 40),
-        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
-        ({"model_type": "xlnet"}, None),
-    ],
-)
-def test_longest_input(config, length):
-    from transformers import AutoConfig
-
-    kind = config.pop("model_type")
-    assert models.longest_input(AutoConfig.for_model(kind, **config)) == length

@@ -1,0 +1,66 @@
+"""What a recipe asks for and its model cannot do is told in the plan, all of it at once, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from optkit.errors import PlanError
+from optkit.recipe import load_recipe
+from optkit.stages.plan import make_plan
+
+
+@pytest.fixture
+def unlimited(tiny_checkpoint, tmp_path):
+    """``tiny_checkpoint``, whose tokenizer does not say how long an input may be; the model has 64 positions."""
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "unlimited")
+    file = folder / "tokenizer_config.json"
+    said = json.loads(file.read_text())
+    del said["model_max_length"]
+    file.write_text(json.dumps(said))
+    return folder
+
+
+def problems(recipe, *sets: str) -> list[str]:
+    with pytest.raises(PlanError) as caught:
+        make_plan(load_recipe(recipe, list(sets)))
+    return caught.value.problems
+
+
+def test_lengths_beyond_the_positions_are_refused_all_at_once(files_recipe, unlimited):
+    lengths = ("benchmark.seq=[32, 65]", "prune.0.allocate={by: latency, speedup: 1.2, seq: 100}", "task.max_length=70")
+    found = problems(files_recipe, f"model.name={unlimited}", *lengths, "prune.0.schedule=null")
+    assert found[:2] == [
+        "task.max_length: 70 is more than the 64 tokens the model takes",
+        "benchmark.seq: 65 is more than the 64 tokens the model takes",
+    ]
+    assert "prune.0.allocate.seq: 100 is more than the 64 tokens the model takes" in found
+
+
+def test_lengths_that_nobody_chose_are_cut_to_the_positions(files_recipe, unlimited):
+    from optkit.progress import Reporter
+    from optkit.stages import allocate
+    from optkit.stages.job import Job
+
+    by_latency = "prune.0.allocate={by: latency, speedup: 1.2}"
+    sets = [f"model.name={unlimited}", "benchmark={backends: [openvino]}", by_latency, "prune.0.schedule=null"]
+    job = Job(load_recipe(files_recipe, sets), None, Reporter(quiet=True))
+    assert job.recipe.benchmark.seq == (128,)
+    assert job.task.made_up(job.tokenizer, 1, 128, seed=0)["input_ids"].shape == (1, 64)
+    assert allocate.shape(job) == (1, 64)
+    make_plan(load_recipe(files_recipe, sets[:2]))
+
+
+def test_positions_behind_the_padding_of_the_tokenizer_that_will_be_used(files_recipe, unlimited):
+    """A new model takes its padding from the tokenizer, whose is 0, where the configuration's default is 1."""
+    model = "model={config: {model_type: mpnet, hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, "
+    model += "intermediate_size: 32, max_position_embeddings: 40}, tokenizer: " + str(unlimited) + "}"
+    assert problems(files_recipe, model, "task.max_length=39") == [
+        "task.max_length: 39 is more than the 38 tokens the model takes"
+    ]
+    model = model.replace("mpnet", "data2vec-text")
+    assert problems(files_recipe, model, "task.max_length=40", "export.formats=[openvino]")[0] == (
+        "task.max_length: 40 is more than the 39 tokens the model takes"
+    )
