@@ -6,12 +6,15 @@ import inspect
 import math
 from collections.abc import Sequence, Sized
 from functools import partial
+from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from optkit.errors import PruningError
 from optkit.pruning.config import Rule
+from optkit.pruning.mask_files import FILE, MaskFiles
 from optkit.pruning.pruner import Pruner, RuleState
 
 
@@ -20,7 +23,8 @@ class PruningCallback(TrainerCallback):
 
     Pass it in ``Trainer(..., callbacks=[PruningCallback(rules)])``; after training, ``callback.fold()`` turns the masks
     into exact zeros of a plain model. Masks and scores are part of every checkpoint, so ``resume_from_checkpoint``
-    continues as if nothing had happened. Logs gain ``sparsity`` and ``target_sparsity``.
+    continues as if nothing had happened. Trainers of sentence-transformers are no exception: their checkpoints get a
+    file with the masks. Logs gain ``sparsity`` and ``target_sparsity``.
 
     Where the Trainer keeps the best model or stops early, evaluations before the target sparsity is reached do not
     count: an early, denser model is never taken for the best, and patience begins at the target.
@@ -38,6 +42,7 @@ class PruningCallback(TrainerCallback):
         self.rules = [rules] if isinstance(rules, Rule) else list(rules)
         self.pruner: Pruner | None = None
         self._sparsity = 0.0
+        self._files: MaskFiles | None = None
 
     # Masks must be there before a checkpoint is loaded and before the optimizer takes the parameters: both happen
     # between the end of the Trainer's construction and on_train_begin.
@@ -48,6 +53,8 @@ class PruningCallback(TrainerCallback):
         self.pruner = Pruner(model, self.rules)
         _refuse_replicas(args, self.pruner)
         save_under_own_names(model)
+        if not isinstance(model, PreTrainedModel):
+            self._files = MaskFiles(self.pruner)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
@@ -55,6 +62,8 @@ class PruningCallback(TrainerCallback):
         self._require_masks()
         if self.pruner.model is not model and self.pruner.model not in list(model.modules()):
             raise PruningError("the Trainer replaced the model after masks were attached: pass model=, not model_init=")
+        if self._files is not None and self._files.pending:
+            self._files.restore(_checkpoint(args, state.global_step))
         per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
         self.pruner.start(state.max_steps, per_epoch, done=state.global_step)
         if state.global_step == 0:
@@ -86,13 +95,25 @@ class PruningCallback(TrainerCallback):
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self._require_masks()
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if self._files is not None and args.should_save:
+            self._files.save(_checkpoint(args, state.global_step))
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if self._files is not None and args.load_best_model_at_end and state.best_model_checkpoint:
+            self._restore_best(Path(state.best_model_checkpoint))
         if not self.pruner.at_target(state.global_step):
             raise PruningError(
                 f"training stopped at step {state.global_step}, before the target sparsity was reached: let it go on, "
                 "or end the schedule sooner"
             )
         self.pruner.check_reached()
+
+    def _restore_best(self, folder: Path) -> None:
+        if self._files.pending:
+            self._files.restore(folder)
+        elif (folder / FILE).is_file():
+            raise PruningError(f"{folder}: the Trainer could not load it, the best model of this training: see its log")
 
     def _require_masks(self) -> None:
         if self.pruner is None:
@@ -109,7 +130,14 @@ class PruningCallback(TrainerCallback):
         Raises:
             PruningError: if a target was not reached.
         """
-        return self.pruner.fold()
+        states = self.pruner.fold()
+        if self._files is not None:
+            self._files.remove()
+        return states
+
+
+def _checkpoint(args: TrainingArguments, step: int) -> Path:
+    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
 def _refuse_splitting() -> None:

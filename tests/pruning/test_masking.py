@@ -84,7 +84,7 @@ def test_folding_before_the_target_is_refused_and_leaves_the_masks(stack):
 def test_a_model_that_carries_masks_already_is_refused(stack):
     model = stack((8, 8))
     Pruner(model, [Rule()])
-    with pytest.raises(PruningError, match="layers.0.weight .* has a mask already: fold the earlier masks"):
+    with pytest.raises(PruningError, match="layers.0.weight has a mask already: fold the earlier masks"):
         Pruner(model, [Rule()])
 
 
