@@ -26,23 +26,23 @@ def emulate_f32(model: openvino.Model) -> openvino.Model:
     """
     copy = model.clone()
     for node in copy.get_ordered_ops():
-        if _is_weight(node):
+        if _unpacks(node) and not any(_unpacks(target.get_node()) for target in node.output(0).get_target_inputs()):
             weight = constant_weight(node)
             values = weight.values.astype(np.float32)
-            _replace(node, _constant(values if weight.scale is None else values * weight.scale.astype(np.float32)))
+            real = _constant(values if weight.scale is None else values * weight.scale.astype(np.float32))
+            kind = node.get_output_element_type(0)
+            _replace(node, real if kind.to_string() == "f32" else import_openvino().opset13.convert(real, kind))
         elif node.get_type_name() == "FakeQuantize" and constant_weight(node.input_value(0).get_node()) is None:
             _replace(node, _elementwise(node))
     return copy
 
 
-def _is_weight(node: openvino.Node) -> bool:
-    """Whether integers of a constant end here as real numbers: no later node only decompresses them further."""
+def _unpacks(node: openvino.Node) -> bool:
+    """Whether ``node`` makes real numbers of a constant's integers, or is a step on the way there."""
     if node.get_type_name() not in ("Convert", "Multiply", "Subtract", "FakeQuantize"):
         return False
     weight = constant_weight(node)
-    if weight is None or (weight.dtype not in _INTEGERS and node.get_type_name() != "FakeQuantize"):
-        return False
-    return not any(_is_weight(target.get_node()) for target in node.output(0).get_target_inputs())
+    return weight is not None and (weight.dtype in _INTEGERS or node.get_type_name() == "FakeQuantize")
 
 
 def _constant(values: np.ndarray) -> openvino.Node:

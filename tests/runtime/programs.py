@@ -222,12 +222,13 @@ def random_program(rng: np.random.Generator, steps: int = 14) -> Program:
     return program
 
 
-def op_model(program: Program, shapes: list | None = None, mask_type: str = "boolean"):
+def op_model(program: Program, shapes: list | None = None, mask_type: str = "boolean", value_type: str = "f32"):
     """An OpenVINO model of the program's op alone: one Parameter per input, one Result per output.
 
     Args:
         shapes: of the inputs; None: any number of any dimensions before the features, (?, ?, ?, ?) for masks.
-        mask_type: ``boolean`` or ``f32``.
+        mask_type: ``boolean``, ``f32``, ``f16`` or ``bf16``.
+        value_type: of the other inputs: ``f32``, ``f16`` or ``bf16``.
     """
     from optkit.runtime import extension
 
@@ -240,7 +241,7 @@ def op_model(program: Program, shapes: list | None = None, mask_type: str = "boo
             shape = openvino.PartialShape(shapes[position])
         elif features:
             shape = openvino.PartialShape([-1, -1, features])
-        kind = openvino.Type.f32 if features or mask_type == "f32" else openvino.Type.boolean
+        kind = getattr(openvino.Type, value_type if features else mask_type)
         parameters.append(openvino.op.Parameter(kind, shape))
     node = extension.create_node([parameter.output(0) for parameter in parameters], encode(program), "program")
     results = [openvino.opset13.result(output) for output in node.outputs()]

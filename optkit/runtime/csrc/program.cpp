@@ -1,8 +1,12 @@
 #include "program.h"
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include <openvino/core/parallel.hpp>
+#include <openvino/core/type/bfloat16.hpp>
+#include <openvino/core/type/float16.hpp>
 #include <openvino/op/constant.hpp>
 
 #include "dispatch.h"
@@ -23,6 +27,32 @@ std::shared_ptr<const Engine> make_engine(const ov::op::v0::Constant& packed) {
     return std::make_shared<const Engine>(bytes, size, chosen());
 }
 
+/// The types that values may have outside of a program: a precision hint turns the float32 graph around it into one of
+/// the shorter ones.
+bool is_real(const ov::element::Type& type) {
+    return type == ov::element::f32 || type == ov::element::f16 || type == ov::element::bf16;
+}
+
+/// A tensor's numbers as float32: where they lie, or in `memory`.
+const float* as_floats(const ov::Tensor& tensor, std::vector<float>& memory) {
+    const ov::element::Type type = tensor.get_element_type();
+    if (type == ov::element::f32)
+        return tensor.data<const float>();
+    memory.resize(tensor.get_size());
+    if (type == ov::element::f16)
+        std::copy_n(tensor.data<const ov::float16>(), memory.size(), memory.begin());
+    else
+        std::copy_n(tensor.data<const ov::bfloat16>(), memory.size(), memory.begin());
+    return memory.data();
+}
+
+void from_floats(const std::vector<float>& values, ov::Tensor& tensor) {
+    if (tensor.get_element_type() == ov::element::f16)
+        std::copy(values.begin(), values.end(), tensor.data<ov::float16>());
+    else
+        std::copy(values.begin(), values.end(), tensor.data<ov::bfloat16>());
+}
+
 }  // namespace
 
 Program::Program(const ov::OutputVector& arguments) : Op(arguments) { constructor_validate_and_infer_types(); }
@@ -41,6 +71,7 @@ void Program::validate_and_infer_types() {
         }
     }
     const auto& features = engine_->features();
+    ov::element::Type result = ov::element::f32;
     NODE_VALIDATION_CHECK(this, engine_->inputs().size() == last, "optkit: the program has ",
                           engine_->inputs().size(), " inputs, the node gives ", last);
     for (size_t i = 0; i < last; ++i) {
@@ -49,13 +80,15 @@ void Program::validate_and_infer_types() {
         const uint32_t wanted = features[engine_->inputs()[i]];
         if (wanted == 0) {
             // The CPU plugin turns booleans into bytes before it compiles.
-            NODE_VALIDATION_CHECK(this, type.compatible(ov::element::boolean) || type == ov::element::u8 ||
-                                            type == ov::element::f32,
-                                  "optkit: a mask is boolean or f32, not ", type);
+            NODE_VALIDATION_CHECK(this, type.compatible(ov::element::boolean) || type == ov::element::u8 || is_real(type),
+                                  "optkit: a mask is boolean or real numbers, not ", type);
             NODE_VALIDATION_CHECK(this, shape.rank().compatible(4), "optkit: a mask has four dimensions");
             continue;
         }
-        NODE_VALIDATION_CHECK(this, type.compatible(ov::element::f32), "optkit: an input is f32, not ", type);
+        NODE_VALIDATION_CHECK(this, type.is_dynamic() || is_real(type), "optkit: an input is f32, f16 or bf16, not ",
+                              type);
+        if (type.is_static() && type != ov::element::f32)
+            result = type;
         if (shape.rank().is_dynamic())
             continue;
         NODE_VALIDATION_CHECK(this, shape.size() >= 1 && shape[shape.size() - 1].compatible(ov::Dimension(wanted)),
@@ -68,7 +101,7 @@ void Program::validate_and_infer_types() {
         ov::PartialShape shape = get_input_partial_shape(0);
         if (shape.rank().is_static())
             shape[shape.size() - 1] = features[engine_->outputs()[i]];
-        set_output_type(i, ov::element::f32, shape);
+        set_output_type(i, result, shape);
     }
 }
 
@@ -93,14 +126,18 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
     }
 
     std::vector<Input> arguments;
+    std::vector<std::vector<float>> converted(inputs.size());
     for (size_t i = 0; i < engine_->inputs().size(); ++i) {
         const ov::Tensor& tensor = inputs[i];
         const uint32_t wanted = features[engine_->inputs()[i]];
+        const bool real = is_real(tensor.get_element_type());
+        OPENVINO_ASSERT(tensor.is_continuous() && (real || wanted == 0), "optkit: input ", i,
+                        " does not lie in a row, or is of type ", tensor.get_element_type());
         Input input;
-        input.data = tensor.data();
+        input.data = real ? as_floats(tensor, converted[i]) : tensor.data();
         if (wanted == 0) {
             const ov::Shape& dims = tensor.get_shape();
-            input.boolean = tensor.get_element_type() != ov::element::f32;
+            input.boolean = !real;
             OPENVINO_ASSERT(dims.size() == 4 && (dims[0] == 1 || dims[0] == batch.sequences) &&
                                 (dims[1] == 1 || dims[1] == engine_->heads_of(i)) &&
                                 (dims[2] == 1 || dims[2] == batch.length) &&
@@ -111,23 +148,31 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
         } else {
             ov::Shape expected = shape;
             expected.back() = wanted;
-            OPENVINO_ASSERT(tensor.get_element_type() == ov::element::f32 && tensor.get_shape() == expected &&
-                                tensor.is_continuous(),
-                            "optkit: input ", i, " of shape ", tensor.get_shape(), " does not fit ", expected);
+            OPENVINO_ASSERT(tensor.get_shape() == expected, "optkit: input ", i, " of shape ", tensor.get_shape(),
+                            " does not fit ", expected);
         }
         arguments.push_back(input);
     }
     std::vector<float*> results;
+    std::vector<std::vector<float>> shortened(outputs.size());
     for (size_t i = 0; i < outputs.size(); ++i) {
         ov::Shape result = shape;
         result.back() = features[engine_->outputs()[i]];
         outputs[i].set_shape(result);
-        results.push_back(outputs[i].data<float>());
+        if (outputs[i].get_element_type() == ov::element::f32) {
+            results.push_back(outputs[i].data<float>());
+        } else {
+            shortened[i].resize(outputs[i].get_size());
+            results.push_back(shortened[i].data());
+        }
     }
     const Threads threads{parallel_get_max_threads(), [](int count, const std::function<void(int)>& work) {
                               ov::parallel_nt(count, [&](int thread, int) { work(thread); });
                           }};
     engine_->run(batch, arguments, results, threads);
+    for (size_t i = 0; i < outputs.size(); ++i)
+        if (!shortened[i].empty())
+            from_floats(shortened[i], outputs[i]);
     return true;
 }
 
