@@ -99,7 +99,7 @@ def create(inputs, blob):
     ("program", "inputs", "message"),
     [
         (relu(), [([-1, 5], np.float32)], "features"),
-        (relu(), [([-1, 6], np.int32)], "f32"),
+        (relu(), [([-1, 6], np.int32)], "an input is f32, f16 or bf16, not i32"),
         (relu(), [([-1, 6], np.float32)] * 2, "1 inputs"),
         (attention_program(2, 3, mask=True), [([-1, -1, 6], np.float32)] * 3, "4 inputs"),
         (attention_program(2, 3, mask=False), [([-1, 6], np.float32)] * 3, "batch, length, features"),
@@ -111,7 +111,7 @@ def create(inputs, blob):
         (
             attention_program(2, 3, mask=True),
             [([-1, -1, 6], np.float32)] * 3 + [([-1, 1, 1, -1], np.int64)],
-            "mask is boolean or f32",
+            "mask is boolean, f32, f16 or bf16, not i64",
         ),
     ],
     ids=range(7),

@@ -81,7 +81,7 @@ void Program::validate_and_infer_types() {
         if (wanted == 0) {
             // The CPU plugin turns booleans into bytes before it compiles.
             NODE_VALIDATION_CHECK(this, type.compatible(ov::element::boolean) || type == ov::element::u8 || is_real(type),
-                                  "optkit: a mask is boolean or real numbers, not ", type);
+                                  "optkit: a mask is boolean, f32, f16 or bf16, not ", type);
             NODE_VALIDATION_CHECK(this, shape.rank().compatible(4), "optkit: a mask has four dimensions");
             continue;
         }
