@@ -64,6 +64,11 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def present_name(name: str) -> str:
+    """What transformers calls the tensor ``name`` of a checkpoint today."""
+    return re.sub(_OLD_NAMES, lambda match: _OLD_NAMES_NOW[match[0]], name)
+
+
 def has_weights(folder: Path) -> bool:
     """Whether ``folder`` holds a file of weights, or an index of such files."""
     names = (*_WHOLE, *(f"{name}.index.json" for name in _WHOLE))
@@ -174,7 +179,7 @@ class ParameterKinds:
     def of(self, name: str, shape: tuple[int, ...]) -> str | None:
         """The kind of ``name``, None for a tensor that is no parameter; every 2-D weight is linear if none is known."""
         if self.problem is None:
-            return self.kinds.get(re.sub(_OLD_NAMES, lambda match: _OLD_NAMES_NOW[match[0]], name))
+            return self.kinds.get(present_name(name))
         return "linear" if len(shape) == 2 and name.endswith(".weight") else "other"
 
     def in_encoder(self, name: str) -> bool:

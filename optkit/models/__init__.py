@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from optkit.models.head import Head
 from optkit.models.image_processor import load_image_processor
-from optkit.models.loading import adopt_labels, has_trained_head, load_model, load_teacher, meta_model, reorder_head
+from optkit.models.loading import (
+    KeptHead,
+    adopt_labels,
+    has_trained_head,
+    kept_head,
+    load_model,
+    load_teacher,
+    meta_model,
+    reorder_head,
+    stored_head,
+)
 from optkit.models.positions import longest_input
 from optkit.models.tokenizer import load_tokenizer
 
 __all__ = [
     "Head",
+    "KeptHead",
     "adopt_labels",
     "has_trained_head",
+    "kept_head",
     "load_image_processor",
     "load_model",
     "load_teacher",
@@ -19,4 +31,5 @@ __all__ = [
     "longest_input",
     "meta_model",
     "reorder_head",
+    "stored_head",
 ]

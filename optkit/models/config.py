@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError, PlanError
 from optkit.models.head import Head
+from optkit.models.labels import stored_names
 from optkit.models.source import Source, refusing
-from optkit.registry import suggest
+from optkit.registry import PROBLEMS, suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 _FROM_DATA = ("num_labels", "id2label", "label2id")
@@ -37,12 +42,16 @@ def make_config(
             + ("raise model.config.vocab_size" if source.name is None else "use the model's own tokenizer")
         )
     if head is not None and head.labels is not None:
-        config.num_labels = len(head.labels)
-        config.id2label = dict(enumerate(head.labels))
-        config.label2id = {label: i for i, label in enumerate(head.labels)}
-    if head is not None and head.problem is not None:
-        config.problem_type = head.problem
+        for name, value in label_maps(head.labels).items():
+            setattr(config, name, value)
+        # By it a model chooses its loss, and a pipeline between softmax and sigmoid: a checkpoint's is its last task's.
+        config.problem_type = head.problem_type
     return config
+
+
+def label_maps(names: Sequence[str]) -> dict[str, Any]:
+    """What a configuration says of classes with these names, in the order of the outputs."""
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
 
 
 def _new_config(source: Source, tokenizer: PreTrainedTokenizerBase | None) -> PretrainedConfig:
@@ -75,15 +84,85 @@ def _stored_config(source: Source) -> PretrainedConfig:
         raise PlanError(
             f"{folder}: no config.json here: give a folder saved by save_pretrained with --set {source.key}=FOLDER"
         )
+    read_values(folder)
     try:
         with quiet():
-            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=source.trust_remote_code)
+            return mended_config(folder) or AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=source.trust_remote_code
+            )
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise PlanError(
                 f"{folder}: this model runs its own code: read it, and set model.trust_remote_code=true if you trust it"
             ) from error
         raise OptkitError(f"{folder}: its config.json cannot be read: {reason(error)}") from error
+
+
+def read_values(folder: Path) -> dict[str, Any]:
+    """What the config.json of a checkpoint holds, as it is.
+
+    Raises:
+        OptkitError: if it is no JSON mapping.
+    """
+    file = folder / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise OptkitError(f"{folder}: its config.json cannot be read: {error}: copy it again") from error
+    if not isinstance(values, dict):
+        raise OptkitError(f"{folder}: its config.json cannot be read: it holds no mapping: copy it again")
+    return values
+
+
+def mended(values: dict[str, Any], folder: Path, *, strict: bool = True) -> tuple[dict[str, Any], list[str]]:
+    """A config.json that transformers reads as it was meant, where its class names or its problem are not as they are
+    written today; and a note for each thing that was read otherwise than it stands there.
+
+    Args:
+        values: what the file in ``folder`` holds.
+        strict: refuse names of which the meaning cannot be told; else they are left out.
+
+    Raises:
+        PlanError: see ``strict``.
+    """
+    usable = dict(values)
+    try:
+        names, notes = stored_names(values)
+    except ValueError as error:
+        if strict:
+            raise PlanError(
+                f"{folder / 'config.json'}: {error}: write one name for each output, as in "
+                '"id2label": {"0": "negative", "1": "positive"}'
+            ) from None
+        names, notes = None, []
+        usable.pop("num_labels", None)
+    if names is None:
+        usable = {key: value for key, value in usable.items() if key not in ("id2label", "label2id")}
+    else:
+        usable |= {key: value for key, value in label_maps(names).items() if not _same(values.get(key), value)}
+        if usable.get("num_labels", len(names)) != len(names):
+            del usable["num_labels"]
+    if usable.get("problem_type") not in (None, *PROBLEMS):
+        notes.append(f"problem_type is {usable.pop('problem_type')!r}, which transformers does not know: left out")
+    return usable, notes
+
+
+def mended_config(folder: Path) -> PretrainedConfig | None:
+    """The configuration of a checkpoint as ``mended`` makes it; None where transformers can read the file as it is."""
+    from transformers import CONFIG_MAPPING
+
+    if not (folder / "config.json").is_file():
+        return None
+    values = read_values(folder)
+    usable, _ = mended(values, folder, strict=False)
+    if usable == values or values.get("model_type") not in CONFIG_MAPPING or "auto_map" in values:
+        return None
+    return CONFIG_MAPPING[values["model_type"]].from_dict(usable)
+
+
+def _same(stored: Any, ours: dict[Any, Any]) -> bool:
+    """Whether a mapping read from JSON, whose keys are texts, is ``ours``."""
+    return isinstance(stored, dict) and stored == {str(key): value for key, value in ours.items()}
 
 
 def _refuse_unknown(values: dict[str, Any], config: PretrainedConfig, key: str) -> None:
@@ -97,7 +176,3 @@ def _refuse_unknown(values: dict[str, Any], config: PretrainedConfig, key: str) 
             problems.append(f"{key}.{name}: {config.model_type} has no such setting{suggest(name, known)}")
     if problems:
         raise PlanError(problems)
-
-
-def class_names(config: PretrainedConfig) -> list[str]:
-    return [str(config.id2label[i]) for i in range(config.num_labels)]

@@ -13,7 +13,8 @@ class Head:
     Args:
         auto_class: of transformers, such as AutoModelForSequenceClassification.
         labels: the name of each output; None where the outputs are not the data's to name (answers, embeddings).
-        problem: transformers' ``problem_type`` of a sequence classifier; None where its default is right.
+        problem: what is asked of a classifier of whole inputs beside one class of several: one of
+            ``optkit.registry.PROBLEMS``; None for one class.
         unanswerable: whether there may be questions without an answer.
     """
 
@@ -29,6 +30,12 @@ class Head:
     def task(self) -> str:
         """The ending of the architectures that have such a head: ``ForSequenceClassification``; empty for none."""
         return self.auto_class.removeprefix("AutoModel")
+
+    @property
+    def problem_type(self) -> str | None:
+        """transformers' word for what is asked of a classifier of whole inputs; None for other heads."""
+        whole = self.task in ("ForSequenceClassification", "ForImageClassification")
+        return (self.problem or "single_label_classification") if whole and self.labels is not None else None
 
     @property
     def sees(self) -> bool:

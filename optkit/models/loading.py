@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.checkpoints import weight_shapes
+from optkit.checkpoints import present_name, weight_shapes
 from optkit.errors import OptkitError, PlanError
-from optkit.models.config import class_names, make_config
+from optkit.models.config import make_config, mended, read_values
 from optkit.models.head import Head
 from optkit.models.image_processor import own_image_processor
-from optkit.models.labels import adopt, match, placeholders
+from optkit.models.labels import adopt, by_number, match, numbered, placeholders, stored_names
+from optkit.models.positions import longest_input
 from optkit.models.source import Source, refusing
 from optkit.models.tokenizer import own_tokenizer
 
@@ -56,62 +57,99 @@ def load_model(
         with _seeded(seed), refusing(source):
             return _class(head.auto_class).from_config(config).float().eval()
     folder = source.folder()
-    order = _head_order(source, head)
-    if order:
-        head = replace(head, labels=adopt(head.labels, class_names(make_config(source))))
+    kept = kept_head(source, head)
+    if kept is not None and kept.names:
+        head = replace(head, labels=adopt(head.labels, kept.names))
     config = make_config(source, head, tokenizer)
     loaded = _from_pretrained(source, folder, head.auto_class, config, seed)
-    if order and order != list(range(len(order))):
-        reorder_head(loaded, order)
+    if kept is not None and kept.order != list(range(len(kept.order))):
+        reorder_head(loaded, kept.order)
     return loaded.float().eval()
 
 
-def has_trained_head(model: ModelSpec | str | Path, head: Head) -> bool:
-    """Whether the checkpoint holds the weights of such a head, trained on its labels.
+@dataclass(frozen=True)
+class KeptHead:
+    """The head of a checkpoint that was trained on a task's labels.
+
+    Attributes:
+        names: of its outputs, in its order; none where they are not the data's to name.
+        order: its output for each of the task's labels.
+        by_number: whether one of the two sides only numbers its classes, so that nothing says what the other means.
+    """
+
+    names: list[str]
+    order: list[int]
+    by_number: bool = False
+
+
+def kept_head(model: ModelSpec | Source | str | Path, head: Head) -> KeptHead | None:
+    """The checkpoint's head where it was trained on these labels, None where a new one would be made.
 
     Reads names and shapes of the weights only. See ``optkit.models.labels`` for when labels are the same.
+
+    Raises:
+        PlanError: if it cannot be told which of its outputs means what.
+        OptkitError: as ``load_model``.
     """
-    return _head_order(Source.of(model), head) is not None
+    source = Source.of(model)
+    names = stored_head(source, head)
+    if names is None or head.labels is None:
+        return None if names is None else KeptHead([], [])
+    order = match(head.labels, names)
+    return None if order is None else KeptHead(names, order, by_number(head.labels, names))
+
+
+def has_trained_head(model: ModelSpec | str | Path, head: Head) -> bool:
+    """Whether the checkpoint holds the weights of such a head, trained on its labels, see ``kept_head``."""
+    return kept_head(model, head) is not None
 
 
 def adopt_labels(model: ModelSpec | str | Path, head: Head) -> Head:
     """``head``, with the checkpoint's names for its labels where they are LABEL_i and its trained head knows better."""
-    if head.labels is None or not placeholders(head.labels) or not has_trained_head(model, head):
+    if head.labels is None or not placeholders(head.labels):
         return head
-    return replace(head, labels=adopt(head.labels, class_names(make_config(Source.of(model)))))
+    kept = kept_head(model, head)
+    return head if kept is None else replace(head, labels=adopt(head.labels, kept.names))
 
 
-def load_teacher(distill: DistillSpec, head: Head) -> tuple[PreTrainedModel, Any, list[int] | None]:
+def load_teacher(
+    distill: DistillSpec, head: Head, *, key: str = "distill.teacher"
+) -> tuple[PreTrainedModel, Any, list[int] | None]:
     """The frozen teacher, its tokenizer or image processor, and its column for each of our labels; None where there are
     no labels.
 
     ``teacher(...).logits[..., permutation]`` are in the order of ``head.labels``.
 
+    Args:
+        key: where the recipe names it, for messages; a baseline is loaded as a teacher is.
+
     Raises:
         PlanError: if it has no trained head, or its labels are others; the message names both lists.
         OptkitError: as ``load_model``.
     """
-    source = Source(distill.teacher, distill.revision, key="distill.teacher")
-    config = make_config(source)
-    theirs, permutation = replace(head, problem=None), None
+    source = Source(distill.teacher, distill.revision, key=key)
+    folder = source.folder()
+    theirs, permutation = stored_head(source, head), None
+    if theirs is None:
+        raise PlanError(
+            f"{key}: {distill.teacher} has no trained head for {head.task.removeprefix('For')}: fine-tune it first, or "
+            "use another"
+        )
     if head.labels is not None:
-        theirs = replace(theirs, labels=class_names(config))
-        if not placeholders(head.labels) or placeholders(theirs.labels):
-            permutation = match(head.labels, theirs.labels)
+        if not placeholders(head.labels) or placeholders(theirs):
+            permutation = match(head.labels, theirs)
         if permutation is None:
             raise PlanError(
-                f"distill.teacher: {distill.teacher} has the labels {', '.join(theirs.labels)}, and the data "
-                f"{', '.join(head.labels)}: use a teacher that was trained on the same labels, or name them alike in "
-                "its config.json"
+                f"{key}: {distill.teacher} has the labels {', '.join(theirs)}, and the data "
+                f"{', '.join(head.labels)}: use one that was trained on the same labels, or name them alike in its "
+                "config.json"
             )
-    folder = source.folder()
-    if _head_order(source, theirs) is None:
-        raise PlanError(
-            f"distill.teacher: {distill.teacher} has no trained head for {head.task.removeprefix('For')}: "
-            "fine-tune it first, or use another"
-        )
+    config = make_config(source, replace(head, labels=head.labels and theirs))
     teacher = _from_pretrained(source, folder, head.auto_class, config, seed=0).float().eval()
     reader = own_image_processor(source) if head.sees else own_tokenizer(source)
+    longest = None if head.sees else longest_input(config)
+    if longest is not None and longest < reader.model_max_length:
+        reader.model_max_length = longest  # not every tokenizer says what its model takes
     return teacher.requires_grad_(False), reader, permutation
 
 
@@ -177,25 +215,68 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
     return model
 
 
-def _head_order(source: Source, head: Head) -> list[int] | None:
-    """The checkpoint's output for each label, None if it has no head trained on them."""
+def stored_head(model: ModelSpec | Source | str | Path, head: Head) -> list[str] | None:
+    """The names of the outputs of the checkpoint's head for such a task, whatever its labels; none where the outputs
+    are not the data's to name. None where it holds no such head.
+
+    Raises:
+        PlanError: if its config.json and its weights do not say alike how many outputs there are, or what they mean.
+        OptkitError: as ``load_model``.
+    """
+    source = Source.of(model)
     if source.name is None:
         return None
-    config = make_config(source)
-    if not any(name.endswith(head.task) for name in config.architectures or []):
+    config, folder = make_config(source), source.folder()
+    names = None
+    if head.labels is not None:
+        values = read_values(source.folder(weights=False))
+        names, _ = stored_names(mended(values, folder)[0])
+    skeleton = meta_model(source, replace(head, labels=names))
+    architectures = config.architectures or []
+    # A checkpoint that does not say what it is, is what its weights fit.
+    if architectures and not any(_is_such(name, type(skeleton).__name__, head) for name in architectures):
         return None
-    order = [] if head.labels is None else match(head.labels, class_names(config))
-    if order is None:
+    there, differ = {present_name(name): shape for name, shape in weight_shapes(folder).items()}, {}
+    for known_as, shape in _top(skeleton):
+        found = next((there[name] for name in known_as if name in there), None)
+        if found is None:
+            return None
+        if found != shape:
+            differ[known_as[0]] = (found, shape)
+    if head.labels is None:
+        return None if differ else []
+    outputs = {found[0] for found, _ in differ.values() if found}
+    if not differ:
+        return names or numbered(config.num_labels)
+    if len(outputs) > 1 or any(found[1:] != shape[1:] for found, shape in differ.values()):
         return None
-    model = meta_model(source, head)
-    body = f"{model.base_model_prefix}."
-    there = weight_shapes(source.folder())
-    top = (
-        {}
-        if model is model.base_model
-        else {n: tuple(p.shape) for n, p in model.named_parameters() if not n.startswith(body)}
+    if names is None:
+        return numbered(outputs.pop())
+    raise PlanError(
+        f"{folder / 'config.json'}: id2label names {len(names)} outputs, and {next(iter(differ))} has {outputs.pop()}: "
+        "name each of them, or remove id2label and label2id"
     )
-    return order if all(there.get(name) == shape for name, shape in top.items()) else None
+
+
+def _is_such(architecture: str, ours: str, head: Head) -> bool:
+    """Whether a checkpoint of this architecture may hold the head, by name; its weights decide."""
+    return (
+        architecture.endswith(head.task)
+        or architecture == ours
+        # What BERT and its kin were pretrained as has the head for hidden tokens, beside another.
+        or (head.task == "ForMaskedLM" and architecture.endswith("ForPreTraining"))
+    )
+
+
+def _top(model: nn.Module) -> list[tuple[list[str], tuple[int, ...]]]:
+    """Every parameter of a model outside its body: all names that it goes by, and its shape."""
+    if model is model.base_model:
+        return []
+    found: dict[int, tuple[list[str], tuple[int, ...]]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found.setdefault(id(parameter), ([], tuple(parameter.shape)))[0].append(name)
+    body = f"{model.base_model_prefix}."
+    return [(names, shape) for names, shape in found.values() if not any(name.startswith(body) for name in names)]
 
 
 def reorder_head(model: PreTrainedModel, order: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optkit.errors import OptkitError, PlanError
-from optkit.models.config import make_config
+from optkit.models.config import make_config, mended_config
 from optkit.models.positions import longest_input
 from optkit.models.source import Source
 
@@ -53,11 +53,16 @@ def own_tokenizer(source: Source, config: PretrainedConfig | None = None) -> Pre
     from optkit.adapters import quiet, reason
 
     folder = source.folder(weights=False)
+    # transformers reads config.json for the kind of tokenizer, and stumbles over class names there that are odd.
+    config = mended_config(folder)
     way_out = "give a folder that has one with --set model.tokenizer=FOLDER"
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=source.trust_remote_code
+                folder,
+                local_files_only=True,
+                trust_remote_code=source.trust_remote_code,
+                **({} if config is None else {"config": config}),
             )
     except Exception as error:
         raise OptkitError(f"{folder}: its tokenizer cannot be read ({reason(error)}): {way_out}") from error

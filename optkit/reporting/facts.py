@@ -56,6 +56,7 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
             "shape": None if shapes == DYNAMIC else [shapes.batch, shapes.seq],
             "dataset": dataset(recipe),
         },
+        "models": run.facts("plan").get("models", []),
         "quantized": recipe.quantize is not None,
         "evaluate": evaluated
         | {"max_drop": most, "within_max_drop": drop is None or most is None or drop <= most + 1e-9},

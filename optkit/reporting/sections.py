@@ -24,7 +24,7 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     """
     accuracy = [tables.scores(report), scored(report), agreement(report)]
     accuracy += [f"{said}."] if (said := advice(report["evaluate"])) else []
-    parts = [Section("Accuracy", accuracy)]
+    parts = [Section("Accuracy", accuracy + noted(report))]
     if report["benchmark"] and report["benchmark"]["rows"]:
         parts.append(Section("Latency", [drawings.latency(report), tables.latency(report), timed(report)]))
     if report["frontier"]:
@@ -76,6 +76,11 @@ def agreement(report: Mapping[str, Any]) -> str:
     evaluated = report["evaluate"]
     shares = ", ".join(f"{found['agreement']:.2%} on {split}" for split, found in evaluated["splits"].items())
     return f"Checkpoint and exported IR {evaluated.get('agrees', 'predict the same for')} {shares}."
+
+
+def noted(report: Mapping[str, Any]) -> list[str]:
+    """What the plan said of the models, a paragraph each."""
+    return [f"Note: {note}." for note in report.get("models", ())]
 
 
 def timed(report: Mapping[str, Any]) -> str:

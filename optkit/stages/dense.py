@@ -48,7 +48,30 @@ def load(job: Job) -> tuple[Any, Any, list[int] | None] | None:
         return model, job.task.reader(trained), None
     if job.baseline == "start":
         return job.start_model(), job.tokenizer, None
-    return load_teacher(_as_teacher(job), job.head)
+    return load_teacher(_as_teacher(job), job.head, key=_key(job))
+
+
+def problems(job: Job, student: Any) -> list[str]:
+    """Why the checkpoint that the recipe names as the baseline cannot be compared with ``student`` (a config), a line
+    each.
+
+    Raises:
+        OptkitError: if it cannot be loaded.
+    """
+    if job.compared_with is None:
+        return []
+    from optkit.stages.heads import pixel_problems
+
+    model, reader, _ = load(job)
+    found = pixel_problems(job, _as_teacher(job), reader, _key(job))
+    if job.task.references(job.splits["train"].select(range(1)), job.head) is None:
+        ours, theirs = student.hidden_size, model.config.hidden_size
+        if ours != theirs:
+            found.append(
+                f"{_key(job)}: its embeddings have {theirs} numbers and the model's {ours}: without labels they have to "
+                "compare: name another baseline"
+            )
+    return found
 
 
 def folder(job: Job) -> Path | None:
@@ -63,7 +86,11 @@ def folder(job: Job) -> Path | None:
     if job.baseline == "start":
         return model_folder(model.name, model.revision, key="model.name") if model.name else None
     teacher = _as_teacher(job)
-    return model_folder(teacher.teacher, teacher.revision, key="distill.teacher")
+    return model_folder(teacher.teacher, teacher.revision, key=_key(job))
+
+
+def _key(job: Job) -> str:
+    return "distill.teacher" if job.baseline == "teacher" else "evaluate.baseline"
 
 
 def _as_teacher(job: Job) -> DistillSpec:

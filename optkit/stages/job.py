@@ -118,10 +118,14 @@ class Job:
         return None if self._parts[1] is None else self.task.encode(self._parts[1], self.tokenizer, self.head)
 
     @cached_property
+    def data_head(self) -> Head:
+        """What the task asks of a model as far as the data tell."""
+        return self.task.head(self._loaded)
+
+    @cached_property
     def head(self) -> Head:
-        """What the task asks of a model. Names of classes are the start model's where the data only numbers them."""
-        head = self.task.head(self._loaded)
-        return head if self.recipe.model.name is None else adopt_labels(self.recipe.model, head)
+        """The same; names of classes are the start model's where the data only numbers them."""
+        return self.data_head if self.recipe.model.name is None else adopt_labels(self.recipe.model, self.data_head)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -193,15 +197,20 @@ class Job:
     @cached_property
     def baseline(self) -> str | None:
         """What the result is compared with: ``start``, ``teacher``, ``trained``, a checkpoint's name, or None."""
-        wanted = self.recipe.evaluate.baseline
-        if wanted != "auto":
-            return None if wanted == "none" else wanted
+        if self.recipe.evaluate.baseline != "auto":
+            return self.compared_with
         model = self.recipe.model
         if model.name is not None and has_trained_head(model, self.head):
             # What is not trained here is taken for trained.
             if not self.trains or self.task.is_trained(model):
                 return "start"
         return "teacher" if self.recipe.distill is not None else "trained"
+
+    @property
+    def compared_with(self) -> str | None:
+        """The checkpoint that evaluate.baseline names, if it names one."""
+        wanted = self.recipe.evaluate.baseline
+        return None if wanted in ("auto", "none") else wanted
 
     def path(self, name: str) -> Path:
         """A folder of this run."""

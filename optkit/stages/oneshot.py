@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 def problems(job: Job) -> list[str]:
     """Why the recipe's rules cannot prune as it says, in training or in one shot, a line each."""
-    from optkit.models import has_trained_head
     from optkit.pruning.config import check_occasion
     from optkit.pruning.oneshot import needs_loss
 
@@ -27,9 +26,6 @@ def problems(job: Job) -> list[str]:
         found.append("oneshot: belongs to a recipe with `prune` and without `train`: remove it, or train")
     if job.one_shot is None:
         return found
-    if recipe.model.name is None or not has_trained_head(recipe.model, job.head):
-        what = "has no head for these labels" if recipe.model.name else "has random weights"
-        found.append(f"model: without `train` it has to be fine-tuned already, and this one {what}: write `train`")
     if not recipe.task.label:
         found += [
             f"prune.{index}.criterion: {rule.criterion.name} needs a loss, and there are no labels to have one by: use "

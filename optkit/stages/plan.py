@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
-from optkit.stages import allocate, benchmark, export, oneshot, publish, qat, served, teacher, train
+from optkit.stages import (
+    allocate,
+    benchmark,
+    dense,
+    export,
+    heads,
+    oneshot,
+    publish,
+    qat,
+    served,
+    teacher,
+    train,
+)
 from optkit.stages.estimate import Estimate, measure
 from optkit.stages.job import Job
 
@@ -36,6 +48,7 @@ def run(job: Job, stage: Stage) -> None:
         PlanError: every reason why the recipe cannot work.
     """
     plan = _plan(job)
+    heads.check_order(job)
     plan.estimate = measure(job, plan)
     job.reporter.say(plan.render())
     stage.facts |= plan.to_dict()
@@ -72,8 +85,8 @@ class RulePlan:
 
 @dataclass
 class Plan:
-    """The plan of one recipe; ``estimate`` is None until something was measured. ``notes`` are lines on the rules, and
-    ``answers`` says what the labels are taken for.
+    """The plan of one recipe; ``estimate`` is None until something was measured. ``notes`` are lines on the rules,
+    ``models`` on what of the models is not as they are stored, and ``answers`` says what the labels are taken for.
     """
 
     name: str
@@ -87,6 +100,7 @@ class Plan:
     rewinds: list[int] = field(default_factory=list)
     calibration: int = 0
     notes: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     estimate: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,6 +110,7 @@ class Plan:
         """The plan as something rich prints."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Group
+        from rich.markup import escape
         from rich.table import Table
 
         from optkit.progress import duration, size
@@ -130,6 +145,7 @@ class Plan:
             lines.append(f"one shot: no training, {self.calibration:,} examples of the training split to go by")
         if self.rewinds:
             lines.append(f"learning rate: rewound at step {', '.join(f'{step:,}' for step in self.rewinds)}")
+        lines += [escape(f"note: {note}") for note in self.models]
         if self.estimate:
             e = self.estimate
             time = f"{e.step:.2f} s a step, {duration(e.seconds)} of training, " if self.steps else ""
@@ -191,6 +207,8 @@ def _plan(job: Job) -> Plan:
     if taught is not None:
         problems += attempt(lambda: teacher.problems(job, *taught[:2], model.config)) or []
     for check in (
+        lambda: dense.problems(job, model.config),
+        lambda: heads.problems(job),
         lambda: export.problems(job, model),
         lambda: qat.problems(job),
         lambda: served.problems(job),
@@ -225,7 +243,8 @@ def _plan(job: Job) -> Plan:
     counts |= {name: count for name, count in more.items() if count}
     steps, seen = (total, 0) if job.trains else (0, min(job.one_shot.samples, examples) if job.one_shot else 0)
     labels = (list(head.labels or ()), job.task.describe(splits, head))
-    return Plan(recipe.name, counts, *labels, steps, per_epoch, baseline, rules, rewinds, seen, notes)
+    more = (rewinds, seen, notes, heads.notes(job))
+    return Plan(recipe.name, counts, *labels, steps, per_epoch, baseline, rules, *more)
 
 
 def _rule_plans(

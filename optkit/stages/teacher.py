@@ -124,11 +124,12 @@ def problems(job: Job, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
     """
     from optkit.models import longest_input
     from optkit.pruning.distillation.matching import state_problems
+    from optkit.stages.heads import pixel_problems
 
     distill = job.recipe.distill
     ours = job.task.teacher_problems(distill, teacher, student)
     if _kept(job):
-        return ours
+        return ours + pixel_problems(job, distill, tokenizer, "distill.teacher")
     asked = {name: getattr(distill, name) for name in ("hidden", "attention")}
     built = {name: spec and spec.build() for name, spec in asked.items()}
     found = ours + [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
