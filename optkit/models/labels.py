@@ -61,7 +61,9 @@ def stored_names(values: Mapping[str, Any]) -> tuple[list[str] | None, list[str]
             notes.append("id2label counts from 1: read as from 0")
             back = {name: index - 1 for name, index in back.items()} if 0 not in back.values() else back
         elif ids != list(range(len(ids))):
-            raise ValueError(f"id2label numbers the outputs {', '.join(map(str, ids[:12]))}, and not from 0 without a gap")
+            raise ValueError(
+                f"id2label numbers the outputs {', '.join(map(str, ids[:12]))}, and not from 0 without a gap"
+            )
         names = [_name(name) for name in _values(given)]
         twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
         if twice is not None:

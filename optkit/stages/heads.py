@@ -32,11 +32,17 @@ def problems(job: Job) -> list[str]:
     if job.trains:
         return []
     if model.name is None:
-        return ["model: without `train` it has to be fine-tuned already, and this one has random weights: write `train`"]
+        return [
+            "model: without `train` it has to be fine-tuned already, and this one has random weights: write `train`"
+        ]
     if kept_head(model, head) is not None:
         return []
     stored, kind = stored_head(model, head), head.task.removeprefix("For")
-    what = f"no head for {kind}" if stored is None else f"a head for {_some(stored)}, and the data has {_some(head.labels)}"
+    what = (
+        f"no head for {kind}"
+        if stored is None
+        else f"a head for {_some(stored)}, and the data has {_some(head.labels)}"
+    )
     return [
         f"model: without `train` it has to be fine-tuned already, and {model.name} has {what}: write `train`, or name "
         "another model"
@@ -53,7 +59,10 @@ def notes(job: Job) -> list[str]:
     if model.name is not None:
         found += _stored(model.name, model.revision, "model.name", head)
         if kept_head(model, head) is None:
-            stored, new = stored_head(model, head), f"a new one for {_some(head.labels)}" if head.labels else "a new one"
+            stored, new = (
+                stored_head(model, head),
+                f"a new one for {_some(head.labels)}" if head.labels else "a new one",
+            )
             kind = head.task.removeprefix("For")
             found.append(
                 f"{_shown(model.name)} has no head for {kind}: {new} is trained"
@@ -163,6 +172,8 @@ def _explained(found: Reordered, ours: Sequence[str], theirs: Sequence[str]) -> 
     from optkit.models.labels import placeholders
 
     meant = [ours[found.order.index(output)] for output in range(len(ours))]
+    if placeholders(ours):
+        meant = [name.removeprefix("LABEL_") for name in meant]
     said = (
         f"its {_some(theirs)} answer the data's {_some(meant)}: {found.right:.0%} of the training examples looked at are "
         f"right so, and {found.now:.0%} as they are numbered: "

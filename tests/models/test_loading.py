@@ -182,6 +182,135 @@ def test_a_missing_or_other_head_is_drawn_from_the_seed(checkpoint, labels):
     assert torch.equal(first.bert.pooler.dense.weight, stored["bert.pooler.dense.weight"])
 
 
+SINGLE, MULTI, SCORE = "single_label_classification", "multi_label_classification", "regression"
+
+
+@pytest.mark.parametrize(
+    ("stored", "head", "problem"),
+    [
+        (SCORE, Head(AUTO, TWO), SINGLE),
+        (MULTI, Head(AUTO, TWO), SINGLE),
+        ("nonsense", Head(AUTO, TWO), SINGLE),
+        (None, Head(AUTO, TWO), SINGLE),
+        (SINGLE, Head(AUTO, TWO, MULTI), MULTI),
+        (SINGLE, Head(AUTO, ["LABEL_0"], SCORE), SCORE),
+        (MULTI, Head("AutoModelForTokenClassification", ["O", "B-X"]), None),
+        (SCORE, Head("AutoModelForQuestionAnswering"), SCORE),
+    ],
+)
+def test_the_problem_is_the_datas_and_not_the_checkpoints(checkpoint, stored, head, problem):
+    edit(checkpoint, problem_type=stored)
+    assert models.load_model(checkpoint, head, seed=0).config.problem_type == problem
+    assert models.meta_model(checkpoint, head).config.problem_type == problem
+
+
+def test_the_loss_is_the_problems(checkpoint):
+    edit(checkpoint, problem_type=SCORE)
+    model = models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
+    labels, inputs = torch.tensor([1, 0]), torch.arange(5, 15).reshape(2, 5)
+    with torch.no_grad():
+        found = model(input_ids=inputs, labels=labels)
+    assert torch.equal(found.loss, torch.nn.functional.cross_entropy(found.logits, labels))
+
+
+def test_a_teacher_has_the_problem_of_its_student(checkpoint):
+    edit(checkpoint, problem_type=MULTI)
+    teacher = models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))[0]
+    assert teacher.config.problem_type == SINGLE
+
+
+def test_an_image_models_problem_is_the_datas(tiny_vit, tmp_path):
+    folder = shutil.copytree(tiny_vit, tmp_path / "vit")
+    edit(folder, problem_type=MULTI)
+    names = json.loads((folder / "config.json").read_text())["id2label"].values()
+    model = models.load_model(folder, Head("AutoModelForImageClassification", list(names)), seed=0)
+    assert model.config.problem_type == SINGLE
+
+
+def test_names_that_are_odd_are_read_and_written_right(checkpoint):
+    edit(checkpoint, id2label={"1": "good", "2": "bad"}, label2id={"good": 1, "bad": 2})
+    before = logits(models.load_model(checkpoint, Head(AUTO, ["good", "bad"]), seed=0))
+    model = models.load_model(checkpoint, Head(AUTO, ["bad", "good"]), seed=0)
+    assert torch.equal(logits(model), before.flip(1))
+    assert model.config.id2label == {0: "bad", 1: "good"} and model.config.label2id == {"bad": 0, "good": 1}
+    edit(checkpoint, id2label={"0": 0, "1": 1}, label2id={"0": 0, "1": 1})
+    assert models.load_tokenizer(checkpoint).model_max_length == 64
+    assert models.adopt_labels(checkpoint, Head(AUTO, TWO)).labels == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"id2label": {"0": "O", "1": "O"}}, "id2label gives two outputs the name 'O': write one name for each output"),
+        (
+            {"id2label": {"0": "a", "1": "b", "2": "c"}},
+            "names 3 outputs, and classifier.weight has 2: name each of them",
+        ),
+        ({"num_labels": 5, "id2label": {"0": "a"}}, "id2label names 1 outputs, and classifier.weight has 2"),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}, "contradict each other"),
+    ],
+)
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda folder: models.load_model(folder, Head(AUTO, TWO), seed=0),
+        lambda folder: models.load_teacher(DistillSpec(teacher=str(folder)), Head(AUTO, ["a", "b"])),
+    ],
+)
+def test_names_that_cannot_be_told_are_refused_in_a_line(checkpoint, values, said, load):
+    edit(checkpoint, **{"label2id": None, **values})
+    with pytest.raises(PlanError) as raised:
+        load(checkpoint)
+    message = one_line(raised, PlanError)
+    assert message.startswith(f"{checkpoint}/config.json: ") and said in message
+
+
+def test_names_that_no_task_needs_are_in_nobodys_way(checkpoint):
+    edit(checkpoint, id2label={"0": "O", "1": "O"}, label2id=[])
+    assert models.load_model(checkpoint, Head("AutoModel"), seed=0).config.num_labels == 2
+    assert models.load_model(checkpoint, Head("AutoModelForQuestionAnswering"), seed=0).config.id2label == {
+        0: "LABEL_0",
+        1: "LABEL_1",
+    }
+
+
+def test_more_outputs_than_a_config_without_names_says(checkpoint):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig.from_pretrained(checkpoint, num_labels=3)
+    BertForSequenceClassification(config).save_pretrained(checkpoint)
+    edit(checkpoint, id2label=None, label2id=None)
+    three = Head(AUTO, ["a", "b", "c"])
+    assert models.stored_head(checkpoint, three) == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert models.load_model(checkpoint, three, seed=0).config.id2label == {0: "a", 1: "b", 2: "c"}
+
+
+def test_a_head_by_its_weights_where_the_architecture_is_not_named(checkpoint, tmp_path):
+    from transformers import BertConfig, BertForPreTraining
+
+    masked = Head("AutoModelForMaskedLM")
+    assert not models.has_trained_head(checkpoint, masked)
+    edit(checkpoint, architectures=None)
+    assert models.has_trained_head(checkpoint, Head(AUTO, TWO)) and not models.has_trained_head(checkpoint, masked)
+    BertForPreTraining(BertConfig.from_pretrained(checkpoint)).save_pretrained(tmp_path / "pretrained")
+    assert models.has_trained_head(tmp_path / "pretrained", masked)
+    weights = load_file(tmp_path / "pretrained/model.safetensors")
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): w
+        for name, w in weights.items()
+    }
+    save_file(old, tmp_path / "pretrained/model.safetensors", metadata={"format": "pt"})
+    assert models.has_trained_head(tmp_path / "pretrained", masked)
+
+
+def test_a_teachers_tokenizer_cuts_to_what_the_teacher_takes(checkpoint):
+    edit(checkpoint, max_position_embeddings=16)
+    weights = load_file(checkpoint / "model.safetensors")
+    name = "bert.embeddings.position_embeddings.weight"
+    save_file(weights | {name: weights[name][:16].clone()}, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    assert models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))[1].model_max_length == 16
+
+
 def test_weights_stored_as_halves_come_as_fp32(checkpoint):
     weights = {name: w.half() for name, w in load_file(checkpoint / "model.safetensors").items()}
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
