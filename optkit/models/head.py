@@ -32,6 +32,11 @@ class Head:
         return self.auto_class.removeprefix("AutoModel")
 
     @property
+    def kind(self) -> str:
+        """The same for a message: ``SequenceClassification``."""
+        return self.task.removeprefix("For")
+
+    @property
     def problem_type(self) -> str | None:
         """transformers' word for what is asked of a classifier of whole inputs; None for other heads."""
         whole = self.task in ("ForSequenceClassification", "ForImageClassification")

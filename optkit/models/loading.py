@@ -18,7 +18,6 @@ from optkit.models.config import make_config, mended, read_values
 from optkit.models.head import Head
 from optkit.models.image_processor import own_image_processor
 from optkit.models.labels import adopt, by_number, match, numbered, placeholders, stored_names
-from optkit.models.positions import longest_input
 from optkit.models.source import Source, refusing
 from optkit.models.tokenizer import own_tokenizer
 
@@ -132,7 +131,7 @@ def load_teacher(
     theirs, permutation = stored_head(source, head), None
     if theirs is None:
         raise PlanError(
-            f"{key}: {distill.teacher} has no trained head for {head.task.removeprefix('For')}: fine-tune it first, or "
+            f"{key}: {distill.teacher} has no trained head for {head.kind}: fine-tune it first, or "
             "use another"
         )
     if head.labels is not None:
@@ -147,9 +146,6 @@ def load_teacher(
     config = make_config(source, replace(head, labels=head.labels and theirs))
     teacher = _from_pretrained(source, folder, head.auto_class, config, seed=0).float().eval()
     reader = own_image_processor(source) if head.sees else own_tokenizer(source)
-    longest = None if head.sees else longest_input(config)
-    if longest is not None and longest < reader.model_max_length:
-        reader.model_max_length = longest  # not every tokenizer says what its model takes
     return teacher.requires_grad_(False), reader, permutation
 
 

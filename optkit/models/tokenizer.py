@@ -54,7 +54,7 @@ def own_tokenizer(source: Source, config: PretrainedConfig | None = None) -> Pre
 
     folder = source.folder(weights=False)
     # transformers reads config.json for the kind of tokenizer, and stumbles over class names there that are odd.
-    config = mended_config(folder)
+    usable = mended_config(folder)
     way_out = "give a folder that has one with --set model.tokenizer=FOLDER"
     try:
         with quiet():
@@ -62,7 +62,7 @@ def own_tokenizer(source: Source, config: PretrainedConfig | None = None) -> Pre
                 folder,
                 local_files_only=True,
                 trust_remote_code=source.trust_remote_code,
-                **({} if config is None else {"config": config}),
+                **({} if usable is None else {"config": usable}),
             )
     except Exception as error:
         raise OptkitError(f"{folder}: its tokenizer cannot be read ({reason(error)}): {way_out}") from error

@@ -68,8 +68,8 @@ def problems(job: Job, student: Any) -> list[str]:
         ours, theirs = student.hidden_size, model.config.hidden_size
         if ours != theirs:
             found.append(
-                f"{_key(job)}: its embeddings have {theirs} numbers and the model's {ours}: without labels they have to "
-                "compare: name another baseline"
+                f"{_key(job)}: its embeddings have {theirs} numbers and the model's {ours}: without labels they have "
+                "to compare: name another baseline"
             )
     return found
 

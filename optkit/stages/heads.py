@@ -1,5 +1,5 @@
-"""The heads of a run's models: whether they are there, how they were read, and whether their outputs are in the order of
-the data's labels.
+"""The heads of a run's models: whether they are there, how they were read, and whether their outputs are in the order
+of the data's labels.
 """
 
 from __future__ import annotations
@@ -28,30 +28,22 @@ def problems(job: Job) -> list[str]:
     """Why the start model cannot go untrained as the recipe says, a line at most."""
     from optkit.models import kept_head, stored_head
 
-    model, head = job.recipe.model, job.head
-    if job.trains:
+    name, head = job.recipe.model.name, job.head
+    if job.trains or (name is not None and kept_head(job.recipe.model, head) is not None):
         return []
-    if model.name is None:
-        return [
-            "model: without `train` it has to be fine-tuned already, and this one has random weights: write `train`"
-        ]
-    if kept_head(model, head) is not None:
-        return []
-    stored, kind = stored_head(model, head), head.task.removeprefix("For")
-    what = (
-        f"no head for {kind}"
-        if stored is None
-        else f"a head for {_some(stored)}, and the data has {_some(head.labels)}"
-    )
-    return [
-        f"model: without `train` it has to be fine-tuned already, and {model.name} has {what}: write `train`, or name "
-        "another model"
-    ]
+    said = "model: without `train` it has to be fine-tuned already, and"
+    if name is None:
+        return [f"{said} this one has random weights: write `train`"]
+    stored = stored_head(job.recipe.model, head)
+    what = f"no head for {head.kind}"
+    if stored:
+        what = f"a head for {_some(stored)}, and the data has {_some(head.labels)}"
+    return [f"{said} {name} has {what}: write `train`, or name another model"]
 
 
 def notes(job: Job) -> list[str]:
-    """What a plan says of the heads that there are: one that training replaces, names that were read otherwise than they
-    are stored.
+    """What a plan says of the heads that there are: one that training replaces, names that were read otherwise than
+    they are stored.
     """
     from optkit.models import kept_head, stored_head
 
@@ -59,16 +51,12 @@ def notes(job: Job) -> list[str]:
     if model.name is not None:
         found += _stored(model.name, model.revision, "model.name", head)
         if kept_head(model, head) is None:
-            stored, new = (
-                stored_head(model, head),
-                f"a new one for {_some(head.labels)}" if head.labels else "a new one",
-            )
-            kind = head.task.removeprefix("For")
-            found.append(
-                f"{_shown(model.name)} has no head for {kind}: {new} is trained"
-                if stored is None
-                else f"the head of {_shown(model.name)}{f' ({_some(stored)})' if stored else ''} is replaced by {new}"
-            )
+            stored, name = stored_head(model, head), _shown(model.name)
+            new = f"a new one for {_some(head.labels)}" if head.labels else "a new one"
+            if stored:
+                found.append(f"the head of {name} ({_some(stored)}) is replaced by {new}")
+            else:
+                found.append(f"{name} has no head for {head.kind}: {new} is trained")
     if job.recipe.distill is not None:
         found += _stored(job.recipe.distill.teacher, job.recipe.distill.revision, "distill.teacher", head)
     if job.compared_with is not None:
@@ -175,8 +163,8 @@ def _explained(found: Reordered, ours: Sequence[str], theirs: Sequence[str]) -> 
     if placeholders(ours):
         meant = [name.removeprefix("LABEL_") for name in meant]
     said = (
-        f"its {_some(theirs)} answer the data's {_some(meant)}: {found.right:.0%} of the training examples looked at are "
-        f"right so, and {found.now:.0%} as they are numbered: "
+        f"its {_some(theirs)} answer the data's {_some(meant)}: {found.right:.0%} of the training examples looked at "
+        f"are right so, and {found.now:.0%} as they are numbered: "
     )
     if not placeholders(ours):
         names = json.dumps({str(i): name for i, name in enumerate(meant)}, ensure_ascii=False)

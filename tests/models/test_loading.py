@@ -112,7 +112,7 @@ def test_models_without_token_types_get_a_tokenizer_without():
             {"hidden_size": 33},
             "model.config: The hidden size (33) is not a multiple of the number of attention heads (2)",
         ),
-        ({"hidden_size": "x"}, "model.config: Validation error for field 'hidden_size':"),
+        ({"hidden_size": "x"}, "model.config: Field 'hidden_size' expected int, got str (value: 'x')"),
     ],
 )
 @pytest.mark.parametrize(
