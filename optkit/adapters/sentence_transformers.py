@@ -6,8 +6,9 @@ They are read and written as data; the package itself is not needed. A folder th
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ POOLINGS = {
     "cls": "pooling_mode_cls_token",
     "lasttoken": "pooling_mode_lasttoken",
     "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
 }
-_CLASS = "sentence_transformers.models."
+_PACKAGE = "sentence_transformers."
+_CLASS = f"{_PACKAGE}models."
+#: What else its file may say of the encoder, each at what is built here.
+_PLAIN = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "query_expansion": None,
+}
+_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,15 @@ class Embedding:
         pooling: one of ``POOLINGS``.
         normalize: whether embeddings have length 1.
         prompt: what stands before each text.
+        lower: whether texts are brought to lower case before a tokenizer sees them.
+        max_length: tokens at which a text is cut; None where the tokenizer's own limit holds.
     """
 
     pooling: str = "mean"
     normalize: bool = True
     prompt: str = ""
+    lower: bool = field(default=False, compare=False)
+    max_length: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         said = [self.pooling, *(["normalised"] if self.normalize else []), *(["a prompt"] if self.prompt else [])]
@@ -60,7 +75,7 @@ def read(name: str, revision: str = "main", *, key: str = "model.name") -> Embed
     if modules is None:
         return None
     try:
-        found = [(str(part["type"]).rpartition(".")[2], str(part["path"])) for part in modules]
+        found = [(_kind(str(part["type"])), str(part["path"])) for part in modules]
     except (TypeError, KeyError, AttributeError):
         raise PlanError(f"{key}: {name}: {MODULES} is no list of modules: copy the model again") from None
     kinds = [kind for kind, _ in found]
@@ -76,20 +91,60 @@ def read(name: str, revision: str = "main", *, key: str = "model.name") -> Embed
     pooling = _json(name, revision, POOLING, key)
     if not isinstance(pooling, dict):
         raise PlanError(f"{key}: {name} has no {POOLING}: copy the whole model, folders included")
-    prompt = _prompt(_json(name, revision, _SETTINGS, key), f"{key}: {name}")
+    settings = _json(name, revision, _SETTINGS, key)
+    if isinstance(settings, dict) and settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
+        raise PlanError(f"{key}: {name} is a {settings['model_type']}, and only a SentenceTransformer is built")
+    prompt = _prompt(settings, f"{key}: {name}")
     if prompt and pooling.get("include_prompt") is False:
         raise PlanError(f"{key}: {name} leaves its prompt out of the pooling, which is not built")
-    return Embedding(_pooling(pooling, f"{key}: {name}"), "Normalize" in kinds, prompt)
+    encoder = _encoder(_json(name, revision, _LENGTH, key), f"{key}: {name}")
+    return Embedding(_pooling(pooling, f"{key}: {name}"), "Normalize" in kinds, prompt, *encoder)
+
+
+def lower_case(reader: Any) -> None:
+    """Sets a fast tokenizer to bring texts to lower case first, once, in the way that is saved with it."""
+    from tokenizers import normalizers
+
+    own = reader.backend_tokenizer.normalizer
+    parts = list(own) if isinstance(own, normalizers.Sequence) else [own] if own is not None else []
+    if not any(isinstance(part, normalizers.Lowercase) for part in parts):
+        reader.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
+
+
+def as_stored(reader: Any, folder: Path, *, cut: bool = False) -> Any:
+    """``reader``, set to lower case where the files beside it say so.
+
+    Args:
+        cut: whether texts are to be cut where they say, too.
+
+    Raises:
+        PlanError: if it is no fast tokenizer.
+    """
+    if not (folder / MODULES).is_file():
+        return reader
+    values: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        values = json.loads((folder / _LENGTH).read_text(encoding="utf-8"))
+    if isinstance(values, dict) and values.get("do_lower_case") is True:
+        if not getattr(reader, "is_fast", False):
+            raise PlanError(
+                f"{folder}: {_LENGTH} asks for lower case, which needs a fast tokenizer: save one beside it"
+            )
+        lower_case(reader)
+    if cut and isinstance(values, dict) and (length := _encoder(values, str(folder))[1]) is not None:
+        reader.model_max_length = min(reader.model_max_length, length)
+    return reader
 
 
 def write(
     folder: Path, embedding: Embedding, *, width: int, max_length: int, source: str | None, revision: str
 ) -> None:
-    """Puts the files into a checkpoint's folder: those of the model ``source`` byte for byte, else new ones.
+    """Puts the files into a checkpoint's folder: those of the model ``source`` byte for byte but for another length,
+    else new ones.
 
     Args:
         width: numbers in an embedding.
-        max_length: tokens at which new files say to cut a text.
+        max_length: tokens at which the files say to cut a text.
         source: folder or Hub id of a model that has such files; None for one that has not.
     """
     from optkit.adapters.hub import model_file
@@ -99,6 +154,9 @@ def write(
         for name in FILES:
             if (file := model_file(source, revision, name)) is not None:
                 (folder / name).write_bytes(file.read_bytes())
+        values = _json(source, revision, _LENGTH, "model.name") or {}
+        if values.get("max_seq_length") != max_length:
+            _write(folder / _LENGTH, values | {"max_seq_length": max_length})
         return
     kinds = {"Transformer": "", "Pooling": "1_Pooling"} | ({"Normalize": "2_Normalize"} if embedding.normalize else {})
     modules = [
@@ -110,7 +168,41 @@ def write(
     settings = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     length = {"max_seq_length": max_length, "do_lower_case": False}
     for name, values in {MODULES: modules, POOLING: pooling, _SETTINGS: settings, _LENGTH: length}.items():
-        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        _write(folder / name, values)
+
+
+def _write(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _kind(name: str) -> str:
+    """The name of a module of the package; of others, which run code of their own, where they are from, too."""
+    return name.rpartition(".")[2] if name.startswith(_PACKAGE) else name
+
+
+def _encoder(values: Any, where: str) -> tuple[bool, int | None]:
+    """Whether texts are brought to lower case, and tokens at which they are cut, if its file says so.
+
+    Raises:
+        PlanError: if it asks for what is not built.
+    """
+    if values is None:
+        return False, None
+    if not isinstance(values, dict):
+        raise PlanError(f"{where}: {_LENGTH} holds no settings: copy the model again")
+    wrong = [name for name, plain in _PLAIN.items() if values.get(name, plain) != plain]
+    modalities = values.get("modality_config")
+    if isinstance(modalities, dict) and modalities.get("text", _TEXT) != _TEXT:
+        wrong.append("modality_config")
+    wrong += [name for name in ("processing_kwargs", "config_args", "config_kwargs") if values.get(name)]
+    options = dict(values.get("processor_kwargs") or values.get("tokenizer_args") or {})
+    length = options.pop("model_max_length", values.get("max_seq_length"))
+    wrong += [f"processor_kwargs.{name}" for name in options if name not in ("use_fast", "cache_dir")]
+    if wrong:
+        raise PlanError(f"{where}: {_LENGTH} sets {', '.join(wrong)}, which is not built: use a plain encoder")
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 2):
+        raise PlanError(f"{where}: {_LENGTH} has a max_seq_length of {length!r}: correct the file")
+    return values.get("do_lower_case") is True, length
 
 
 def _json(name: str, revision: str, file: str, key: str) -> Any:

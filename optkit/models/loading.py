@@ -145,7 +145,7 @@ def load_teacher(
             )
     config = make_config(source, replace(head, labels=head.labels and theirs))
     teacher = _from_pretrained(source, folder, head.auto_class, config, seed=0).float().eval()
-    reader = own_image_processor(source) if head.sees else own_tokenizer(source)
+    reader = own_image_processor(source) if head.sees else own_tokenizer(source, embeds=not head.task)
     return teacher.requires_grad_(False), reader, permutation
 
 

@@ -46,11 +46,18 @@ def load_tokenizer(model: ModelSpec | str | Path, texts: Iterable[str] | None = 
     return own_tokenizer(source)
 
 
-def own_tokenizer(source: Source, config: PretrainedConfig | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer in the folder of ``source``, for the model of ``config``, which is that folder's by default."""
+def own_tokenizer(
+    source: Source, config: PretrainedConfig | None = None, *, embeds: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer in the folder of ``source``, in lower case where sentence-transformers' files there say so.
+
+    Args:
+        config: of the model that it is for, which is that folder's by default.
+        embeds: whether texts are cut where those files say, as for embeddings.
+    """
     from transformers import AutoTokenizer
 
-    from optkit.adapters import quiet, reason
+    from optkit.adapters import quiet, reason, sentence_transformers
 
     folder = source.folder(weights=False)
     # transformers reads config.json for the kind of tokenizer, and stumbles over class names there that are odd.
@@ -76,4 +83,4 @@ def own_tokenizer(source: Source, config: PretrainedConfig | None = None) -> Pre
     longest = longest_input(config) if config is not None else None
     if longest is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-    return tokenizer
+    return sentence_transformers.as_stored(tokenizer, folder, cut=embeds)

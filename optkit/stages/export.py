@@ -133,7 +133,7 @@ def _write_tokenizer(job: Job, folder: Path) -> None:
     rows, fixed = job.splits["train"][:_COMPARED], shape(job)
     columns = job.task.text if job.task.export_task in _PAIRED else job.task.text[:1]
     texts = [[" ".join(text) if isinstance(text, list) else str(text) for text in rows[name]] for name in columns]
-    longest = min(job.task.max_length, job.tokenizer.model_max_length)
+    longest = job.task.longest(job.tokenizer)
     convert_tokenizer(job.tokenizer, folder, texts, max_length=longest, seq=fixed and fixed[1])
 
 

@@ -158,6 +158,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def longest(self, reader: Any) -> int:
+        """Tokens at which an input is cut."""
+        return min(self.max_length, reader.model_max_length)
+
     def length(self, example: Mapping[str, Any]) -> int:
         """Tokens of an encoded example."""
         return len(example["input_ids"])
@@ -235,7 +239,7 @@ class Task:
         """
         import pyarrow as pa
 
-        longest = min(self.max_length, tokenizer.model_max_length)
+        longest = self.longest(tokenizer)
         batches: dict[str, list[pa.Array]] = {}
         for start in range(0, len(dataset), _BATCH):
             rows = dataset[start : start + _BATCH]

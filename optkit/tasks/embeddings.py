@@ -23,9 +23,17 @@ def pool(tokens: Tensor, mask: Tensor, how: str) -> Tensor:
 
     Args:
         mask: (batch, seq), 1 for real tokens, on whichever side the padding is.
-        how: ``mean`` or ``max`` of the real tokens, or the first (``cls``) or last (``lasttoken``) of them.
+        how: ``mean`` or ``max`` of the real tokens, or the first (``cls``) or last (``lasttoken``) of them; their sum
+            by the root of their number (``mean_sqrt_len_tokens``), or their mean weighted by their places, counted from
+            1 at the first (``weightedmean``; Muennighoff 2022, https://arxiv.org/abs/2202.08904).
     """
     tokens, real = tokens.float(), mask.bool()[..., None]
+    if how == "mean_sqrt_len_tokens":
+        return tokens.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp_min(1).sqrt()
+    if how == "weightedmean":
+        before = mask.bool().int().argmax(1, keepdim=True)
+        weights = (torch.arange(1, mask.shape[1] + 1, device=mask.device) - before)[..., None] * real
+        return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)
     if how == "mean":
         return tokens.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp_min(1)
     if how == "max":

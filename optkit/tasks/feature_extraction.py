@@ -13,13 +13,14 @@ from optkit.adapters import sentence_transformers
 from optkit.errors import DataError, OptkitError, PlanError
 from optkit.models.head import Head
 from optkit.tasks import numbers
-from optkit.tasks.base import Task
+from optkit.tasks.base import Task, needs_fast
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
     from optkit.recipe import DistillSpec, Recipe
+    from optkit.recipe.schema import ModelSpec
     from optkit.tasks.embeddings import EmbeddingObjective
 
 #: Before the names of an example's columns, for each of its texts.
@@ -70,12 +71,27 @@ class FeatureExtraction(Task):
 
         return EmbeddingObjective(self.embedding, len(self.text))
 
+    def reader(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
+        """The tokenizer, which reads texts as sentence-transformers does by the start model's files.
+
+        Raises:
+            PlanError: if it has to bring them to lower case, and is no fast one.
+        """
+        tokenizer, stored = super().reader(model, rows), self.stored
+        if stored is not None and stored.lower:
+            sentence_transformers.lower_case(needs_fast(tokenizer, f"{self.model.name} brings texts to lower case"))
+        if stored is not None and stored.max_length is not None:
+            tokenizer.model_max_length = min(tokenizer.model_max_length, stored.max_length)
+        return tokenizer
+
     def problems(self, recipe: Recipe) -> list[str]:
         found = []
         try:
             _ = self.embedding
         except PlanError as error:
             found += error.problems
+        if recipe.evaluate.baseline not in ("auto", "none"):
+            found += self._other_embedding(recipe.evaluate.baseline, "main", "evaluate.baseline")
         if self.label:
             if recipe.train and recipe.train.get("per_device_train_batch_size", 8) < 2:
                 found.append("train.per_device_train_batch_size: the pairs of a batch are compared: take 2 or more")
@@ -101,12 +117,17 @@ class FeatureExtraction(Task):
                 f"distill.teacher: its embeddings have {theirs} numbers and the student's {ours}: use another, or copy "
                 "hidden states alone, with distill.weight=0"
             )
-        pooled = sentence_transformers.read(distill.teacher, distill.revision, key="distill.teacher")
-        if pooled not in (None, self.embedding):
-            found.append(
-                f"distill.teacher: {distill.teacher} embeds by {pooled}, the student by {self.embedding}: use another"
-            )
-        return found
+        return found + self._other_embedding(distill.teacher, distill.revision, "distill.teacher")
+
+    def _other_embedding(self, name: str, revision: str, key: str) -> list[str]:
+        """The fault of another model that embeds otherwise than this one, or otherwise than is built."""
+        try:
+            theirs = sentence_transformers.read(name, revision, key=key)
+        except PlanError as error:
+            return error.problems
+        if theirs in (None, self.embedding):
+            return []
+        return [f"{key}: {name} embeds by {theirs}, the student by {self.embedding}: use another"]
 
     def is_trained(self, model: Any) -> bool:
         """Whether a checkpoint embeds texts already: whether it says how."""
@@ -211,7 +232,7 @@ class FeatureExtraction(Task):
             folder,
             self.embedding,
             width=model.config.hidden_size,
-            max_length=min(self.max_length, tokenizer.model_max_length),
+            max_length=self.longest(tokenizer),
             source=source and source.name,
             revision=source.revision if source else "main",
         )

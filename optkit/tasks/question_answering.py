@@ -84,7 +84,7 @@ class QuestionAnswering(Task):
         import datasets
         import pyarrow as pa
 
-        longest = min(self.max_length, _with_offsets(reader).model_max_length)
+        longest = self.longest(_with_offsets(reader))
         room = max(longest // 2 - reader.num_special_tokens_to_add(pair=True), 1)
         known = self._gold(dataset) if head is not None else None
         found: dict[str, list[Any]] = {}

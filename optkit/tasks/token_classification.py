@@ -87,7 +87,7 @@ class TokenClassification(Task):
         import datasets
         import pyarrow as pa
 
-        reader, longest = _for_words(reader), min(self.max_length, reader.model_max_length)
+        reader, longest = _for_words(reader), self.longest(reader)
         known = self._ids(dataset, head) if head is not None else None
         found: dict[str, list[Any]] = {}
         for start in range(0, len(dataset), _BATCH):

@@ -46,8 +46,9 @@ def test_a_models_own_files_are_kept_to_the_byte(folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "values", "message"),
     [
-        (POOLING, {"pooling_mode_max_tokens": True}, "pools by mean and max: only mean, cls, lasttoken, max are built"),
-        (POOLING, {"pooling_mode": "weightedmean"}, "pools by weightedmean: only"),
+        (POOLING, {"pooling_mode_max_tokens": True}, "pools by mean and max: only mean, cls, lasttoken, max, "),
+        (POOLING, {"pooling_mode": "attention"}, "pools by attention: only"),
+        ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "is a SparseEncoder"),
         ("config_sentence_transformers.json", {"default_prompt_name": "q"}, "has no prompt 'q'"),
     ],
 )
@@ -65,11 +66,11 @@ def test_what_is_not_built_is_refused_in_a_line(folder, file, values, message):
         ("5", "modules.json is no list of modules"),
         ("{", "modules.json cannot be read"),
         (
-            '[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}, {"path": "2_Dense", "type": "a.Dense"}]',
+            '[{"path": "", "type": "sentence_transformers.models.Transformer"}, {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]',
             "is made of Transformer, Pooling, Dense: only",
         ),
         (
-            '[{"path": "0_Transformer", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]',
+            '[{"path": "0_Transformer", "type": "sentence_transformers.models.Transformer"}, {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]',
             "keeps its modules in '0_Transformer' and '1_Pooling'",
         ),
     ],
@@ -130,3 +131,65 @@ print(sentence_transformers.read("org/encoder"))
 
 def test_the_package_is_not_needed():
     assert "import sentence_transformers" not in open(adapter.__file__, encoding="utf-8").read()
+
+
+def with_length(folder, **values):
+    (folder / "sentence_bert_config.json").write_text(json.dumps(values))
+
+
+def test_lower_case_and_length_are_read(folder):
+    plain = {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings"}
+    plain |= {"modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}}
+    for values, lower, length in (
+        ({"max_seq_length": 24, "do_lower_case": True}, True, 24),
+        (plain, False, None),
+        ({"tokenizer_args": {"model_max_length": 12}, "model_args": {"add_pooling_layer": False}}, False, 12),
+    ):
+        with_length(folder, **values)
+        found = read(str(folder))
+        assert (found.lower, found.max_length) == (lower, length)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"transformer_task": "fill-mask"}, "sets transformer_task, which is not built"),
+        ({"processing_kwargs": {"text": {"padding": "max_length"}}}, "sets processing_kwargs, which is not built"),
+        ({"tokenizer_args": {"padding_side": "left"}}, "sets processor_kwargs.padding_side, which is not built"),
+        ({"max_seq_length": "long"}, "has a max_seq_length of 'long': correct the file"),
+    ],
+)
+def test_settings_of_the_encoder_that_are_not_built_are_refused(folder, values, message):
+    with_length(folder, **values)
+    with pytest.raises(PlanError) as raised:
+        read(str(folder))
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_modules_with_code_of_their_own_are_refused(folder):
+    (folder / MODULES).write_text('[{"path": "", "type": "custom_st.Transformer"}]')
+    with pytest.raises(PlanError, match="is made of custom_st.Transformer: only Transformer and Pooling"):
+        read(str(folder))
+
+
+def test_another_length_is_written_beside_what_the_model_says(folder, tmp_path):
+    with_length(folder, max_seq_length=64, do_lower_case=True)
+    (tmp_path / "shorter").mkdir()
+    write(tmp_path / "shorter", Embedding(), **NEW | {"source": str(folder)})
+    written = json.loads((tmp_path / "shorter" / "sentence_bert_config.json").read_text())
+    assert written == {"max_seq_length": 20, "do_lower_case": True}
+
+
+@pytest.mark.parametrize("pooling", adapter.POOLINGS)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_each_pooling_is_that_of_sentence_transformers(pooling, side):
+    package = pytest.importorskip("sentence_transformers.sentence_transformer.modules.pooling")
+    import torch
+
+    from optkit.tasks.embeddings import pool
+
+    tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
+    mask = mask.flip(1) if side == "left" else mask
+    expected = package.Pooling(4, pooling_mode=pooling)({"token_embeddings": tokens, "attention_mask": mask})
+    torch.testing.assert_close(pool(tokens, mask, pooling), expected["sentence_embedding"])
