@@ -26,7 +26,8 @@ class Asked:
         streams: of throughput; None leaves them to the engine.
         duration: seconds of each engine at each shape.
         texts: a file with a text a line.
-        against: the backend that ratios are against; None for the first row.
+        against: the backend that ratios are against; None for the first that is named, or where none is for the first
+            of openvino, openvino-int8 and any other that takes part.
         loads: whether to measure load time and memory, each in a process of its own.
     """
 

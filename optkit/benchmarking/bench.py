@@ -12,18 +12,24 @@ from typing import Any
 from optkit.benchmarking import loading, measure
 from optkit.benchmarking.asked import SEQ, Asked
 from optkit.benchmarking.engine import Engine, Inputs, Setting, Source
-from optkit.benchmarking.engines import BACKENDS, load, missing
+from optkit.benchmarking.engines import BACKENDS, QUANTIZING, exact, load, missing, not_by_default
 from optkit.benchmarking.exporting import export
 from optkit.benchmarking.inputs import Needs, Shared, Texts
 from optkit.benchmarking.machine import Watch, complaints, describe
 from optkit.benchmarking.offers import Offer, Offers, offers, size
+from optkit.benchmarking.precision import default_precision
 from optkit.cpu import physical_cores
 from optkit.errors import OptkitError, RecipeError
 from optkit.progress import Reporter
 
-FORMAT = 1
-#: How far outputs of one model may lie apart, as a share of the largest: fp32, and int8, whose activations round.
+#: 2: OpenVINO computes at its default precision, where 1 had the f32 hint.
+FORMAT = 2
+#: How far outputs of one model may lie apart, as a share of the largest: fp32, and int8 or bf16, which round.
 _EXACT, _ROUNDED = 1e-3, 0.1
+#: What anybody would run: ratios are against the first that takes part, where nobody says what to compare.
+_REFERENCES = ("openvino", "openvino-int8")
+#: Inputs that int8 ranges come from, and their tokens, at most.
+_SAMPLES, _SAMPLE = 16, 128
 #: Batches on which they are compared: on one alone a model may be undecided, and all of its outputs small.
 _COMPARED = 8
 
@@ -57,7 +63,7 @@ def bench(
         shared = Shared.of(needs)
         read = None if asked.texts is None else Texts.read(asked.texts, needs, next(iter(asked.seq), None))
         work = _Work(asked, reporter, shared, read, _lengths(asked, shared, read))
-        models = _exported(chosen, Path(folder), left_out, strict, reporter)
+        models = _exported(chosen, Path(folder), left_out, strict, reporter, work.samples())
         rows = work.shapes(models, setting)
         loads = work.loads(models, setting) if asked.loads else [{} for _ in models]
         sizes = [size(source) for _, source in models]
@@ -74,6 +80,7 @@ def bench(
             "streams": asked.streams,
             "duration": asked.duration,
             "texts": None if asked.texts is None else str(asked.texts),
+            "precision": default_precision(),
         },
         "machine": describe() | noticed,
         "models": [
@@ -101,6 +108,8 @@ def _choose(found: Sequence[Offers], asked: Asked) -> tuple[list[Offer], list[di
     for each in found:
         for backend in dict.fromkeys(wanted):
             why = each.without.get(backend) or missing(backend)
+            if why is None and not asked.backends:
+                why = not_by_default(backend)
             if why is None:
                 chosen += [offer for offer in each.runs if offer.backend == backend]
             elif asked.backends and len(found) == 1:
@@ -116,7 +125,12 @@ def _choose(found: Sequence[Offers], asked: Asked) -> tuple[list[Offer], list[di
 
 
 def _exported(
-    chosen: Sequence[Offer], folder: Path, left_out: list[dict[str, str]], strict: bool, reporter: Reporter
+    chosen: Sequence[Offer],
+    folder: Path,
+    left_out: list[dict[str, str]],
+    strict: bool,
+    reporter: Reporter,
+    samples: Sequence[Inputs],
 ) -> list[tuple[Offer, Source]]:
     """Each offer with what its backend loads; what cannot be exported is left out, unless ``strict``.
 
@@ -126,7 +140,7 @@ def _exported(
     models, failed = [], None
     for offer in chosen:
         try:
-            models.append((offer, export(offer, folder, reporter)))
+            models.append((offer, export(offer, folder, reporter, samples)))
         except OptkitError as error:
             if strict:
                 raise
@@ -189,6 +203,13 @@ class _Work:
                 found.append(sizes | {"rows": self._rows(models, engines, timed, feeds)})
         return found
 
+    def samples(self) -> list[Inputs]:
+        """Inputs one by one for int8 ranges: of the texts, else by chance."""
+        if self.read is not None:
+            return self.read.batches(1)[:_SAMPLES]
+        seq = min(_SAMPLE, self.shared.longest or _SAMPLE)
+        return [self.shared.made_up(1, seq, seed) for seed in range(_SAMPLES)]
+
     def _said(self, batch: int, seq: int) -> str:
         pixels = self.shared.pixels
         return f"{batch} x {' x '.join(map(str, pixels))} pixels" if pixels else f"{batch} x {seq} tokens"
@@ -231,21 +252,29 @@ class _Work:
         timed: dict[int, measure.Measured],
         feeds: Sequence[Inputs],
     ) -> list[dict[str, Any]]:
-        against = self.asked.against
-        named = [i for i, (offer, _) in enumerate(models) if against in (None, offer.backend)]
-        if not named:
-            raise OptkitError(f"--against {against}: it was left out")
-        reference = named[0]
+        reference, int8 = self._reference(models), _first(models, "openvino-int8")
         found = measure.figures(timed, reference)
+        over = {} if int8 is None else measure.figures(timed, int8)
         differs = self._differences(models, engines, feeds)
         rows = []
         for number, (offer, _) in enumerate(models):
             engine = engines[number]
             row = _key(offer) | found[number].to_dict()
             row |= {"reference": number == reference, "difference": differs[number]}
+            row |= {"over_int8": over[number].to_dict()["ratio"] if over else None}
             row |= {"streams": engine.streams, "requests": engine.requests} if self.asked.mode == "throughput" else {}
             rows.append(row | ({"plan": engine.plan.reason} if engine.plan is not None else {}))
         return rows
+
+    def _reference(self, models: Sequence[tuple[Offer, Source]]) -> int:
+        """The row that ratios are against: of ``against``, else of what anybody would run, and the first of the
+        backends that were named.
+        """
+        against = self.asked.against
+        if against is not None and _first(models, against) is None:
+            raise OptkitError(f"--against {against}: it was left out")
+        wanted = [against] if against else [] if self.asked.backends else _REFERENCES
+        return next((found for name in wanted if (found := _first(models, name)) is not None), 0)
 
     def _differences(
         self, models: Sequence[tuple[Offer, Source]], engines: Sequence[Engine], feeds: Sequence[Inputs]
@@ -259,13 +288,17 @@ class _Work:
         for number, (offer, _) in enumerate(models):
             of = first.setdefault((offer.path, offer.model), number)
             found.append(None if of == number else measure.difference(logits[number], logits[of]))
-            allowed = _ROUNDED if offer.model == "int8 IR" else _EXACT
+            backends = offer.backend, models[of][0].backend
+            allowed = _EXACT if offer.model != "int8 IR" and all(map(exact, backends)) else _ROUNDED
             if of != number and not found[-1] <= allowed:
                 whole = math.isfinite(found[-1])
                 said = f"outputs differ by {found[-1]:.1%}" if whole else "outputs have other shapes, or are no numbers"
                 found[-1] = found[-1] if whole else None  # JSON has no other numbers
                 both = f"{offer.name} and {models[of][0].backend}"
-                self.warnings.append(f"{both} do not compute the same: {said}, so their times do not compare")
+                if offer.backend in QUANTIZING:
+                    self.warnings.append(f"int8 by default settings loses much: of {both} {said}")
+                else:
+                    self.warnings.append(f"{both} do not compute the same: {said}, so their times do not compare")
         return found
 
     def loads(self, models: Sequence[tuple[Offer, Source]], setting: Setting) -> list[dict[str, Any]]:
@@ -280,6 +313,10 @@ class _Work:
                 self.warnings.append(f"load time and memory of {offer.name} were not measured: {error}")
                 found.append({"load": None})
         return found
+
+
+def _first(models: Sequence[tuple[Offer, Source]], backend: str) -> int | None:
+    return next((number for number, (offer, _) in enumerate(models) if offer.backend == backend), None)
 
 
 def _texts(read: Texts, batches: Sequence[Inputs]) -> dict[str, Any]:

@@ -17,9 +17,11 @@ Inputs = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Source:
-    """A model's files: the folder of a ``checkpoint``, the file of an ``onnx`` model, the xml of an ``ir``."""
+    """A model's files: the folder of a ``checkpoint``, the file of an ``onnx`` model, the xml of an ``ir``, the folder
+    of a ``ctranslate2`` model, which holds a link to the checkpoint that has its head.
+    """
 
-    kind: Literal["checkpoint", "onnx", "ir"]
+    kind: Literal["checkpoint", "onnx", "ir", "ctranslate2"]
     path: Path
 
 

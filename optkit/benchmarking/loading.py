@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from optkit.adapters.ctranslate2 import CHECKPOINT
 from optkit.benchmarking.engine import Inputs, Setting, Source
 from optkit.benchmarking.engines import load
 from optkit.benchmarking.offers import files
@@ -68,7 +69,7 @@ def _load(asked: dict[str, Any]) -> dict[str, Any]:
     setting = Setting(**asked["setting"] | {"shape": tuple(asked["setting"]["shape"])})
     with np.load(asked["inputs"], allow_pickle=False) as stored:
         inputs = {name: stored[name] for name in stored.files}
-    _import(asked["backend"], source)
+    _import(source)
     for file in files(source):
         _read(file)
     imports, peaks = peak_memory(), []
@@ -95,17 +96,18 @@ def timed(load: Callable[[], Any], then: Callable[[Any], object] = lambda _: Non
     return seconds
 
 
-def _import(backend: str, source: Source) -> None:
-    """What the backend needs before it sees a model."""
-    if backend == "torch":
+def _import(source: Source) -> None:
+    """What a backend needs before it sees a model."""
+    if source.kind in ("checkpoint", "ctranslate2"):
         import transformers
 
         from optkit.pruning.compaction.checkpoint import read_config
 
-        names = read_config(source.path).get("architectures") or []
+        folder = source.path / CHECKPOINT if source.kind == "ctranslate2" else source.path
+        names = read_config(folder).get("architectures") or []
         if names:
             getattr(transformers, str(names[0]), None)
-    elif backend == "onnxruntime":
+    elif source.kind == "onnx":
         import onnxruntime  # noqa: F401
     else:
         from optkit.runtime import compiling  # noqa: F401

@@ -10,7 +10,7 @@ from optkit.versions import installed
 
 #: Instruction sets that decide how fast int8 and fp32 are.
 FLAGS = ("avx2", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8")
-PACKAGES = ("optkit", "openvino", "torch", "onnxruntime", "transformers", "nncf")
+PACKAGES = ("optkit", "openvino", "torch", "onnxruntime", "ctranslate2", "transformers", "nncf")
 #: What a quiet machine does besides: processes waiting for a core, and the share of time that the host takes.
 _BACKGROUND, _STEAL = 0.5, 0.02
 

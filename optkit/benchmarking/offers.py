@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from optkit.benchmarking.engine import Source
-from optkit.benchmarking.engines import BACKENDS
+from optkit.benchmarking.engines import BACKENDS, SLOW_TO_LOAD
 from optkit.checkpoints import has_weights, weight_files
 from optkit.errors import OptkitError, RecipeError
 from optkit.foreign.opening import open_model
@@ -17,8 +17,16 @@ from optkit.rundir import is_run
 from optkit.runtime.loading import is_baked
 
 #: What a checkpoint becomes for the backends that take no checkpoint, in folders of these names.
-EXPORTS = {"onnxruntime": "onnx", "openvino": "ir"}
-_DENSE = ("torch", "onnxruntime", "openvino")
+EXPORTS = {
+    "onnxruntime": "onnx",
+    "onnxruntime-int8": "onnx-int8",
+    "onnxruntime-int8-dynamic": "onnx-int8-dynamic",
+    "ctranslate2-int8": "ctranslate2",
+    "openvino": "ir",
+    "openvino-f32": "ir",
+}
+#: What runs an fp32 checkpoint.
+_DENSE = ("torch", *SLOW_TO_LOAD, *EXPORTS)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Offer:
         path: that the user named.
         model: what it is: ``dense``, ``checkpoint``, ``fp32 IR``, ``int8 IR``, ``baked IR`` or ``ONNX``.
         backend: of ``BACKENDS``.
-        source: its files; a checkpoint for onnxruntime and openvino has to be exported first.
+        source: its files; a checkpoint has to be exported first for all backends but torch's.
         setup: the folder of its config and tokenizer.
     """
 
@@ -138,7 +146,7 @@ def _add_ir(found: Offers, xml: Path, setup: Path) -> str:
         return "baked IR"
     int8 = any(layer.weight.dtype[0] in "iu" for layer in linear_layers(read_model(xml)))
     model, plain = ("int8 IR", "openvino-int8") if int8 else ("fp32 IR", "openvino")
-    found.add((plain, "optkit"), model, source, setup)
+    found.add((plain, f"{plain}-f32", "optkit"), model, source, setup)
     return model
 
 
@@ -150,6 +158,8 @@ def files(source: Source) -> list[Path]:
     """
     if source.kind == "checkpoint":
         return weight_files(source.path)
+    if source.kind == "ctranslate2":
+        return [file for file in sorted(source.path.iterdir()) if file.is_file()]
     beside = [source.path.with_suffix(".bin")] if source.kind == "ir" else [Path(f"{source.path}.data")]
     return [source.path, *(file for file in beside if file.is_file())]
 

@@ -33,7 +33,9 @@ def shape_table(report: dict[str, Any], shape: dict[str, Any]) -> Table:
     streamed, texts = report["settings"]["mode"] == "throughput", shape.get("texts")
     what = "throughput" if streamed else "latency"
     table = Table(title=f"{what}, {headline(report, shape)}", title_justify="left", box=None, header_style="bold")
+    over = any(row.get("over_int8") for row in shape["rows"])
     columns = ["ms", *(("p90", "p99") if texts and not streamed else ("quartiles",)), "a second", "times as fast"]
+    columns += ["as OpenVINO int8"] if over else []
     table.add_column("", overflow="fold")
     for column in (*columns, *(("streams",) if streamed else ()), ""):
         table.add_column(column, justify="right", no_wrap=column != "times as fast")
@@ -41,7 +43,9 @@ def shape_table(report: dict[str, Any], shape: dict[str, Any]) -> Table:
         middle = [said(row[p]) for p in ("p90", "p99")] if texts and not streamed else [_pair(row["quartiles"])]
         streams = [str(row["streams"])] if streamed else []
         marked = "noisy" if row["noisy"] else ""
-        cells = (name, said(row["milliseconds"]), *middle, f"{row['per_second']:.1f}", said_ratio(row), *streams)
+        cells = (name, said(row["milliseconds"]), *middle, f"{row['per_second']:.1f}", said_ratio(row))
+        cells += ((f"{row['over_int8'][0]:.2f}" if row.get("over_int8") else "1"),) if over else ()
+        cells += tuple(streams)
         table.add_row(*cells, marked)
     return table
 
@@ -97,6 +101,10 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"Medians of {counted} rounds by turns; times as fast: against the reference in the same round, with the 95 % "
         "interval of the median.",
     ]
+    if "precision" in settings:
+        below.append(
+            f"OpenVINO computes at its default precision on this CPU, {settings['precision']}, unless f32 is said."
+        )
     for shape in report["shapes"]:
         if texts := shape.get("texts"):
             below.append(

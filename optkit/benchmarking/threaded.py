@@ -1,7 +1,9 @@
-"""torch and ONNX Runtime: several inferences at once by Python threads, one a stream."""
+"""torch, ONNX Runtime and CTranslate2: several inferences at once by Python threads, one a stream."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,13 +69,16 @@ class Torch(Threaded):
         torch.set_num_threads(setting.threads)
 
     def ready(self, inputs: Inputs) -> Callable[[], Any]:
+        return self._ready(self.model, inputs)
+
+    def _ready(self, model: Any, inputs: Inputs) -> Callable[[], Any]:
         import torch
 
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items() if name in self._taken}
 
         def infer() -> Any:
             with torch.inference_mode():
-                return self.model(**tensors)[0]
+                return model(**tensors)[0]
 
         return infer
 
@@ -82,6 +87,74 @@ class Torch(Threaded):
 
         torch.set_num_threads(threads)  # of the thread that calls it
         return self.ready
+
+
+def compiler_missing() -> str | None:
+    """Why torch.compile cannot be used here, in a line; None where it can."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    if any(shutil.which(name) for name in names):
+        return None
+    return f"torch.compile needs a C++ compiler, and there is no {' or '.join(names)} here"
+
+
+class CompiledTorch(Torch):
+    """A transformers model by ``torch.compile`` with its defaults: compiled when it is first run, and again for shapes
+    that differ.
+
+    Args:
+        bf16: whether weights and activations are bfloat16.
+    """
+
+    def __init__(self, model: Any, setting: Setting, *, bf16: bool = False):
+        import torch
+
+        super().__init__(model.to(torch.bfloat16) if bf16 else model, setting)
+        self._type = torch.bfloat16 if bf16 else torch.float32
+        self.model = torch.compile(self.model)
+
+    def ready(self, inputs: Inputs) -> Callable[[], Any]:
+        import torch
+
+        from optkit.adapters import reason
+
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items() if name in self._taken}
+        given = {name: each.to(self._type) if each.is_floating_point() else each for name, each in tensors.items()}
+
+        def infer() -> Any:
+            with torch.inference_mode():
+                return self.model(**given)[0].float()
+
+        try:
+            infer()
+        except Exception as error:  # whatever the compiler stumbles over
+            raise OptkitError(f"torch.compile cannot compile the model: {reason(error)}") from error
+        return infer
+
+
+class Ctranslate2(Torch):
+    """A transformers model whose encoder CTranslate2 runs in int8; the head is torch's, in fp32.
+
+    Args:
+        folder: of the converted encoder.
+        model: whole.
+    """
+
+    def __init__(self, folder: Path, model: Any, setting: Setting):
+        super().__init__(model, setting)
+        self._folder, self._whole = folder, self.model
+        self.model = self._open(setting.threads)
+
+    def _open(self, threads: int) -> Any:
+        from optkit.adapters.ctranslate2 import with_encoder
+
+        return with_encoder(self._whole, self._folder, threads)
+
+    def worker(self, number: int, threads: int) -> Callable[[Inputs], Callable[[], Any]]:
+        import torch
+
+        torch.set_num_threads(threads)  # of the thread that calls it
+        model = self._open(threads)
+        return lambda inputs: self._ready(model, inputs)
 
 
 class OnnxRuntime(Threaded):

@@ -21,7 +21,9 @@ def command(
     ],
     backends: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="torch, onnxruntime, openvino, openvino-int8, optkit; all that can run."),
+        typer.Option(
+            metavar="A,B", help="Of torch, openvino, optkit and others, see docs/bench.md; all that can run soon."
+        ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes.")] = "1",
     seq: Annotated[
@@ -35,7 +37,7 @@ def command(
     duration: Annotated[float, typer.Option(help="Seconds of each engine at each shape.")] = 5.0,
     texts: Annotated[Path | None, typer.Option(metavar="FILE", help="Texts to feed, one a line.")] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="BACKEND", help="What ratios are against; the first row.")
+        str | None, typer.Option(metavar="BACKEND", help="What ratios are against; openvino, or the first named.")
     ] = None,
     loads: Annotated[bool, typer.Option(help="Measure load time and memory too.")] = True,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart, as SVG.")] = None,

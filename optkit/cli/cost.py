@@ -18,7 +18,8 @@ def command(
         typer.Argument(metavar="PATH", help="A finished run, or a file of `optkit bench --json`.", show_default=False),
     ],
     prices: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your price list; a made-up one by default.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Your price list, see docs/sweeps.md: needed.", show_default=False),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Of the times; the first measured.")] = None,
     seq: Annotated[int | None, typer.Option(help="Likewise, tokens.")] = None,
@@ -26,8 +27,12 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Show what a million inferences cost with each engine on each machine, and what is saved against dense."""
+    from optkit.errors import RecipeError
     from optkit.experiments.cost import costs, load_prices, load_rates
+    from optkit.reporting.prices import FORM
 
+    if prices is None:
+        raise RecipeError(f"--prices: name a YAML file of yours with {FORM}")
     listed = load_prices(prices)
     rates = load_rates(path, batch=batch, seq=seq)
     found = costs(rates, listed)

@@ -12,7 +12,7 @@ from typing import Any
 
 from optkit.reporting.charts.frontier import Mark, judged
 from optkit.reporting.precision import shown
-from optkit.reporting.prices import Prices, costs_of, load_prices
+from optkit.reporting.prices import Prices, costs_of
 from optkit.reporting.reasons import reasons
 from optkit.reporting.speed import engine, inputs, per_second, ratios, reference, speedup
 from optkit.reporting.verdict import verdict
@@ -35,12 +35,13 @@ _KEYS = ("verdict", "gain", "intervals", "frontier", "costs")
 
 def concluded(report: Mapping[str, Any]) -> dict[str, Any]:
     """``report`` with its conclusions, which reports of earlier releases do not hold yet."""
-    if all(key in report for key in _KEYS):
-        return dict(report)
-    return dict(report) | conclusions(report, load_prices())
+    found = dict(report) if all(key in report for key in _KEYS) else dict(report) | conclusions(report, None)
+    if (found["costs"] or {}).get("example"):
+        found["costs"] = None  # earlier releases had a list of made-up prices
+    return found
 
 
-def conclusions(report: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
+def conclusions(report: Mapping[str, Any], prices: Prices | None) -> dict[str, Any]:
     """Plain data:
 
     - ``verdict``: a sentence.
@@ -49,7 +50,7 @@ def conclusions(report: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
     - ``intervals``: by split, model and metric the ends of the 95 % interval of a score, where it has one.
     - ``frontier``: ``against``, ``inputs`` and ``points`` (name, drop, ratio, dominated): every model that was both
       scored and timed; None with fewer than two.
-    - ``costs``: ``date``, ``source``, ``example``, ``inputs``, ``threads`` and ``costs``; None without times.
+    - ``costs``: ``date``, ``source``, ``inputs``, ``threads`` and ``costs``; None without times or ``prices``.
     """
     found = speedup(report["benchmark"])
     gain = None
@@ -103,11 +104,11 @@ def _frontier(report: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"against": reference(rows[0]), "inputs": inputs(rows[0]), "points": points}
 
 
-def _costs(report: Mapping[str, Any], prices: Prices) -> dict[str, Any] | None:
+def _costs(report: Mapping[str, Any], prices: Prices | None) -> dict[str, Any] | None:
     rows = (report["benchmark"] or {}).get("rows", [])
-    if not rows:
+    if not rows or prices is None:
         return None
     threads = report["benchmark"]["threads"]
-    listed = {"date": prices.date, "source": prices.source, "example": prices.example}
+    listed = {"date": prices.date, "source": prices.source}
     found = [asdict(cost) for cost in costs_of(per_second(rows[0]), reference(rows[0]), threads, prices)]
     return listed | {"inputs": inputs(rows[0]), "threads": threads, "costs": found}

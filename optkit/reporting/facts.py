@@ -76,7 +76,7 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
         **_measured(job, stages),
     }
     prices = recipe.benchmark and recipe.benchmark.prices
-    return report | conclusions(report, load_prices(Path(prices) if prices else None))
+    return report | conclusions(report, load_prices(Path(prices)) if prices else None)
 
 
 def machine() -> dict[str, Any]:

@@ -86,7 +86,7 @@ def tiles(report: Mapping[str, Any]) -> list[Tile]:
         beside = f"the {baseline(report)}: {size(held['dense'])}" if "dense" in held else "weights and graph"
         found.append(Tile(size(held["openvino"]), "on disk", beside))
     costs = report["costs"]
-    if gain is not None and costs and not costs["example"]:
+    if gain is not None and costs:
         first = [cost for cost in costs["costs"] if cost["instance"] == costs["costs"][0]["instance"]]
         paid = {cost["engine"]: f"${dollars(cost['dollars'])}" for cost in first}
         beside = f"{first[0]['instance']}; {paid[gain['against']]} before"

@@ -9,7 +9,8 @@ from typing import Any
 
 from optkit.errors import RecipeError
 
-EXAMPLE = Path(__file__).with_name("prices.yaml")
+#: How a list looks.
+FORM = "`date`, `source` and `instances: {NAME: {hourly: 0.1, cores: 2}}`, dollars and physical cores"
 _HOUR, _MILLION = 3600.0, 1_000_000
 
 
@@ -30,12 +31,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class Prices:
-    """A price list: when it was read, where, and what is on it; ``example`` is the one that optkit ships."""
+    """A price list: when it was read, where, and what is on it."""
 
     date: str
     source: str
     instances: tuple[Instance, ...]
-    example: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def costs_of(per_second: Mapping[str, float], against: str | None, threads: int,
     return found
 
 
-def load_prices(path: Path | None = None) -> Prices:
-    """The price list in the YAML file ``path``; the shipped example where it is None.
+def load_prices(file: Path) -> Prices:
+    """The price list in the YAML ``file``.
 
     Raises:
         RecipeError: for a file that is no price list: what is wrong, in a line.
@@ -83,7 +83,6 @@ def load_prices(path: Path | None = None) -> Prices:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    file = EXAMPLE if path is None else path
     try:
         data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -91,9 +90,9 @@ def load_prices(path: Path | None = None) -> Prices:
     except (YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, dict) or not isinstance(data.get("instances"), dict) or not data["instances"]:
-        raise RecipeError(f"{file}: expected `date`, `source` and `instances: {{NAME: {{hourly: 0.1, cores: 2}}}}`")
+        raise RecipeError(f"{file}: expected {FORM}")
     instances = [_instance(file, str(name), facts) for name, facts in data["instances"].items()]
-    return Prices(str(data.get("date", "")), str(data.get("source", "")), tuple(instances), path is None)
+    return Prices(str(data.get("date", "")), str(data.get("source", "")), tuple(instances))
 
 
 def _instance(file: Path, name: str, facts: Any) -> Instance:

@@ -30,7 +30,7 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     if report["frontier"]:
         parts.append(Section("Accuracy against speed", [drawings.frontier(report), tables.frontier(report)]))
     if report["costs"]:
-        parts.append(Section("Cost", [*priced(report), tables.costs(report)]))
+        parts.append(Section("Cost", [priced(report), tables.costs(report)]))
     if (said := quantization(report.get("export") or {})) is not None:
         parts.append(Section("Quantization", said))
     if (report.get("compact") or {}).get("compacted"):
@@ -112,21 +112,15 @@ def timed(report: Mapping[str, Any]) -> str:
     return " ".join(notes)
 
 
-def priced(report: Mapping[str, Any]) -> list[Block]:
+def priced(report: Mapping[str, Any]) -> str:
     """At which prices, and what is assumed."""
-    costs, said = report["costs"], []
-    if costs["example"]:
-        said.append(
-            "**These prices are an example that comes with optkit, not an offer of anybody's:** name a list of your "
-            "own in the recipe, as `benchmark: {prices: FILE}`, or give `optkit cost` one."
-        )
-    said.append(
+    costs = report["costs"]
+    return (
         f"Dollars for a million inferences at {costs['inputs']}, one engine on {thread_words(costs['threads'])} "
         f"at a time; prices of {costs['date'] or 'an unknown date'}: "
         f"{costs['source'] or 'an unknown source'}. A machine with more cores is taken to run copies side by side, "
         "each as fast as the one that was measured: an estimate."
     )
-    return said
 
 
 def _training(report: Mapping[str, Any]) -> list[Block]:

@@ -64,7 +64,7 @@ def _elsewhere(evaluated: Mapping[str, Any]) -> str:
         for where, name in others.items()
         if name in first
     ]
-    return f" in OpenVINO at its default precision, {evaluated['precision']['default']}, and {' and '.join(said)}"
+    return f" in OpenVINO at its default precision ({evaluated['precision']['default']}), and {' and '.join(said)}"
 
 
 def _speed(report: Mapping[str, Any]) -> str:
@@ -115,7 +115,7 @@ def openvino(precision: str | None) -> str:
     """OpenVINO at a precision, as a reference is named; None where it is not known."""
     if precision is None:
         return "OpenVINO"
-    return "OpenVINO fp32" if precision == "f32" else f"OpenVINO at its default precision, {precision}"
+    return "OpenVINO fp32" if precision == "f32" else f"OpenVINO at its default precision ({precision})"
 
 
 def interval(report: Mapping[str, Any], found: Speedup) -> str:

@@ -29,7 +29,10 @@ def exported(monkeypatch, fp32_ir):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"backends": ("tensorrt",)}, "--backends: 'tensorrt' is none of torch, onnxruntime, openvino, openvino-int8,"),
+        (
+            {"backends": ("tensorrt",)},
+            "--backends: 'tensorrt' is none of torch, torch-compile, torch-compile-bf16, onnxruntime,",
+        ),
         ({"against": "numpy"}, "--against: 'numpy' is none of"),
         ({"batch": (0,)}, "--batch: must be at least 1, got 0"),
         ({"batch": ()}, "--batch: give a number"),
@@ -87,7 +90,7 @@ def test_lengths_that_a_model_does_not_take(tiny_checkpoint, tiny_vit):
 
 
 def test_images(tiny_vit):
-    report = bench([tiny_vit], Asked(backends=("torch", "openvino"), batch=(1, 2), **QUICK))
+    report = bench([tiny_vit], Asked(backends=("torch", "openvino-f32"), batch=(1, 2), **QUICK))
     assert [(shape["batch"], shape["seq"], shape["pixels"]) for shape in report["shapes"]] == [
         (1, None, "3 x 24 x 24"),
         (2, None, "3 x 24 x 24"),

@@ -49,7 +49,7 @@ def expected(tiny_checkpoint, batch):
 
 def test_all_engines_compute_what_transformers_does(sources, batch, expected):
     for backend, source in sources.items():
-        engine = load(backend, source, Setting(1, shape=(3, 14), plan="static"))
+        engine = load(backend, source, Setting(1, shape=(3, 14), plan="static", precision="f32"))
         assert np.abs(engine.logits(batch) - expected).max() < 1e-4 * np.abs(expected).max(), backend
 
 
@@ -57,7 +57,7 @@ def test_plain_openvino_and_optkit_compute_the_same_int8(encoder_folder, batch, 
     if "optkit" not in here:
         pytest.skip("no sparse runtime")
     source = Source("ir", encoder_folder / "openvino_model.xml")
-    plain, ours = (load(b, source, Setting(1, plan="static")) for b in ("openvino-int8", "optkit"))
+    plain, ours = (load(b, source, Setting(1, plan="static", precision="f32")) for b in ("openvino-int8", "optkit"))
     assert ours.plan.kernels and plain.plan is None
     assert np.abs(plain.logits(batch) - ours.logits(batch)).max() < 1e-4
 
@@ -65,7 +65,7 @@ def test_plain_openvino_and_optkit_compute_the_same_int8(encoder_folder, batch, 
 def test_inference_leaves_the_inputs_and_goes_from_one_shape_to_another(sources, batch, expected):
     short = {name: array[:1, :3] for name, array in batch.items()}
     for backend, source in sources.items():
-        engine = load(backend, source, Setting(1, plan="static"))
+        engine = load(backend, source, Setting(1, plan="static", precision="f32"))
         first, second = engine.ready(batch), engine.ready(short)
         for _ in range(2):
             assert np.allclose(np.asarray(first()), expected, atol=1e-4), backend

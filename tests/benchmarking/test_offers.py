@@ -7,8 +7,14 @@ import shutil
 
 import pytest
 
+from optkit.benchmarking.engines import BACKENDS
 from optkit.benchmarking.offers import files, offers, size
 from optkit.errors import OptkitError, RecipeError
+
+#: What runs an fp32 checkpoint: by itself, and after an export.
+DENSE = [("torch", False), ("torch-compile", False), ("torch-compile-bf16", False), ("onnxruntime", True)]
+DENSE += [(name, True) for name in ("onnxruntime-int8", "onnxruntime-int8-dynamic", "ctranslate2-int8")]
+DENSE += [("openvino", True), ("openvino-f32", True)]
 
 
 def told(path):
@@ -18,10 +24,9 @@ def told(path):
 def test_a_run(run_folder):
     found = offers(run_folder)
     assert told(run_folder) == [
-        ("dense", "torch", "checkpoint", False),
-        ("dense", "onnxruntime", "checkpoint", True),
-        ("dense", "openvino", "checkpoint", True),
+        *(("dense", backend, "checkpoint", exported) for backend, exported in DENSE),
         ("int8 IR", "openvino-int8", "ir", False),
+        ("int8 IR", "openvino-int8-f32", "ir", False),
         ("int8 IR", "optkit", "ir", False),
     ]
     assert {offer.source.path for offer in found.runs} == {
@@ -36,11 +41,14 @@ def test_a_run_whose_ir_is_fp32_times_it_beside_the_dense_one(run_folder, fp32_i
     shutil.copytree(fp32_ir, run_folder / "openvino")
     models = [(offer.model, offer.backend) for offer in offers(run_folder).runs]
     assert models == [
-        *(("dense", backend) for backend in ("torch", "onnxruntime", "openvino")),
+        *(("dense", backend) for backend, _ in DENSE[:-1]),
         ("fp32 IR", "openvino"),
+        ("dense", "openvino-f32"),
+        ("fp32 IR", "openvino-f32"),
         ("fp32 IR", "optkit"),
     ]
-    assert offers(run_folder).without == {"openvino-int8": f"{run_folder} exported an fp32 IR"}
+    said = f"{run_folder} exported an fp32 IR"
+    assert offers(run_folder).without == {"openvino-int8": said, "openvino-int8-f32": said}
 
 
 def test_a_run_that_was_moved_finds_the_baseline_that_it_trained(run_folder, tmp_path):
@@ -52,7 +60,7 @@ def test_a_run_without_its_baseline_says_so(run_folder):
     report = run_folder / "report.json"
     report.write_text(json.dumps({"format": 1, "folders": {"dense": "/nowhere/teacher"}}))
     found = offers(run_folder)
-    assert [offer.backend for offer in found.runs] == ["openvino-int8", "optkit"]
+    assert [offer.backend for offer in found.runs] == ["openvino-int8", "openvino-int8-f32", "optkit"]
     assert found.without["torch"] == (
         f"the dense baseline of {run_folder} is not at /nowhere/teacher any more: name its checkpoint as another path"
     )
@@ -71,19 +79,17 @@ def test_a_run_that_is_not_finished_or_damaged_is_a_line(run_folder):
 
 def test_a_checkpoint(tiny_checkpoint):
     assert told(tiny_checkpoint) == [
-        ("checkpoint", "torch", "checkpoint", False),
-        ("checkpoint", "onnxruntime", "checkpoint", True),
-        ("checkpoint", "openvino", "checkpoint", True),
+        *(("checkpoint", backend, "checkpoint", exported) for backend, exported in DENSE),
     ]
     said = f"{tiny_checkpoint} is a checkpoint: give its IR"
-    assert offers(tiny_checkpoint).without == {"openvino-int8": said, "optkit": said}
+    assert offers(tiny_checkpoint).without == dict.fromkeys(("openvino-int8", "openvino-int8-f32", "optkit"), said)
 
 
 def test_irs(fp32_ir, encoder_folder):
-    assert told(fp32_ir) == [("fp32 IR", "openvino", "ir", False), ("fp32 IR", "optkit", "ir", False)]
+    names = ("openvino", "openvino-f32", "optkit")
+    assert told(fp32_ir) == [("fp32 IR", backend, "ir", False) for backend in names]
     assert told(encoder_folder / "openvino_model.xml") == [
-        ("int8 IR", "openvino-int8", "ir", False),
-        ("int8 IR", "optkit", "ir", False),
+        *(("int8 IR", backend, "ir", False) for backend in ("openvino-int8", "openvino-int8-f32", "optkit"))
     ]
     assert offers(fp32_ir).without["openvino-int8"] == f"{fp32_ir} is an fp32 IR"
 
@@ -104,14 +110,14 @@ def test_onnx(tiny_checkpoint, tmp_path):
         (offer,) = offers(path).runs
         assert (offer.model, offer.backend, offer.setup) == ("ONNX", "onnxruntime", tmp_path)
         assert size(offer.source) == 100
-    assert set(offers(tmp_path).without) == {"torch", "openvino", "openvino-int8", "optkit"}
+    assert set(offers(tmp_path).without) == set(BACKENDS) - {"onnxruntime"}
 
 
 def test_what_a_deployment_carries(run_folder):
     from optkit.reporting.facts import weight_bytes
 
     for offer in offers(run_folder).runs:
-        assert size(offer.source) == weight_bytes(offer.source.path if offer.backend == "torch" else _folder(offer))
+        assert size(offer.source) == weight_bytes(_folder(offer))
     names = {file.name for offer in offers(run_folder).runs for file in files(offer.source)}
     assert names == {"model.safetensors", "openvino_model.xml", "openvino_model.bin"}
 

@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from optkit.benchmarking import bench, exporting
-from optkit.benchmarking.engines import BACKENDS, missing
+from optkit.benchmarking.engines import BACKENDS, QUANTIZING, exact, missing, not_by_default
 from optkit.cpu import cpu_cores
 
-HERE = [backend for backend in BACKENDS if missing(backend) is None]
+HERE = [backend for backend in BACKENDS if missing(backend) is None and not_by_default(backend) is None]
 THREADS = min(2, cpu_cores())
 
 
@@ -29,12 +29,12 @@ def exported_once(tmp_path_factory):
     """Keeps what is exported of a checkpoint: the second benchmark of a run takes it from there."""
     kept = {}
 
-    def export(offer, folder, reporter):
+    def export(offer, folder, reporter, samples):
         if not offer.exported:
             return offer.source
         key = offer.source.path, offer.backend
         if key not in kept:
-            kept[key] = exporting.export(offer, tmp_path_factory.mktemp("exported"), reporter)
+            kept[key] = exporting.export(offer, tmp_path_factory.mktemp("exported"), reporter, samples)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -46,11 +46,11 @@ def checked(done, mode):
     """The report, its figures held against its rounds."""
     assert done.code == 0, done.err
     report = json.loads(done.out)
-    assert report["format"] == 1 and report["settings"]["mode"] == mode
+    assert report["format"] == 2 and report["settings"]["mode"] == mode
     assert report["machine"]["cpu"] and report["machine"]["versions"]["openvino"] and "steal" in report["machine"]
     for shape in report["shapes"]:
-        reference = shape["rows"][0]
-        assert reference["reference"] and reference["ratio"] is None
+        (reference,) = (row for row in shape["rows"] if row["reference"])
+        assert reference["ratio"] is None
         for row in shape["rows"]:
             assert len(row["rounds"]) >= 6 and min(row["rounds"]) > 0
             assert row["milliseconds"] > 0 and row["per_second"] > 0
@@ -73,9 +73,15 @@ def test_latency_on_every_backend(quick, finished_run, tmp_path):
     assert {row["model"] for row in shape["rows"]} == {"dense", "int8 IR"}
     # The same inputs: what runs the same model computes the same, and integers are rounded alike.
     assert rows["torch"]["difference"] is None and rows["openvino-int8"]["difference"] is None
-    assert all(rows[backend]["difference"] < 1e-4 for backend in ("onnxruntime", "openvino") if backend in rows)
+    for backend in ("onnxruntime", "openvino", "openvino-f32"):
+        assert backend not in rows or rows[backend]["difference"] < (1e-4 if exact(backend) else 0.1), backend
+    for backend in QUANTIZING:
+        assert backend not in rows or 1e-4 < rows[backend]["difference"] < 1, backend
+    # What anybody would run is what others are held against: dense in OpenVINO, and int8 in OpenVINO.
+    assert rows["openvino"]["reference"] and rows["openvino"]["over_int8"][0] > 0
+    assert rows["openvino-int8"]["over_int8"] is None
     if "optkit" in rows:
-        assert rows["optkit"]["difference"] < 0.05 and "at 1 x 16 tokens" in rows["optkit"]["plan"]
+        assert rows["optkit"]["difference"] < 0.1 and "at 1 x 16 tokens" in rows["optkit"]["plan"]
     assert [model["backend"] for model in report["models"]] == HERE
     for model in report["models"]:
         load = model["load"]
@@ -92,7 +98,7 @@ def test_throughput_on_every_backend(quick, finished_run):
     report = checked(quick(finished_run.folder, *asked, threads=THREADS), "throughput")
     assert report["settings"]["threads"] == THREADS
     (shape,) = report["shapes"]
-    assert [row["backend"] for row in shape["rows"]] == HERE
+    assert [row["backend"] for row in shape["rows"]] == HERE and shape["rows"][0]["reference"]
     for row in shape["rows"]:
         assert (row["streams"], row["requests"]) == (THREADS, THREADS)
         assert row["per_second"] == pytest.approx(1000 / row["milliseconds"])
@@ -123,10 +129,8 @@ def test_a_run_without_its_baseline_says_what_is_left_out(quick, finished_run, t
     (folder / "report.json").write_text(json.dumps(report))
     done = quick(folder, "--seq", 16, "--no-loads")
     assert done.code == 0
-    said = (
-        f"left out: torch, onnxruntime, openvino: the dense baseline of {folder} is not at {folder / 'dense'} any more"
-    )
-    assert said in done.out
+    (line,) = (line for line in done.out.splitlines() if line.startswith("left out: torch, "))
+    assert f", openvino-f32: the dense baseline of {folder} is not at {folder / 'dense'} any more" in line
     named = quick(folder, "--backends", "torch")
     assert (named.code, named.out) == (2, "") and named.err.startswith("--backends: torch cannot run it: the dense")
 
@@ -135,7 +139,7 @@ def test_a_run_without_its_baseline_says_what_is_left_out(quick, finished_run, t
     ("arguments", "said"),
     [
         (("nowhere/at/all",), "model: no folder nowhere/at/all: give a folder, an .onnx or .xml file"),
-        (("RUN", "--backends", "torch,tvm"), "--backends: 'tvm' is none of torch, onnxruntime"),
+        (("RUN", "--backends", "torch,tvm"), "--backends: 'tvm' is none of torch, torch-compile"),
         (("RUN", "--batch", "1,x"), "--batch: '1,x' is no list of numbers such as 1,8"),
         (("RUN", "--seq", "1;2"), "--seq: '1;2' is no list of numbers such as 1,8"),
         (("RUN", "--seq", "4096"), "--seq 4096: the model takes up to 64 tokens"),

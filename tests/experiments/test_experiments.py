@@ -15,6 +15,7 @@ from optkit.experiments.pareto import chart, frontier
 from optkit.experiments.runs import find_runs, load_run
 
 #: name: points lost, milliseconds of dense openvino, of int8 optkit
+PRICES = "date: 2026-01-01\nsource: here\ninstances: {m: {hourly: 0.36, cores: 8}}\n"
 RUNS = {"a": (0.5, 100.0, 50.0), "b": (1.0, 100.0, 20.0), "c": (1.5, 100.0, 25.0), "d": (4.0, 100.0, 10.0)}
 
 
@@ -59,7 +60,9 @@ def test_runs_that_cannot_be_placed_are_told_together(tmp_path, optkit_cli):
     printed = optkit_cli("pareto", tmp_path)
     why = "(and 2 more) has no times of the dense and of the exported model at this shape"
     assert printed.code == 2 and printed.err.count("has no times") == 1 and f"{tmp_path / 'a'} {why}" in printed.err
-    printed = optkit_cli("cost", tmp_path / "a")
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(PRICES)
+    printed = optkit_cli("cost", tmp_path / "a", "--prices", prices)
     assert (printed.code, printed.err) == (2, f"{tmp_path / 'a'}: has no times: add `benchmark` to the recipe\n")
 
 
@@ -95,7 +98,6 @@ def test_dollars_for_a_million(runs, tmp_path):
     assert found["dense openvino"].dollars == pytest.approx(0.0001 * 1e6 / 40)
     assert found["int8 optkit"].dollars == pytest.approx(0.0001 * 1e6 / 200)
     assert found["int8 optkit"].saved == pytest.approx(0.8) and found["dense openvino"].saved is None
-    assert load_prices().instances
 
 
 def test_dollars_by_measured_throughput(tmp_path):
@@ -161,8 +163,12 @@ def test_the_verbs(runs, optkit_cli, tmp_path):
     printed = optkit_cli("pareto", runs, "--json", "--max-drop", "0.1")
     assert printed.code == 1 and json.loads(printed.out)["take"] is None
     assert f"no run is within 0.1 points: {runs / 'a'} loses least, 0.50" in printed.err
-    printed = optkit_cli("cost", runs / "b", "--json")
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    printed = optkit_cli("cost", runs / "b", "--json", "--prices", tmp_path / "prices.yaml")
     assert {"engine", "instance", "dollars", "saved"} <= json.loads(printed.out)["costs"][0].keys()
+    printed = optkit_cli("cost", runs / "b")
+    assert (printed.code, printed.out) == (2, "") and printed.err.count("\n") == 1
+    assert printed.err.startswith("--prices: name a YAML file of yours with `date`, `source` and `instances: {NAME:")
     printed = optkit_cli("compare", runs / "a", runs / "b")
     assert printed.code == 0 and "int8 optkit, 1 x 128" in printed.out
     assert "Nothing differs" in optkit_cli("compare", runs / "a", runs / "a").out

@@ -45,7 +45,7 @@ def test_dollars_and_the_gain(report):
     assert dollars == pytest.approx(
         {"dense torch": 0.0001 * 1e6 * 8.126e-3 / 4, "int8 openvino": 0.0001 * 1e6 * 2.5e-3 / 4}
     )
-    assert (found["costs"]["date"], found["costs"]["example"]) == ("2026-01-01", False)
+    assert found["costs"]["date"] == "2026-01-01" and conclusions(report, None)["costs"] is None
     gain = found["gain"]
     assert gain["ratio"] == pytest.approx(8.126 / 2.5) and gain["gains"] and gain["why"] == []
     assert (gain["of"], gain["against"], gain["interval"]) == ("int8 openvino", "dense torch", None)
@@ -59,6 +59,13 @@ def test_without_times_nothing_follows_from_them(report):
 
 def test_what_a_report_holds_already_is_kept(report):
     whole = concluded(report)
-    assert whole["costs"]["example"] and "made-up" in whole["costs"]["source"]
+    assert whole["costs"] is None
     kept = json.loads(json.dumps(whole)) | {"verdict": "As it was."}
     assert concluded(kept) == kept
+    priced = kept | {"costs": conclusions(report, PRICES)["costs"]}
+    assert concluded(priced) == priced
+
+
+def test_dollars_of_a_report_that_made_up_its_prices_are_not_shown(report):
+    costs = conclusions(report, PRICES)["costs"] | {"example": True}
+    assert concluded(concluded(report) | {"costs": costs})["costs"] is None

@@ -15,10 +15,12 @@ from xml.etree import ElementTree
 import pytest
 
 from optkit.reporting import render_html
-from optkit.reporting.conclusions import concluded
+from optkit.reporting.conclusions import concluded, conclusions
 from optkit.reporting.html import tiles
 from optkit.reporting.markdown import render
+from optkit.reporting.prices import Instance, Prices
 
+PRICES = Prices("2026-01-01", "here", (Instance("m", 0.10, 2),))
 EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{ 7 * 7 }}"
 VOID = {"meta", "link", "wbr", "br", "img", "hr", "input"}
 
@@ -106,6 +108,7 @@ def test_it_reads_in_light_and_dark_on_a_phone_and_on_paper(whole):
 
 
 def test_figures_are_those_of_report_json_and_of_report_md(whole):
+    whole |= conclusions(whole, PRICES)
     page, markdown = Page(render_html(whole)), render(whole)
     found = json.loads(json.dumps(concluded(whole)))
     text = " ".join(" ".join(page.text).split())
@@ -140,8 +143,7 @@ def test_the_tiles(whole):
         ("23.4 MB", "on disk"),
     ]
     assert tiles(concluded(whole))[2].beside == "95 % interval 6.25 to 6.75; against dense, PyTorch; 1 x 64 tokens"
-    priced = concluded(whole)
-    priced["costs"]["example"] = False
+    priced = whole | conclusions(whole, PRICES)
     assert tiles(priced)[-1][:2] == ("$0.0347", "a million inferences")  # 0.10 dollars an hour, 800 inferences a second
     whole |= {"benchmark": None}
     assert [tile.what for tile in tiles(concluded(whole))] == ["zeros in the encoder", "points of accuracy", "on disk"]

@@ -58,7 +58,7 @@ def test_where_it_is_not_f32_is_scored_and_timed_beside_it(
     assert "int8 f32" in report["evaluate"]["splits"]["validation"]
     text = (folder / "report.md").read_text()
     assert "| int8 IR, f32 hint |" not in text and "default on this CPU, bf16, is fine" in text
-    assert "in OpenVINO at its default precision, bf16" in report["verdict"]
+    assert "in OpenVINO at its default precision (bf16)" in report["verdict"]
 
 
 def test_a_model_that_the_default_precision_spoils_is_served_with_the_hint(
@@ -85,7 +85,7 @@ def test_a_model_that_the_default_precision_spoils_is_served_with_the_hint(
     # The drop is that of the plain IR as it is served without a word.
     assert report["evaluate"]["drop"] == pytest.approx(100 * (scores["dense"]["accuracy"] - 0.75))
     lost = 100 * (scores["dense"]["accuracy"] - 1)
-    assert f"at its default precision, bf16, and {lost:.2f} with INFERENCE_PRECISION_HINT=f32" in report["verdict"]
+    assert f"at its default precision (bf16), and {lost:.2f} with INFERENCE_PRECISION_HINT=f32" in report["verdict"]
     text, card = (folder / "report.md").read_text(), (folder / "openvino" / "README.md").read_text()
     for page in (text, card):
         assert "serve the IR in OpenVINO with `INFERENCE_PRECISION_HINT=f32`" in page
