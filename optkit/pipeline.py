@@ -121,7 +121,8 @@ def _run_stages(
     from optkit.stages.job import Job
 
     write_atomic(folder.path / "recipe.resolved.yaml", recipe.resolved_yaml())
-    job = Job(recipe, folder, reporter, team)
+    exports = stop_after in (None, "plan") or STAGES.index(stop_after) >= STAGES.index("export")
+    job = Job(recipe, folder, reporter, team, exports=exports)
     if team.size > 1:
         team.gather(recipe.hash())
         _connect(job)

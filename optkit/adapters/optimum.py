@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import quiet, reason, sentence_transformers
+from optkit.adapters import export_types, quiet, reason, sentence_transformers
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.io import find_xml, import_openvino
 
@@ -78,15 +79,18 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model = _traceable(checkpoint, task)
+            model, substituted = _traceable(checkpoint, task)
             # Without a type models above a billion weights become int8 here.
             export_from_model(model, traced, task=task, ov_config=OVConfig(dtype="fp32"))
+            if substituted:
+                export_types.check_outputs(model, traced / "openvino_model.xml")
         except Exception as error:  # tracing runs the model's own code, which may raise anything
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise
             if "iostream error" in str(error):  # all that OpenVINO says when it cannot write
                 raise ExportError(f"{output}: the IR cannot be written: is the disk full?") from error
-            raise ExportError(f"{checkpoint}: optimum-intel cannot convert it for {task}: {reason(error)}") from error
+            why = _why(checkpoint, task, error)
+            raise ExportError(f"{checkpoint}: optimum-intel cannot convert it for {task}: {why}") from error
     for file in traced.glob("openvino_model.*"):
         file.rename(output / file.name)
     shutil.rmtree(traced)
@@ -94,8 +98,21 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
     write_former_config(checkpoint, output)
 
 
-def _traceable(checkpoint: Path, task: str) -> Any:
-    """The model of a checkpoint, compacted or not, ready to be converted for ``task``."""
+def _why(checkpoint: Path, task: str, error: Exception) -> str:
+    from optkit.pruning.compaction.checkpoint import read_config
+
+    own = export_types.own_problem(read_config(checkpoint).get("model_type", ""), task)
+    # OpenVINO's own first line names its source code.
+    traced = re.search(r"Exception:\s*(\S.*)", str(error))
+    operation = re.search(r"Conversion is failed for: (\S+)", str(error))
+    said = f"OpenVINO has no {operation[1]}" if operation else traced[1][:200] if traced else reason(error)
+    return f"{own}, and as another type it cannot be: {said}" if own else said
+
+
+def _traceable(checkpoint: Path, task: str) -> tuple[Any, bool]:
+    """The model of a checkpoint, compacted or not, ready to be converted for ``task``, and whether by the export
+    configuration of another type.
+    """
     import torch
     from optimum.exporters.tasks import TasksManager
 
@@ -106,13 +123,24 @@ def _traceable(checkpoint: Path, task: str) -> Any:
     else:
         options = {"framework": "pt", "library_name": "transformers", "local_files_only": True}
         model = TasksManager.get_model_from_task(task, str(checkpoint), torch_dtype=torch.float32, **options)
-    if model.config.model_type == "modernbert":
-        # optimum-intel has no export configuration for it since 2.0, and DistilBERT takes the same inputs. Its fused
-        # attention marks what a token must not see by -inf, and a window that holds padding alone then becomes NaN;
-        # the plain one takes the lowest finite number.
-        model.config.export_model_type = "distilbert"
-        model.config._attn_implementation = "eager"
-    return model
+    if export_types.own_problem(model.config.model_type, task) is None:
+        return model, False
+    model.config.export_model_type = export_types.substitute(model, segments=_makes_segments(checkpoint))
+    # ModernBERT's fused attention marks what a token must not see by -inf, and a window that holds padding alone then
+    # becomes NaN; the plain one takes the lowest finite number.
+    model.config._attn_implementation = "eager"
+    return model, True
+
+
+def _makes_segments(checkpoint: Path) -> bool:
+    """Whether the tokenizer beside a checkpoint, if there is one, makes token_type_ids."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
+    except Exception:  # there is none, and each kind of it is missing in its own way
+        return False
+    return "token_type_ids" in tokenizer.model_input_names
 
 
 #: Endings of the architecture that config.json names, and optimum-intel's class for a model of one pass over its input.

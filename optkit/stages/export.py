@@ -55,7 +55,7 @@ def problems(job: Job, model: Any) -> list[str]:
     from optkit.export.quantization import hint
     from optkit.pruning.targets import matches
 
-    found = _format_problems(job, model)
+    found = _format_problems(job, model) + _architecture_problems(job, model)
     names = [name for name, _ in model.named_modules() if name]
     patterns = job.recipe.quantize.ignored if job.recipe.quantize else ()
     return found + [
@@ -63,6 +63,29 @@ def problems(job: Job, model: Any) -> list[str]:
         for pattern in patterns
         if not any(matches(pattern, name) for name in names)
     ]
+
+
+def _architecture_problems(job: Job, model: Any) -> list[str]:
+    """Why no model of this architecture can be exported, found on a small one where no table says."""
+    from optkit.adapters import onnx
+    from optkit.export import trial
+    from optkit.stages import allocate
+
+    # The runtime is timed on an IR even if the run stops before the export.
+    if not job.exports and allocate.by_latency(job) is None:
+        return []
+    recipe, head = job.recipe, job.head
+    trained_here = recipe.model.tokenizer is not None and not isinstance(recipe.model.tokenizer, str)
+    options = {
+        "tokenizer": None if trained_here else job.tokenizer,
+        "quantization": recipe.quantize.build() if recipe.quantize else None,
+    }
+    problem = trial.openvino_problem(model.config, head.auto_class, job.task.export_task, **options)
+    found = [] if problem is None else [problem]
+    if job.exports and "onnx" in recipe.export.formats and onnx.missing() is None:
+        why = trial.onnx_problem(model.config, head.auto_class)
+        found += [] if why is None else [f"export.formats: onnx: {model.config.model_type}: {why}"]
+    return found
 
 
 def _format_problems(job: Job, model: Any) -> list[str]:

@@ -40,10 +40,20 @@ class Job:
         run: where; None when nothing is written, as for a plan.
         reporter: who is told.
         team: the processes that work on it, those of this launch.
+        exports: whether the work goes on to the export, and does not stop before it.
     """
 
-    def __init__(self, recipe: Recipe, run: RunDir | None, reporter: Reporter, team: Team | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunDir | None,
+        reporter: Reporter,
+        team: Team | None = None,
+        *,
+        exports: bool = True,
+    ):
         self.recipe, self.run, self.reporter, self.team = recipe, run, reporter, team or Team()
+        self.exports = exports
         self.task = get_task(recipe.task, recipe.model)
         self._encoded: dict[str, Any] = {}
 

@@ -38,7 +38,9 @@ def needed(job: Job) -> bool:
 
 
 def key(job: Job) -> str:
-    return job.key(recipe=job.recipe.hash(), processes=job.team.size)
+    # What stops before the export is not held against what can be exported, and is when it goes on.
+    stops = {} if job.exports else {"exports": False}
+    return job.key(recipe=job.recipe.hash(), processes=job.team.size, **stops)
 
 
 def run(job: Job, stage: Stage) -> None:

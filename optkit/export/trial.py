@@ -1,0 +1,135 @@
+"""A small model of the same architecture, exported before the real one is trained.
+
+For types that optimum-intel has no export configuration for, only trying tells whether another type's will do.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.adapters import export_types, nncf, onnx, quiet, reason
+from optkit.errors import ExportError, OptkitError
+from optkit.export.fp32 import convert
+from optkit.export.quantization import Quantization
+from optkit.models import longest_input
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+#: Of a stand-in: its vocabulary, beside the ids that its configuration names; its layers, more where one fails; and the
+#: lengths of the texts that it is calibrated with.
+_WORDS, _LAYERS, _LENGTHS = 100, (1, 3), (12, 5, 9)
+_found: dict[str, str | None] = {}
+
+
+def openvino_problem(
+    config: PretrainedConfig, auto_class: str, task: str, *, tokenizer: Any, quantization: Quantization | None
+) -> str | None:
+    """Why a model of ``config`` cannot be exported as an IR, in a line; None where it can.
+
+    Args:
+        auto_class: of transformers, for the task.
+        task: optimum's name of it.
+        tokenizer: what is saved with the model; an image processor, or None, too.
+        quantization: None for fp32.
+    """
+    if export_types.own_problem(config.model_type, task) is None:
+        return None
+    key = json.dumps(
+        ["openvino", auto_class, task, quantization is None, config.to_dict()], sort_keys=True, default=str
+    )
+    if key not in _found:
+        for layers in _LAYERS:
+            why = _tried(stand_in(config, auto_class, layers), task, tokenizer, quantization)
+            if why is None:
+                break
+        _found[key] = why and export_types.refusal(config.model_type, task, why)
+    return _found[key]
+
+
+def onnx_problem(config: PretrainedConfig, auto_class: str) -> str | None:
+    """Why torch cannot trace a model of ``config`` for ONNX; None where it can."""
+    key = json.dumps(["onnx", auto_class, config.to_dict()], sort_keys=True, default=str)
+    if key not in _found:
+        for layers in _LAYERS:
+            why = _traced(stand_in(config, auto_class, layers))
+            if why is None:
+                break
+        _found[key] = why
+    return _found[key]
+
+
+def _traced(model: PreTrainedModel) -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        with quiet():
+            model.save_pretrained(folder)
+        try:
+            onnx.trace(Path(folder))
+        except OptkitError as error:
+            return str(error).removeprefix(f"{folder}: ")
+    return None
+
+
+def _tried(model: PreTrainedModel, task: str, tokenizer: Any, quantization: Quantization | None) -> str | None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, output = Path(name, "checkpoint"), Path(name, "ir")
+        output.mkdir()
+        try:
+            with quiet():
+                model.save_pretrained(folder)
+                if tokenizer is not None:
+                    tokenizer.save_pretrained(folder)
+            made = convert(folder, output, export_task=task)
+            if quantization is not None and "input_ids" in {n for port in made.model.inputs for n in port.get_names()}:
+                nncf.quantize_int8(made.model, _samples(model.config), quantization=quantization)
+        except OptkitError as error:
+            return str(error).removeprefix(f"{folder}: optimum-intel cannot convert it for {task}: ")
+    return None
+
+
+def _samples(config: PretrainedConfig) -> list[dict[str, Sequence[int]]]:
+    longest = longest_input(config) or max(_LENGTHS)
+    token = config.vocab_size - 1
+    return [{"input_ids": [token] * min(length, longest)} for length in _LENGTHS]
+
+
+def stand_in(config: PretrainedConfig, auto_class: str, layers: int) -> PreTrainedModel:
+    """A model of ``config`` with random weights, a small vocabulary, and so few layers, or all where it takes no fewer.
+
+    Raises:
+        ExportError: if not even the whole of it can be made.
+    """
+    import torch
+    import transformers
+
+    small = copy.deepcopy(config)
+    numbers = [value for name, value in config.to_dict().items() if name.endswith("token_id") and type(value) is int]
+    if type(getattr(config, "vocab_size", None)) is int:
+        small.vocab_size = min(config.vocab_size, max(numbers, default=0) + _WORDS)
+    for few in (_with_layers(small, layers), small, config):
+        try:
+            with quiet(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return getattr(transformers, auto_class).from_config(few).float().eval()
+        except Exception as error:  # each architecture refuses sizes in its own way
+            why = error
+    raise ExportError(f"no small model of it can be made: {reason(why)}")
+
+
+def _with_layers(config: PretrainedConfig, count: int) -> PretrainedConfig:
+    few, kinds = copy.deepcopy(config), getattr(config, "layer_types", None)
+    if isinstance(kinds, list):  # one of each at least
+        count = max(count, *(kinds.index(kind) + 1 for kind in set(kinds)))
+        few.layer_types = kinds[:count]
+    for name in ("num_hidden_layers", "encoder_layers", "decoder_layers"):
+        if type(getattr(few, name, None)) is int:
+            try:
+                setattr(few, name, min(count, getattr(few, name)))
+            except (NotImplementedError, ValueError):
+                continue  # it follows from something else
+    return few
