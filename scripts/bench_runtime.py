@@ -6,9 +6,9 @@ quantizes it with NNCF, and times the engines by turns, all with the same thread
 is built is kept in ``--cache``.
 
 In each round every engine has a turn: one inference that warms the caches, then the median of ``--repeats``. The order
-moves on by one from round to round. Read ``ratio``: OpenVINO fp32's time on the dense model over the engine's, by
-rounds, the median. Between ``quartiles`` lies the middle half of the rounds' ratios; "noisy" marks those too far apart
-to tell much: close other programs and raise ``--rounds``.
+moves on by one from round to round. Read ``ratio``: OpenVINO's time on the dense model, at its
+default precision, over the engine's, by rounds, the median. Between ``quartiles`` lies the middle half of the rounds'
+ratios; "noisy" marks those too far apart to tell much: close other programs and raise ``--rounds``.
 
     python scripts/bench_runtime.py
     python scripts/bench_runtime.py --isa avx2 --batch 1,8 --seq 128 --json avx2.json
@@ -46,8 +46,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--cases", default=CASES, help="percent:structure, separated by commas (default: %(default)s)")
     add(
         "--engines",
-        help="torch, onnxruntime, openvino-fp32, openvino-int8, optkit, optkit-fp32; default: all but the "
-        "last that are installed. The reference, openvino-fp32 on the dense model, always runs",
+        help="torch, onnxruntime, openvino-fp32, openvino-fp32-f32, openvino-int8, openvino-int8-f32, optkit, "
+        "optkit-fp32; default: all but the last that are installed, those with the f32 hint where f32 is not "
+        "OpenVINO's default. The reference, openvino-fp32 on the dense model at that default, always runs",
     )
     add("--batch", type=_numbers, default=[1], help="batch sizes, separated by commas (default: 1)")
     add("--seq", type=_numbers, default=[128], help="sequence lengths, separated by commas (default: 128)")
@@ -165,7 +166,7 @@ def _engines(options: argparse.Namespace, said: list[str]) -> list[str]:
     """Engines that take part, in the order of tables; those that cannot, and were not asked for by name, are said."""
     from runtime_bench import engines
 
-    asked = options.engines.split(",") if options.engines else list(engines.DEFAULT)
+    asked = options.engines.split(",") if options.engines else list(engines.default_engines())
     if unknown := [name for name in asked if name not in engines.ENGINES]:
         raise ValueError(f"--engines: '{unknown[0]}' is none of {', '.join(engines.ENGINES)}")
     names = []

@@ -71,7 +71,7 @@ def theirs(options: argparse.Namespace, xml: Path, shapes: dict[str, list[int]],
         OptkitError: if it fails, or says no throughput.
     """
     sizes = ",".join(f"{name}[{','.join(map(str, shape))}]" for name, shape in shapes.items())
-    words = [app(), "-m", str(xml), "-d", "CPU", "-hint", "none", "-api", "async", "-infer_precision", "f32"]
+    words = [app(), "-m", str(xml), "-d", "CPU", "-hint", "none", "-api", "async"]
     words += ["-nthreads", str(options.threads), "-nstreams", str(options.streams), "-nireq", str(requests)]
     # The model stays as it is, of any shape if it is one of any, and is fed once, as ours is.
     words += ["-t", str(math.ceil(options.seconds)), "-data_shape", sizes, "-inference_only"]

@@ -48,7 +48,7 @@ MEASUREMENTS = {
 def parse() -> argparse.Namespace:
     parser = pages.parser(__doc__, PAGE)
     parser.add_argument("--cache", type=Path, help="bench_runtime.py's folder for models")
-    parser.add_argument("--prices", type=Path, help="a price list, see docs/sweeps.md; a made-up one by default")
+    parser.add_argument("--prices", type=Path, help="a price list, see docs/sweeps.md; no dollars without one")
     parser.add_argument("--list", action="store_true", help="what is measured and what is not, and stop")
     return parser.parse_args()
 
@@ -85,7 +85,7 @@ def write(options: argparse.Namespace) -> None:
     """
     from optkit.reporting.prices import load_prices
 
-    text, charts = render(found(options), load_prices(options.prices))
+    text, charts = render(found(options), load_prices(options.prices) if options.prices else None)
     pages.write_between(options.page, text)
     for name, chart in charts.items():
         (options.page.parent / name).write_text(chart, encoding="utf-8")

@@ -131,8 +131,7 @@ def load_teacher(
     theirs, permutation = stored_head(source, head), None
     if theirs is None:
         raise PlanError(
-            f"{key}: {distill.teacher} has no trained head for {head.kind}: fine-tune it first, or "
-            "use another"
+            f"{key}: {distill.teacher} has no trained head for {head.kind}: fine-tune it first, or use another"
         )
     if head.labels is not None:
         if not placeholders(head.labels) or placeholders(theirs):

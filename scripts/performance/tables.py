@@ -14,7 +14,7 @@ from optkit.reporting.prices import Prices, costs_of
 #: Instruction sets by the CPU's flag, the best first.
 FLAGS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx2": "AVX2"}
 #: What stands for which engine in the columns of a benchmark.
-SERVED = {"openvino-fp32": "OpenVINO fp32", "openvino-int8": "OpenVINO int8", "optkit": "optkit"}
+SERVED = {"openvino-fp32": "OpenVINO fp32 IR", "openvino-int8": "OpenVINO int8", "optkit": "optkit"}
 CURVES, SHAPES = "performance-sparsity.svg", "performance-shapes.svg"
 #: The model that is measured at several shapes.
 CASE = "90% 1x4"
@@ -50,8 +50,10 @@ class Measured(NamedTuple):
         return shlex.join(["python", "scripts/bench_runtime.py", *self.arguments])
 
 
-def render(measured: Mapping[str, Measured], prices: Prices) -> tuple[str, dict[str, str]]:
-    """The text between the page's marks, and charts by file name; nothing but what was measured."""
+def render(measured: Mapping[str, Measured], prices: Prices | None) -> tuple[str, dict[str, str]]:
+    """The text between the page's marks, and charts by file name; nothing but what was measured, and dollars only with
+    ``prices``.
+    """
     if not measured:
         return "Nothing is measured yet.", {}
     parts, charts = [_machine(next(iter(measured.values())))], {}
@@ -66,7 +68,7 @@ def render(measured: Mapping[str, Measured], prices: Prices) -> tuple[str, dict[
     if any(name.partition("-")[2] for name in measured):
         charts[SHAPES] = _bars(measured)
         parts += ["### Length, batch, threads and streams", f"![speed at several shapes]({SHAPES})", *_shapes(measured)]
-    if "native-streams" in measured:
+    if prices is not None and "native-streams" in measured:
         parts += ["### Cost of a million inferences", *_costs(measured["native-streams"], prices)]
     for one in whole:
         if any("programs" in found for found in one.report["shares"]):
@@ -83,9 +85,15 @@ def _machine(one: Measured) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if name != "optkit")
     return (
         f"{machine['cpu']} ({', '.join(machine['flags'])}), {machine['cores']} cores, {settings['threads']} threads "
-        f"unless said otherwise; {versions}. Ratios are to OpenVINO fp32 on the dense model in the same run: the "
-        "median over rounds, quartiles in brackets."
+        f"unless said otherwise; {versions}. Ratios are to OpenVINO on the dense model's fp32 IR, {_precision(one)}, "
+        "in the same run: the median over rounds, quartiles in brackets."
     )
+
+
+def _precision(one: Measured) -> str:
+    """At which precision OpenVINO computed; earlier reports do not say it, and had the f32 hint."""
+    default = one.report["machine"].get("precision")
+    return f"at its default precision ({default})" if default else "with the f32 hint"
 
 
 def _sparsities(whole: Sequence[Measured]) -> Iterator[str]:
@@ -103,9 +111,9 @@ def _sparsities(whole: Sequence[Measured]) -> Iterator[str]:
     yield f"BERT-base, batch 1 x {whole[0].report['shapes'][0]['seq']} tokens, int8 but where fp32 is said."
     yield Table(heads, rows).markdown()
     for one in whole:
-        rest = [row for row in one.rows() if row["engine"] not in ("optkit", "openvino-int8")]
+        rest = [row for row in one.rows(case="dense") if row["engine"] not in ("optkit", "openvino-int8")]
         others = ", ".join(f"{row['engine']} {row['milliseconds']:.0f} ms ({row['ratio']:.2f})" for row in rest)
-        yield f"{one.isa}, on the dense model: {others}. `{one.command}`"
+        yield f"{one.isa}, on the dense model, OpenVINO {_precision(one)}: {others}. `{one.command}`"
 
 
 def _beside(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
@@ -142,7 +150,7 @@ def _curves(one: Measured) -> str:
         lines,
         title=f"BERT-base on {one.report['machine']['cpu']}, {one.isa}, {one.report['settings']['threads']} threads",
         across="weights of the encoder that are zero, %",
-        up="times as fast as OpenVINO fp32, dense",
+        up=f"times as fast as OpenVINO on the dense model, {_precision(one)}",
     )
 
 
@@ -169,7 +177,8 @@ def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
             return ""
         return _ratio(row, spread=False) + (f", {row['samples_per_second']:.0f}/s" if row["streams"] > 1 else "")
 
-    yield f"The model at {CASE}. Each column against OpenVINO fp32 at the same shape, threads and streams."
+    against = f"OpenVINO on the dense model, {_precision(next(iter(measured.values())))}"
+    yield f"The model at {CASE}. Each column against {against}, at the same shape, threads and streams."
     yield Table(["", *found], [[name, *(said(each.get(name)) for each in found.values())] for name in names]).markdown()
     commands = [one.command for name, one in measured.items() if name.partition("-")[2]]
     yield "\n".join(["```", *commands, "```"])
@@ -194,7 +203,8 @@ def _bars(measured: Mapping[str, Measured]) -> str:
     ]
     one = next(iter(measured.values()))
     title = f"BERT-base, {CASE}, on {one.report['machine']['cpu']}: batch x tokens"
-    return bars_chart(groups, title=title, axis="times as fast as OpenVINO fp32, dense; whiskers: quartiles")
+    axis = f"times as fast as OpenVINO on the dense model, {_precision(one)}; whiskers: quartiles"
+    return bars_chart(groups, title=title, axis=axis)
 
 
 def _costs(one: Measured, prices: Prices) -> Iterator[str]:
@@ -210,11 +220,10 @@ def _costs(one: Measured, prices: Prices) -> Iterator[str]:
         for name, speed in speeds.items()
     ]
     machines = [f"{i.name}, ${i.hourly:g} an hour" for i in prices.instances]
-    example = " Give your own with `--prices`." if prices.example else ""
     streams = one.report["settings"]["streams"]
     yield (
         f"Dollars for a million texts of {rows[0]['seq']} tokens, from the throughput of {streams} streams on "
-        f"{one.report['settings']['threads']} threads. Prices of {prices.date}, {prices.source}.{example} "
+        f"{one.report['settings']['threads']} threads. Prices of {prices.date}, {prices.source}. "
         "Machines with more cores are taken to run as many copies side by side as fit: an estimate, which ignores that "
         "copies share caches and memory."
     )

@@ -13,22 +13,31 @@ from optkit.benchmarking.compiled import OpenVino
 from optkit.benchmarking.engine import Engine
 from optkit.benchmarking.engine import Setting as Shared
 from optkit.benchmarking.engines import missing as lacks
+from optkit.benchmarking.precision import default_precision
 from optkit.benchmarking.threaded import OnnxRuntime, Torch
 from optkit.errors import OptkitError
 
-# Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model.
+# Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model. OpenVINO
+# computes at its default precision; where that is not f32 it runs with the hint as well.
 ENGINES = {
     "torch": "torch, fp32",
     "onnxruntime": "ONNX Runtime, fp32",
-    "openvino-fp32": "OpenVINO, fp32",
+    "openvino-fp32": "OpenVINO, fp32 IR",
+    "openvino-fp32-f32": "OpenVINO, fp32 IR, f32 hint",
     "openvino-int8": "OpenVINO, int8",
+    "openvino-int8-f32": "OpenVINO, int8, f32 hint",
     "optkit": "optkit, int8",
     "optkit-fp32": "optkit, fp32 weights",
 }
-DEFAULT = tuple(name for name in ENGINES if name != "optkit-fp32")
-DENSE_ONLY = ("torch", "onnxruntime", "openvino-fp32")
+DENSE_ONLY = ("torch", "onnxruntime", "openvino-fp32", "openvino-fp32-f32")
 STREAMED = tuple(name for name in ENGINES if name not in ("torch", "onnxruntime"))
 REFERENCE = ("openvino-fp32", DENSE)
+
+
+def default_engines() -> tuple[str, ...]:
+    """Those that run where none is named."""
+    hinted = default_precision() != "f32"
+    return tuple(name for name in ENGINES if name != "optkit-fp32" and (hinted or not name.endswith("-f32")))
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,10 @@ class Setting:
         ones = np.ones(shape, np.int64)
         return {"input_ids": ids.astype(np.int64), "attention_mask": ones, "token_type_ids": 0 * ones}
 
-    def shared(self) -> Shared:
-        """The same for the engines."""
+    def shared(self, precision: str | None = None) -> Shared:
+        """The same for the engines; ``precision`` None is OpenVINO's default."""
         mode, streams = ("throughput", self.streams) if self.streams > 1 else ("latency", None)
-        return Shared(self.threads, mode, streams, (self.batch, self.seq), self.plan)
+        return Shared(self.threads, mode, streams, (self.batch, self.seq), self.plan, precision)
 
     def config(self, **more: Any) -> dict[str, Any]:
         """OpenVINO's; the same for plain OpenVINO and for optkit."""
@@ -83,7 +92,7 @@ def missing(engine: str) -> str | None:
 
         if extension.available():
             extension.isa()
-    return lacks(backend)
+    return lacks(backend.removesuffix("-f32"))
 
 
 def start(engine: str, case: Case, setting: Setting) -> Runner:
@@ -105,13 +114,14 @@ def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> Op
     """The case's IR compiled, with optkit's plan if the engine is optkit; ``config`` goes on top of the setting's."""
     from optkit.ir.io import import_openvino, read_model
 
-    folder = ready(setting.size, case, setting.cache, setting.target) / ("fp32" if engine.endswith("fp32") else "int8")
+    folder = ready(setting.size, case, setting.cache, setting.target) / ("fp32" if "fp32" in engine else "int8")
     model = read_model(folder)
     shape = (setting.batch, setting.seq)
     if setting.static:
         model.reshape({port: list(shape) for port in model.inputs})
     if engine.startswith("openvino"):
-        return OpenVino(import_openvino().Core().compile_model(model, "CPU", setting.config(**config)))
+        hint = setting.shared("f32" if engine.endswith("-f32") else None).config()
+        return OpenVino(import_openvino().Core().compile_model(model, "CPU", hint | config))
     from optkit import runtime
 
     # Without ``config``: what is profiled has to be what was timed.

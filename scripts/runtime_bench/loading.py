@@ -23,7 +23,7 @@ def loads(engines: list[str], cases: list[Case], setting: Setting) -> tuple[list
     config = setting.config()
     folder = ready(setting.size, DENSE, setting.cache, setting.target)
     if "openvino-fp32" in engines:
-        rows.append(_row("OpenVINO fp32", str(DENSE), folder / "fp32", _plain(config)))
+        rows.append(_row("OpenVINO fp32 IR", str(DENSE), folder / "fp32", _plain(config)))
     for case in cases:
         folder = ready(setting.size, case, setting.cache, setting.target)
         if "openvino-int8" in engines:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from optkit.benchmarking import machine
+from optkit.benchmarking.precision import default_precision
 from optkit.cpu import cpu_flags, load_average
 
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts
@@ -53,6 +54,7 @@ def describe(isa: str | None) -> dict:
     return machine.describe() | {
         "load": round(load_average() or 0.0, 2),
         "isa": isa,
+        "precision": default_precision(),
         "environment": {name: os.environ[name] for name in variables if name in os.environ},
     }
 

@@ -32,6 +32,9 @@ def _heading(report: dict) -> str:
             "",
             f"{machine['cpu']} ({flags}), {machine['cores']} cores{isa}; {settings['threads']} threads.",
             f"{versions}.",
+            f"OpenVINO computes in {machine['precision']} by default."
+            if "precision" in machine
+            else "OpenVINO computed with the f32 hint.",
             *([f"Environment: {set_}."] if set_ else []),
         ]
     )
@@ -95,7 +98,7 @@ def _summary(report: dict) -> tuple[str, list[str], list[list[str]]]:
     shapes = range(len(report["shapes"]))
     rows = [[ENGINES[e], case, *(found.get(i, "") for i in shapes)] for (e, case), found in ratios.items()]
     header = ["engine", "model", *(_title(shape).removeprefix("batch ") for shape in report["shapes"])]
-    return "Ratios to OpenVINO fp32, dense", header, rows
+    return "Ratios to OpenVINO, dense, at its default precision", header, rows
 
 
 def _shares(found: dict) -> tuple[str, list[str], list[list[str]]]:

@@ -88,7 +88,8 @@ def layers(plan: Any) -> dict[str, int] | None:
 
 
 def differences(runners: list[Runner], inputs: Any) -> dict[str, float]:
-    """By case, optkit's logits from plain OpenVINO's on the same int8 IR: the largest difference, over the largest.
+    """By case, optkit's logits from plain OpenVINO's on the same int8 IR, in f32 where that was run: the largest
+    difference, over the largest.
 
     Empty where OpenVINO has no VNNI to use: its sums may saturate there, which makes it no reference.
     """
@@ -97,7 +98,7 @@ def differences(runners: list[Runner], inputs: Any) -> dict[str, float]:
     logits = {(runner.engine, runner.case): runner.running.logits(inputs) for runner in runners}
     found = {}
     for (engine, case), ours in logits.items():
-        theirs = logits.get(("openvino-int8", case))
+        theirs = logits.get(("openvino-int8-f32", case), logits.get(("openvino-int8", case)))
         if engine == "optkit" and theirs is not None:
             found[str(case)] = difference(ours, theirs)
     return found

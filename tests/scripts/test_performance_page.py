@@ -20,7 +20,14 @@ def row(engine: str, case: str, milliseconds: float, ratio: float, **more) -> di
 
 
 def report(rows: list[dict], *, streams: int = 1, isa: str | None = None) -> dict:
-    machine = {"cpu": "Some CPU", "flags": ["avx2", "avx512_vnni"], "cores": 2, "isa": isa, "versions": {"torch": "2"}}
+    machine = {
+        "cpu": "Some CPU",
+        "flags": ["avx2", "avx512_vnni"],
+        "cores": 2,
+        "isa": isa,
+        "precision": "bf16",
+        "versions": {"torch": "2"},
+    }
     shape = {"batch": 1, "seq": 128, "streams": streams, "rows": rows}
     settings = {"threads": 2, "streams": streams}
     return {"machine": machine, "settings": settings, "shapes": [shape], "shares": [], "peak": None, "loads": []}
@@ -32,12 +39,13 @@ def written(monkeypatch, page, scripts, tmp_path):
     monkeypatch.syspath_prepend(scripts)
     (tmp_path / "prices.yaml").write_text(PRICES, encoding="utf-8")
 
-    def call(reports: dict[str, dict]) -> str:
+    def call(reports: dict[str, dict], *, priced: bool = True) -> str:
         (tmp_path / "measured").mkdir()
         for name, found in reports.items():
             (tmp_path / "measured" / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
         run = runpy.run_path(str(scripts / "performance_page.py"))
-        words = ["--output", tmp_path / "measured", "--page", page.path, "--prices", tmp_path / "prices.yaml"]
+        words = ["--output", tmp_path / "measured", "--page", page.path]
+        words += ["--prices", tmp_path / "prices.yaml"] if priced else []
         monkeypatch.setattr(sys, "argv", ["performance_page.py", *map(str, words)])
         run["write"](run["parse"]())
         return page.read()
@@ -51,11 +59,15 @@ def test_nothing_is_said_where_nothing_was_measured(written):
 
 def test_speed_against_sparsity(written, tmp_path):
     dense = [row("openvino-fp32", "dense", 100.0, 1.0), row("openvino-int8", "dense", 25.0, 4.0)]
-    dense.append(row("optkit", "dense", 20.0, 5.0))
+    dense += [row("openvino-fp32-f32", "dense", 120.0, 0.83), row("optkit", "dense", 20.0, 5.0)]
     pruned = [row("openvino-int8", "90% 1x4", 25.0, 4.0), row("optkit", "90% 1x4", 10.0, 10.0, noisy=True)]
     text = written({"native": report([*dense, *pruned])})
     assert "| 90% 1x4 | 10.0 | **10.0** (9.9 to 10.1) noisy | 4.0 | 2.5 |" in text
-    assert "AVX-512 VNNI, on the dense model: openvino-fp32 100 ms (1.00)." in text
+    said = "AVX-512 VNNI, on the dense model, OpenVINO at its default precision (bf16): openvino-fp32 100 ms (1.00), "
+    assert f"{said}openvino-fp32-f32 120 ms (0.83)." in text
+    assert (
+        "Ratios are to OpenVINO on the dense model's fp32 IR, at its default precision (bf16), in the same run" in text
+    )
     assert "Cost of a million" not in text and "Length, batch" not in text
     chart = ElementTree.parse(tmp_path / "performance-sparsity.svg").getroot()
     said = chart.find("{http://www.w3.org/2000/svg}desc").text
@@ -66,7 +78,23 @@ def test_cost_is_of_throughput(written):
     # 20 and 200 a second: a million take 50,000 and 5,000 seconds, at 0.36 dollars an hour 5 dollars and half a dollar.
     rows = [row("openvino-fp32", "dense", 50.0, 1.0), row("optkit", "90% 1x4", 5.0, 10.0)]
     text = written({"native-streams": report(rows, streams=2)})
-    assert "| OpenVINO fp32, dense | 20.0 | 5.00 | 5.00 |  |" in text
+    assert "| OpenVINO fp32 IR, dense | 20.0 | 5.00 | 5.00 |  |" in text
     assert "| optkit, 90% 1x4 | 200.0 | 0.50 | 0.50 | 90% |" in text
     assert "Prices of 2026-01-02, a list." in text and "made up" not in text
     assert "| optkit, AVX-512 VNNI | 10.0, 200/s |" in text
+
+
+def test_without_a_list_of_prices_there_are_no_dollars(written):
+    rows = [row("openvino-fp32", "dense", 50.0, 1.0), row("optkit", "90% 1x4", 5.0, 10.0)]
+    text = written({"native-streams": report(rows, streams=2)}, priced=False)
+    assert "10.0, 200/s" in text and "ollars" not in text and "Cost" not in text
+
+
+def test_what_was_measured_with_the_hint_says_so(written):
+    old = report(
+        [row("openvino-fp32", "dense", 50.0, 1.0), *(row("optkit", c, 5.0, 10.0) for c in ("dense", "90% 1x4"))]
+    )
+    del old["machine"]["precision"]
+    text = written({"native": old})
+    assert "OpenVINO on the dense model's fp32 IR, with the f32 hint, in the same run" in text
+    assert "default precision" not in text
