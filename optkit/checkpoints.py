@@ -7,7 +7,6 @@ holds no weights.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import warnings
@@ -21,6 +20,7 @@ import numpy as np
 
 from optkit.encoder import Encoder, encoder_of
 from optkit.errors import OptkitError
+from optkit.json_files import read_json
 
 #: File of weights of a compacted checkpoint that only optkit loads.
 COMPACTED = "compact.safetensors"
@@ -93,7 +93,7 @@ def weight_files(folder: Path) -> list[Path]:
 def _sharded(index: Path) -> list[Path]:
     folder = index.parent
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise OptkitError(f"{index}: not an index of files of weights: copy it again") from None
     for name in names:
@@ -264,7 +264,7 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 
 def _holds(marker: Path) -> bool:
     try:
-        sizes = json.loads(marker.read_text(encoding="utf-8"))
+        sizes = read_json(marker)
         return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError, RecursionError):
         return False

@@ -6,7 +6,6 @@ Of several processes the first does all this, and calls the others to the stages
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import Interrupted, OptkitError, RecipeError
+from optkit.json_files import read_json
 from optkit.progress import Reporter, duration
 from optkit.ranks import Team
 from optkit.rundir import RunDir, Stage, donors, is_run, making, write_atomic
@@ -84,7 +84,7 @@ def run(
             _join(recipe, path, team)
     if stop_after is not None and STAGES.index(stop_after) < STAGES.index("report"):
         return {"name": recipe.name, "stopped_after": stop_after, "output": str(path)}
-    report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    report = read_json(path / "report.json")
     report["output"] = str(path)
     # The run may have been moved since it wrote them.
     report["folders"] |= {name: str(path / name) for name in report["folders"] if (path / name).is_dir()}

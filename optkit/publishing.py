@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError, RecipeError
+from optkit.json_files import read_json
 from optkit.progress import Reporter
 from optkit.recipe.schema import is_repository
 from optkit.rundir import MANIFEST
@@ -121,7 +121,7 @@ def _files(run: Path) -> dict[str, Path]:
 def _name(run: Path) -> str:
     """What the run calls itself; the name of its folder where it does not say."""
     try:
-        return str(json.loads((run / "report.json").read_text(encoding="utf-8"))["name"])
+        return str(read_json(run / "report.json")["name"])
     except FileNotFoundError:
         return run.resolve().name
     except (ValueError, KeyError, TypeError) as error:

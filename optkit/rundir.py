@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError, RecipeError
+from optkit.json_files import read_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -213,10 +214,17 @@ class Stage:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         known = manifest["format"] == FORMAT and isinstance(manifest["stages"], dict) and "recipe" in manifest
+        known = known and all(map(_is_entry, manifest["stages"].values()))
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
         raise OptkitError(f"{path}: not a manifest that this optkit can read: move the folder away, or use --output")
     return manifest
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether this is what a manifest says of a stage."""
+    kinds = {"key": str, "facts": dict, "versions": dict, "seconds": (int, float)}
+    return isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())

@@ -145,7 +145,16 @@ def test_a_place_that_cannot_be_written(tmp_path):
     assert str(caught.value) == f"{tmp_path}/file/r: cannot be written: Not a directory: choose another --output"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 2, "recipe": "r", "stages": {}}', '{"format": 1}'])
+_ENTRIES = ("null", '{"key": 1}', '{"key": "k", "facts": [], "versions": {}, "seconds": 1}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "null", '{"format": 2, "recipe": "r", "stages": {}}', '{"format": 1}', "[" * 100_000),
+        *(f'{{"format": 1, "recipe": "r", "stages": {{"plan": {entry}}}}}' for entry in _ENTRIES),
+    ],
+)
 def test_a_corrupt_manifest_is_one_line(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(OptkitError) as caught:

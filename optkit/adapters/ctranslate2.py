@@ -14,6 +14,7 @@ from typing import Any
 
 from optkit.adapters import quiet, reason
 from optkit.errors import ExportError, OptkitError
+from optkit.json_files import read_json
 
 #: In the folder of a converted model: the checkpoint that it was made of, which has the head.
 CHECKPOINT = "checkpoint"
@@ -50,7 +51,7 @@ def _with_positions(checkpoint: Path, folder: Path) -> None:
     """
     for file in checkpoint.iterdir():
         (folder / file.name).symlink_to(file.resolve())
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = read_json(checkpoint / "config.json")
     (folder / "config.json").unlink()
     (folder / "config.json").write_text(json.dumps({"position_embedding_type": "absolute"} | config), encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 import shutil
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 from optkit.adapters import export_types, quiet, reason, sentence_transformers
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.io import find_xml, import_openvino
+from optkit.json_files import read_json
 
 # What a checkpoint holds beside its weights. Copied byte for byte, since a tokenizer that is loaded and saved again
 # changes with the version of transformers, and for a checkpoint without one an empty one would appear.
@@ -172,7 +172,7 @@ def class_for(folder: Path) -> str:
         OptkitError: if there is no config, or it names no architecture that has one.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
     except OSError as error:
         raise OptkitError(f"{folder}: no config.json here, which optimum-intel needs: copy the checkpoint's") from error
     except ValueError as error:

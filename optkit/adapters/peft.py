@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from optkit.adapters import quiet, reason
 from optkit.adapters.optimum import copy_companions
 from optkit.errors import OptkitError, RecipeError
+from optkit.json_files import read_json
 
 _HEADS = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -43,12 +43,12 @@ def merge(adapter: Path, output: Path) -> list[str]:
         raise RecipeError(
             f"{adapter}: an adapter of {base}, not a model: install optkit[peft], or merge it: {_HAND_MADE}"
         ) from None
-    if kind not in _HEADS:
+    if not isinstance(kind, str) or kind not in _HEADS:
         raise RecipeError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
     from optkit.adapters.hub import model_folder
 
     way_out = f"fetch it, or merge the adapter where it is: {_HAND_MADE}"
-    folder = model_folder(base, said.get("revision") or "main", key=f"{adapter}: its base model", way_out=way_out)
+    folder = model_folder(base, str(said.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out)
     try:
         with quiet():
             model = _base(folder, _HEADS[kind], _labels(adapter))
@@ -70,8 +70,8 @@ def merge(adapter: Path, output: Path) -> list[str]:
 def _config(adapter: Path) -> dict[str, Any]:
     file = adapter / "adapter_config.json"
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(said["base_model_name_or_path"], str):
+        said = read_json(file)
+        if isinstance(said["base_model_name_or_path"], str) and said["base_model_name_or_path"]:
             return said
     except (OSError, ValueError, KeyError, TypeError):
         pass

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import PlanError
+from optkit.json_files import read_json
 
 MODULES, POOLING = "modules.json", "1_Pooling/config.json"
 _LENGTH, _SETTINGS = "sentence_bert_config.json", "config_sentence_transformers.json"
@@ -124,7 +125,7 @@ def as_stored(reader: Any, folder: Path, *, cut: bool = False) -> Any:
         return reader
     values: Any = None
     with contextlib.suppress(OSError, ValueError):
-        values = json.loads((folder / _LENGTH).read_text(encoding="utf-8"))
+        values = read_json(folder / _LENGTH)
     if isinstance(values, dict) and values.get("do_lower_case") is True:
         if not getattr(reader, "is_fast", False):
             raise PlanError(
@@ -211,7 +212,7 @@ def _json(name: str, revision: str, file: str, key: str) -> Any:
 
     path = model_file(name, revision, file)
     try:
-        return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+        return None if path is None else read_json(path)
     except (OSError, ValueError) as error:
         raise PlanError(f"{key}: {name}: {file} cannot be read ({error}): copy the model again") from None
 

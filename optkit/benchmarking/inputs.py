@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from optkit.errors import OptkitError, RecipeError
+from optkit.json_files import read_json
 
 #: Tokens that are no words in the vocabularies of BERT and its like.
 _SPECIAL = 5
@@ -44,7 +44,7 @@ class Needs:
 
         file = setup / "config.json"
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config = read_json(file)
         except OSError:
             raise OptkitError(
                 f"{setup}: no config.json here, which says what inputs are: copy the checkpoint's"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from optkit.checkpoints import has_weights, weight_files
 from optkit.errors import OptkitError, RecipeError
 from optkit.foreign.opening import open_model
 from optkit.ir.io import find_xml
+from optkit.json_files import read_json
 from optkit.rundir import is_run
 from optkit.runtime.loading import is_baked
 
@@ -123,7 +123,7 @@ def _dense_folder(run: Path) -> Path | None:
     report = run / "report.json"
     if report.is_file():
         try:
-            folders = json.loads(report.read_text(encoding="utf-8"))["folders"]
+            folders = read_json(report)["folders"]
             named = folders.get("dense")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise OptkitError(f"{report}: not a report that this optkit can read: run the recipe again") from error

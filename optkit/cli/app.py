@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from optkit.cli import (
     validate,
 )
 from optkit.cli import list as list_
-from optkit.errors import Interrupted, OptkitError, in_a_line
+from optkit.errors import Interrupted, OptkitError, RecipeError, in_a_line
 from optkit.versions import installed
 
 app = typer.Typer(
@@ -103,8 +104,10 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            error = RecipeError(f"{error.filename}: too long for the path of a file: give another")
         if "--debug" in arguments:
-            raise
+            raise error
         return report(error)
     return 0
 

@@ -51,6 +51,8 @@ def command(
 
     if plot is not None and not plot.absolute().parent.is_dir():
         raise RecipeError(f"--plot: there is no folder {plot.parent}")
+    if plot is not None and plot.is_dir():
+        raise RecipeError(f"--plot: {plot} is a folder: name a file in it")
     asked = Asked(
         backends=tuple(backends.split(",")) if backends else (),
         batch=_numbers("--batch", batch),
@@ -66,8 +68,9 @@ def command(
     report = bench(paths, asked, command=shlex.join(["optkit", *sys.argv[1:]]), reporter=Reporter())
     if plot is not None:
         from optkit.benchmarking.plot import chart
+        from optkit.cli.console import write_chart
 
-        plot.write_text(chart(report), encoding="utf-8")
+        write_chart(plot, chart(report))
     if as_json:
         print(json.dumps(report, indent=1))
     else:

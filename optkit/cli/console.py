@@ -1,8 +1,11 @@
-"""Where verbs print their tables."""
+"""Where verbs print their tables and write their charts."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from optkit.errors import OptkitError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,3 +21,15 @@ def wide_console() -> Console:
     if not console.is_terminal:
         console.width = max(console.width, _WIDE)
     return console
+
+
+def write_chart(path: Path, chart: str) -> None:
+    """Writes what ``--plot`` asked for.
+
+    Raises:
+        OptkitError: if it cannot be written there.
+    """
+    try:
+        path.write_text(chart, encoding="utf-8")
+    except OSError as error:
+        raise OptkitError(f"--plot: {path} cannot be written: {error.strerror}: choose another file") from None

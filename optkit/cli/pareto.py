@@ -21,6 +21,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """List runs by accuracy lost and speed gained; those that another one beats in both are marked."""
+    from optkit.cli.console import write_chart
     from optkit.errors import OptkitError
     from optkit.experiments.pareto import chart, frontier
     from optkit.experiments.runs import find_runs
@@ -28,7 +29,7 @@ def command(
     found = frontier(find_runs(runs), batch=batch, seq=seq)
     taken = None if max_drop is None else found.within(max_drop)
     if plot is not None:
-        plot.write_text(chart(found), encoding="utf-8")
+        write_chart(plot, chart(found))
     if as_json:
         points = [point.to_dict() for point in found.points]
         chosen = None if taken is None else str(taken.run.path)

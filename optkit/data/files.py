@@ -38,6 +38,10 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
         table = reader(path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8: convert the file") from None
+    except UnicodeEncodeError:
+        raise DataError(f"{path}: holds half of a character, as an escape such as \\ud800: mend the row") from None
+    except RecursionError:
+        raise DataError(f"{path}: not a readable {path.suffix[1:].lower()} file: it is nested too deeply") from None
     except (pa.ArrowException, ValueError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
         if "UTF8" in said:
@@ -45,6 +49,8 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
         raise DataError(f"{path}: not a readable {path.suffix[1:].lower()} file: {said[:300]}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if any("\0" in name for name in table.column_names):
+        raise DataError(f"{path}: the name of a column holds a zero byte: is it a {path.suffix[1:].lower()} file?")
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: two columns are called '{twice[0]}'")

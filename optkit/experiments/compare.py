@@ -60,7 +60,7 @@ def _recipe(file: Path) -> dict[str, Any]:
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (OSError, YAMLError) as error:
+    except (OSError, YAMLError, ValueError, RecursionError) as error:
         raise OptkitError(f"{file}: cannot be read: the run is not whole, do it again") from error
     return data if isinstance(data, dict) else {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from optkit.errors import RecipeError
 from optkit.experiments.runs import load_run
+from optkit.json_files import read_json
 from optkit.reporting.prices import Cost, Prices, costs_of, load_prices
 from optkit.reporting.speed import inputs, per_second, reference
 
@@ -70,7 +70,7 @@ def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
     from optkit.benchmarking.tables import headline, names
 
     try:
-        report: Any = json.loads(path.read_text(encoding="utf-8"))
+        report: Any = read_json(path)
         found = [
             Rates(
                 path.stem,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError, RecipeError
+from optkit.experiments.report_format import Fault, check
+from optkit.json_files import read_json
 from optkit.reporting.speed import Speedup, speedup
 
 #: Formats that are read: in the first OpenVINO was measured with the f32 hint, in the second at its default precision.
@@ -68,12 +69,16 @@ def load_run(path: str | Path) -> Run:
     if not file.is_file():
         raise RecipeError(f"{path}: no {REPORT} here: name a folder that `optkit run` finished")
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+        report = read_json(file)
         known = report["format"] in FORMATS and {"evaluate", "sparsity", "benchmark", "machine"} <= report.keys()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptkitError(f"{file}: not a report that this optkit can read: run the recipe again") from error
     if not known:
         raise OptkitError(f"{file}: a report of another optkit, with format {report['format']}: run the recipe again")
+    try:
+        check(report)
+    except Fault as fault:
+        raise OptkitError(f"{file}: damaged or edited: {fault}: run the recipe again") from None
     return Run(Path(path), report)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError
 from optkit.ir.io import last_line
+from optkit.json_files import read_json
 
 if TYPE_CHECKING:
     import openvino
@@ -48,8 +48,8 @@ def said_image_size(setup: Path) -> tuple[int, int, int] | None:
     it makes images of several sizes.
     """
     try:
-        said = json.loads((setup / "preprocessor_config.json").read_text(encoding="utf-8"))
-        channels = json.loads((setup / "config.json").read_text(encoding="utf-8")).get("num_channels", 3)
+        said = read_json(setup / "preprocessor_config.json")
+        channels = read_json(setup / "config.json").get("num_channels", 3)
         size = said["crop_size" if said.get("do_center_crop") else "size"]
         height, width = (size, size) if isinstance(size, int) else (size["height"], size["width"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

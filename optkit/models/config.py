@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError, PlanError
+from optkit.json_files import read_json
 from optkit.models.head import Head
 from optkit.models.labels import stored_names
 from optkit.models.source import Source, refusing
@@ -106,8 +106,8 @@ def read_values(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_json(file)
+    except (OSError, ValueError) as error:
         raise OptkitError(f"{folder}: its config.json cannot be read: {error}: copy it again") from error
     if not isinstance(values, dict):
         raise OptkitError(f"{folder}: its config.json cannot be read: it holds no mapping: copy it again")

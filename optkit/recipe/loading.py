@@ -30,7 +30,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     sources += [apply_set(root, text, Path.cwd(), faults) for text in overrides]
     if "optkit" not in root.value:
         faults.append(Fault(root.mark, "optkit", f"required, write `optkit: {FORMAT}`, the recipe's format", False))
-    _anchor_local_paths(root)
+    _anchor_local_paths(root, faults)
     recipe = check(root, faults, default_name=Path(path).stem)
     if recipe is None or faults:
         faults.sort(key=lambda fault: (sources.index(fault.mark.source), fault.mark.line, fault.mark.column))
@@ -96,34 +96,39 @@ def _bring_up_to_date(root: Node) -> None:
         migrate(root, number, FORMAT)
 
 
-def _anchor_local_paths(root: Node) -> None:
+def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
     """Makes relative paths absolute, each relative to the folder of the file, or ``--set``, that wrote it.
 
     A model is local when such a folder is there, or when it is written as a path (``./model``, ``~/model``).
     """
-    files = _descend(root, DATA)
+    places: list[tuple[tuple[str, ...], Node]] = []
+    files, texts = _descend(root, DATA), _descend(root, TEXTS)
     if files is not None and isinstance(files.value, dict):
-        for entry in files.value.values():
-            if isinstance(entry.node.value, str) and entry.node.value:
-                entry.node.value = _absolute(entry.node)
-    texts = _descend(root, TEXTS)
-    for node in texts.value if texts is not None and isinstance(texts.value, list) else [texts] * (texts is not None):
-        if isinstance(node.value, str) and node.value:
-            node.value = _absolute(node)
-    prices = _descend(root, PRICES)
-    if prices is not None and isinstance(prices.value, str) and prices.value:
-        prices.value = _absolute(prices)
+        places += [((*DATA, split), entry.node) for split, entry in files.value.items()]
+    if texts is not None:
+        several = isinstance(texts.value, list)
+        places += [((*TEXTS, str(i)), node) for i, node in enumerate(texts.value)] if several else [(TEXTS, texts)]
     rules = _descend(root, ("prune",))
-    for rule in rules.value if rules is not None and isinstance(rules.value, list) else ():
-        table = _descend(rule, COSTS)
-        if table is not None and isinstance(table.value, str) and table.value:
-            table.value = _absolute(table)
-    for place in MODELS:
-        node = _descend(root, place)
-        if node is not None and isinstance(node.value, str) and node.value not in ("", *NO_MODEL):
-            path = _absolute(node)
-            if node.value.startswith((".", "~", "/")) or Path(path).is_dir():
-                node.value = path
+    for i, rule in enumerate(rules.value if rules is not None and isinstance(rules.value, list) else ()):
+        places.append((("prune", str(i), *COSTS), _descend(rule, COSTS)))
+    places += [(place, _descend(root, place)) for place in (PRICES, *MODELS)]
+    for place, node in places:
+        if (
+            node is None
+            or not isinstance(node.value, str)
+            or node.value in ("", *(NO_MODEL if place in MODELS else ()))
+        ):
+            continue
+        path = _absolute(node)
+        if len(path) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/")):
+            faults.append(Fault(node.mark, ".".join(place), "too long for the path of a file or the name of a model"))
+            node.broken = True
+        elif place not in MODELS or node.value.startswith((".", "~", "/")) or Path(path).is_dir():
+            node.value = path
+
+
+#: What Linux takes, in characters of a path and in bytes of a name in it.
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255
 
 
 def _absolute(node: Node) -> str:

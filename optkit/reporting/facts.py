@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.adapters.tokenizers import TOKENIZER_FILE
 from optkit.cpu import cpu_flags, cpu_name
+from optkit.json_files import read_json
 from optkit.recipe.export import DYNAMIC
 from optkit.reporting.conclusions import conclusions
 from optkit.reporting.origin import dataset, origin
@@ -107,7 +107,7 @@ def _measured(job: Job, stages: Sequence[str]) -> dict[str, Any]:
 
 def _earlier(run: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((run / "report.json").read_text(encoding="utf-8"))["machine"]
+        found = read_json(run / "report.json")["machine"]
         return dict(found) if "cpu" in found else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

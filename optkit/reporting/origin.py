@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from optkit.json_files import read_json
 
 if TYPE_CHECKING:
     from optkit.recipe import Recipe
@@ -85,7 +86,7 @@ def _metadata(readme: Path | None) -> dict[str, Any]:
 
 def _json(file: Path | None) -> dict[str, Any]:
     try:
-        held = json.loads(file.read_text(encoding="utf-8")) if file else {}
+        held = read_json(file) if file else {}
     except (ValueError, OSError):
         return {}
     return held if isinstance(held, dict) else {}

@@ -87,7 +87,11 @@ def load_prices(file: Path) -> Prices:
         data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{file}: cannot be read: {error.strerror}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{file}: byte {error.start} is not UTF-8: convert the file") from None
+    except RecursionError:
+        raise RecipeError(f"{file}: not YAML: it is nested too deeply") from None
+    except (YAMLError, ValueError) as error:  # a ValueError of a number, or a date, that is none
         raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, dict) or not isinstance(data.get("instances"), dict) or not data["instances"]:
         raise RecipeError(f"{file}: expected {FORM}")

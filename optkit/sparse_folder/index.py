@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError
+from optkit.json_files import read_json
 from optkit.sparse_folder.blocks import POSITIONS, index_type
 
 INDEX_FILE = "sparse.json"
@@ -139,7 +140,7 @@ def read_index(folder: Path) -> dict[str, PackedFile]:
     try:
         if path.stat().st_size > _LARGEST_INDEX:
             raise _Fault("it is too large")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = _whole(_get(values, "format", "the index"), "format")
         if found > FORMAT:
             raise _Fault(f"format {found} is newer than this optkit reads (up to {FORMAT}): upgrade optkit")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.errors import OptkitError, PlanError, PruningError
+from optkit.json_files import read_json
 from optkit.rundir import digest
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def identity(job: Job) -> dict[str, str]:
 def _read(job: Job) -> dict[str, Any]:
     path = job.path(FOLDER) / CHOICE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         right = data["format"] == FORMAT and {rule.name for rule in job.recipe.prune if rule.allocate} <= set(
             data["rules"]
         )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optkit.json_files import read_json
 from optkit.rundir import write_atomic
 from optkit.stages import allocate, oneshot, teacher
 
@@ -191,7 +192,7 @@ def _make_room(job: Job, folder: Path, identity: dict[str, Any]) -> None:
 
 def _identity(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except (OSError, ValueError):
         return None
 

@@ -200,12 +200,18 @@ def _batch(reader: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tens
 
     channels, made = channels_of(reader), []
     for example in examples:
+        where = example.get(_WHERE, "an image")
         try:
             image = pixels(open_image(example[_IMAGE]), channels)
+        except Exception as error:  # Pillow's readers of formats raise what they like
+            raise DataError(_unreadable(where, error)) from error
+        try:
             options = {"input_data_format": "channels_last", "return_tensors": "np"}
             made.append(np.asarray(reader(image, **options)["pixel_values"][0], np.float32))
-        except Exception as error:  # Pillow's readers of formats raise what they like
-            raise DataError(_unreadable(example.get(_WHERE, "an image"), error)) from error
+        except Exception as error:  # each value of preprocessor_config.json fails in its own way
+            raise DataError(
+                f"{where}: its image processor cannot take it ({reason(error)}): correct preprocessor_config.json"
+            ) from error
         if made[-1].shape != made[0].shape:
             raise DataError(
                 f"{example.get(_WHERE)}: its image processor leaves images at different sizes, {made[0].shape} and "

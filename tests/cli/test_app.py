@@ -62,6 +62,13 @@ def test_an_error_is_one_line_and_an_exit_code(monkeypatch, capsys, error, code,
         main(["validate", "--plan", RECIPE, "--debug"])
 
 
+def test_a_path_that_is_too_long_is_told(capsys):
+    name = "x" * 300
+    for verb in (["inspect", name], ["compare", name, name], ["quantize", name, "--data", "a.csv"]):
+        assert exit_code(*verb) == 2
+        assert "too long for the path of a file: give another" in capsys.readouterr().err
+
+
 def test_ctrl_c_is_130(monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt

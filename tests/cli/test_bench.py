@@ -145,6 +145,7 @@ def test_a_run_without_its_baseline_says_what_is_left_out(quick, finished_run, t
         (("RUN", "--seq", "4096"), "--seq 4096: the model takes up to 64 tokens"),
         (("RUN", "--texts", "nowhere.txt"), "--texts: nowhere.txt: No such file or directory"),
         (("RUN", "--plot", "no/such/folder/chart.svg"), "--plot: there is no folder no/such/folder"),
+        (("RUN", "--plot", "."), "--plot: . is a folder: name a file in it"),
         (("RUN", "--against", "optkit", "--backends", "torch"), "--against optkit: it does not take part here"),
     ],
 )

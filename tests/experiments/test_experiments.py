@@ -79,6 +79,55 @@ def test_folders_that_hold_no_run(tmp_path):
         load_run(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("machine.cpu", None, "machine.cpu is no text"),
+        ("evaluate", [], "evaluate is no mapping"),
+        ("evaluate.drop", "2", "evaluate.drop is no number"),
+        ("evaluate.splits", {"validation": 3}, "evaluate.splits holds no scores"),
+        ("evaluate.splits.validation.int8", {"f1": 1}, "validation.int8.accuracy is no number"),
+        ("sparsity.openvino.denominators.encoder_linear", 0.8, "encoder_linear is no mapping"),
+        ("sparsity.pruned.layers.0.sparsity", float("nan"), "sparsity.pruned.layers.0.sparsity is no number"),
+        ("benchmark.threads", 0, "benchmark.threads is no number of threads"),
+        ("benchmark.rows.0.milliseconds", {"int8 optkit": 0}, "benchmark.rows.0.milliseconds.int8 optkit is 0"),
+        ("benchmark.rows.0.batch", True, "benchmark.rows.0.batch is no size"),
+        ("benchmark.rows.0.against", "dense tvm", "benchmark.rows.0.against names no engine"),
+        ("benchmark.rows.0.ratios", {"int8 optkit": 2.0}, "ratios.int8 optkit is no ratio with its interval"),
+    ],
+)
+def test_a_report_that_was_edited_is_refused_by_the_value(tmp_path, place, value, said):
+    file = write_run(tmp_path / "run", 1.0) / "report.json"
+    report = json.loads(file.read_text())
+    *above, last = place.split(".")
+    inside = report
+    for key in above:
+        inside = inside[int(key) if key.isdigit() else key]
+    inside[last] = value
+    file.write_text(json.dumps(report))
+    with pytest.raises(OptkitError) as raised:
+        load_run(tmp_path / "run")
+    assert str(raised.value).startswith(f"{file}: damaged or edited: ") and said in str(raised.value)
+
+
+def test_files_in_other_encodings_are_told(tmp_path):
+    (tmp_path / "prices.yaml").write_bytes("date: now\n".encode("utf-16"))
+    with pytest.raises(RecipeError, match="prices.yaml: byte 0 is not UTF-8: convert the file"):
+        load_prices(tmp_path / "prices.yaml")
+    runs = [load_run(write_run(tmp_path / name, 1.0)) for name in "ab"]
+    (tmp_path / "b" / "recipe.resolved.yaml").write_bytes(b"seed: \xff\n")
+    with pytest.raises(OptkitError, match="b/recipe.resolved.yaml: cannot be read: the run is not whole"):
+        compare(*runs)
+
+
+def test_a_chart_that_cannot_be_written(runs, optkit_cli):
+    printed = optkit_cli("pareto", runs, "--plot", runs)
+    assert (printed.code, printed.err) == (
+        1,
+        f"--plot: {runs} cannot be written: Is a directory: choose another file\n",
+    )
+
+
 def test_the_chart_is_whole_and_names_every_run(runs):
     root = ET.fromstring(chart(frontier(find_runs([runs]))))
     space = "{http://www.w3.org/2000/svg}"
@@ -131,6 +180,8 @@ def test_dollars_by_measured_throughput(tmp_path):
         ("instances: {m: {hourly: .nan, cores: 2}}", "instances.m: expected dollars and cores above 0"),
         ("instances: {m: 3}", "instances.m: expected dollars and cores above 0"),
         ("instances: [", "not YAML"),
+        ("instances: " + "[" * 5000, "not YAML: it is nested too deeply"),
+        ("date: 2026-13-45", "not YAML: month must be in 1..12"),
     ],
 )
 def test_a_list_that_holds_no_prices(tmp_path, text, said):

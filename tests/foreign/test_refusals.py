@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -252,6 +253,11 @@ def test_adapters(tmp_path, refused, monkeypatch):
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base", "task_type": "SEQ_CLS"}')
     assert "no adapter_model.safetensors here" in refused(adapter)
     save_file({"a": np.zeros(1, np.float32)}, adapter / "adapter_model.safetensors")
+    if importlib.util.find_spec("peft") is not None:
+        odd = '{"base_model_name_or_path": "org/base", "task_type": ["SEQ_CLS"]}'
+        (adapter / "adapter_config.json").write_text(odd)
+        assert "an adapter for ['SEQ_CLS'], which is not merged here" in refused(adapter)
+        (adapter / "adapter_config.json").write_text(odd.replace('["SEQ_CLS"]', '"SEQ_CLS"'))
     monkeypatch.setitem(sys.modules, "peft", None)
     said = refused(adapter)
     assert said.startswith(

@@ -170,6 +170,21 @@ def test_local_paths_are_relative_to_whoever_names_them(recipes, monkeypatch):
     assert recipe.evaluate.baseline == "auto"
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("model.name", "x" * 300),
+        ("model.tokenizer", "a/" * 3000),
+        ("evaluate.baseline", "é" * 150),
+        ("distill.teacher", "x" * 300),
+        ("benchmark.prices", "x" * 300),
+    ],
+)
+def test_a_path_that_no_file_can_have_is_refused_where_it_is_written(recipes, place, value):
+    said = "too long for the path of a file or the name of a model"
+    assert recipes.problems(recipes.minimal, f"{place}={value}") == [f"--set: {place}: {said}"]
+
+
 def test_the_recipes_of_the_project_load():
     from pathlib import Path
 

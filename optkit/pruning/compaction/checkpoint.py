@@ -28,6 +28,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
 from optkit.checkpoints import COMPACTED
 from optkit.errors import PruningError
+from optkit.json_files import read_json
 from optkit.pruning.compaction.compacting import Compaction
 from optkit.pruning.compaction.surgery import cut
 
@@ -107,7 +108,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except OSError:
         raise PruningError(f"{file}: not found: give the folder of a checkpoint") from None
     except ValueError as error:
