@@ -2,7 +2,9 @@
 
 An encoder's layers stand in numbered lists: ``bert.encoder.layer.0.attention.self.query``. An architecture may have one
 list, several beside each other (an attention and a feed-forward list), or lists within lists (blocks within stages).
-All of them count. Lists of a decoder beside an encoder, of a task's head and of embeddings do not.
+All of them count. Lists of a decoder beside an encoder, of a task's head and of embeddings do not, and neither do
+projections of relative positions: their inputs are the same for every example, so that an exported graph holds what
+they give as a constant, and no layer to be faster or smaller.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ _BESIDE = frozenset(
     "predictions predictor predictors qa score scores".split()
 )
 _DECODER = frozenset(("decoder", "decoders", "decode"))
+#: Modules that project relative positions, of DeBERTa v2 and v1, and of Swin v2.
+_POSITIONS = frozenset(("pos_key_proj", "pos_query_proj", "pos_proj", "pos_q_proj", "continuous_position_bias_mlp"))
 #: Layers that a line names.
 _NAMED = 3
 
@@ -29,7 +33,7 @@ class Encoder:
 
     def __contains__(self, name: str) -> bool:
         """Whether the module or weight ``name`` is in one of the lists."""
-        return _list_of(name) in self.lists
+        return _list_of(name) in self.lists and _POSITIONS.isdisjoint(re.split(r"[./]", name))
 
     def __bool__(self) -> bool:
         return bool(self.lists)

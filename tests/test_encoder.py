@@ -12,7 +12,7 @@ from torch import nn
 
 from optkit.encoder import encoder_of, outside_encoder
 from optkit.pruning import Rule
-from optkit.pruning.targets import coverage, encoder_layers, linear_layers, resolve_targets
+from optkit.pruning.targets import coverage, encoder_layers, linear_layers, resolve_sites, resolve_targets
 from optkit.recipe import load_recipe
 from optkit.sparsity import sparsity
 from optkit.stages.plan import make_plan
@@ -115,6 +115,26 @@ def test_the_decoder_beside_an_encoder_is_left_out_and_is_all_there_is_of_a_deco
 def test_names_tell_the_encoder(names, inside):
     encoder = encoder_of(names)
     assert [name for name in names if name in encoder] == inside and bool(encoder) == bool(inside)
+
+
+@pytest.mark.parametrize("kind", ["DebertaV2", "Deberta", "Swinv2"])
+def test_projections_of_positions_stay_outside_and_are_named(kind):
+    deberta = BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": False}
+    config = SWIN | {"window_size": 2} if kind == "Swinv2" else deberta
+    task = "ImageClassification" if kind == "Swinv2" else "SequenceClassification"
+    with torch.device("meta"):
+        model = getattr(transformers, f"{kind}For{task}")(getattr(transformers, f"{kind}Config")(**config))
+    positions = [name for name in linear_layers(model) if "pos_" in name or "position_bias" in name]
+    assert positions and not encoder_layers(model) & set(positions)
+    assert any(name in coverage(model)[0] for name in positions)
+
+
+def test_heads_take_the_projections_of_positions_with_them():
+    from architectures import small_model
+
+    model = small_model("deberta-apart")
+    sites, problems = resolve_sites(model, Rule(structure="head"))
+    assert not problems and "deberta.encoder.layer.0.attention.self.pos_key_proj" in sites[0].layers
 
 
 def test_within_a_wrapper_only_the_wrapped_model_has_an_encoder():

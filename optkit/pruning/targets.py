@@ -173,8 +173,10 @@ def _spanning_sites(model: nn.Module, rule: Rule, layers: dict[str, nn.Linear]) 
     for layout in layouts(model):
         group = layout.heads if rule.structure.kind == "head" else layout.neurons
         names = list(dict.fromkeys(member.layer for member in group.members)) if group else []
-        missing = [name for name in names if name not in layers]
-        if not names or len(missing) == len(names):
+        # No group of layers holds the projections of positions, and a head without them is none.
+        positions = {member.layer for member in group.members if member.role == "position"} if group else set()
+        missing = [name for name in names if name not in layers and name not in positions]
+        if not names or len(missing) == len(names) - len(positions):
             continue
         if missing:
             problems.append(
