@@ -79,6 +79,24 @@ prune:
   - {name: regrowing, targets: '*.attention.*', criterion: movement, structure: 1x4, regrow: true, schedule: {to: 0.6, begin: 1, end: 6, every: 1}}
   - {name: wanda, targets: '*.intermediate.dense', criterion: wanda, schedule: {to: 0.6, begin: 1, end: 6, every: 1}}
 """
+# Embeddings are means of states, so that no loss uses the pooler.
+POOLED = """\
+optkit: 1
+name: pooled
+seed: 7
+model:
+  config: {model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}
+  tokenizer: {train: wordpiece, vocab_size: 300}
+task:
+  type: feature-extraction
+  dataset: {generate: similar, train: 32, validation: 20}
+  text: [sentence1, sentence2]
+  label: score
+  max_length: 32
+train: {max_steps: 4, per_device_train_batch_size: 4, gradient_checkpointing: true, save_strategy: 'no'}
+evaluate: {baseline: none}
+prune: [{criterion: movement, structure: 1x4, schedule: {to: 0.5, begin: 1, end: 3, every: 1}}]
+"""
 
 
 class Launch(NamedTuple):
@@ -102,7 +120,7 @@ class Launch(NamedTuple):
 @pytest.fixture(scope="module")
 def launches(tmp_path_factory, tiny_checkpoint, wide_teacher, tiny_files) -> dict[str, Launch]:
     folder = tmp_path_factory.mktemp("launched")
-    recipes = {"steady": STEADY, "resumed": RESUMED}
+    recipes = {"steady": STEADY, "resumed": RESUMED, "pooled": POOLED}
     for name, text in recipes.items():
         text = text.replace("CHECKPOINT", str(tiny_checkpoint)).replace("TRAIN", str(tiny_files["train"]))
         text = text.replace("TEACHER", str(wide_teacher))
@@ -130,6 +148,7 @@ def launches(tmp_path_factory, tiny_checkpoint, wide_teacher, tiny_files) -> dic
         job("locked", "steady", lock=str(folder / "locked" / "run")),
         job("typo", "steady", "prune.wanda.schedul=1"),
         job("loop", "steady", arguments=words),
+        job("pooled", "pooled"),
     ]
     # The harness forks, and threads would be lost: of tokenizers, too, whose warning of that is what a test looks for.
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
@@ -187,6 +206,12 @@ def test_a_killed_run_of_two_processes_ends_like_a_whole_one(launches):
     for rank in (0, 1):
         ours, theirs = resumed.masks(rank), whole.masks(rank)
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_pooler_that_no_loss_uses_does_not_stop_gradient_checkpointing(launches):
+    pooled = launches["pooled"]
+    assert pooled.codes == [0, 0], pooled.said(0)
+    assert pooled.facts["steps"] == 4 and pooled.facts["rules"][0]["pruned"] == pooled.facts["rules"][0]["groups"] // 2
 
 
 def test_masks_that_differ_are_an_error_in_both(launches):
