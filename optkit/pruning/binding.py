@@ -145,7 +145,7 @@ class BoundRule:
         seen, scores, index = [], [], 0
         for site in self.sites:
             masks = site.masks()
-            seen.append([torch.ones_like(m.mask) if self.regrows else m.mask.clone() for m in masks])
+            seen.append([m.free if self.regrows else m.mask.clone() for m in masks])
             scores.append([])
             for raw, mask, living, run in zip(site.raw_weights(), masks, seen[-1], site.grid.runs, strict=True):
                 # A raw weight under a mask is not in checkpoints, so it must not count after a resume.
@@ -154,8 +154,6 @@ class BoundRule:
                 index += 1
         pooled = [site.grid.pool(*both) for site, both in zip(self.sites, zip(scores, seen), strict=True)]
         living = [site.grid.alive(s) for site, s in zip(self.sites, seen, strict=True)]
-        if self.regrows:
-            living = [torch.ones_like(alive) for alive in living]
         keeps = self.choose(pooled, living, target)
         for site, keep, own_scores, own_seen in zip(self.sites, keeps, scores, seen, strict=True):
             new = site.grid.masks(keep, own_scores, own_seen)
@@ -169,18 +167,33 @@ class BoundRule:
         counted = self._count_out([self.criterion.group_score(state) for state in states], living, target)
         if target >= self.rule.schedule.to:
             return counted
-        chosen = self._own_choice(states, target)
+        chosen = self._own_choice(states, living, target)
         return [keep if own is None else own for keep, own in zip(counted, chosen, strict=True)]
 
-    def _own_choice(self, states: list[State], target: float) -> list[Tensor | None]:
+    def _own_choice(self, states: list[State], living: list[Tensor], target: float) -> list[Tensor | None]:
         """What the criterion chooses at each site, None where it leaves that to counting."""
         shares = self.shares(target)
         if self.rule.shares or self.rule.scope == "local":
-            chosen = [self.criterion.choose([state], share) for state, share in zip(states, shares, strict=True)]
+            each = zip(states, living, shares, strict=True)
+            chosen = [self._choose_among([state], [alive], share) for state, alive, share in each]
             return [own and own[0] for own in chosen]
-        own = self.criterion.choose(states, shares[0])
+        own = self._choose_among(states, living, shares[0])
         bounded = self.rule.floor > 0.0 or self.rule.ceiling < 1.0
         return [None] * len(states) if bounded or own is None else own
+
+    def _choose_among(self, states: list[State], living: list[Tensor], share: float) -> list[Tensor] | None:
+        """What the criterion chooses of the living groups, ``share`` of all groups being pruned in the end."""
+        total, left = sum(alive.numel() for alive in living), sum(int(alive.sum()) for alive in living)
+        if left == total:
+            return self.criterion.choose(states, share)
+        if left == 0:
+            return None
+        free = [
+            {name: value[alive] if value.dim() else value for name, value in state.items()}
+            for state, alive in zip(states, living, strict=True)
+        ]
+        chosen = self.criterion.choose(free, max(target_count(share, total) - (total - left), 0) / left)
+        return chosen and [alive.masked_scatter(alive, own) for alive, own in zip(living, chosen, strict=True)]
 
     def _count_out(self, pooled: list[Tensor], living: list[Tensor], target: float) -> list[Tensor]:
         rule, shares = self.rule, self.shares(target)
@@ -198,6 +211,6 @@ class BoundRule:
     def _mask(self, raw: nn.Parameter, mask: WeightMask, kept: Tensor) -> None:
         before = mask.mask.clone()
         # Without regrowth the old mask stays in force: a finer rule may have pruned inside a living group.
-        mask.mask.copy_(kept if self.regrows else before & kept)
+        mask.mask.copy_((mask.free if self.regrows else before) & kept)
         if not torch.equal(before, mask.mask):
             self.criterion.after_mask(raw.data, self.state(mask), before, mask.mask)

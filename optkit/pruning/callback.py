@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Sequence, Sized
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -16,6 +18,10 @@ from optkit.errors import PruningError
 from optkit.pruning.config import Rule
 from optkit.pruning.mask_files import FILE, MaskFiles
 from optkit.pruning.pruner import Pruner, RuleState
+from optkit.pruning.schedules import Steps
+
+#: What ``TrainerState.stateful_callbacks``, and so a checkpoint, keeps this under.
+_STATE = "optkit.pruning"
 
 
 class PruningCallback(TrainerCallback):
@@ -24,7 +30,8 @@ class PruningCallback(TrainerCallback):
     Pass it in ``Trainer(..., callbacks=[PruningCallback(rules)])``; after training, ``callback.fold()`` turns the masks
     into exact zeros of a plain model. Masks and scores are part of every checkpoint, so ``resume_from_checkpoint``
     continues as if nothing had happened. Trainers of sentence-transformers are no exception: their checkpoints get a
-    file with the masks. Logs gain ``sparsity`` and ``target_sparsity``.
+    file with the masks. Schedules stay at the steps where they were placed, even if the training that goes on is longer
+    or shorter, which is a warning. Logs gain ``sparsity`` and ``target_sparsity``.
 
     Where the Trainer keeps the best model or stops early, evaluations before the target sparsity is reached do not
     count: an early, denser model is never taken for the best, and patience begins at the target.
@@ -65,10 +72,31 @@ class PruningCallback(TrainerCallback):
         if self._files is not None and self._files.pending:
             self._files.restore(_checkpoint(args, state.global_step))
         per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
-        self.pruner.start(state.max_steps, per_epoch, done=state.global_step)
+        placed = self._placed_before(state)
+        self.pruner.start(state.max_steps, per_epoch, done=state.global_step, placed=placed)
+        state.stateful_callbacks[_STATE] = _placement(self.pruner, state.max_steps)
         if state.global_step == 0:
             self.pruner.update(0)
         self._sparsity = self.pruner.sparsity()
+
+    def _placed_before(self, state: TrainerState) -> list[Steps | None] | None:
+        """Where a training that goes on placed its schedules when it began; warns if it has another length now."""
+        saved = state.stateful_callbacks.get(_STATE) if state.global_step else None
+        if not saved or len(saved["rules"]) != len(self.rules):
+            return None
+        found = []
+        for rule, (schedule, begin, end, every) in zip(self.rules, saved["rules"], strict=True):
+            same = rule.schedule is not None and schedule == str(rule.schedule)
+            found.append(Steps(rule.schedule, begin, end, every) if same else None)
+        if saved["steps"] != state.max_steps:
+            kept = [(rule.name, steps) for rule, steps in zip(self.rules, found, strict=True) if steps]
+            where = ", ".join(f"'{name}' from step {steps.begin} to {steps.end}" for name, steps in kept)
+            warnings.warn(
+                f"the training began with {saved['steps']} optimizer steps and goes on with {state.max_steps}; "
+                f"schedules stay where they were placed: {where or 'none'}",
+                stacklevel=2,
+            )
+        return found
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
@@ -134,6 +162,15 @@ class PruningCallback(TrainerCallback):
         if self._files is not None:
             self._files.remove()
         return states
+
+
+def _placement(pruner: Pruner, steps: int) -> dict[str, Any]:
+    """Where the schedules of a training of ``steps`` optimizer steps lie: plain JSON types."""
+    placed = [
+        (str(bound.rule.schedule), s.begin, s.end, s.every) if (s := bound.steps) else ("", 0, 0, 1)
+        for bound in pruner.bound
+    ]
+    return {"steps": steps, "rules": placed}
 
 
 def _checkpoint(args: TrainingArguments, step: int) -> Path:

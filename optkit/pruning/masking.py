@@ -26,6 +26,7 @@ class WeightMask(nn.Module):
     """
 
     mask: Tensor
+    held: Tensor
     gradient: Tensor
 
     def __init__(self, weight: Tensor, *, regrow: bool):
@@ -79,6 +80,17 @@ class WeightMask(nn.Module):
         """Names of the buffers that a checkpoint holds beside the weight."""
         return [name for name in self._buffers if name not in self._non_persistent_buffers_set]
 
+    def hold(self, zeros: Tensor) -> None:
+        """Masks the weights where ``zeros`` (out, in) is True; for good, even where others may return."""
+        self.mask &= ~zeros
+        if self.regrow:
+            self.register_buffer("held", zeros)
+
+    @property
+    def free(self) -> Tensor:
+        """Where weights may be alive, bool (out, in): everywhere but where ``hold`` said."""
+        return ~self.held if "held" in self._buffers else torch.ones_like(self.mask)
+
     def collect_gradients(self) -> None:
         """Has each backward pass add the masked weight's gradient (out, in) to the buffer ``gradient``."""
         if not self.collects:
@@ -131,6 +143,14 @@ class _Collect(torch.autograd.Function):
         return gradient, None
 
 
+def lay_out(model: nn.Module) -> None:
+    """Makes weights of linear layers contiguous, in place: grouping views them, and sums go in the order of memory."""
+    for layer in model.modules():
+        weight = layer._parameters.get("weight") if isinstance(layer, nn.Linear) else None
+        if type(weight) is nn.Parameter and weight.layout == torch.strided and not weight.is_contiguous():
+            weight.data = weight.data.contiguous()
+
+
 def attach(layer: nn.Linear, *, regrow: bool) -> tuple[WeightMask, list]:
     """Masks the weight of ``layer``; returns the mask, and the handles of the hooks that care for its checkpoints."""
     mask = WeightMask(layer.weight.detach(), regrow=regrow)
@@ -145,6 +165,10 @@ def attach(layer: nn.Linear, *, regrow: bool) -> tuple[WeightMask, list]:
 def mask_of(layer: nn.Linear) -> WeightMask:
     """The mask that ``attach`` put on a layer."""
     return layer.parametrizations.weight[0]
+
+
+def has_mask(layer: nn.Linear) -> bool:
+    return parametrize.is_parametrized(layer, "weight") and isinstance(layer.parametrizations.weight[0], WeightMask)
 
 
 def raw_of(layer: nn.Linear) -> nn.Parameter:

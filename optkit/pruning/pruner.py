@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,9 +14,13 @@ from optkit.errors import PruningError
 from optkit.pruning import parallel
 from optkit.pruning.binding import BoundRule, RuleState, place
 from optkit.pruning.config import Frozen, Rule
-from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, mask_of, raw_of
+from optkit.pruning.former_zeros import FormerZeros, former_zeros, notes, problem
+from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, lay_out, mask_of, raw_of
 from optkit.pruning.obstacles import require_loaded
+from optkit.pruning.schedules import Steps
 from optkit.pruning.targets import resolve_rules
+
+_log = logging.getLogger(__name__)
 
 
 class Pruner:
@@ -34,20 +39,24 @@ class Pruner:
     In several processes of torch.distributed each has a Pruner of its own and makes these calls at the same steps, with
     gradients that DDP has averaged. Masks are then the same in all, which every change of them checks.
 
+    Zeros that the model brings with it stay zero, unless a rule says ``regrow``; ``notes`` tells of them.
+
     Args:
         model: changed in place: the weights of matched layers get a parametrization.
         rules: applied in order; a later rule sees what remains.
 
     Raises:
-        PruningError: if a pattern matches nothing, blocks do not divide a weight, two rules clash, or a weight cannot
-            be masked (see ``optkit.pruning.obstacles``); later from most calls, once the masks were folded.
+        PruningError: if a pattern matches nothing, blocks do not divide a weight, two rules clash, a weight cannot be
+            masked (see ``optkit.pruning.obstacles``), or more than a rule's target is zero already; later from most
+            calls, once the masks were folded.
     """
 
     def __init__(self, model: nn.Module, rules: Sequence[Rule]):
         matched, problems = resolve_rules(model, rules)
         if problems:
-            raise PruningError("\n".join(text for _, text in problems))
+            raise PruningError("; ".join(text for _, text in problems))
         require_loaded({name: layer for sites in matched for site in sites for name, layer in site.layers.items()})
+        lay_out(model)
         self.model = model
         self._hooks: list = []
         self._done = 0
@@ -57,9 +66,12 @@ class Pruner:
         self._watched: list[tuple[BoundRule, nn.Linear]] = []
         self._updated, self._observed = False, 0  # since the start: whether, and how many steps
         self._seen = set[int]()  # ids of masks whose weights got a gradient
-        for bound in self._rules:
-            for layer in bound.layers.values():
+        #: What is to be said of zeros that the model brought with it, a line each.
+        self.notes: list[str] = []
+        for bound, former in zip(self._rules, self._meet_zeros(), strict=True):
+            for name, layer in bound.layers.items():
                 self._attach(layer, bound)
+                self._hold(layer, bound, former.zeros.get(name))
             bound.keep_groups()
             if isinstance(bound.rule.criterion, Frozen):
                 bound.freeze()
@@ -71,6 +83,26 @@ class Pruner:
     def bound(self) -> list[BoundRule]:
         """The rules on what they matched, in the order given."""
         return list(self._rules)
+
+    def _meet_zeros(self) -> list[FormerZeros]:
+        """The zeros that each rule meets."""
+        found = [former_zeros(bound.layers) for bound in self._rules]
+        both = list(zip(self._rules, found, strict=True))
+        below = [line for bound, former in both if (line := problem(bound, former))]
+        if below:
+            raise PruningError("; ".join(below))
+        self.notes = [line for bound, former in both for line in notes(bound.rule, former)]
+        for line in self.notes:
+            _log.info(line)
+        return found
+
+    def _hold(self, layer: nn.Linear, bound: BoundRule, zeros: Tensor | None) -> None:
+        if bound.rule.schedule is None or bound.rule.regrow:
+            return
+        if zeros is not None:
+            mask_of(layer).hold(zeros)
+        elif bound.regrows:  # so that a checkpoint says that there were none
+            mask_of(layer).hold(torch.zeros_like(mask_of(layer).mask))
 
     def _attach(self, layer: nn.Linear, bound: BoundRule) -> None:
         if not parametrize.is_parametrized(layer, "weight"):
@@ -101,18 +133,33 @@ class Pruner:
             inputs, count = inputs.masked_fill(~real.unsqueeze(-1), 0.0), real.sum()
         bound.criterion.observe_inputs(bound.state(mask_of(layer)), inputs.reshape(-1, inputs.shape[-1]), count)
 
-    def start(self, total_steps: int, steps_per_epoch: float, *, done: int = 0) -> None:
+    def start(
+        self,
+        total_steps: int,
+        steps_per_epoch: float,
+        *,
+        done: int = 0,
+        placed: Sequence[Steps | None] | None = None,
+    ) -> None:
         """Places the schedules in a training of ``total_steps`` optimizer steps.
 
         Args:
             done: how many of them are done, where a training goes on.
+            placed: where they were placed when it began, one for each rule, None for those to be placed now.
 
         Raises:
-            PruningError: as ``place``; if a criterion goes by gradients of a weight that is not trained.
+            PruningError: as ``place``; if a criterion goes by gradients of a weight that is not trained, or a schedule
+                was placed beyond ``total_steps``.
         """
         self._require_masks()
-        for bound in self._rules:
-            bound.steps = place(bound.rule, total_steps, steps_per_epoch)
+        for bound, before in zip(self._rules, placed or [None] * len(self._rules), strict=True):
+            bound.steps = before or place(bound.rule, total_steps, steps_per_epoch)
+            if before is not None and before.end > total_steps:
+                raise PruningError(
+                    f"rule '{bound.rule.name}': its schedule was placed to end at step {before.end} when the training "
+                    f"began, and there are {total_steps} steps now: train for longer, or resume with the batch size, "
+                    "accumulation and epochs of before"
+                )
             self._check_trained(bound)
         self._check_processes()
         self._observed, self._updated = 0, False

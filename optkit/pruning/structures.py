@@ -31,9 +31,9 @@ def groups_shape(structure: Structure, shape: tuple[int, int]) -> tuple[int, int
 
 
 def _blocks(values: Tensor, structure: Structure) -> Tensor:
-    """A view of ``values`` (out, in) as (out/R, R, in/C, C)."""
+    """``values`` (out, in) as (out/R, R, in/C, C)."""
     rows, cols = groups_shape(structure, tuple(values.shape))
-    return values.view(rows, values.shape[0] // rows, cols, values.shape[1] // cols)
+    return values.reshape(rows, values.shape[0] // rows, cols, values.shape[1] // cols)
 
 
 def pool(scores: Tensor, structure: Structure) -> Tensor:
@@ -123,17 +123,17 @@ class FewOfMany:
         """Scores in ascending order within each group, and where they stood; the dead go first, then low indices."""
         # Finite, so that a living -inf stays above the dead.
         lifted = scores.float().clamp(min=torch.finfo(torch.float32).min).where(living, -torch.inf)
-        return lifted.view(self.count, self.size).sort(dim=1, stable=True)
+        return lifted.reshape(self.count, self.size).sort(dim=1, stable=True)
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
         removed = self._ranked(scores[0], living[0])[0][:, : self.size - self.kept]
         return removed.where(removed != -torch.inf, 0.0).sum(dim=1)
 
     def total(self, values: Sequence[Tensor]) -> Tensor:
-        return values[0].view(self.count, self.size).sum(dim=1)
+        return values[0].reshape(self.count, self.size).sum(dim=1)
 
     def alive(self, living: Sequence[Tensor]) -> Tensor:
-        return living[0].view(self.count, self.size).sum(dim=1) > self.kept
+        return living[0].reshape(self.count, self.size).sum(dim=1) > self.kept
 
     def spread(self, keep: Tensor) -> list[Tensor]:
         return [keep[:, None].expand(self.count, self.size).reshape(self.shape)]
@@ -141,7 +141,7 @@ class FewOfMany:
     def masks(self, keep: Tensor, scores: Sequence[Tensor], living: Sequence[Tensor]) -> list[Tensor]:
         order = self._ranked(scores[0], living[0])[1]
         best = torch.zeros_like(order, dtype=torch.bool).scatter(1, order[:, self.size - self.kept :], True)
-        return [(best | keep[:, None]).view(self.shape)]
+        return [(best | keep[:, None]).reshape(self.shape)]
 
 
 @dataclass(frozen=True)

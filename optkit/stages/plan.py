@@ -240,6 +240,9 @@ def _plan(job: Job) -> Plan:
     except PruningError as error:
         raise PlanError(f"train.lr_rewind: {error}") from None
     notes = coverage(model) if any(ENCODER_LINEAR in rule.targets for rule in job.rules) else []
+    notes += attempt(lambda: _former_zeros(job, problems)) or []
+    if problems:
+        raise PlanError(problems)
     counts = {name: len(split) for name, split in splits.items()}
     more = {"held out": job.held_out, "unlabelled": texts, "windows": examples if job.task.windows else 0}
     counts |= {name: count for name, count in more.items() if count}
@@ -286,6 +289,27 @@ def _rule_plans(
             )
         )
     return rules
+
+
+def _former_zeros(job: Job, problems: list[str]) -> list[str]:
+    """What is to be said of zeros in the weights that training starts from; targets below them go to ``problems``."""
+    from optkit.models import load_model
+    from optkit.pruning.binding import BoundRule
+    from optkit.pruning.former_zeros import former_zeros, notes, problem
+    from optkit.pruning.targets import resolve_rules
+
+    recipe, said = job.recipe, []
+    if recipe.model.name is None or not job.rules:
+        return []
+    model = load_model(recipe.model, job.head, seed=recipe.seed)
+    for index, (rule, sites) in enumerate(zip(job.rules, resolve_rules(model, job.rules)[0], strict=True)):
+        bound = BoundRule(rule, sites)
+        found = former_zeros(bound.layers)
+        said += notes(rule, found)
+        by_latency = recipe.prune[index].allocate and recipe.prune[index].allocate.by == "latency"
+        if (text := problem(bound, found)) and not by_latency:
+            problems.append(f"prune.{index}.schedule.to: {text}")
+    return said
 
 
 def _not_yet(recipe: Recipe) -> list[str]:

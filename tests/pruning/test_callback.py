@@ -408,3 +408,48 @@ def test_writing_a_rule_loads_no_torch():
     code = "import sys; from optkit.pruning import Rule, Schedule; Rule(schedule=Schedule()); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+STEPS = Schedule(to=0.6, begin=2, end=8, every=2)
+SHARES = Schedule(to=0.6, begin="20%", end="80%", every="20%")
+
+
+@pytest.mark.parametrize("schedule", [STEPS, SHARES], ids=["steps", "shares"])
+@pytest.mark.parametrize(
+    ("given", "total"),
+    [({"max_steps": 20}, 20), ({"max_steps": 9}, 9), ({"max_steps": -1, "num_train_epochs": 4}, 24)],
+)
+def test_a_training_of_another_length_goes_on_with_the_schedule_as_it_was_placed(
+    trainer, tmp_path, schedule, given, total
+):
+    rule = Rule(structure="1x4", schedule=schedule)
+    saving = {"save_strategy": "steps", "save_steps": 4}
+    whole = trainer(rule, **saving)
+    whole.train()
+    placed = [(bound.steps.begin, bound.steps.end, bound.steps.every) for bound in whole.pruning.pruner.bound]
+    assert placed == [(2, 8, 2)]
+    recorder = Recorder()
+    made = trainer(rule, callbacks=[recorder], folder="again", **given)
+    said = f"began with 10 optimizer steps and goes on with {total}; schedules stay where they were placed: "
+    with pytest.warns(UserWarning, match=said + "'weights' from step 2 to 8"):
+        made.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+    assert made.state.global_step == total
+    expected = {step: 4 * round(held(TARGETS, step) * WEIGHTS / 4) for step in range(5, total + 1)}
+    assert recorder.zeros == expected
+
+
+@pytest.mark.parametrize("schedule", [STEPS, SHARES], ids=["steps", "shares"])
+def test_a_training_that_became_too_short_for_its_schedule_is_refused_with_both_lengths(trainer, tmp_path, schedule):
+    rule = Rule(structure="1x4", schedule=schedule)
+    trainer(rule, save_strategy="steps", save_steps=4).train()
+    said = "placed to end at step 8 when the training began, and there are 6 steps now: train for longer"
+    with pytest.raises(PruningError, match=said), pytest.warns(UserWarning, match="began with 10"):
+        trainer(rule, folder="again", max_steps=6).train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+
+
+def test_another_schedule_is_placed_anew_when_a_training_goes_on(trainer, tmp_path):
+    trainer(Rule(structure="1x4", schedule=STEPS), save_strategy="steps", save_steps=4).train()
+    later = Rule(structure="1x4", schedule=Schedule(to=0.7, begin=2, end=9, every=1))
+    made = trainer(later, folder="again")
+    made.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+    assert made.pruning.fold()[0].end == 9

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, prune
 from transformers import Trainer
 
 from optkit.errors import PruningError
-from optkit.pruning import Pruner, PruningCallback, Rule, Schedule, one_shot
+from optkit.pruning import Pruner, PruningCallback, Rule, Schedule, compact, one_shot
 
 RULE = Rule(schedule=Schedule(to=0.5))
 
@@ -76,6 +76,13 @@ def test_one_shot_and_the_trainer_say_the_same(bert, rows, arguments, tmp_path):
         Trainer(model, arguments(tmp_path), train_dataset=rows(8), callbacks=[PruningCallback(RULE)])
     prune.remove(model.bert.encoder.layer[0].output.dense, "weight")
     Pruner(model, [RULE])
+
+
+def test_a_model_is_not_compacted_with_them(bert):
+    model = bert()
+    masked_by_torch(model.bert.encoder.layer[0].attention.self.query)
+    with pytest.raises(PruningError, match="query.weight is computed from weight_orig and weight_mask: call torch"):
+        compact(model)
 
 
 def test_layers_that_no_rule_matches_may_be_what_they_like(bert):

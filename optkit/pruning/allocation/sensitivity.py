@@ -25,6 +25,8 @@ from optkit.errors import PruningError
 from optkit.pruning.allocation.choosing import Curve
 from optkit.pruning.config import ONE_SHOT, Magnitude, Rule, Schedule
 from optkit.pruning.criteria import build
+from optkit.pruning.former_zeros import former_zeros, groups_pruned
+from optkit.pruning.masking import lay_out
 from optkit.pruning.oneshot.replay import without_padding
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.selection import lowest, target_count
@@ -62,7 +64,7 @@ def keeps(rule: Rule, site: Site, index: int, counts: Sequence[int]) -> Iterator
         index: the place of the site's first layer among those that the rule matched.
     """
     criterion, scores = build(without_training(rule).criterion), []
-    weights = [layer.weight.detach() for layer in site.layers.values()]
+    weights = [layer.weight.detach().contiguous() for layer in site.layers.values()]
     for number, (weight, run) in enumerate(zip(weights, site.grid.runs, strict=True)):
         scores.append(criterion.score_jointly(weight, criterion.state(weight), index + number, run))
     living = [torch.ones_like(weight, dtype=torch.bool) for weight in weights]
@@ -72,8 +74,9 @@ def keeps(rule: Rule, site: Site, index: int, counts: Sequence[int]) -> Iterator
 
 
 def counts_at(site: Site, rule: Rule, sparsities: Sequence[float]) -> list[int]:
-    """How many groups of a site are pruned at each of ``sparsities``."""
-    return [target_count(sparsity / rule.structure.most, site.grid.count) for sparsity in sparsities]
+    """How many groups of a site are pruned at each of ``sparsities``: never fewer than are zero already and stay."""
+    zero = 0 if rule.regrow else groups_pruned(site, former_zeros(site.layers))
+    return [max(target_count(sparsity / rule.structure.most, site.grid.count), zero) for sparsity in sparsities]
 
 
 @torch.no_grad()
@@ -99,13 +102,14 @@ def measure(
     """
     sites, problems = resolve_sites(model, rule)
     if problems:
-        raise PruningError("\n".join(problems))
+        raise PruningError("; ".join(problems))
+    lay_out(model)
     curves, index = [], 0
     for _, together in groupby(sites, _block_of):
         together = list(together)
         moments = _moments_of_inputs(model, {n: x for site in together for n, x in _outer(site).items()}, batches)
         for site in together:
-            counts = list(dict.fromkeys([0, *counts_at(site, rule, sparsities)]))
+            counts = list(dict.fromkeys(counts_at(site, rule, [0.0, *sparsities])))
             losses = [_loss(site, masks, moments) for masks in keeps(rule, site, index, counts)]
             curves.append(Curve(site.name, site.grid.count, tuple(counts), tuple(losses)))
             index += len(site.layers)

@@ -21,6 +21,7 @@ from optkit.errors import PruningError
 from optkit.pruning.compaction.surgery import Constant, drop_layers, is_cut, keep_heads, keep_neurons
 from optkit.pruning.config import Rule
 from optkit.pruning.layouts import Group, LayerLayout, Member, layouts
+from optkit.pruning.obstacles import adapter_in, obstacles
 from optkit.pruning.targets import resolve_targets
 
 #: Model types whose layers add to the residual stream and leave it as it is otherwise.
@@ -89,6 +90,8 @@ def compact(model: nn.Module, rules: Sequence[Rule] = ()) -> Compaction:
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
             raise PruningError(f"{name} has a parametrization: fold its masks before the model is compacted")
+    if unfit := adapter_in(model) or next(iter(obstacles(dict(_linear(model)))), None):
+        raise PruningError(unfit)
     shapes = {name: tuple(layer.weight.shape) for name, layer in _linear(model)}
     blocks = _blocks(model, rules)
     remains = {layout.prefix: _compact_layer(model, layout, blocks) for layout in found}

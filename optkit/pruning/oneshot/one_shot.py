@@ -13,7 +13,7 @@ from optkit.errors import PruningError
 from optkit.pruning.binding import BoundRule, RuleState
 from optkit.pruning.config import ONE_SHOT, Criterion, FisherSearch, Reconstruction, Rule, Schedule, check_occasion
 from optkit.pruning.criteria import build
-from optkit.pruning.masking import mask_of, raw_of
+from optkit.pruning.masking import lay_out, mask_of, raw_of
 from optkit.pruning.oneshot.importance import gradients_of
 from optkit.pruning.oneshot.layerwise import Calibration, reconstruct
 from optkit.pruning.oneshot.replay import LABELS, Batch, run
@@ -63,6 +63,7 @@ def one_shot(
         raise PruningError("there are no calibration batches: pass at least one")
     modes = {module: module.training for module in model.modules()}
     model.eval()
+    lay_out(model)  # before the copy, so that both compute alike
     dense = copy.deepcopy(model) if any(isinstance(rule.criterion, ONE_SHOT) for rule in rules) else model
     pruner = Pruner(model, rules)
     calibration = Calibration(model, dense, batches)

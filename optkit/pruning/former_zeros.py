@@ -1,0 +1,102 @@
+"""Zeros that a model brings with it: weights that were pruned before stay pruned, unless a rule lets weights return.
+
+A dense layer holds hardly any exact zero, and a few by chance are no pruning. A layer that is zero throughout was
+pruned where others of its rule are sparse, too; among dense ones it was initialized so, and is to be trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from optkit.pruning.binding import BoundRule
+from optkit.pruning.config import Rule
+from optkit.pruning.masking import has_mask, raw_of
+from optkit.pruning.selection import target_count
+from optkit.pruning.targets import Site
+from optkit.zeros import NATURAL_FLOAT
+
+#: As few zeros as this in a layer, a block or so, are chance, whatever their share.
+_CHANCE = 16
+
+
+@dataclass(frozen=True)
+class FormerZeros:
+    """Where the layers of a rule are zero before it begins.
+
+    Attributes:
+        zeros: bool (out, in), True where a weight is zero and stays so, by layer; sparse layers only.
+        blank: layers that are zero throughout and taken for initialized so.
+        share: of all weights of the rule, those that are zero and stay.
+    """
+
+    zeros: Mapping[str, Tensor]
+    blank: tuple[str, ...]
+    share: float
+
+
+@torch.no_grad()
+def former_zeros(layers: Mapping[str, nn.Linear]) -> FormerZeros:
+    """The zeros of ``layers`` that an earlier pruning left; weights may be masked."""
+    zeros = {name: (raw_of(layer) if has_mask(layer) else layer.weight).detach() == 0 for name, layer in layers.items()}
+    counts = {name: int(where.sum()) for name, where in zeros.items()}
+    whole = {name for name, where in zeros.items() if counts[name] == where.numel()}
+    sparse = {
+        name
+        for name, where in zeros.items()
+        if name not in whole and counts[name] > max(NATURAL_FLOAT * (where.numel() - counts[name]), _CHANCE)
+    }
+    kept = sparse | whole if sparse else set()
+    share = sum(counts[name] for name in kept) / sum(where.numel() for where in zeros.values())
+    return FormerZeros(
+        {name: where for name, where in zeros.items() if name in kept}, tuple(sorted(whole - kept)), share
+    )
+
+
+def notes(rule: Rule, found: FormerZeros) -> list[str]:
+    """What is to be said of the zeros that ``rule`` meets, a line each; nothing of a dense model."""
+    lines = []
+    if found.zeros:
+        fate = "may return (regrow: true)" if rule.regrow else "stay"
+        lines.append(f"{100 * found.share:.1f} % of {rule.name} are zero already and {fate}")
+    if found.blank:
+        more = f" and {len(found.blank) - 1} more layers are" if len(found.blank) > 1 else " is"
+        lines.append(f"{found.blank[0]}{more} zero throughout, taken for initialized so and not for pruned")
+    return lines
+
+
+def problem(bound: BoundRule, found: FormerZeros) -> str | None:
+    """Why a rule cannot end at its target: more groups than that are pruned already. None where it can."""
+    rule = bound.rule
+    if rule.schedule is None or rule.regrow or not found.zeros:
+        return None
+    dead = [groups_pruned(site, found) for site in bound.sites]
+    counts, most = [site.grid.count for site in bound.sites], rule.structure.most
+    if rule.scope == "global" and not rule.shares:
+        there, total = sum(dead), sum(counts)
+        if there <= bound.wanted(rule.schedule.to):
+            return None
+        return _below(f"rule '{rule.name}': ", there / total * most, rule.schedule.to)
+    for site, own, count, share in zip(bound.sites, dead, counts, bound.shares(rule.schedule.to), strict=True):
+        if own > target_count(share, count):
+            return _below(f"rule '{rule.name}': {site.name}: ", own / count * most, share * most)
+    return None
+
+
+def _below(where: str, there: float, to: float) -> str:
+    return (
+        f"{where}{100 * there:.1f} % of its weights are zero already, and `to` is {100 * to:.1f} %: raise `to`, or "
+        "write regrow: true to let weights return"
+    )
+
+
+def groups_pruned(site: Site, found: FormerZeros) -> int:
+    """How many groups of a site are pruned already."""
+    living = [
+        ~found.zeros[name] if name in found.zeros else torch.ones_like(layer.weight, dtype=torch.bool)
+        for name, layer in site.layers.items()
+    ]
+    return int((~site.grid.alive(living)).sum())
