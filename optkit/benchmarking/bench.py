@@ -17,9 +17,9 @@ from optkit.benchmarking.exporting import export
 from optkit.benchmarking.inputs import Needs, Shared, Texts
 from optkit.benchmarking.machine import Watch, complaints, describe
 from optkit.benchmarking.offers import Offer, Offers, offers, size
-from optkit.benchmarking.precision import default_precision
 from optkit.cpu import physical_cores
 from optkit.errors import OptkitError, RecipeError
+from optkit.ir.precision import default_precision
 from optkit.progress import Reporter
 
 #: 2: OpenVINO computes at its default precision, where 1 had the f32 hint.

@@ -10,9 +10,9 @@ from optkit.adapters import ctranslate2
 from optkit.adapters.onnx import missing as onnx_missing
 from optkit.benchmarking.compiled import OpenVino
 from optkit.benchmarking.engine import Engine, Setting, Source
-from optkit.benchmarking.precision import default_precision
 from optkit.benchmarking.threaded import CompiledTorch, Ctranslate2, OnnxRuntime, Torch, compiler_missing
 from optkit.errors import OptkitError
+from optkit.ir.precision import default_precision
 
 #: Backends of the command line, in the order of tables.
 BACKENDS = (

@@ -97,6 +97,7 @@ def quantize(
         RecipeError: if an argument is wrong, or what is needed is not there.
         OptkitError: if the model or the data is damaged, holds NaN or code, or cannot be quantized.
     """
+    from optkit.export import precision
     from optkit.export.openvino import finish
     from optkit.export.quantization import Quantization
     from optkit.foreign import graph
@@ -138,6 +139,12 @@ def quantize(
         (work / "openvino").mkdir()
         how = {"calibration": calibration, "quantization": quantization, "reporter": reporter}
         result = finish(made, work / "openvino", **how)
+        notes.append(precision.advice(result.xml, calibration))
+        if quantization is not None and target != "any":
+            notes.append(
+                "range: weights use all of it, which is exact on optkit's runtime and on CPUs with VNNI; elsewhere "
+                "OpenVINO's int8 sums overflow: use target any for those"
+            )
         del made
         if folder.is_dir():
             folder.rmdir()  # empty, as was checked

@@ -66,7 +66,7 @@ def run(job: Job, stage: Stage) -> None:
 
     from optkit import runtime
     from optkit.benchmarking.machine import Watch
-    from optkit.benchmarking.precision import default_precision
+    from optkit.ir.precision import default_precision
 
     spec, watch = job.recipe.benchmark, Watch()
     skipped = {}
@@ -122,9 +122,9 @@ def _engines(job: Job, stage: Stage, skipped: dict[str, str]) -> dict[str, Engin
 
     from optkit.benchmarking.compiled import OpenVino
     from optkit.benchmarking.engine import Setting
-    from optkit.benchmarking.precision import default_precision
     from optkit.benchmarking.threaded import Torch
     from optkit.ir.io import find_xml
+    from optkit.ir.precision import default_precision
     from optkit.models import load_model
     from optkit.pruning.compaction.checkpoint import load_compact
 

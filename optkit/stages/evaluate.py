@@ -51,7 +51,7 @@ def run(job: Job, stage: Stage) -> None:
     """
     from safetensors.numpy import save_file
 
-    from optkit.benchmarking.precision import F32, HINT, default_precision
+    from optkit.ir.precision import F32, HINT, default_precision
     from optkit.models import load_model
     from optkit.reporting.precision import advice
 

@@ -58,7 +58,7 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
     Raises:
         PruningError: if the speedup cannot be reached, or takes no pruning.
     """
-    from optkit.benchmarking.precision import default_precision
+    from optkit.ir.precision import default_precision
     from optkit.pruning.allocation.choosing import by_cost, grid
     from optkit.stages.allocate import COSTS, bounded, facts, measured_curves, reference
 

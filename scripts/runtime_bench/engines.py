@@ -13,9 +13,9 @@ from optkit.benchmarking.compiled import OpenVino
 from optkit.benchmarking.engine import Engine
 from optkit.benchmarking.engine import Setting as Shared
 from optkit.benchmarking.engines import missing as lacks
-from optkit.benchmarking.precision import default_precision
 from optkit.benchmarking.threaded import OnnxRuntime, Torch
 from optkit.errors import OptkitError
+from optkit.ir.precision import default_precision
 
 # Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model. OpenVINO
 # computes at its default precision; where that is not f32 it runs with the hint as well.

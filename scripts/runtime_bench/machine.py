@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from optkit.benchmarking import machine
-from optkit.benchmarking.precision import default_precision
 from optkit.cpu import cpu_flags, load_average
+from optkit.ir.precision import default_precision
 
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts
 # AVX-VNNI to AVX2; nothing like it exists for ONNX Runtime.

@@ -67,6 +67,7 @@ def test_what_torch_pruned_is_as_sparse_in_the_ir_layer_by_layer(torch_pruned, p
     assert said["structure"] == "12 of 14 linear layers are pruned, 75.00 % of their weights: single weights in 12"
     listed = {layer["parameter"]: layer["sparsity"] for layer in said["layers"]}
     assert listed == {name: tag.sparsity for name, tag in tags.items()}
+    assert said["notes"][-1].startswith("precision: OpenVINO computes in ")
     assert (said["kind"], said["samples"], said["ov_class"]) == ("checkpoint", 96, "OVModelForSequenceClassification")
 
     import torch

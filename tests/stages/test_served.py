@@ -10,8 +10,8 @@ import pytest
 
 import optkit
 from optkit import cpu, runtime
-from optkit.benchmarking import precision
 from optkit.benchmarking.compiled import OpenVino
+from optkit.ir import precision
 from optkit.stages import evaluate, served
 
 #: Has both stages done again in a copy of the finished run.
