@@ -28,9 +28,9 @@ def input_shapes(model: openvino.Model, shape: tuple[int, int]) -> list[list[int
     return found
 
 
-def feeds(model: openvino.Model, shape: tuple[int, int]) -> list[np.ndarray]:
+def feeds(model: openvino.Model, shape: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
     """An array for each input: masks of ones, segments of zeros, positions, tokens at random, numbers around 0."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     return [_feed(port, sizes, rng) for port, sizes in zip(model.inputs, input_shapes(model, shape))]
 
 

@@ -2,6 +2,7 @@
 
 Layers by themselves say which kernel serves each, and which are worth taking. What fusion saves between them, and what
 a hand-over costs, shows only in the whole model, so a few plans are tried there; plain OpenVINO is always among them.
+What does not answer as plain OpenVINO does is dropped, however fast it is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from optkit.errors import OptkitError
 from optkit.runtime.loading import compile_for_cpu
+from optkit.runtime.planning.agreement import Agreement
 from optkit.runtime.planning.applying import apply, compile_config
 from optkit.runtime.planning.choosing import Cost, layer_plan, winners, with_neighbours
 from optkit.runtime.planning.decompression import broken_layer
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 #: Seconds for the layers by themselves, and for all; what is under way is finished.
 LAYERS, ALL = 4.0, 9.0
 ROUNDS, SECONDS = 15, 1.5
+#: Sequences on which answers are compared, at least: those of the timed batch, and more batches where it has fewer.
+COMPARED = 4
 #: A gain below this share is noise.
 MARGIN = 0.03
 _PLAIN = "openvino"
@@ -81,9 +86,9 @@ def measured_plan(
     costs = layer_costs(sites, tokens, config, core, dynamic=dynamic, budget=LAYERS)
     threads = plain.get_property("INFERENCE_NUM_THREADS")
 
-    def plan(taken: Sequence[bool], rate: float | None = None) -> Plan:
+    def plan(taken: Sequence[bool], rate: float | None = None, but: str = "the model as a whole is faster so") -> Plan:
         layers = tuple(
-            layer_plan(site, cost, take, say=_say, note=_note(site, cost, take))
+            layer_plan(site, cost, take, say=_say, note=_note(site, cost, take, but))
             for site, cost, take in zip(sites, costs, taken)
         )
         return Plan("measured", machine.isa, shape, threads, layers, "", attention, dynamic, rate)
@@ -94,24 +99,59 @@ def measured_plan(
         plans.insert(1, plan(nothing, rate=decompression_rate))
     best = first = _Running(plan(nothing), plain, turn_of)
     times: dict[str, float] = {}
+    dropped: list[str] = []
+    if plans:
+        compared = [arrays, *(feeds(model, shape, seed) for seed in range(1, -(-COMPARED // shape[0])))]
+        agreement = Agreement(model, plain, compared, core=core, config=config, dynamic=dynamic)
     while plans:
         choice = plans.pop(0)
         rewritten, placed = apply(model, choice)
-        compiled = compile_for_cpu(core, rewritten, compile_config(config, choice))
-        new = _Running(choice, compiled, turn(compiled, arrays))
-        turns = {_PLAIN: first.turn, "best": best.turn, "new": new.turn}
-        if best is first:
-            del turns["best"]
-        found = medians(turns, rounds=ROUNDS, seconds=SECONDS)
-        times = times or found
-        if found["new"] < found.get("best", found[_PLAIN]) * (1 - MARGIN):
-            best, times = new, found
-            without = [replace(choice, attention=False)] if choice.attention and _holds_attention(placed) else []
-            plans = [other for other in plans if other.attention] + without
+        without = [replace(choice, attention=False)] if choice.attention and _holds_attention(placed) else []
+        new, fault = _tried(core, rewritten, choice, config, arrays, agreement)
+        if new is not None:
+            turns = {_PLAIN: first.turn, "best": best.turn, "new": new.turn}
+            if best is first:
+                del turns["best"]
+            found = medians(turns, rounds=ROUNDS, seconds=SECONDS)
+            # Once more: what answers rightly at first may do so no longer.
+            fault = agreement.fault(new.compiled)
+        if fault or new is None:
+            dropped.append(f"{_described(choice)}: {fault}")
+            plans += without
+        else:
+            times = times or found
+            if found["new"] < found.get("best", found[_PLAIN]) * (1 - MARGIN):
+                best, times = new, found
+                plans = [other for other in plans if other.attention] + without
         if time.perf_counter() > end:
             break
-    said = _explained(best.plan, times, described(model, shape), nothing_taken=best is first)
+    if best is first and dropped and not times:
+        best = first = replace(best, plan=plan(nothing, but="the model then answers otherwise"))
+    said = _explained(best.plan, times, described(model, shape), nothing_taken=best is first, dropped=dropped)
     return said, best.compiled
+
+
+def _tried(
+    core: openvino.Core,
+    rewritten: openvino.Model,
+    choice: Plan,
+    config: Mapping[Any, Any],
+    arrays: list[Any],
+    agreement: Agreement,
+) -> tuple[_Running | None, str]:
+    """The candidate at work, and what is wrong with its answers; None where that is so."""
+    try:
+        compiled = compile_for_cpu(core, rewritten, compile_config(config, choice))
+    except OptkitError as error:
+        return None, str(error)
+    fault = agreement.fault(compiled)
+    return (None, fault) if fault else (_Running(choice, compiled, turn(compiled, arrays)), "")
+
+
+def _described(choice: Plan) -> str:
+    if choice.decompression_rate is not None:
+        return f"OpenVINO's own sparse path, rate {choice.decompression_rate:g}"
+    return f"{len(choice.kernels)} of {len(choice.layers)} linear layers on the sparse runtime"
 
 
 def _start(
@@ -154,23 +194,27 @@ def _holds_attention(placed: Rewrite) -> bool:
     return any(isinstance(step, Attention) for each in placed.programs for step in each.program.steps)
 
 
-def _note(site: LinearSite, cost: Cost | None, taken: bool) -> str:
+def _note(site: LinearSite, cost: Cost | None, taken: bool, but: str) -> str:
+    """Why a layer is not taken; ``but`` where it gains by itself."""
     if cost is None:
         return "too little of the work to be timed" if site.supported else ""
-    return "" if taken or cost.ratio >= 1 else "the model as a whole is faster so"
+    return "" if taken or cost.ratio >= 1 else but
 
 
-def _explained(plan: Plan, times: Mapping[str, float], inputs: str, *, nothing_taken: bool) -> Plan:
+def _explained(
+    plan: Plan, times: Mapping[str, float], inputs: str, *, nothing_taken: bool, dropped: Sequence[str]
+) -> Plan:
     """``plan`` with its sentence and its times."""
     where = f"at {inputs} on {plan.threads} threads"
     figures = f"{_say(times['new'], times[_PLAIN])} {where}" if times else ""
-    taken = len(plan.kernels)
-    if nothing_taken:
-        said = f"plain OpenVINO: the sparse runtime does not gain here{', ' + figures if figures else ''}"
-    elif plan.decompression_rate is not None:
-        said = f"OpenVINO's own sparse path, rate {plan.decompression_rate:g}: {figures}"
+    if not nothing_taken:
+        said = f"{_described(plan)}: {figures}"
+    elif dropped and not times:
+        said = "plain OpenVINO: nothing else gives its answers"
     else:
-        said = f"{taken} of {len(plan.layers)} linear layers on the sparse runtime: {figures}"
+        said = f"plain OpenVINO: the sparse runtime does not gain here{', ' + figures if figures else ''}"
+    if dropped:
+        said += f"; dropped, since it does not answer as plain OpenVINO does: {'; '.join(dropped)}"
     found = {"openvino": times[_PLAIN], "optkit": times["new"]} if times else {}
     return replace(plan, reason=said, milliseconds={name: round(value, 4) for name, value in found.items()})
 

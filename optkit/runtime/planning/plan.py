@@ -14,7 +14,7 @@ from typing import Any
 from optkit.errors import OptkitError
 from optkit.runtime.program import Kernel
 
-FORMAT = 1
+FORMAT = 2
 MODES = ("static", "measured")
 #: What a Kernel can be: name to the numbers of rows.
 KERNELS = {"block4": (1, 2, 4, 8, 16, 32), "element": (1, 2, 4, 8, 16, 32)}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from layers_made import BLOCK4, site
 
+from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino
 from optkit.ir.tags import LayerTag, Tags, write_tags
 from optkit.runtime import extension as library
-from optkit.runtime.planning import layers, making, measured
+from optkit.runtime.planning import agreement, layers, making, measured
 from optkit.runtime.planning import plan as make
 from optkit.runtime.planning.choosing import Cost
 from optkit.runtime.planning.decompression import RATE
@@ -149,6 +151,134 @@ def test_openvinos_sparse_path_is_not_tried_with_a_layer_that_it_breaks(clock, w
     model = openvino.Model([ops.matmul(data, weight, False, True, name="layer")], [data], "square")
     make(suggesting(model, 0.9), shape=(1, 16))
     assert any(RATE in config for config in with_amx) is tried
+
+
+def spoiled(monkeypatch, damage, which=lambda plan: True):
+    """Candidates whose plan is one of ``which`` answer with what ``damage`` makes of their logits."""
+    apply = measured.apply
+
+    def damaged(model, plan):
+        rewritten, placed = apply(model, plan)
+        if which(plan):
+            result = rewritten.get_results()[0]
+            port = result.input_value(0)
+            result.input(0).replace_source_output(damage(import_openvino().opset13, port).output(0))
+            rewritten.validate_nodes_and_infer_types()
+        return rewritten, placed
+
+    monkeypatch.setattr(measured, "apply", damaged)
+
+
+WRONG = {
+    "wrong": (lambda ops, port: ops.multiply(port, np.float32(-1)), r"output logits is off by 200 %, where rounding"),
+    "slightly wrong": (lambda ops, port: ops.multiply(port, np.float32(1.3)), "output logits is off by [23][0-9] %"),
+    "not a number": (lambda ops, port: ops.log(ops.multiply(port, np.float32(0))), "no finite number"),
+    "empty": (
+        lambda ops, port: ops.slice(port, [0], [0], [1], [0]),
+        r"output logits has the shape \[0, 2\], not \[1, 2\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), WRONG.values(), ids=list(WRONG))
+@pytest.mark.parametrize("config", [{}, {"INFERENCE_PRECISION_HINT": "f32"}], ids=["default", "f32"])
+def test_a_candidate_that_answers_otherwise_is_dropped_and_named(
+    clock, make_encoder, monkeypatch, damage, said, config
+):
+    calls = clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    spoiled(monkeypatch, damage)
+    plan = make(make_encoder(), config=config, shape=(1, 16))
+    assert calls == [] and plan.kernels == {} and plan.milliseconds == {}
+    assert re.fullmatch(
+        r"plain OpenVINO: nothing else gives its answers; dropped, since it does not answer as plain OpenVINO does: 3 of 3 "
+        f"linear layers on the sparse runtime: .*{said}.*",
+        plan.reason,
+    )
+    assert plan.layers[0].reason.endswith(", but the model then answers otherwise")
+
+
+def test_another_candidate_wins_where_one_answers_otherwise(clock, make_encoder, monkeypatch):
+    # Only the first layer seems to gain, so the second candidate takes both.
+    found = [Cost({BLOCK4: 1.0}, 2.0), Cost({BLOCK4: 2.0}, 1.0), None]
+    monkeypatch.setattr(measured, "layer_costs", lambda *_, **__: found)
+    calls = clock({}, [{"openvino": 4.0, "new": 3.0}])
+    spoiled(monkeypatch, WRONG["wrong"][0], lambda plan: len(plan.kernels) == 1)
+    plan = make(make_encoder(), shape=(1, 16))
+    assert calls == [{"openvino", "new"}] and len(plan.kernels) == 2
+    assert plan.milliseconds == {"openvino": 4.0, "optkit": 3.0}
+    assert "measured 3.00 ms against OpenVINO's 4.00 at 1 x 16 tokens on" in plan.reason
+    assert "plain OpenVINO does: 1 of 3 linear layers on the sparse runtime: output logits is off by" in plan.reason
+
+
+def test_a_candidate_that_answers_otherwise_later_is_dropped(clock, make_encoder, monkeypatch):
+    calls = clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    said = iter(["", "output logits is off by 90 %"])
+    monkeypatch.setattr(measured.Agreement, "fault", lambda self, compiled: next(said))
+    plan = make(make_encoder(), shape=(1, 16))
+    assert calls == [{"openvino", "new"}] and plan.kernels == {}
+    assert plan.reason.endswith("runtime: output logits is off by 90 %")
+
+
+def test_a_candidate_that_openvino_cannot_compile_is_dropped(clock, make_encoder, monkeypatch):
+    clock(FAST, [])
+    compile_for_cpu = measured.compile_for_cpu
+
+    def refused(core, model, config):
+        if any(node.get_type_name() == "Program" for node in model.get_ops()):
+            raise OptkitError("OpenVINO cannot compile the model: no such thing")
+        return compile_for_cpu(core, model, config)
+
+    monkeypatch.setattr(measured, "compile_for_cpu", refused)
+    plan = make(make_encoder(), shape=(1, 16))
+    assert plan.kernels == {} and plan.reason.endswith("OpenVINO cannot compile the model: no such thing")
+
+
+def test_where_openvinos_int8_saturates_the_runtime_is_not_blamed(clock, make_encoder, monkeypatch):
+    """As on a CPU without VNNI, with weights in their whole range: plain OpenVINO is what answers wrongly."""
+    clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    other = import_openvino().Core().compile_model(make_encoder(seed=7), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compile_for_cpu = agreement.compile_for_cpu
+
+    def saturating(core, model, config):
+        quantized = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+        return other if quantized else compile_for_cpu(core, model, config)
+
+    monkeypatch.setattr(agreement, "compile_for_cpu", saturating)
+    plan = make(make_encoder(), shape=(1, 16))
+    assert len(plan.kernels) == 3 and "dropped" not in plan.reason
+    # What is wrong by both accounts is still dropped.
+    spoiled(monkeypatch, WRONG["wrong"][0])
+    assert make(make_encoder(), shape=(1, 16), cached=False).kernels == {}
+
+
+def test_activations_quantized_as_they_come_may_cost_more(clock, make_encoder):
+    clock(FAST, [{"openvino": 4.0, "new": 2.0}])
+    model = make_encoder(quantized=False, density=1.0)
+    plan = make(model, shape=(1, 16), dynamic=True)
+    assert len(plan.kernels) >= 2 and "dropped" not in plan.reason
+
+
+def answers(*outputs) -> list[list[np.ndarray]]:
+    return [[np.array(each) for each in outputs]]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "distance"),
+    [
+        (answers([1.0, 2.0]), answers([1.0, 2.0]), 0.0),
+        (answers([0.0, 0.0]), answers([3.0, 4.0]), 1.0),
+        (answers([3.0, 5.0]), answers([3.0, 4.0]), 0.2),
+        (answers([3.0, 5.0]) * 2, answers([3.0, 4.0]) * 2, 0.2),  # over all inputs
+        (answers([3.0, np.nan]), answers([3.0, 4.0]), np.inf),
+        (answers([3.0, 5.0]), answers([3.0, np.nan]), 0.0),  # nothing to compare with
+        (answers([[3.0]]), answers([3.0]), np.inf),
+        (answers([1e-9, 0.0]), answers([0.0, 0.0]), 1e-9 / 2**0.5),
+        (answers([1, 7, 3, 4]), answers([1, 2, 3, 4]), 0.5),  # the root of a quarter
+        (answers([]), answers([]), 0.0),
+    ],
+)
+def test_distances_between_answers(found, wanted, distance):
+    assert agreement.distances(found, wanted) == [pytest.approx(distance)]
 
 
 def test_a_length_that_the_model_cannot_take_is_halved(clock, make_encoder):

@@ -20,7 +20,7 @@ def test_a_plan_survives_json(plan):
     [
         (lambda data: data.pop("isa"), "'isa' is missing"),
         (lambda data: data.update(more=1), "'more' is not known"),
-        (lambda data: data.update(format=9), "its format is not 1"),
+        (lambda data: data.update(format=9), "its format is not 2"),
         (lambda data: data.update(mode="guess"), "mode is not one of static, measured"),
         (lambda data: data.update(layers={}), "layers is no list"),
         (lambda data: data.update(threads="2"), "threads is"),
