@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+#: Layers of a model; the deepest that are published have a tenth of them.
+_MOST_LAYERS = 1000
 _FROM_DATA = ("num_labels", "id2label", "label2id")
 
 
@@ -36,6 +38,7 @@ def make_config(
         _refuse_unknown(source.overrides, config, "model.overrides")
         with refusing(source):
             config.update(source.overrides)
+    _refuse_endless(config, "model.config" if source.name is None else f"{source.name}: config.json")
     if tokenizer is not None and getattr(config, "vocab_size", len(tokenizer)) < len(tokenizer):
         raise PlanError(
             f"the tokenizer has {len(tokenizer)} tokens and the model room for {config.vocab_size}: "
@@ -47,6 +50,13 @@ def make_config(
         # By it a model chooses its loss, and a pipeline between softmax and sigmoid: a checkpoint's is its last task's.
         config.problem_type = head.problem_type
     return config
+
+
+def _refuse_endless(config: PretrainedConfig, where: str) -> None:
+    """Refuses a number of layers that is a mistake: to build as many takes minutes, or all memory."""
+    for name, value in vars(config).items():
+        if "layers" in name and isinstance(value, int) and value > _MOST_LAYERS:
+            raise PlanError(f"{where}: {name} is {value}, and no model has more than {_MOST_LAYERS}: correct it")
 
 
 def label_maps(names: Sequence[str]) -> dict[str, Any]:
@@ -85,11 +95,11 @@ def _stored_config(source: Source) -> PretrainedConfig:
             f"{folder}: no config.json here: give a folder saved by save_pretrained with --set {source.key}=FOLDER"
         )
     read_values(folder)
+    if (config := mended_config(folder)) is not None:
+        return config
     try:
         with quiet():
-            return mended_config(folder) or AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=source.trust_remote_code
-            )
+            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=source.trust_remote_code)
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise PlanError(
@@ -148,16 +158,27 @@ def mended(values: dict[str, Any], folder: Path, *, strict: bool = True) -> tupl
 
 
 def mended_config(folder: Path) -> PretrainedConfig | None:
-    """The configuration of a checkpoint as ``mended`` makes it; None where transformers can read the file as it is."""
+    """The configuration of a checkpoint as ``mended`` makes it; None where transformers can read the file as it is.
+
+    Raises:
+        OptkitError: if the file is no JSON mapping, or a value in it is of the wrong type.
+    """
     from transformers import CONFIG_MAPPING
+
+    from optkit.adapters import quiet, reason
 
     if not (folder / "config.json").is_file():
         return None
     values = read_values(folder)
     usable, _ = mended(values, folder, strict=False)
-    if usable == values or values.get("model_type") not in CONFIG_MAPPING or "auto_map" in values:
+    kind = values.get("model_type")
+    if usable == values or not isinstance(kind, str) or kind not in CONFIG_MAPPING or "auto_map" in values:
         return None
-    return CONFIG_MAPPING[values["model_type"]].from_dict(usable)
+    try:
+        with quiet():
+            return CONFIG_MAPPING[kind].from_dict(usable)
+    except Exception as error:  # each configuration checks its values in its own way
+        raise OptkitError(f"{folder}: its config.json cannot be read: {reason(error)}") from error
 
 
 def _same(stored: Any, ours: dict[Any, Any]) -> bool:

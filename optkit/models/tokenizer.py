@@ -78,6 +78,11 @@ def own_tokenizer(
         raise PlanError(f"{folder}: no tokenizer here: {way_out}")
     if tokenizer.pad_token is None:
         raise PlanError(f"{folder}: this tokenizer has no padding token, which batches need: {way_out}")
+    most = tokenizer.model_max_length
+    if isinstance(most, bool) or not isinstance(most, (int, float)) or not most >= 1:
+        raise PlanError(
+            f"{folder}: tokenizer_config.json: model_max_length is {most!r}, no number of tokens: {way_out}"
+        )
     if config is None and (folder / "config.json").is_file():
         config = make_config(source)
     longest = longest_input(config) if config is not None else None

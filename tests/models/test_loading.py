@@ -525,3 +525,29 @@ def test_a_teacher_without_a_head(checkpoint):
 def test_a_teacher_that_is_nowhere(tmp_path):
     with pytest.raises(PlanError, match="distill.teacher: no folder .*--set distill.teacher=FOLDER"):
         models.load_teacher(DistillSpec(teacher=str(tmp_path / "absent")), Head(AUTO, TWO))
+
+
+def test_a_number_of_layers_that_is_a_mistake_is_refused_before_they_are_built(checkpoint):
+    said = "num_hidden_layers is 1000000000, and no model has more than 1000: correct it"
+    with pytest.raises(PlanError, match=f"^model.config: {said}"):
+        models.meta_model(ModelSpec(config=CONFIG | {"num_hidden_layers": 10**9}, tokenizer=TRAINED), Head(AUTO, TWO))
+    edit(checkpoint, num_hidden_layers=10**9)
+    with pytest.raises(PlanError, match=f"checkpoint: config.json: {said}"):
+        models.meta_model(checkpoint, Head(AUTO, TWO))
+
+
+@pytest.mark.parametrize("length", ["64", 0, True])
+def test_a_tokenizer_that_says_no_length_is_refused(checkpoint, length):
+    file = checkpoint / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": length}))
+    with pytest.raises(PlanError, match=f"tokenizer_config.json: model_max_length is {length!r}, no number of tokens"):
+        models.load_tokenizer(checkpoint)
+
+
+def test_a_config_with_class_names_to_mend_and_another_fault_is_one_line(checkpoint):
+    edit(checkpoint, id2label={"0": "a", "1": "b"}, label2id={}, is_decoder="x")
+    for load in (models.load_tokenizer, lambda folder: models.meta_model(folder, Head(AUTO, TWO))):
+        with pytest.raises(
+            OptkitError, match="checkpoint: its config.json cannot be read: Field 'is_decoder' expected bool"
+        ):
+            load(checkpoint)
