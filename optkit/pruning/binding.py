@@ -70,6 +70,8 @@ class BoundRule:
     def __init__(self, rule: Rule, sites: Sequence[Site]):
         self.rule, self.sites = rule, list(sites)
         self.criterion: Criterion = build(rule.criterion)
+        #: Groups of each site that were pruned before, and stay so.
+        self.least = [0] * len(self.sites)
         self.steps: Steps | None = None
 
     @property
@@ -129,7 +131,8 @@ class BoundRule:
         counts = [site.grid.count for site in self.sites]
         if self.rule.scope == "global" and not self.rule.shares:
             return target_count(self.shares(target)[0], sum(counts))
-        return sum(target_count(share, count) for share, count in zip(self.shares(target), counts, strict=True))
+        each = zip(self.shares(target), counts, self.least, strict=True)
+        return sum(max(target_count(share, count), least) for share, count, least in each)
 
     def freeze(self) -> None:
         """Masks the groups that are zero already."""

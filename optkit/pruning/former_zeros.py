@@ -62,20 +62,23 @@ def notes(rule: Rule, found: FormerZeros) -> list[str]:
     if found.zeros:
         fate = "may return (regrow: true)" if rule.regrow else "stay"
         lines.append(f"{100 * found.share:.1f} % of {rule.name} are zero already and {fate}")
-    if found.blank:
+    if found.blank and rule.schedule is not None:
         more = f" and {len(found.blank) - 1} more layers are" if len(found.blank) > 1 else " is"
         lines.append(f"{found.blank[0]}{more} zero throughout, taken for initialized so and not for pruned")
     return lines
 
 
 def problem(bound: BoundRule, found: FormerZeros) -> str | None:
-    """Why a rule cannot end at its target: more groups than that are pruned already. None where it can."""
+    """Why a rule cannot end at its target: more groups than that are pruned already. None where it can.
+
+    Shares that an allocation chose may be below: a layer then keeps what it has.
+    """
     rule = bound.rule
-    if rule.schedule is None or rule.regrow or not found.zeros:
+    if rule.schedule is None or rule.regrow or rule.shares or not found.zeros:
         return None
     dead = [groups_pruned(site, found) for site in bound.sites]
     counts, most = [site.grid.count for site in bound.sites], rule.structure.most
-    if rule.scope == "global" and not rule.shares:
+    if rule.scope == "global":
         there, total = sum(dead), sum(counts)
         if there <= bound.wanted(rule.schedule.to):
             return None

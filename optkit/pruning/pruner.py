@@ -14,7 +14,7 @@ from optkit.errors import PruningError
 from optkit.pruning import parallel
 from optkit.pruning.binding import BoundRule, RuleState, place
 from optkit.pruning.config import Frozen, Rule
-from optkit.pruning.former_zeros import FormerZeros, former_zeros, notes, problem
+from optkit.pruning.former_zeros import FormerZeros, former_zeros, groups_pruned, notes, problem
 from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, lay_out, mask_of, raw_of
 from optkit.pruning.obstacles import require_loaded
 from optkit.pruning.schedules import Steps
@@ -91,6 +91,9 @@ class Pruner:
         below = [line for bound, former in both if (line := problem(bound, former))]
         if below:
             raise PruningError("; ".join(below))
+        for bound, former in both:
+            if bound.rule.shares and not bound.rule.regrow:
+                bound.least = [groups_pruned(site, former) for site in bound.sites]
         self.notes = [line for bound, former in both for line in notes(bound.rule, former)]
         for line in self.notes:
             _log.info(line)

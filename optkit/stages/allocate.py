@@ -204,7 +204,7 @@ def _device(job: Job) -> Any:
 def bounded(curve: Curve, rule: Rule) -> Curve:
     """``curve`` within the rule's floor and ceiling, with as many choices as there shall be."""
     most = rule.structure.most
-    least = int(np.ceil(rule.floor / most * curve.groups - 1e-9))
+    least = max(int(np.ceil(rule.floor / most * curve.groups - 1e-9)), curve.counts[0])
     highest = int(np.floor(min(rule.ceiling / most, 1.0) * curve.groups + 1e-9))
     return curve.between(least, max(min(highest, curve.counts[-1]), least)).refined()
 

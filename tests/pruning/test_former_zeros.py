@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -22,8 +24,10 @@ from optkit.pruning import (
     Taylor,
     one_shot,
 )
+from optkit.pruning.allocation import sensitivity
 from optkit.pruning.targets import resolve_targets
 from optkit.recipe import load_recipe
+from optkit.stages import allocate
 from optkit.stages.plan import make_plan
 
 BATCH = {"input_ids": torch.arange(8).view(1, 8)}
@@ -146,6 +150,25 @@ def test_a_target_below_what_is_there_is_refused_with_both_numbers(bert, scope, 
     with pytest.raises(PruningError, match="70.0 % of its weights are zero already, and `to` is 50.0 %"):
         one_shot(model, Rule(structure="1x4", schedule=Schedule(to=0.5)), [BATCH])
     Pruner(model, [Rule(structure="1x4", schedule=Schedule(to=0.7))])
+
+
+def test_an_allocation_takes_no_less_than_what_is_there(bert):
+    model, _ = sparse(bert)
+    rule = Rule(structure="1x4", schedule=Schedule(to=0.8))
+    curves = sensitivity.measure(model.eval(), rule, [BATCH], [0.5, 0.8, 0.95])
+    there = {
+        name: int((~layer.weight.view(-1, 4).any(1)).sum()) for name, layer in resolve_targets(model, rule).items()
+    }
+    assert {curve.name: curve.counts[0] for curve in curves} == there
+    assert all(allocate.bounded(curve, rule).counts[0] == there[curve.name] for curve in curves)
+    # Chosen on another model: each layer keeps what it has.
+    shares = tuple((name, 0.6) for name in there)
+    pruner = Pruner(model, [replace(rule, schedule=Schedule("constant", to=0.6, begin=0), shares=shares)])
+    pruner.start(1, 1)
+    pruner.update(0)
+    counts = [layer.weight.numel() // 4 for layer in resolve_targets(model, rule).values()]
+    expected = sum(max(round(0.6 * count), own) for count, own in zip(counts, there.values(), strict=True))
+    assert pruner.fold()[0].pruned == expected > round(0.6 * sum(counts))
 
 
 def test_a_dense_model_with_stray_zeros_gets_no_masks(bert):

@@ -32,7 +32,7 @@ class Curve:
     Attributes:
         name: of the layer, or of the first one that its groups span.
         groups: that it has.
-        counts: groups pruned, ascending from 0.
+        counts: groups pruned, ascending from 0, or from how many are pruned already.
         losses: in any unit that adds up, the same for all layers; where one falls the one before it counts, since
             whoever prunes less can do no worse.
     """
