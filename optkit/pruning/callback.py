@@ -80,7 +80,11 @@ class PruningCallback(TrainerCallback):
         self._sparsity = self.pruner.sparsity()
 
     def _placed_before(self, state: TrainerState) -> list[Steps | None] | None:
-        """Where a training that goes on placed its schedules when it began; warns if it has another length now."""
+        """Where a training that goes on placed its schedules when it began; warns if it has another length now.
+
+        Raises:
+            PruningError: if it is now too short for them.
+        """
         saved = state.stateful_callbacks.get(_STATE) if state.global_step else None
         if not saved or len(saved["rules"]) != len(self.rules):
             return None
@@ -89,13 +93,15 @@ class PruningCallback(TrainerCallback):
             same = rule.schedule is not None and schedule == str(rule.schedule)
             found.append(Steps(rule.schedule, begin, end, every) if same else None)
         if saved["steps"] != state.max_steps:
+            lengths = f"the training began with {saved['steps']} optimizer steps and goes on with {state.max_steps}"
             kept = [(rule.name, steps) for rule, steps in zip(self.rules, found, strict=True) if steps]
-            where = ", ".join(f"'{name}' from step {steps.begin} to {steps.end}" for name, steps in kept)
-            warnings.warn(
-                f"the training began with {saved['steps']} optimizer steps and goes on with {state.max_steps}; "
-                f"schedules stay where they were placed: {where or 'none'}",
-                stacklevel=2,
-            )
+            where = ", ".join(f"'{name}' from step {steps.begin} to {steps.end}" for name, steps in kept) or "none"
+            if any(steps.end > max(state.max_steps, state.global_step) for _, steps in kept):
+                raise PruningError(
+                    f"{lengths}, too few for its schedules, {where}: train for longer, or resume with the batch size, "
+                    "accumulation and epochs of before"
+                )
+            warnings.warn(f"{lengths}; schedules stay where they were placed: {where}", stacklevel=2)
         return found
 
     def on_pre_optimizer_step(

@@ -91,8 +91,8 @@ def problem(bound: BoundRule, found: FormerZeros) -> str | None:
 
 def _below(where: str, there: float, to: float) -> str:
     return (
-        f"{where}{100 * there:.1f} % of its weights are zero already, and `to` is {100 * to:.1f} %: raise `to`, or "
-        "write regrow: true to let weights return"
+        f"{where}{100 * there:.1f} % of its weights are zero already, and `to` is {100 * to:.1f} %: raise `to`, or let "
+        "weights return in training with regrow: true"
     )
 
 

@@ -151,18 +151,11 @@ class Pruner:
             placed: where they were placed when it began, one for each rule, None for those to be placed now.
 
         Raises:
-            PruningError: as ``place``; if a criterion goes by gradients of a weight that is not trained, or a schedule
-                was placed beyond ``total_steps``.
+            PruningError: as ``place``; if a criterion goes by gradients of a weight that is not trained.
         """
         self._require_masks()
         for bound, before in zip(self._rules, placed or [None] * len(self._rules), strict=True):
             bound.steps = before or place(bound.rule, total_steps, steps_per_epoch)
-            if before is not None and before.end > total_steps:
-                raise PruningError(
-                    f"rule '{bound.rule.name}': its schedule was placed to end at step {before.end} when the training "
-                    f"began, and there are {total_steps} steps now: train for longer, or resume with the batch size, "
-                    "accumulation and epochs of before"
-                )
             self._check_trained(bound)
         self._check_processes()
         self._observed, self._updated = 0, False

@@ -244,6 +244,8 @@ def _clash(earlier: Rule, found: list[Site], rule: Rule, sites: list[Site]) -> s
     revives = next((r.criterion.name for r in (earlier, rule) if build(r.criterion).revives), None)
     if revives:
         return both + f"give them separate targets, as {revives} lets weights return"
+    if rule.schedule is None or earlier.schedule is None:
+        return None  # what is frozen is zero from the start, in whatever groups
     if rule.criterion.name == earlier.criterion.name and rule.criterion != earlier.criterion:
         return both + f"give them separate targets, or one {rule.criterion.name} with the same parameters"
     nests = rule.structure.nests_in(earlier.structure)

@@ -106,10 +106,11 @@ def test_regrow_lets_them_return(bert, train):
     assert watch.most > 0
 
 
-def test_frozen_zeros_and_a_rule_beside_them(bert, train):
+@pytest.mark.parametrize("order", [1, -1])
+def test_frozen_zeros_and_a_rule_beside_them(bert, train, order):
     model, zeros = sparse(bert)
     rules = [Rule(structure="1x4", schedule=LATE), Rule(name="keep", criterion=Frozen())]
-    made = train(model, rules)
+    made = train(model, rules[::order])
     made.train()
     made.pruning.fold()
     assert alive(model, zeros) == 0 and share(model) == pytest.approx(0.9, abs=1e-3)
@@ -146,7 +147,7 @@ def test_a_target_below_what_is_there_is_refused_with_both_numbers(bert, scope, 
     with pytest.raises(PruningError) as error:
         Pruner(model, [Rule(structure="1x4", scope=scope, schedule=Schedule(to=0.5))])
     assert str(error.value).startswith(f"rule 'weights': {where}")
-    assert " % of its weights are zero already, and `to` is 50.0 %: raise `to`, or write regrow" in str(error.value)
+    assert " % of its weights are zero already, and `to` is 50.0 %: raise `to`, or let weights return" in str(error.value)
     with pytest.raises(PruningError, match="70.0 % of its weights are zero already, and `to` is 50.0 %"):
         one_shot(model, Rule(structure="1x4", schedule=Schedule(to=0.5)), [BATCH])
     Pruner(model, [Rule(structure="1x4", schedule=Schedule(to=0.7))])
