@@ -64,6 +64,20 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def state_dict(file: Path) -> dict[str, Any]:
+    """The tensors of one file of weights, as torch's, by name.
+
+    Raises:
+        OptkitError: as ``tensors``.
+    """
+    if file.suffix == ".bin":
+        return _unpickled(file, "cpu")
+    from safetensors.torch import load_file
+
+    with _whole(file):
+        return load_file(file)
+
+
 def present_name(name: str) -> str:
     """What transformers calls the tensor ``name`` of a checkpoint today."""
     return re.sub(_OLD_NAMES, lambda match: _OLD_NAMES_NOW[match[0]], name)

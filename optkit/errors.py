@@ -6,6 +6,27 @@ The command line prints ``str(error)`` and exits with ``error.exit_code``; a tra
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_SPELLING = ContextVar("spelling", default="{}=")
+
+
+def argument(name: str) -> str:
+    """How whoever is told gives the argument ``name``: ``name=`` in Python, ``--name`` on the command line."""
+    spelling = _SPELLING.get()
+    return spelling.format(name.replace("_", "-") if spelling.startswith("-") else name)
+
+
+@contextmanager
+def on_the_command_line() -> Iterator[None]:
+    """Within it messages name options, not arguments."""
+    before = _SPELLING.set("--{}")
+    try:
+        yield
+    finally:
+        _SPELLING.reset(before)
 
 #: Characters of a message, and of a word in it, that are shown: a value may be a file that was pasted.
 _MESSAGE, _WORD = 2000, 400

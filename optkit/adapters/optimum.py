@@ -165,8 +165,23 @@ TASKS = {
 }
 
 
-def class_for(folder: Path) -> str:
+#: What transformers calls its table of architectures for a task.
+_MAPPINGS = {
+    "text-classification": "FOR_SEQUENCE_CLASSIFICATION_",
+    "token-classification": "FOR_TOKEN_CLASSIFICATION_",
+    "question-answering": "FOR_QUESTION_ANSWERING_",
+    "fill-mask": "FOR_MASKED_LM_",
+    "feature-extraction": "",
+}
+#: Endings of architectures that end in Model and are none without a head, or no one model.
+_NO_BASE = re.compile(r"(^Auto|LMHead|DoubleHeads|EncoderDecoder|MT|Rag|Causal|Pre[tT]rained)Model$")
+
+
+def class_for(folder: Path, way_out: str = "say which class to load with ov_class='OVModelFor...'") -> str:
     """Name of optimum-intel's class for the model in ``folder``, by the architecture in its config.json.
+
+    Args:
+        way_out: what the message says to do where it cannot be told.
 
     Raises:
         OptkitError: if there is no config, or it names no architecture that has one.
@@ -180,10 +195,18 @@ def class_for(folder: Path) -> str:
     names = config.get("architectures") if isinstance(config, dict) else None
     architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
     for ending, name in CLASSES.items():
-        if architecture is not None and architecture.endswith(ending):
+        if architecture is not None and architecture.endswith(ending) and not _NO_BASE.search(architecture):
             return name
     said = f"names '{architecture[:80]}'" if architecture else "names no architecture"
-    raise OptkitError(f"{folder / 'config.json'}: {said}: say which class to load with ov_class='OVModelFor...'")
+    raise OptkitError(f"{folder / 'config.json'}: {said}: {way_out}")
+
+
+def architecture_for(model_type: str, task: str) -> str | None:
+    """The class of transformers for models of ``model_type`` with the head that ``task`` needs; None without one."""
+    from transformers.models.auto import modeling_auto
+
+    names = getattr(modeling_auto, f"MODEL_{_MAPPINGS[task]}MAPPING_NAMES").get(model_type)
+    return names[0] if isinstance(names, (tuple, list)) else names
 
 
 def load(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
+
 from optkit.adapters import quiet, reason
-from optkit.adapters.optimum import copy_companions
+from optkit.adapters.optimum import class_for, copy_companions
 from optkit.errors import OptkitError, RecipeError
 from optkit.json_files import read_json
+
+_CONFIG, _SAFE = "adapter_config.json", "adapter_model.safetensors"
 
 _HEADS = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -23,7 +31,7 @@ def merge(adapter: Path, output: Path) -> list[str]:
     """Writes the base model with the adapter merged into it, as a plain checkpoint with config and tokenizer.
 
     Args:
-        adapter: folder with adapter_config.json and adapter_model.safetensors.
+        adapter: folder with adapter_config.json and adapter_model.safetensors or adapter_model.bin.
         output: an empty folder.
 
     Returns:
@@ -31,35 +39,44 @@ def merge(adapter: Path, output: Path) -> list[str]:
 
     Raises:
         RecipeError: if peft is not installed, or the adapter's files do not say what they are.
-        OptkitError: if the base model is not there, or the two do not fit.
+        OptkitError: if the base model is not there, the two do not fit, or neither holds the head.
     """
     said = _config(adapter)
-    base, kind = said["base_model_name_or_path"], said.get("task_type")
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise OptkitError(f"{adapter}: no adapter_model.safetensors here: save the adapter with safetensors")
+    base = said["base_model_name_or_path"]
+    weights = _weights(adapter)
     try:
         import peft
     except ImportError:
         raise RecipeError(
             f"{adapter}: an adapter of {base}, not a model: install optkit[peft], or merge it: {_HAND_MADE}"
         ) from None
-    if not isinstance(kind, str) or kind not in _HEADS:
-        raise RecipeError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
     from optkit.adapters.hub import model_folder
 
     way_out = f"fetch it, or merge the adapter where it is: {_HAND_MADE}"
     folder = model_folder(base, str(said.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out)
-    try:
-        with quiet():
-            model = _base(folder, _HEADS[kind], _labels(adapter))
-            merged = peft.PeftModel.from_pretrained(model, adapter, local_files_only=True).merge_and_unload()
-            before, after = _zeros(folder), merged.state_dict()
-            merged.save_pretrained(output)
-    except Exception as error:  # peft raises what torch does
-        raise OptkitError(f"{adapter}: cannot be merged into {base}: {reason(error)}") from error
+    auto_class = _auto_class(adapter, said.get("task_type"), folder)
+    before, failed = _zeros(folder), f"{adapter}: cannot be merged into {base}"
+    with _one_line(failed), quiet():
+        model, missing = _base(folder, auto_class, _labels(weights))
+    if random := sorted(set(missing) - {_own_name(name) for name in weights}):
+        raise OptkitError(
+            f"{adapter}: neither it nor {base} holds {random[0]}, which a model for it has: give the base model that "
+            "it was trained on, or save the adapter with it (modules_to_save)"
+        )
+    with _one_line(failed), quiet(), tempfile.TemporaryDirectory(dir=output.parent) as safe:
+        # peft reads this copy, so that no pickle is read but by the reader that runs no code.
+        save_file(weights, Path(safe) / _SAFE, metadata={"format": "pt"})
+        shutil.copyfile(adapter / _CONFIG, Path(safe) / _CONFIG)
+        merged = peft.PeftModel.from_pretrained(model, safe, local_files_only=True).merge_and_unload()
+        merged.save_pretrained(output)
     for source in (folder, adapter):  # the adapter's own come last, and stay
         copy_companions(source, output, but=["config.json"])
-    filled = sum(int((after[name][zeros] != 0).sum()) for name, zeros in before.items() if name in after)
+    after, prefix, filled = merged.state_dict(), f"{merged.base_model_prefix}.", 0
+    for name, zeros in before.items():
+        # The class that was merged may put its encoder below a name that the base model's own has not, or the reverse.
+        known = next((each for each in (name, prefix + name, name.removeprefix(prefix)) if each in after), None)
+        if known is not None and after[known].shape == zeros.shape:
+            filled += int((after[known][zeros] != 0).sum())
     notes = [f"merged into {base}"]
     if filled:
         total = sum(int(zeros.sum()) for zeros in before.values())
@@ -67,8 +84,18 @@ def merge(adapter: Path, output: Path) -> list[str]:
     return notes
 
 
+@contextmanager
+def _one_line(failed: str) -> Iterator[None]:
+    try:
+        yield
+    except OptkitError:
+        raise
+    except Exception as error:  # peft raises what torch does
+        raise OptkitError(f"{failed}: {reason(error)}") from error
+
+
 def _config(adapter: Path) -> dict[str, Any]:
-    file = adapter / "adapter_config.json"
+    file = adapter / _CONFIG
     try:
         said = read_json(file)
         if isinstance(said["base_model_name_or_path"], str) and said["base_model_name_or_path"]:
@@ -78,24 +105,63 @@ def _config(adapter: Path) -> dict[str, Any]:
     raise RecipeError(f"{file}: does not name its base model: copy the whole adapter again")
 
 
-def _labels(adapter: Path) -> int | None:
-    """How many classes the adapter's own head has, None where it has none."""
-    from safetensors import safe_open
+def _weights(adapter: Path) -> dict[str, Any]:
+    """The tensors of an adapter, by name."""
+    from optkit.checkpoints import state_dict
 
-    with safe_open(adapter / "adapter_model.safetensors", framework="numpy") as opened:
-        heads = [name for name in opened.keys() if ".classifier." in name or ".score." in name]
-        rows = [opened.get_slice(name).get_shape()[0] for name in sorted(heads) if name.endswith(".weight")]
+    for name in (_SAFE, "adapter_model.bin"):
+        if (adapter / name).is_file():
+            return {name: tensor.contiguous() for name, tensor in state_dict(adapter / name).items()}
+    raise OptkitError(f"{adapter}: no {_SAFE} here: save the adapter with safetensors")
+
+
+def _auto_class(adapter: Path, kind: Any, base: Path) -> str:
+    """transformers' class for the model that an adapter makes of its base model; that of the base model itself where
+    the adapter does not say.
+    """
+    if isinstance(kind, str) and kind in _HEADS:
+        return _HEADS[kind]
+    if kind is None:
+        way_out = f"set task_type in {adapter / _CONFIG}, one of {', '.join(_HEADS)}"
+        return class_for(base, way_out).replace("OVModel", "AutoModel").removesuffix("ForFeatureExtraction")
+    raise RecipeError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
+
+
+def _own_name(name: str) -> str:
+    """What the model calls the tensor that an adapter keeps under ``name``."""
+    return name.removeprefix("base_model.model.").replace(".modules_to_save", "")
+
+
+def _labels(weights: dict[str, Any]) -> int | None:
+    """How many classes the adapter's own head has, None where it has none."""
+    heads = [name for name in sorted(weights) if ".classifier." in name or ".score." in name]
+    rows = [weights[name].shape[0] for name in heads if name.endswith(".weight") and ".lora_" not in name]
     return rows[-1] if rows else None
 
 
-def _base(folder: Path, auto_class: str, labels: int | None) -> Any:
+def _base(folder: Path, auto_class: str, labels: int | None) -> tuple[Any, list[str]]:
+    """The base model, and the names of the weights that it lacks."""
     import torch
     import transformers
 
-    options = {} if labels is None else {"num_labels": labels}
-    return getattr(transformers, auto_class).from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, ignore_mismatched_sizes=True, **options
+    from optkit.models.config import make_config
+    from optkit.models.source import Source
+
+    config = make_config(Source.of(folder))
+    if labels is not None:
+        config.num_labels = labels
+    model, info = getattr(transformers, auto_class).from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        local_files_only=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
+    # Embeddings are not made of what a pooler gives.
+    optional = ".pooler." if auto_class == "AutoModel" else "\0"
+    lacking = [*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]
+    return model, [name for name in lacking if optional not in f".{name}"]
 
 
 def _zeros(folder: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from optkit.cli import (
     validate,
 )
 from optkit.cli import list as list_
-from optkit.errors import Interrupted, OptkitError, RecipeError, in_a_line
+from optkit.errors import Interrupted, OptkitError, RecipeError, in_a_line, on_the_command_line
 from optkit.versions import installed
 
 app = typer.Typer(
@@ -94,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        app(arguments, prog_name="optkit")
+        with on_the_command_line():
+            app(arguments, prog_name="optkit")
     except SystemExit as end:
         if end.code == Interrupted.exit_code:  # typer prints an empty line
             print("interrupted", file=sys.stderr)

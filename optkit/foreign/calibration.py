@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optkit.errors import DataError, OptkitError, RecipeError
+from optkit.errors import DataError, OptkitError, RecipeError, argument
 from optkit.registry import suggest
 
 #: Where texts come from: a file, a dataset of the Hub (``name`` or ``name:config``), or the texts themselves, pairs of
@@ -82,10 +82,10 @@ def _columns(data: Data, text: list[str]) -> list[Any]:
         text = [name for name in there if _holds_text(table.schema.field(name).type)]
         if len(text) != 1:
             found = f"{len(text)} columns of texts, {', '.join(text)}" if text else f"no texts, only {', '.join(there)}"
-            raise DataError(f"{data}: {found}: say which to read with --text")
+            raise DataError(f"{data}: {found}: say which to read with {argument('text')}")
     for column in text:
         if not _holds_text(kind := table.schema.field(column).type):
-            raise DataError(f"{data}: column '{column}' holds {kind}, not text: name another with --text")
+            raise DataError(f"{data}: column '{column}' holds {kind}, not text: name another with {argument('text')}")
     return [table.column(column).to_pylist() for column in text]
 
 
@@ -94,7 +94,7 @@ def _table(data: str | Path) -> Any:
 
     path = Path(data)
     if path.exists() or path.suffix.lower() in READERS:
-        return read_file(path, key="--data")
+        return read_file(path, key=argument("data"))
     from optkit.adapters.hub import load_dataset
 
     name, _, config = str(data).partition(":")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import RecipeError
+from optkit.errors import OptkitError, RecipeError, argument
 from optkit.foreign.calibration import Data
+from optkit.foreign.configuration import check_outputs, configured, name_architecture
 from optkit.foreign.opening import Opened, open_model
 from optkit.progress import SILENT, Reporter
 
@@ -109,11 +112,14 @@ def quantize(
     quantization = Quantization(target=target)
     opened = open_model(model, revision)
     folder = _output(output, model)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-"))
         work = Path(name)
+        stack.enter_context(_named(work, model))
         notes: list[str] = []
         kind, opened = opened.kind, _merged(opened, work / "merged", notes, reporter)
         task, ov_class = _task(opened, task)
+        opened = configured(opened, work / "configured", task, notes)
         made, already = None, False
         if opened.kind == "onnx":
             reporter.say("reading the ONNX model")
@@ -124,12 +130,13 @@ def quantize(
         elif data is None:
             raise RecipeError(
                 "data: the ranges of int8 activations come from texts like those that the model will see: give a file "
-                "or a dataset with --data"
+                f"or a dataset with {argument('data')}"
             )
         else:
             reporter.say("reading calibration data")
             calibration = draw(data, text, setup=opened.setup, samples=samples, max_length=max_length, seed=seed)
         made = made or _fp32(opened, task, work / "fp32", seed, reporter)
+        check_outputs(made, task)
         # The converter drops what is zero as a whole, and the task what it has no use for, such as a pooler.
         there = set(made.parameters.values())
         facts = {name: fact for name, fact in made.facts.items() if name in there or fact.zeros == fact.size}
@@ -146,6 +153,7 @@ def quantize(
                 "OpenVINO's int8 sums overflow: use target any for those"
             )
         del made
+        name_architecture(work / "openvino", task, ov_class)
         if folder.is_dir():
             folder.rmdir()  # empty, as was checked
         (work / "openvino").rename(folder)
@@ -153,11 +161,23 @@ def quantize(
     return QuantizeResult(folder, *about, dict(result.seconds))
 
 
+@contextmanager
+def _named(work: Path, model: str | Path) -> Iterator[None]:
+    """Has messages on a copy in ``work`` name the model that it was made from."""
+    try:
+        yield
+    except OptkitError as error:
+        said = re.sub(rf"{re.escape(str(work))}/\w+", lambda _: str(model), str(error))
+        if said == str(error):
+            raise
+        raise type(error)(said) from error
+
+
 def _output(output: str | Path | None, model: str | Path) -> Path:
     stem = Path(model).stem if Path(model).is_file() else Path(model).resolve().name
     folder = Path(output) if output is not None else Path(f"{stem}-int8")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecipeError(f"{folder}: there is something already: choose another --output, new or empty")
+        raise RecipeError(f"{folder}: there is something already: choose another {argument('output')}, new or empty")
     folder.parent.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -180,7 +200,8 @@ def _task(opened: Opened, task: str | None) -> tuple[str, str]:
     from optkit.foreign.graph import OUTPUTS
 
     if task is None:
-        ov_class = optimum.class_for(opened.setup)
+        names = ", ".join(OUTPUTS)
+        ov_class = optimum.class_for(opened.setup, f"say what it is for with {argument('task')}, one of {names}")
         task = next(name for name, of in optimum.TASKS.items() if of == ov_class)
     if task not in OUTPUTS:
         from optkit.registry import suggest

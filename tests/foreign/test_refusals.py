@@ -141,7 +141,7 @@ def test_calibration_data(pruned, refused, tmp_path, tiny_files):
     assert said.endswith("no column 'sentense', did you mean 'sentence'?: the columns are sentence, label")
     assert "column 'label' holds int64, not text" in refused(pruned, data=train, text=["label"])
     two = of("two.csv", "a,b\nx,y\n")
-    assert refused(pruned, data=two) == "/two.csv: 2 columns of texts, a, b: say which to read with --text"
+    assert refused(pruned, data=two) == "/two.csv: 2 columns of texts, a, b: say which to read with text="
     assert "/n.csv: no texts, only a" in refused(pruned, data=of("n.csv", "a\n1\n"))
     assert refused(pruned, data=of("e.tsv", "a\tb\nx\t1\n \t2\n"), text=["a"]) == "data: row 2 holds no text: remove it"
     assert "no rows" in refused(pruned, data=of("none.txt", "\n"))

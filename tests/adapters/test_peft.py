@@ -1,0 +1,151 @@
+"""Adapters merged into a base model that is pruned: how many zeros were filled is said, whatever the names are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from optkit.adapters import peft as adapters
+from optkit.errors import OptkitError, RecipeError
+
+peft = pytest.importorskip("peft")
+
+SEQ = ("AutoModelForSequenceClassification", "SEQ_CLS")
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory, tiny_checkpoint, save_checkpoint):
+    """The same pruned encoder as a classifier and bare."""
+    folder, found = tmp_path_factory.mktemp("bases"), {}
+    config = json.loads((tiny_checkpoint / "config.json").read_text())
+    sizes = {name: config[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")}
+    sizes |= {"num_attention_heads": 2, "max_position_embeddings": 64}
+    for name, kind in (("full", "BertForSequenceClassification"), ("bare", "BertModel")):
+        found[name] = folder / name
+        found[name].mkdir()
+        save_checkpoint(found[name], kind, sizes, (1, 4), 0.75)
+    return found
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """An adapter of a base model whose update is not zero, saved."""
+
+    def make(base, auto_class, kind, **options):
+        folder = tmp_path / "adapter"
+        model = getattr(transformers, auto_class).from_pretrained(base)
+        options = {"target_modules": ["query", "value"]} | options
+        model = peft.get_peft_model(model, peft.LoraConfig(task_type=kind, r=2, **options))
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.data.normal_(std=0.1)
+        model.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def linear_zeros(folder):
+    """How many zeros each linear weight of the encoder holds, by the end of its name."""
+    found = load_file(folder / "model.safetensors")
+    return {
+        name[name.index("layer.") :]: int((w == 0).sum())
+        for name, w in found.items()
+        if w.ndim == 2 and "layer." in name
+    }
+
+
+@pytest.mark.parametrize(
+    ("base", "auto_class", "kind", "options"),
+    [
+        ("full", *SEQ, {}),
+        ("bare", *SEQ, {}),
+        ("bare", "AutoModel", "FEATURE_EXTRACTION", {}),
+        ("full", "AutoModel", "FEATURE_EXTRACTION", {}),
+        ("bare", "AutoModelForTokenClassification", "TOKEN_CLS", {}),
+        ("bare", *SEQ, {"use_dora": True}),
+        ("bare", *SEQ, {"use_rslora": True, "target_modules": "all-linear"}),
+        ("full", *SEQ, {"bias": "all", "target_modules": ["dense"]}),
+    ],
+)
+def test_filled_zeros_are_counted(bases, trained, tmp_path, base, auto_class, kind, options):
+    adapter, output = trained(bases[base], auto_class, kind, **options), tmp_path / "merged"
+    output.mkdir()
+    notes = adapters.merge(adapter, output)
+    before, after = linear_zeros(bases[base]), linear_zeros(output)
+    filled = sum(zeros - after[name] for name, zeros in before.items())
+    assert filled > 0
+    assert f"merging filled {filled:,} of the base model's {sum(before.values()):,} zeros" in notes[1]
+
+
+def test_an_update_that_is_zero_fills_nothing(bases, trained, tmp_path):
+    adapter = trained(bases["bare"], *SEQ)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    zero = {name: torch.zeros_like(w) if "lora_B" in name else w for name, w in weights.items()}
+    save_file(zero, adapter / "adapter_model.safetensors")
+    (tmp_path / "merged").mkdir()
+    assert adapters.merge(adapter, tmp_path / "merged") == [f"merged into {bases['bare']}"]
+
+
+def test_pickled_weights_and_no_task_type(bases, trained, tmp_path):
+    adapter = trained(bases["full"], *SEQ)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    (adapter / "adapter_model.safetensors").unlink()
+    torch.save(weights, adapter / "adapter_model.bin")
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"task_type": None}))
+    (tmp_path / "merged").mkdir()
+    assert "merging filled" in adapters.merge(adapter, tmp_path / "merged")[1]
+    said = json.loads((tmp_path / "merged/config.json").read_text())
+    assert said["architectures"] == ["BertForSequenceClassification"]
+    # What it is for cannot be told from a base model without a name either.
+    base = shutil.copytree(bases["full"], tmp_path / "nameless")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"architectures": None}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(base)}))
+    with pytest.raises(OptkitError, match="set task_type in .*adapter_config.json, one of SEQ_CLS"):
+        adapters.merge(adapter, tmp_path / "merged")
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+def test_a_pickle_runs_nothing(bases, trained, tmp_path):
+    adapter = trained(bases["full"], *SEQ)
+    (adapter / "adapter_model.safetensors").unlink()
+    torch.save({"a": Bomb(tmp_path / "ran")}, adapter / "adapter_model.bin")
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(OptkitError, match="adapter_model.bin: asks for .*, which may be code"):
+        adapters.merge(adapter, tmp_path / "merged")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_head_that_neither_holds(bases, trained, tmp_path):
+    adapter = trained(bases["bare"], *SEQ)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    kept = {name: w for name, w in weights.items() if "classifier" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, adapter / "adapter_model.safetensors")
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(OptkitError, match="neither it nor .* holds classifier.bias"):
+        adapters.merge(adapter, tmp_path / "merged")
+
+
+def test_another_kind_of_task(bases, trained, tmp_path):
+    adapter = trained(bases["full"], *SEQ)
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"task_type": "CAUSAL_LM"}))
+    with pytest.raises(RecipeError, match="an adapter for CAUSAL_LM, which is not merged here"):
+        adapters.merge(adapter, tmp_path)
