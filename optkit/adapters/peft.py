@@ -50,11 +50,14 @@ def merge(adapter: Path, output: Path) -> list[str]:
         raise RecipeError(
             f"{adapter}: an adapter of {base}, not a model: install optkit[peft], or merge it: {_HAND_MADE}"
         ) from None
+    kind = said.get("task_type")
+    if kind is not None and (not isinstance(kind, str) or kind not in _HEADS):
+        raise RecipeError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
     from optkit.adapters.hub import model_folder
 
     way_out = f"fetch it, or merge the adapter where it is: {_HAND_MADE}"
     folder = model_folder(base, str(said.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out)
-    auto_class = _auto_class(adapter, said.get("task_type"), folder)
+    auto_class = _auto_class(adapter, kind, folder)
     before, failed = _zeros(folder), f"{adapter}: cannot be merged into {base}"
     with _one_line(failed), quiet():
         model, missing = _base(folder, auto_class, _labels(weights))
@@ -115,16 +118,14 @@ def _weights(adapter: Path) -> dict[str, Any]:
     raise OptkitError(f"{adapter}: no {_SAFE} here: save the adapter with safetensors")
 
 
-def _auto_class(adapter: Path, kind: Any, base: Path) -> str:
+def _auto_class(adapter: Path, kind: str | None, base: Path) -> str:
     """transformers' class for the model that an adapter makes of its base model; that of the base model itself where
     the adapter does not say.
     """
-    if isinstance(kind, str) and kind in _HEADS:
+    if kind is not None:
         return _HEADS[kind]
-    if kind is None:
-        way_out = f"set task_type in {adapter / _CONFIG}, one of {', '.join(_HEADS)}"
-        return class_for(base, way_out).replace("OVModel", "AutoModel").removesuffix("ForFeatureExtraction")
-    raise RecipeError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
+    way_out = f"set task_type in {adapter / _CONFIG}, one of {', '.join(_HEADS)}"
+    return class_for(base, way_out).replace("OVModel", "AutoModel").removesuffix("ForFeatureExtraction")
 
 
 def _own_name(name: str) -> str:

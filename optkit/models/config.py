@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError, PlanError
 from optkit.json_files import read_json
-from optkit.json_files import read_json
 from optkit.models.head import Head
 from optkit.models.labels import stored_names
 from optkit.models.source import Source, refusing
