@@ -49,10 +49,13 @@ def command(
 def _show(report: dict) -> None:
     from optkit.cli.console import wide_console
     from optkit.reporting.markdown import table
+    from optkit.reporting.precision import advice
 
     console = wide_console()
     console.print(table(report))
     console.print(report["verdict"], markup=False)
+    if advised := advice(report["evaluate"]):
+        console.print(f"{advised}.", markup=False)
     where = {"pruned": "plain checkpoint", "compact": "compacted", "openvino": "OpenVINO IR"}
     for name, what in where.items():
         if name not in report["folders"]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from optkit.errors import OptkitError
 from optkit.experiments.runs import Run
+from optkit.reporting.speed import precision
 
 RECIPE = "recipe.resolved.yaml"
 
@@ -49,7 +50,10 @@ def compare(first: Run, second: Run) -> Comparison:
         }
         for report in reports
     ]
-    machine = [_flat({"machine": report["machine"], "versions": report["versions"]}) for report in reports]
+    machine = [
+        _flat({"machine": report["machine"], "versions": report["versions"]} | {"OpenVINO": _precision(report)})
+        for report in reports
+    ]
     recipes = [_flat(_recipe(run.path / RECIPE)) for run in (first, second)]
     return Comparison(*(_differences(*pair) for pair in (recipes, accuracy, speed, sparsity, machine)))
 
@@ -63,6 +67,11 @@ def _recipe(file: Path) -> dict[str, Any]:
     except (OSError, YAMLError, ValueError, RecursionError) as error:
         raise OptkitError(f"{file}: cannot be read: the run is not whole, do it again") from error
     return data if isinstance(data, dict) else {}
+
+
+def _precision(report: Mapping[str, Any]) -> str | None:
+    """At which precision OpenVINO was timed."""
+    return f"computes in {precision(report['benchmark'])}" if report["benchmark"] else None
 
 
 def _times(benchmark: Mapping[str, Any] | None) -> Iterator[tuple[str, float]]:

@@ -11,7 +11,7 @@ from optkit.errors import RecipeError
 from optkit.experiments.runs import load_run
 from optkit.json_files import read_json
 from optkit.reporting.prices import Cost, Prices, costs_of, load_prices
-from optkit.reporting.speed import inputs, per_second, reference
+from optkit.reporting.speed import inputs, per_second, precision, reference
 
 __all__ = ["Cost", "Prices", "Rates", "costs", "load_prices", "load_rates"]
 
@@ -59,7 +59,7 @@ def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
     measured = run.report["benchmark"] or {"rows": []}
     for row in measured["rows"]:
         if (batch, seq) in ((None, None), (row["batch"], row["seq"])):
-            how = f"one at a time, {inputs(row)}"
+            how = f"one at a time, {inputs(row)}, OpenVINO in {precision(measured)}"
             return Rates(run.name, per_second(row), reference(row), measured["threads"], how, run.machine)
     if not measured["rows"]:
         raise RecipeError(f"{path}: has no times: add `benchmark` to the recipe")

@@ -50,7 +50,8 @@ class Run:
         """The exported model's headline metric on the first split, in points of 100."""
         evaluated = self.report["evaluate"]
         first = next(iter(evaluated["splits"].values()))
-        found = next((first[name] for name in ("int8", "openvino") if name in first), None)
+        names = (evaluated.get("judged"), "int8", "openvino")  # what ``drop`` is of; earlier reports do not say it
+        found = next((first[name] for name in names if name in first), None)
         return None if found is None else 100 * found[evaluated["metric"]]
 
     def speedup(self, batch: int | None = None, seq: int | None = None) -> Speedup | None:

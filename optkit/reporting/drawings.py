@@ -12,7 +12,7 @@ from optkit.reporting.charts.history import history_chart
 from optkit.reporting.charts.sparsity import sparsity_chart
 from optkit.reporting.charts.style import NARROW, WIDE
 from optkit.reporting.precision import HINTED
-from optkit.reporting.speed import EXPORTED, engine, inputs, ratios, times
+from optkit.reporting.speed import EXPORTED, engine, inputs, ratios, reference_engine, times
 from optkit.reporting.words import baseline, sparse_layers
 
 #: Layers in one chart: more would not fit on a printed page.
@@ -48,7 +48,7 @@ def frontier(report: Mapping[str, Any]) -> Picture:
     marks = [Mark(**point) for point in found["points"]]
     title = "Accuracy lost against speed gained"
     lost = f"points of {report['evaluate']['metric']} against the {baseline(report)}"
-    axis = f"times as fast as {engine(found['against'], dense=dense)}, {found['inputs']}"
+    axis = f"times as fast as {reference_engine(report['benchmark'], found['against'], dense=dense)}, {found['inputs']}"
     limit = report["evaluate"]["max_drop"]
     drawn = _twice(lambda **how: frontier_chart(marks, title=title, axis=axis, lost=lost, limit=limit, **how))
     dashed = f"the accuracy of the {baseline(report)} and the speed of {engine(found['against'], dense=dense)}"

@@ -16,7 +16,7 @@ from optkit.reporting.blocks import Block, Code, Picture, Table
 from optkit.reporting.charts.style import css
 from optkit.reporting.conclusions import concluded
 from optkit.reporting.sections import sections
-from optkit.reporting.speed import engine, times
+from optkit.reporting.speed import reference_engine, times
 from optkit.reporting.tables import dollars, overview
 from optkit.reporting.words import baseline, counted, sparse_layers
 
@@ -75,9 +75,7 @@ def tiles(report: Mapping[str, Any]) -> list[Tile]:
     if gain is not None:
         ends = [times(end) for end in gain["interval"] or ()]
         sure = f"95 % interval {' to '.join(ends)}; " if ends else ""
-        against = engine(gain["against"], dense=bool(report["training"]["rules"]))
-        if gain.get("precision", "f32") != "f32" and gain["against"] == "dense openvino":
-            against += f" at its default precision, {gain['precision']}"
+        against = reference_engine(report["benchmark"], gain["against"], dense=bool(report["training"]["rules"]))
         beside = f"{sure}against {against}; {gain['inputs']}"
         noisy = " (noisy)" if gain["noisy"] else ""
         found.append(Tile(f"{times(gain['ratio'])}\u00d7", f"as fast{noisy}", beside, "good" * bool(gain["gains"])))

@@ -132,6 +132,12 @@ def engine(name: str, *, dense: bool = True) -> str:
     return said if dense else said.replace("dense", "baseline").replace("pruned", "checkpoint")
 
 
+def reference_engine(benchmark: Mapping[str, Any], name: str, *, dense: bool = True) -> str:
+    """``engine`` of what others are held against, with OpenVINO's precision where that is not f32."""
+    low = name in ("dense openvino", *PLAIN) and precision(benchmark) != "f32"
+    return engine(name, dense=dense) + (f" at its default precision ({precision(benchmark)})" if low else "")
+
+
 def times(ratio: float) -> str:
     """A ratio with as many digits as mean something."""
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"

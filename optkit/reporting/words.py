@@ -40,8 +40,12 @@ def exported(report: Mapping[str, Any]) -> str:
 
 
 def served(report: Mapping[str, Any]) -> str:
-    """What an evaluation calls the exported IR at the precision that it is to be served with in OpenVINO."""
-    return exported(report) + (HINTED if needs_hint(report["evaluate"]) else "")
+    """What an evaluation calls the exported IR as it is to be served: on the runtime that it was made for, or in
+    OpenVINO at the precision that it needs.
+    """
+    judged = report["evaluate"].get("judged") or exported(report)
+    hinted = needs_hint(report["evaluate"]) and not judged.endswith("optkit")
+    return judged + (HINTED if hinted else "")
 
 
 def counted(report: Mapping[str, Any]) -> Mapping[str, Any]:

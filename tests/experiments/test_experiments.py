@@ -223,3 +223,29 @@ def test_the_verbs(runs, optkit_cli, tmp_path):
     printed = optkit_cli("compare", runs / "a", runs / "b")
     assert printed.code == 0 and "int8 optkit, 1 x 128" in printed.out
     assert "Nothing differs" in optkit_cli("compare", runs / "a", runs / "a").out
+
+
+def test_speedups_against_other_precisions_do_not_compare(tmp_path):
+    for name, precision in (("first", None), ("f32", "f32"), ("bf16", "bf16")):
+        report = json.loads((write_run(tmp_path / name, 1.0) / "report.json").read_text())
+        report["format"] = 1 if precision is None else 2
+        report["benchmark"] |= {"precision": precision} if precision else {}
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    # The first release's reports are of f32.
+    assert len(frontier(find_runs([tmp_path / "first", tmp_path / "f32"])).points) == 2
+    with pytest.raises(
+        OptkitError, match="baseline is dense openvino in bf16 and dense openvino in f32: leave one out"
+    ):
+        frontier(find_runs([tmp_path / "f32", tmp_path / "bf16"]))
+    differ = compare(load_run(tmp_path / "first"), load_run(tmp_path / "bf16")).machine
+    assert [(d.what, d.first, d.second) for d in differ] == [("OpenVINO", "computes in f32", "computes in bf16")]
+    assert load_rates(tmp_path / "bf16").how == "one at a time, 1 x 128 tokens, OpenVINO in bf16"
+
+
+def test_the_score_is_that_of_what_the_drop_is_of(tmp_path):
+    report = json.loads((write_run(tmp_path / "a", 1.0) / "report.json").read_text())
+    report["evaluate"]["splits"]["validation"]["int8 optkit"] = {"accuracy": 0.85}
+    assert load_run(tmp_path / "a").score() == pytest.approx(89)
+    report["evaluate"]["judged"] = "int8 optkit"
+    (tmp_path / "a" / "report.json").write_text(json.dumps(report))
+    assert load_run(tmp_path / "a").score() == pytest.approx(85)

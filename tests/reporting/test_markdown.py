@@ -116,3 +116,9 @@ def test_linear_layers_outside_the_encoder_are_named_with_their_share(report):
 def test_names_of_strangers_do_not_break_tables(report):
     report["sparsity"]["pruned"]["layers"][0]["name"] = "a|b\nc"
     assert "| a\\|b c | 64x32 | 1x4 | 81.25% |" in render(report).splitlines()
+
+
+def test_at_which_precision_openvino_was_timed(report):
+    assert "OpenVINO computed with the f32 hint." in render(report)
+    report["benchmark"]["precision"] = "bf16"
+    assert "OpenVINO computed at its default precision on this CPU, bf16." in render(report)

@@ -126,3 +126,20 @@ def test_where_it_gains_is_said(report):
     }
     slow["benchmark"]["rows"].append(row | {"ratios": {"int8 optkit": [2.5, 2.4, 2.6]}})
     assert why(slow).endswith("at 1 x 32 tokens it is 2.50 times as fast")
+
+
+def test_the_other_reference_and_its_precision_are_named(report):
+    found = measured(report, [3.4, 3.3, 3.5], over_plain={"int8 optkit": [1.75, 1.7, 1.8]}, plain="int8 openvino")
+    found["benchmark"]["precision"] = "bf16"
+    assert (
+        "3.40 times (95 % interval 3.30 to 3.50) as fast as the dense model in OpenVINO at its default precision (bf16) "
+        "on A CPU, 2 threads, 1 x 128 tokens, 1.75 times as fast as this int8 model in plain OpenVINO."
+    ) in verdict(found)
+    # Where the exported model is what it is held against, there is one reference.
+    plain = measured(report, [2.0, 1.9, 2.1], of="int8 openvino", over_plain={"dense openvino": [0.5, 0.4, 0.6]})
+    assert "in plain OpenVINO" not in verdict(plain)
+
+
+def test_a_drop_on_the_runtime_says_so(report):
+    report["evaluate"]["judged"] = "int8 optkit"
+    assert "accuracy is 1.50 points below the dense baseline on optkit's runtime, and" in verdict(report)
