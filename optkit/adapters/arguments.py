@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from optkit.adapters import quiet
+from optkit.adapters import quiet, reason
 from optkit.adapters.accelerate import shares_cpu
 from optkit.adapters.checkpointing import KEPT
 from optkit.errors import RecipeError
@@ -78,9 +78,8 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
     try:
         with quiet():
             args = TrainingArguments(**given | owned)
-    except (ValueError, TypeError, ImportError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise RecipeError(f"train: transformers refuses these arguments: {said}") from error
+    except Exception as error:  # of transformers, accelerate, and packages that an argument brings in
+        raise RecipeError(f"train: transformers refuses these arguments: {reason(error)}") from error
     _check_trackers(args.report_to)
     if args.n_gpu > 1:
         # One process, one GPU: the Trainer would spread batches over all by DataParallel, and count other steps.

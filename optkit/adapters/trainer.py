@@ -164,10 +164,12 @@ class OptkitTrainer(DistillationMixin, ObjectiveTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         training, self.data_collator = self.data_collator, self.eval_collator or self.data_collator
+        # Every example of an evaluation counts, also where a last batch of the training is dropped.
+        dropped, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:
-            self.data_collator = training
+            self.data_collator, self.args.dataloader_drop_last = training, dropped
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
         # In the order of the examples, however the training is sampled: answers are compared one by one.

@@ -54,6 +54,8 @@ OWNED: dict[str, str] = {
     "do_predict": "use run --stop-after",
     "label_names": "use task.label",
     "prediction_loss_only": "evaluation needs the predictions, see task.metric",
+    "batch_eval_metrics": "scores are of all predictions together",
+    "eval_do_concat_batches": "scores are of all predictions together",
     "logging_nan_inf_filter": "optkit turns it off, so that a NaN loss stops the run",
     "ddp_broadcast_buffers": "optkit turns it off, so that differing masks are noticed",
     "local_rank": "use torchrun, which sets it",
@@ -240,6 +242,8 @@ def _contradictions(train: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
             )
         if train.get("lr_scheduler_kwargs"):
             faults.append(("lr_rewind", "the schedule takes lr_floor alone: remove lr_scheduler_kwargs", True))
+    if train.get("remove_unused_columns") is True:
+        faults.append(("remove_unused_columns", "tasks give a model what it takes: remove it", True))
     if "hold_out" in train and train.get("eval_strategy", "steps") == "no":
         faults.append(("hold_out", "is evaluated while training: remove eval_strategy", True))
     return faults

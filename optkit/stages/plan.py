@@ -13,6 +13,7 @@ from optkit.stages import (
     allocate,
     benchmark,
     dense,
+    dry_run,
     export,
     heads,
     oneshot,
@@ -215,6 +216,7 @@ def _plan(job: Job) -> Plan:
         lambda: qat.problems(job),
         lambda: served.problems(job),
         lambda: benchmark.problems(job),
+        lambda: dry_run.unused(job, examples),
         lambda: job.task.model_problems(model, job.tokenizer),
         lambda: oneshot.problems(job),
     ):
@@ -233,6 +235,8 @@ def _plan(job: Job) -> Plan:
     layers = [name for sites in matched for site in sites for name in site.layers]
     problems += [f"train.freeze: {text}" for text in freezing.problems(model, recipe.train.get("freeze", ()), layers)]
     rules = _rule_plans(job, matched, (total, per_epoch), all_linear, problems)
+    if not problems:  # a fault of the model or the data would be met again
+        problems += attempt(lambda: dry_run.problems(job, model, examples)) or []
     if problems:
         raise PlanError(problems)
     try:

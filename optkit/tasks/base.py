@@ -42,6 +42,7 @@ class Task:
         keeps_logits: whether a teacher's logits have one row an example, so that they can be kept with the data.
         unlabelled: whether examples without an answer may be taught by a teacher beside those with one.
         windows: whether a row may become several examples, when it is longer than the longest input.
+        smooths: whether the loss of classes knows label smoothing.
         agrees: what ``agreement`` is the share of, for a report: "predict the same class for".
         files: columns that may hold names of files, relative to the data file that they are in.
         objective: the loss, where it is not the model's own, see ``adapters.trainer.Objective``.
@@ -54,6 +55,7 @@ class Task:
     keeps_logits = False
     unlabelled = True
     windows = False
+    smooths = False
     agrees = "predict the same for"
     files: tuple[str, ...] = ()
     objective: Any = None

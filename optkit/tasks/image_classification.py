@@ -38,6 +38,7 @@ class ImageClassification(Task):
     ov_class = "OVModelForImageClassification"
     export_task = "image-classification"
     keeps_logits = True
+    smooths = True
     agrees = "predict the same class for"
 
     def __init__(self, task: TaskSpec, model: ModelSpec | None = None):

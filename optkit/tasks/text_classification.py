@@ -34,6 +34,7 @@ class TextClassification(Task):
     ov_class = "OVModelForSequenceClassification"
     export_task = "text-classification"
     keeps_logits = True
+    smooths = True
     agrees = "predict the same class for"
 
     def problem(self, splits: Mapping[str, Dataset]) -> str:

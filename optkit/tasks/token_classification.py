@@ -35,6 +35,7 @@ class TokenClassification(Task):
     ov_class = "OVModelForTokenClassification"
     export_task = "token-classification"
     unlabelled = False
+    smooths = True
     agrees = "predict the same label for"
 
     def texts(self, rows: Dataset) -> Iterator[str]:
