@@ -28,6 +28,7 @@ def on_the_command_line() -> Iterator[None]:
     finally:
         _SPELLING.reset(before)
 
+
 #: Characters of a message, and of a word in it, that are shown: a value may be a file that was pasted.
 _MESSAGE, _WORD = 2000, 400
 

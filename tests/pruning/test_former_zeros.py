@@ -147,7 +147,9 @@ def test_a_target_below_what_is_there_is_refused_with_both_numbers(bert, scope, 
     with pytest.raises(PruningError) as error:
         Pruner(model, [Rule(structure="1x4", scope=scope, schedule=Schedule(to=0.5))])
     assert str(error.value).startswith(f"rule 'weights': {where}")
-    assert " % of its weights are zero already, and `to` is 50.0 %: raise `to`, or let weights return" in str(error.value)
+    assert " % of its weights are zero already, and `to` is 50.0 %: raise `to`, or let weights return" in str(
+        error.value
+    )
     with pytest.raises(PruningError, match="70.0 % of its weights are zero already, and `to` is 50.0 %"):
         one_shot(model, Rule(structure="1x4", schedule=Schedule(to=0.5)), [BATCH])
     Pruner(model, [Rule(structure="1x4", schedule=Schedule(to=0.7))])
