@@ -271,7 +271,7 @@ def whole_checkpoints(folder: Path) -> list[Path]:
     found = {}
     for marker in Path(folder).glob(f"checkpoint-*/{MARKER}"):
         step = marker.parent.name.removeprefix("checkpoint-")
-        if step.isdigit() and _holds(marker):
+        if step.isdecimal() and _holds(marker):
             found[int(step)] = marker.parent
     return [found[step] for step in sorted(found)]
 

@@ -6,7 +6,6 @@ whatever kills a run, each folder is either whole or absent, and the next run do
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -66,22 +65,23 @@ class RunDir:
         self._lock: Any = None
 
     def __enter__(self) -> RunDir:
+        from filelock import FileLock, Timeout
+
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = FileLock(self.path / ".lock")
+            self._lock.acquire(timeout=0)
             for left in self.path.glob(".tmp-*"):
                 shutil.rmtree(left, ignore_errors=True)
             self._save()
-        except BlockingIOError:
-            self._lock.close()
+        except Timeout:
             raise OptkitError(f"{self.path}: another optkit is at work here: wait for it, or choose --output") from None
         except OSError as error:
             raise OptkitError(f"{self.path}: cannot be written: {error.strerror}: choose another --output") from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        self._lock.release()
 
     def _save(self) -> None:
         write_atomic(self.path / MANIFEST, json.dumps(self._manifest, indent=2, default=str) + "\n")
@@ -193,15 +193,20 @@ def donors(reuse: Path, run: Path) -> list[Path]:
 @contextmanager
 def making(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Lets one process at a time, of those that work in ``root``, make ``what``; ``tell`` hears that it waits."""
+    from filelock import FileLock, Timeout
+
     locks = root / ".locks"
     locks.mkdir(exist_ok=True)
-    with (locks / what).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell("waiting for another run, which makes the same")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(locks / what)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell("waiting for another run, which makes the same")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 class Stage:

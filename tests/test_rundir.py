@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from optkit.errors import OptkitError, RecipeError
-from optkit.rundir import RunDir, digest, write_atomic
+from optkit.rundir import RunDir, digest, making, write_atomic
 
 
 def write(run: RunDir, stage: str, key: str, text: str = "", **facts) -> None:
@@ -162,3 +168,66 @@ def test_a_corrupt_manifest_is_one_line(tmp_path, text):
     assert str(caught.value) == (
         f"{tmp_path}/manifest.json: not a manifest that this optkit can read: move the folder away, or use --output"
     )
+
+
+POSIX_ONLY = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty")
+
+
+def test_the_lock_holds_without_what_posix_alone_has(tmp_path):
+    """As on Windows: the modules are made unimportable, in a process of its own."""
+    code = """
+import sys, warnings
+sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios")))
+warnings.simplefilter("ignore")  # filelock says that it knows one kind of lock only
+import optkit, optkit.ranks, optkit.cli.app, optkit.cli.run
+from optkit.errors import OptkitError
+from optkit.rundir import RunDir, making
+with RunDir("run", "r"):
+    try:
+        with RunDir("run", "r"):
+            sys.exit("locked twice")
+    except OptkitError as error:
+        assert "another optkit is at work here" in str(error)
+with RunDir("run", "r"), making(optkit.rundir.Path("."), "teacher", print):
+    pass
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
+def test_no_module_needs_what_posix_alone_has_to_be_imported():
+    found = []
+    for path in (Path(__file__).parents[1] / "optkit").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [f"{path.name}: {name}" for name in names if name.partition(".")[0] in POSIX_ONLY]
+    assert found == []
+
+
+def test_a_second_process_waits_for_what_another_makes(tmp_path):
+    held, said = threading.Event(), []
+
+    def first() -> None:
+        with making(tmp_path, "teacher", said.append):
+            held.set()
+            threading.Event().wait(0.3)
+            said.append("made")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert held.wait(10)
+    with making(tmp_path, "teacher", said.append):
+        said.append("mine")
+    thread.join()
+    assert said == ["waiting for another run, which makes the same", "made", "mine"]
+
+
+def test_memory_is_told_without_what_posix_alone_has(monkeypatch):
+    from optkit.stages import estimate
+
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=5, peak_wset=7))
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(Process=lambda: process))
+    assert estimate._peak() == 7

@@ -217,7 +217,7 @@ def _pause(error: BaseException, number: int) -> float | None:
         return None
     if answer is not None and answer.status_code >= 400:
         asked = answer.headers.get("Retry-After", "")
-        pause = float(asked) if asked.isdigit() else 2.0 ** (number - 1)
+        pause = float(asked) if asked.isdecimal() else 2.0 ** (number - 1)
         return pause if answer.status_code in _PASSING else None
     # An error page of a proxy is no JSON.
     broken = (httpx.TransportError, ConnectionError, json.JSONDecodeError)

@@ -98,13 +98,13 @@ def _expand(node: Node, part: str, key: str) -> None:
         whole = Node(node.value, node.mark, node.text)
         if key in _SHORT:
             node.value = {_SHORT[key]: Entry(node.mark, whole)}
-        elif part.isdigit():
+        elif part.isdecimal():
             node.value = [whole]
 
 
 def _index(items: list[Node], part: str, rules: bool) -> int | None:
     """The place that ``part`` names in a list: an index, or the name of a rule."""
-    if part.isdigit() and part.isascii():
+    if part.isdecimal() and part.isascii():
         return int(part) if int(part) < len(items) else None
     return _rule_names(items).index(part) if rules and part in _rule_names(items) else None
 

@@ -6,15 +6,16 @@ it was baked is which layers are ours and in which blocks; the portable IR stays
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from optkit.errors import OptkitError, RecipeError
 from optkit.ir.io import find_xml, save_model
@@ -172,9 +173,10 @@ def _folder(output: Path) -> Iterator[Path]:
     temporary = None
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
+        # mkdir gives the permissions that the user wants for folders, which mkdtemp does not.
+        temporary = output.parent / f".{output.name}-{uuid4().hex[:12]}"
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         os.replace(temporary, output)
     except OSError as error:
         raise OptkitError(f"{output}: cannot be written: {error.strerror}: choose another folder") from error
@@ -183,17 +185,34 @@ def _folder(output: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _copy_companions(source: Path, folder: Path) -> None:
-    """Copies the files beside the IR byte for byte: config, tokenizer, whatever the model is served with."""
-    from optkit.adapters.optimum import copy_companions
+    """Copies what lies beside the IR, byte for byte, whatever its name: config, tokenizer, the tokenizer's own IR.
 
-    copy_companions(source, folder)
+    Left behind are the model itself, in this and in other formats, hidden files, and folders that no modules.json of
+    sentence-transformers names.
+    """
+    for file in source.iterdir():
+        if file.is_file() and not file.name.startswith(".") and not _holds_the_model(file):
+            shutil.copyfile(file, folder / file.name)
+    for name in _module_folders(source / "modules.json"):
+        if (source / name).is_dir():
+            shutil.copytree(source / name, folder / name)
+
+
+def _holds_the_model(file: Path) -> bool:
+    if file.suffix in (".xml", ".bin"):
+        return not file.name.startswith(("openvino_tokenizer", "openvino_detokenizer"))
+    return file.suffix in (".safetensors", ".onnx", ".onnx_data", ".data", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+
+
+def _module_folders(modules: Path) -> list[str]:
+    """Folders of a sentence-transformers model, each directly in it."""
+    try:
+        said = json.loads(modules.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    paths = [each.get("path") for each in said if isinstance(each, dict)] if isinstance(said, list) else []
+    return sorted({path for path in paths if isinstance(path, str) and re.fullmatch(r"[\w-][\w.-]*", path)})
 
 
 def _size(xml: Path) -> int:

@@ -54,9 +54,15 @@ def measure(job: Job, plan: Plan) -> Estimate:
 
 def _peak() -> int:
     """Bytes of memory that this process has needed so far."""
-    import resource
     import sys
 
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        memory = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -184,6 +184,7 @@ def test_only_whole_checkpoints_count(tmp_path):
     (checkpoint(tmp_path, 50, weights="0123") / checkpointing.MARKER).write_text('{"weights": 4')
     (checkpoint(tmp_path, 55, weights="0123") / checkpointing.MARKER).write_text("[]")
     checkpoint(tmp_path, "best", weights="0123")
+    checkpoint(tmp_path, "²", weights="0123")  # a digit, and no number
     (tmp_path / "checkpoint-60").write_text("a file")
     assert checkpointing.whole_checkpoints(tmp_path) == [whole[0], whole[2], whole[1]]
     assert checkpointing.whole_checkpoints(tmp_path / "none") == []

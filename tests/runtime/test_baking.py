@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from test_compiling import CONFIG, assert_same, inputs, missing, programs  # noqa: F401
@@ -37,6 +39,49 @@ def test_it_has_its_companions_and_nothing_else(baked, encoder_folder):
     assert [file.name for file in folder.parent.iterdir()] == ["baked"]
     for name in ("config.json", "tokenizer.json"):
         assert (folder / name).read_bytes() == (encoder_folder / name).read_bytes()
+
+
+SIDE_FILES = {
+    "openvino_tokenizer.xml": b"<net/>",
+    "openvino_tokenizer.bin": b"\0\1",
+    "openvino_detokenizer.xml": b"<net/>",
+    "openvino_detokenizer.bin": b"\0\2",
+    "preprocessor_config.json": b"{}",
+    "generation_config.json": b"{}",
+    "added.tiktoken": b"x",
+    "modules.json": b'[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Dense"}, {"path": "../elsewhere"}]',
+    "1_Pooling/config.json": b"{}",
+    "2_Dense/model.safetensors": b"weights of a module",
+}
+
+
+def test_every_side_file_goes_with_it_and_other_weights_do_not(extension, encoder_folder, tmp_path):
+    shutil.copytree(encoder_folder, source := tmp_path / "source" / "model")
+    others = ["model.safetensors", "pytorch_model.bin", "model.onnx", ".cache", "runs/old.json", "../elsewhere/x.json"]
+    for name, content in {**SIDE_FILES, **dict.fromkeys(others, b"other")}.items():
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(content)
+    folder = runtime.bake(source, tmp_path / "baked").xml.parent
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert set(found) == {file.name for file in encoder_folder.iterdir()} | set(SIDE_FILES)
+    assert {name: found[name] for name in SIDE_FILES} == SIDE_FILES
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"[1, {}]", b'[{"path": 3}, {"path": ".."}, {"path": "/etc"}]'])
+def test_a_strange_modules_json_is_copied_and_not_followed(extension, encoder_folder, tmp_path, content):
+    shutil.copytree(encoder_folder, tmp_path / "model")
+    (tmp_path / "model" / "modules.json").write_bytes(content)
+    folder = runtime.bake(tmp_path / "model", tmp_path / "baked").xml.parent
+    assert {file.name for file in folder.iterdir()} == {file.name for file in (tmp_path / "model").iterdir()}
+
+
+def test_nothing_of_the_process_is_changed_for_the_folders_permissions(
+    extension, encoder_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(baking.os, "umask", lambda mask: pytest.fail("the mask of the whole process was set"))
+    baked = runtime.bake(encoder_folder, tmp_path / "baked")
+    (tmp_path / "plain").mkdir()
+    assert baked.xml.parent.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_the_dense_weights_are_gone_from_it(baked, encoder_folder):
