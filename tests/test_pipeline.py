@@ -95,8 +95,10 @@ def test_the_sparse_runtime_is_measured_and_scored_or_left_out_by_name(finished_
     if runtime.available():
         assert benchmark["skipped"] == {} and row["milliseconds"]["int8 optkit"] > 0
         assert "OpenVINO" in benchmark["runtime"] and benchmark["runtime"] in printed
-        # Its integers are the same, and its floats are not added in the same order: a sentence in 40 may tip over.
-        assert scored["int8 optkit"]["accuracy"] == pytest.approx(scored["int8"]["accuracy"], abs=1 / 40 + 1e-9)
+        # Its integers are the same, and its floats are not added in the same order: a sentence in 40 may tip over. Plain
+        # OpenVINO rounds more where its default precision is bf16.
+        plain = scored.get("int8 f32", scored["int8"])
+        assert scored["int8 optkit"]["accuracy"] == pytest.approx(plain["accuracy"], abs=1 / 40 + 1e-9)
         assert "| int8 IR, optkit |" in printed
     else:
         assert benchmark["skipped"] == {"optkit": runtime.missing_reason()} and "int8 optkit" not in scored
