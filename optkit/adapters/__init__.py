@@ -60,7 +60,8 @@ def reason(error: BaseException) -> str:
         return "it is nested too deeply"
     if isinstance(error, _INTERNAL):
         return f"a value is missing or of the wrong type ({_library(error)} ended with {type(error).__name__})"
-    return re.split(r"(?<=[a-z)'\"])\. ", lines[0])[0][:300]
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return re.split(r"(?<=[a-z)'\"])\. ", first)[0][:300]
 
 
 def _library(error: BaseException) -> str:

@@ -22,6 +22,10 @@ from optkit.adapters import reason
         (RecursionError("maximum recursion depth exceeded"), "it is nested too deeply"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is not UTF-8 text"),
         (RuntimeError(), "RuntimeError"),
+        (
+            RuntimeError("Error in loading:\n\tsize mismatch for a.weight\nand more"),
+            "Error in loading: size mismatch for a.weight",
+        ),
         (RuntimeError("the file ends early (3 bytes). Position 7 in core.cpp"), "the file ends early (3 bytes)"),
     ],
 )
