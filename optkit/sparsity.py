@@ -264,6 +264,8 @@ def _of_graph(
             totals.add(_groups(role, name in encoder), zeros + gone, size + gone)
     if tags and tags.removed:
         notes.append(totals.add_removed(dict(tags.removed), encoder))
+    if not totals.sums["matmul_conv"][1]:
+        raise OptkitError(f"{path}: no layer with weights is in this {what}: give the one of the model itself")
     return Report(str(path), kind, tuple(found.values()), totals.shares(), tuple(notes))
 
 
@@ -289,13 +291,15 @@ def _groups(kind: str, in_encoder: bool) -> list[str]:
 
 def _read_checkpoint(path: Path) -> Report:
     from optkit.checkpoints import former_shapes, parameter_kinds, tensors
+    from optkit.plain_checkpoint import plain_folder
 
-    kinds = parameter_kinds(path)
-    reduced, removed = former_shapes(path)
+    plain = plain_folder(path)
+    kinds = parameter_kinds(plain)
+    reduced, removed = former_shapes(plain)
     totals = _Totals()
     layers: dict[str, Layer] = {}
     strange: list[str] = []
-    for name, array, dtype in tensors(path):
+    for name, array, dtype in tensors(plain):
         kind = kinds.of(name, array.shape)
         if kind is None or array.dtype.kind != "f":
             strange += [name] if array.dtype.kind == "f" else []
@@ -306,7 +310,17 @@ def _read_checkpoint(path: Path) -> Report:
             layers[name] = replace(measure(name, array, dtype), original_shape=reduced.get(name))
             gone = layers[name].gone
         totals.add(_groups(kind, kinds.in_encoder(name)), zeros + gone, size + gone)
+    if not layers and not totals.sums["matmul_conv"][1]:
+        first = f", first {strange[0]}" if strange else ""
+        raise OptkitError(
+            f"{path}: none of its weights belongs to a layer of the architecture that config.json names{first}: copy "
+            "the config.json that belongs to them, or save the model with save_pretrained"
+        )
     notes = [kinds.problem] if kinds.problem else []
+    if plain != path:
+        notes.append("weights were stored in parts or under other names, and are counted as the model uses them")
+    if not layers:
+        notes.append("no linear layer: convolutions alone are counted")
     if strange:
         notes.append(f"{len(strange)} tensors are no parameters of the model and are not counted ({strange[0]} ...)")
     if removed:

@@ -15,6 +15,7 @@ from optkit.errors import ExportError
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers, map_parameters
 from optkit.ir.shapes import fix_image_size
+from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.config import Rule
 from optkit.sparsity import Layer, measure
 from optkit.zeros import DENSE
@@ -60,6 +61,7 @@ def convert(
         ExportError: if it cannot be converted, or a weight of the IR is not what the checkpoint holds.
         OptkitError: if the checkpoint is damaged or holds NaN.
     """
+    checkpoint = plain_folder(checkpoint)
     arrays, facts, removed = measured_weights(checkpoint, rules)
     optimum.convert(checkpoint, folder, task=export_task, seed=seed)
     model = read_model(folder)

@@ -21,6 +21,7 @@ from optkit.export.operations import module_of
 from optkit.export.quantization import Quantization
 from optkit.ir.layers import map_parameters, verify_quantized
 from optkit.ir.tags import Tags, pairs_to_tags, tags_to_pairs
+from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.compaction.checkpoint import write_former_config
 from optkit.pruning.config import Rule
 
@@ -64,7 +65,7 @@ def export_onnx(
             architecture cannot be traced.
         OptkitError: if a package is missing, or the checkpoint is damaged or holds NaN.
     """
-    checkpoint, output = Path(checkpoint), Path(output)
+    checkpoint, output = plain_folder(Path(checkpoint)), Path(output)
     output.mkdir(parents=True, exist_ok=True)
     weights, facts, removed = measured_weights(checkpoint, rules)
     model = onnx.trace(checkpoint, seed=seed)

@@ -29,6 +29,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from optkit.checkpoints import COMPACTED
 from optkit.errors import PruningError
 from optkit.json_files import read_json
+from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.compaction.compacting import Compaction
 from optkit.pruning.compaction.surgery import cut
 
@@ -83,6 +84,7 @@ def load_compact(folder: str | Path) -> PreTrainedModel:
     folder = Path(folder)
     values = read_config(folder)
     if not needs_loader(values):
+        folder = plain_folder(folder)
         return _architecture(folder, values).from_pretrained(folder, local_files_only=True).eval()
     with torch.random.fork_rng(devices=[]):  # random weights that are replaced at once
         model = skeleton(folder, values)
