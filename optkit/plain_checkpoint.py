@@ -93,9 +93,7 @@ def _parts(name: str, names: Collection[str], where: str) -> tuple[str, tuple[st
             return plain, (name, f"{plain}_mask")
         if f"{plain}_u" in names:
             way_out = f"torch.nn.utils.remove_spectral_norm(module, '{plain.rpartition('.')[2]}')"
-            raise OptkitError(
-                f"{where}: {name} is divided by a norm in use: call {way_out}, and save it again"
-            )
+            raise OptkitError(f"{where}: {name} is divided by a norm in use: call {way_out}, and save it again")
     if name.endswith("_g") and f"{name.removesuffix('_g')}_v" in names:
         return name.removesuffix("_g"), (name, f"{name.removesuffix('_g')}_v")
     match = _PARAMETRIZED.match(name)

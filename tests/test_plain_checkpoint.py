@@ -12,7 +12,6 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 import optkit
 from optkit.errors import OptkitError
-from optkit.foreign.opening import open_model
 from optkit.models import Head, load_model
 from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.targets import linear_layers
@@ -90,7 +89,7 @@ def test_what_is_read_is_what_the_model_computes_with(copy, model, change, prefi
     if change is masked:
         assert report.denominators["encoder_linear"]["sparsity"] == pytest.approx(0.75)
         assert (dict(loaded.named_parameters())["bert.encoder.layer.0.output.dense.bias"] == 0).sum() == 16
-    assert (report.path, open_model(copy).path == copy) == (str(copy), change.__name__ == "<lambda>" and not prefix)
+    assert (report.path, plain_folder(copy) == copy) == (str(copy), change.__name__ == "<lambda>" and not prefix)
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == files
 
 
@@ -135,7 +134,7 @@ def spectral(model):
 def test_what_only_code_can_undo_is_refused_with_the_call_that_does(copy, model, change, call):
     change(model)
     stored(copy, model)
-    for read in (optkit.sparsity, open_model, lambda folder: load_model(folder, HEAD, seed=0)):
+    for read in (optkit.sparsity, plain_folder, lambda folder: load_model(folder, HEAD, seed=0)):
         with pytest.raises(OptkitError) as caught:
             read(copy)
         assert call in str(caught.value) and "\n" not in str(caught.value)

@@ -52,7 +52,10 @@ def quantize_int8(
         raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
     # Compressing weights alone changes the model that it is given.
     given = model.clone() if quantization.weights_only else model
-    made = _int8(given, _Told(feeds(model, samples), tell), quantization, ignored, {"compress_weights": not simulated})
+    told, backend = _Told(feeds(model, samples), tell), {"compress_weights": not simulated}
+    unfit = () if quantization.weights_only else _beyond_transposes(model)
+    made = _int8(given, told, quantization, {*ignored, *unfit}, backend)
+    _check_ranges(made)
     if ignored:
         _unsmooth(model, made, set(ignored))
         left = next((n for n in linear_layers(made) if n.matmul in ignored and n.weight.dtype in ("i8", "u8")), None)
@@ -84,7 +87,9 @@ def quantize_onnx(
     return _int8(model, inputs, quantization, ignored, {})
 
 
-def _int8(model: Any, inputs: Any, quantization: Quantization, ignored: Collection[str], backend: Any) -> Any:
+def _int8(
+    model: Any, inputs: Sequence[Any], quantization: Quantization, ignored: Collection[str], backend: Mapping[str, Any]
+) -> Any:
     import_openvino()
     import nncf
 
@@ -104,6 +109,38 @@ def _int8(model: Any, inputs: Any, quantization: Quantization, ignored: Collecti
             )
         except (RuntimeError, ValueError, nncf.ValidationError) as error:
             raise ExportError(f"NNCF cannot quantize the model: {reason(error)}") from error
+
+
+def _beyond_transposes(model: openvino.Model) -> list[str]:
+    """Names of depthwise convolutions over what a Transpose gives, such as those over the tokens in ConvBERT.
+
+    NNCF gives their input a range for each channel, puts it before the Transpose, and there takes tokens for channels.
+    """
+    return [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "GroupConvolution" and node.input_value(0).get_node().get_type_name() == "Transpose"
+    ]
+
+
+def _check_ranges(model: openvino.Model) -> None:
+    """Refuses ranges for each place along an axis that may be of any length: they hold for one length alone.
+
+    Raises:
+        ExportError: naming the first.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        axes = node.input_value(0).get_partial_shape()
+        if axes.rank.is_static and any(
+            count > 1 and axis.is_dynamic
+            for count, axis in zip(reversed(list(node.input_value(1).get_shape())), reversed(list(axes)))
+        ):
+            raise ExportError(
+                f"NNCF gives {node.get_friendly_name()} a range for each token, so the model would take texts of one "
+                "length alone: name the layer in quantize.ignored"
+            )
 
 
 class _Told(Sequence):

@@ -9,7 +9,6 @@ from typing import Literal
 from optkit.checkpoints import has_weights
 from optkit.errors import RecipeError
 from optkit.ir.io import find_xml
-from optkit.plain_checkpoint import plain_folder
 
 ADAPTER = "adapter_config.json"
 
@@ -48,8 +47,7 @@ def open_model(name: str | Path, revision: str = "main") -> Opened:
 
     folder = model_folder(str(name), revision, key="model", others=True, way_out="give a folder, an .onnx or .xml file")
     if has_weights(folder):
-        plain = plain_folder(folder)
-        return Opened("checkpoint", plain, plain)
+        return Opened("checkpoint", folder, folder)
     if (folder / ADAPTER).is_file():
         return Opened("adapter", folder, folder)
     if (xml := find_xml(folder)) is not None:

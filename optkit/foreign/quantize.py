@@ -221,9 +221,11 @@ def _fp32(opened: Opened, task: str, folder: Path, seed: int, reporter: Reporter
     from optkit.adapters import optimum
     from optkit.export.fp32 import convert
     from optkit.foreign.checkpoint import check_checkpoint
+    from optkit.plain_checkpoint import plain_folder
 
     reporter.say("reading and converting the checkpoint")
     ending = optimum.TASKS[task].removeprefix("OVModel").replace("ForFeatureExtraction", "")
-    check_checkpoint(opened.path, f"AutoModel{ending}")
+    checkpoint = plain_folder(opened.path)
+    check_checkpoint(checkpoint, f"AutoModel{ending}")
     folder.mkdir()
-    return convert(opened.path, folder, export_task=task, seed=seed)
+    return convert(checkpoint, folder, export_task=task, seed=seed)

@@ -41,3 +41,49 @@ def test_other_columns_are_told(sample):
         ExportError, match=f"^calibration samples have no 'input_ids', which the model needs: only {only}"
     ):
         nncf.feeds(_model(input_ids=np.int64), [sample])
+
+
+def test_ranges_hold_for_texts_of_every_length(tmp_path):
+    """ConvBERT has depthwise convolutions over its tokens, which NNCF would give a range for each token."""
+    import torch
+    import transformers
+
+    from optkit.adapters import optimum
+    from optkit.export.quantization import Quantization
+    from optkit.ir.io import read_model
+
+    config = transformers.ConvBertConfig(
+        vocab_size=60,
+        hidden_size=32,
+        embedding_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=32,
+        max_position_embeddings=40,
+        conv_kernel_size=3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.ConvBertForSequenceClassification(config).save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "ir").mkdir()
+    optimum.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
+    model = read_model(tmp_path / "ir")
+    core, exact = import_openvino().Core(), {"INFERENCE_PRECISION_HINT": "f32"}
+    reference = core.compile_model(model, "CPU", exact)
+    for lengths in ((20, 31, 12), (20, 20, 20)):
+        samples = [{"input_ids": [5 + (i + length) % 50 for i in range(length)]} for length in lengths]
+        made = core.compile_model(nncf.quantize_int8(model, samples, quantization=Quantization()), "CPU", exact)
+        for batch, length in ((1, 7), (3, 20), (2, 40)):
+            ids = np.arange(batch * length).reshape(batch, length) % 50 + 5
+            feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+            assert np.abs(made(feed)[0] - reference(feed)[0]).max() < 0.1
+
+
+def test_ranges_of_one_length_are_refused():
+    ov = import_openvino()
+    ops = ov.opset13
+    tokens = ops.parameter([-1, -1, 4], np.float32)
+    low, high = ops.constant(np.zeros((1, 5, 1), np.float32)), ops.constant(np.ones((1, 5, 1), np.float32))
+    model = ov.Model([ops.fake_quantize(tokens, low, high, low, high, 256)], [tokens])
+    with pytest.raises(ExportError, match="a range for each token"):
+        nncf._check_ranges(model)
