@@ -35,10 +35,10 @@ def plain_folder(folder: Path) -> Path:
         OptkitError: if the checkpoint is damaged, or its weights are made of others in a way that only the model's own
             code knows.
     """
-    from optkit.checkpoints import tensors, weight_files, weight_shapes
+    from optkit.checkpoints import has_weights, tensors, weight_files, weight_shapes
 
     folder = Path(folder)
-    shapes = weight_shapes(folder)
+    shapes = weight_shapes(folder) if has_weights(folder) else {}
     if not any(_ODD.search(name) for name in shapes):
         return folder
     parts = sources(shapes, _known(folder), str(folder))

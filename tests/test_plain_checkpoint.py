@@ -146,3 +146,13 @@ def test_weights_of_no_layer_are_no_empty_table(copy, optkit_cli):
     code, out, err = optkit_cli("inspect", copy)
     assert (code, out) == (1, "") and "none of its weights belongs to a layer" in err and err.count("\n") == 1
     assert json.loads((copy / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
+
+
+def test_what_is_exported_has_the_masks_in_it(copy, model, tmp_path):
+    from optkit.export.openvino import export_openvino
+
+    masked(model)
+    stored(copy, model, "module.")
+    layers = export_openvino(copy, tmp_path / "ir", export_task="text-classification").layers
+    shares = {layer.parameter: layer.sparsity for layer in layers if ".encoder." in layer.parameter}
+    assert len(shares) == 12 and set(shares.values()) == {0.75}

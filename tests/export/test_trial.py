@@ -109,10 +109,19 @@ def test_the_int8_form_is_tried_too(monkeypatch):
     )
 
 
-def test_types_with_a_configuration_are_not_tried(monkeypatch):
+def test_types_whose_own_configuration_works_are_not_tried(monkeypatch):
     monkeypatch.setattr("optkit.export.trial.stand_in", None)
     options = {"tokenizer": None, "quantization": None}
     assert openvino_problem(config_of("bert", **SMALL), CLASSIFIER, "text-classification", **options) is None
+
+
+def test_a_configuration_of_its_own_that_fails_is_found_by_trying():
+    """I-BERT's own is for a model whose output no feature-extraction asks for."""
+    assert export_types.own_problem("ibert", "feature-extraction") is None
+    options = {"tokenizer": None, "quantization": None}
+    found = openvino_problem(config_of("ibert", **SMALL), "AutoModel", "feature-extraction", **options)
+    assert found is not None and found.startswith("model: ibert cannot be exported to OpenVINO for feature-extraction")
+    assert openvino_problem(config_of("ibert", **SMALL), CLASSIFIER, "text-classification", **options) is None
 
 
 def test_an_ir_that_computes_something_else_is_refused(tmp_path):

@@ -86,3 +86,14 @@ def test_an_architecture_that_cannot_be_exported_is_refused_unless_the_run_stops
 def test_other_faults_are_told_beside_it(files_recipe):
     found = problems(files_recipe, FNET, "evaluate.baseline=none", "benchmark.seq=65", "quantize.ignored=[nothing]")
     assert {text.partition(":")[0] for text in found} == {"quantize.ignored", "model", "benchmark.seq"}
+
+
+def test_a_plan_writes_nothing(files_recipe, unlimited, tmp_path, monkeypatch, optkit_cli):
+    monkeypatch.chdir(tmp_path)
+    before = {file: file.read_bytes() for file in (*tmp_path.rglob("*.json"), files_recipe)}
+    there = sorted(tmp_path.rglob("*")), sorted(files_recipe.parent.iterdir())
+    model = ("--set", f"model.name={unlimited}", "--set", "benchmark={}", "--set", "quantize.finetune={steps: 2}")
+    done = optkit_cli("validate", "--plan", files_recipe, *model)
+    assert done.code == 0, done.err
+    assert (sorted(tmp_path.rglob("*")), sorted(files_recipe.parent.iterdir())) == there
+    assert all(file.read_bytes() == content for file, content in before.items())
