@@ -127,6 +127,8 @@ def _rows(rows: list[Any]) -> pa.Table:
             columns[name] = pa.array([row.get(name) for row in rows])
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             raise ValueError(f"column '{name}' mixes types, such as numbers and words") from None
+        except OverflowError:
+            raise ValueError(f"column '{name}' holds a whole number of more than 64 bits: write it as text") from None
     return pa.table(columns)
 
 

@@ -59,13 +59,17 @@ def compare(first: Run, second: Run) -> Comparison:
 
 
 def _recipe(file: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from optkit.recipe.faults import Source
+    from optkit.recipe.tree import read_tree
 
+    faults: list[Any] = []
     try:
-        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (OSError, YAMLError, ValueError, RecursionError) as error:
+        root = read_tree(Source(str(file), file.read_text(encoding="utf-8"), file.parent), faults)
+    except (OSError, ValueError) as error:
         raise OptkitError(f"{file}: cannot be read: the run is not whole, do it again") from error
+    if root is None or faults:
+        raise OptkitError(f"{file}: not a recipe that a run has written: {faults[0].message}: do the run again")
+    data = root.plain()
     return data if isinstance(data, dict) else {}
 
 

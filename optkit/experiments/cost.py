@@ -15,6 +15,9 @@ from optkit.reporting.speed import inputs, per_second, precision, reference
 
 __all__ = ["Cost", "Prices", "Rates", "costs", "load_prices", "load_rates"]
 
+#: Inferences in a second, or threads, above which a file is damaged.
+_MOST = 1e12
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -83,7 +86,10 @@ def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
             for shape in report["shapes"]
             if (batch, seq) in ((None, None), (shape["batch"], shape["seq"]))
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        fast = [rate for each in found for rate in each.per_second.values()]
+        if not all(0 < rate < _MOST for rate in fast) or not all(0 < each.threads < _MOST for each in found):
+            raise ValueError("a rate or a number of threads that nothing has")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, StopIteration):
         raise RecipeError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
     if not found:
         raise RecipeError(f"{path}: has no times of this shape: give it to `optkit bench`, too")

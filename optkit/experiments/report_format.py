@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+#: Above what a number is none that was measured; Python's whole numbers may be too large for any arithmetic of floats.
+_MOST = 1e100
+
 
 class Fault(Exception):
     """The first value that is not what a report holds, in words."""
@@ -80,7 +83,7 @@ def _get(held: Any, key: str, kind: type, at: str = "") -> Any:
 
 
 def _number(value: Any, what: str, least: float = 0.0) -> float:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST  # of a NaN, too
     if not known or value < least:
         raise Fault(f"{what} is no number" if not known else f"{what} is below {least:g}")
     return value

@@ -12,6 +12,8 @@ from optkit.errors import RecipeError
 #: How a list looks.
 FORM = "`date`, `source` and `instances: {NAME: {hourly: 0.1, cores: 2}}`, dollars and physical cores"
 _HOUR, _MILLION = 3600.0, 1_000_000
+#: Above what a price or a number of cores is a mistake.
+_MOST = 1e9
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def load_prices(file: Path) -> Prices:
         raise RecipeError(f"{file}: not YAML: it is nested too deeply") from None
     except (YAMLError, ValueError) as error:  # a ValueError of a number, or a date, that is none
         raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("instances"), dict) or not data["instances"]:
+    known = isinstance(data, dict) and isinstance(data.get("instances"), dict) and data["instances"]
+    if not known or any(isinstance(data.get(name), (dict, list)) for name in ("date", "source")):
         raise RecipeError(f"{file}: expected {FORM}")
     instances = [_instance(file, str(name), facts) for name, facts in data["instances"].items()]
     return Prices(str(data.get("date", "")), str(data.get("source", "")), tuple(instances))
@@ -102,6 +105,6 @@ def load_prices(file: Path) -> Prices:
 def _instance(file: Path, name: str, facts: Any) -> Instance:
     hourly, cores = (facts.get("hourly"), facts.get("cores")) if isinstance(facts, dict) else (None, None)
     numbers = isinstance(hourly, (int, float)) and isinstance(cores, int) and not isinstance(hourly, bool)
-    if not numbers or isinstance(cores, bool) or not (0 < hourly < float("inf") and cores > 0):
+    if not numbers or isinstance(cores, bool) or not (0 < hourly < _MOST and 0 < cores < _MOST):
         raise RecipeError(f"{file}: instances.{name}: expected dollars and cores above 0, as {{hourly: 0.1, cores: 2}}")
     return Instance(name, float(hourly), cores)

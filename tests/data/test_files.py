@@ -104,6 +104,11 @@ def test_a_row_without_a_key_has_none_there(tmp_path):
         ("a.json", b"[" * 100_000, "not a readable json file: it is nested too deeply"),
         ("a.jsonl", b'{"a": ' * 50_000, "not a readable jsonl file: it is nested too deeply"),
         ("a.json", b'[{"a": "\\ud800"}]', "holds half of a character, as an escape such as \\ud800: mend the row"),
+        (
+            "a.json",
+            b'[{"a": 9223372036854775808}]',
+            "not a readable json file: column 'a' holds a whole number of more than 64 bits",
+        ),
         ("a.csv", b"te\x00xt,label\na,1\n", "the name of a column holds a zero byte: is it a csv file?"),
         ("a.parquet", b"PAR1 nothing PAR1", "not a readable parquet file: "),
         ("a.doc", b"", "unknown file type '.doc', one of .csv, .tsv, .json, .jsonl, .parquet, .txt"),

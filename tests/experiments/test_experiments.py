@@ -89,6 +89,7 @@ def test_folders_that_hold_no_run(tmp_path):
         ("evaluate.splits.validation.int8", {"f1": 1}, "validation.int8.accuracy is no number"),
         ("sparsity.openvino.denominators.encoder_linear", 0.8, "encoder_linear is no mapping"),
         ("sparsity.pruned.layers.0.sparsity", float("nan"), "sparsity.pruned.layers.0.sparsity is no number"),
+        ("evaluate.drop", 10**400, "evaluate.drop is no number"),
         ("benchmark.threads", 0, "benchmark.threads is no number of threads"),
         ("benchmark.rows.0.milliseconds", {"int8 optkit": 0}, "benchmark.rows.0.milliseconds.int8 optkit is 0"),
         ("benchmark.rows.0.batch", True, "benchmark.rows.0.batch is no size"),
@@ -118,6 +119,26 @@ def test_files_in_other_encodings_are_told(tmp_path):
     (tmp_path / "b" / "recipe.resolved.yaml").write_bytes(b"seed: \xff\n")
     with pytest.raises(OptkitError, match="b/recipe.resolved.yaml: cannot be read: the run is not whole"):
         compare(*runs)
+
+
+def test_a_recipe_that_unfolds_without_end_is_refused(tmp_path):
+    runs = [load_run(write_run(tmp_path / name, 1.0)) for name in "ab"]
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 20))]
+    (tmp_path / "b" / "recipe.resolved.yaml").write_text("\n".join(lines))
+    with pytest.raises(OptkitError, match="not a recipe that a run has written: YAML anchors are not allowed"):
+        compare(*runs)
+
+
+@pytest.mark.parametrize("change", [("per_second", 0), ("per_second", 10**400), ("threads", 0)])
+def test_times_that_nothing_has_are_refused(tmp_path, change):
+    row = {"path": "m", "model": "dense", "backend": "torch", "per_second": 100.0, "reference": True}
+    settings = {"threads": 2, "mode": "latency"}
+    name, value = change
+    (settings if name in settings else row)[name] = value
+    report = {"settings": settings, "machine": {"cpu": "c"}, "shapes": [{"batch": 1, "seq": 8, "rows": [row]}]}
+    (tmp_path / "bench.json").write_text(json.dumps(report))
+    with pytest.raises(RecipeError, match="neither a run's folder nor a file of `optkit bench --json`"):
+        load_rates(tmp_path / "bench.json")
 
 
 def test_a_chart_that_cannot_be_written(runs, optkit_cli):
@@ -181,6 +202,8 @@ def test_dollars_by_measured_throughput(tmp_path):
         ("instances: {m: 3}", "instances.m: expected dollars and cores above 0"),
         ("instances: [", "not YAML"),
         ("instances: " + "[" * 5000, "not YAML: it is nested too deeply"),
+        ("instances: {m: {hourly: 1" + "0" * 400 + ", cores: 2}}", "instances.m: expected dollars and cores above 0"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\ndate: [*b, *b]\ninstances: {m: {hourly: 1, cores: 2}}", "expected `date`"),
         ("date: 2026-13-45", "not YAML: month must be in 1..12"),
     ],
 )

@@ -6,7 +6,6 @@ Plans are kept on disk and may come from anywhere, so what is read back is check
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -181,7 +180,7 @@ def _positive(value: Any) -> bool:
 
 
 def _cost(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e100 and value >= 0
 
 
 def _share(value: Any) -> bool:
