@@ -26,7 +26,8 @@ _WORDS = f"{ASIDE}words"
 class TokenClassification(Task):
     """Token classification: one column holds lists of words, another a label for each.
 
-    A word's label is that of its first token; its other tokens are neither trained nor read. A word that the longest
+    Words are read as a program reads them later: as one text, divided by spaces. A word's label is that of its first
+    token; its other tokens are neither trained nor read. A word that the longest
     input cuts off, or that a tokenizer makes no token of, counts as predicted ``O``, or, where there is no such label,
     as wrong.
     """
@@ -93,11 +94,12 @@ class TokenClassification(Task):
         found: dict[str, list[Any]] = {}
         for start in range(0, len(dataset), _BATCH):
             words = dataset[start : start + _BATCH][self.text[0]]
-            encoded = reader(words, is_split_into_words=True, truncation=True, max_length=longest)
+            texts, spans = zip(*map(_running_text, words), strict=True)
+            encoded = reader(list(texts), truncation=True, max_length=longest)
             for name, lists in encoded.items():
                 found.setdefault(name, []).extend(lists)
             for i in range(len(words)):
-                first = _first_tokens(encoded.word_ids(i), len(words[i]))
+                first = _first_tokens(encoded.encodings[i], spans[i])
                 labels = np.full(len(encoded["input_ids"][i]), _IGNORED)
                 if known is not None:
                     labels[first[first >= 0]] = known[start + i][first >= 0]
@@ -154,28 +156,45 @@ class TokenClassification(Task):
         return float((np.concatenate(ours) == np.concatenate(theirs)).mean())
 
 
-def _first_tokens(word_of: Sequence[int | None], words: int) -> np.ndarray:
-    """The index of the first token of each word, -1 where it has none."""
-    tokens = np.array([-1 if word is None else word for word in word_of])
-    first = np.full(words, -1)
-    found, where = np.unique(tokens, return_index=True)
-    first[found[found >= 0]] = where[found >= 0]
+def _running_text(words: Sequence[str]) -> tuple[str, np.ndarray]:
+    """The text of ``words``, divided by spaces, and where each begins and ends in it, (words, 2).
+
+    A word begins with the space before it, which some tokenizers make part of its first token, or a token of its own. A
+    word of nothing but spaces is left out, and ends where it begins.
+    """
+    text, spans = "", []
+    for word in map(str.strip, words):
+        begin = len(text)
+        if word:
+            text += f" {word}" if text else word
+        spans.append((begin, len(text)))
+    return text, np.array(spans).reshape(-1, 2)
+
+
+def _first_tokens(encoding: Any, spans: np.ndarray) -> np.ndarray:
+    """The index of the first token of each word, -1 where it has none.
+
+    A token that reaches over several words is of the first of them.
+
+    Args:
+        encoding: of a text, with the characters of each token.
+        spans: characters of each word (words, 2), see ``_running_text``.
+    """
+    own = np.flatnonzero(np.asarray(encoding.special_tokens_mask) == 0)
+    begins = np.array([encoding.offsets[token][0] for token in own], dtype=np.int64)
+    # Words that are left out end where the next begins, and hold no character.
+    word_of = np.searchsorted(spans[:, 1], begins, "right")
+    first = np.full(len(spans), -1)
+    found, where = np.unique(word_of, return_index=True)
+    inside = found < len(spans)
+    first[found[inside]] = own[where[inside]]
     return first
 
 
 def _for_words(reader: Any) -> Any:
-    """``reader``, set to read words that were divided already.
+    """``reader``, if it can say which word a token is of.
 
     Raises:
-        PlanError: if it cannot say which word a token is of.
+        PlanError: if it cannot.
     """
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    backend = needs_fast(reader, "token-classification asks which word a token is of").backend_tokenizer
-    splitter = backend.pre_tokenizer
-    if isinstance(splitter, ByteLevel):
-        # Its words begin with a space: without one each would be read as the end of another.
-        splitter.add_prefix_space = True
-        backend.pre_tokenizer = splitter
-        reader.add_prefix_space = reader.init_kwargs["add_prefix_space"] = True
-    return reader
+    return needs_fast(reader, "token-classification asks which word a token is of")

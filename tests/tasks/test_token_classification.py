@@ -163,15 +163,57 @@ def test_predictions_do_not_depend_on_the_tokenizer(tokenizer):
         assert task().decode(outputs, encoded, HEAD)[0].tolist() == [0, 1, 2, 0]
 
 
-def test_byte_level_tokenizers_read_words_as_within_a_text():
-    from transformers import RobertaTokenizer
+def _splitters():
+    from tokenizers import Regex, pre_tokenizers
 
-    vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", "<unk>", "<pad>", "<mask>", *"absoupĠ", "Ġs"])}
-    reader = RobertaTokenizer(vocab=vocabulary, merges=[("Ġ", "s")])
-    in_text = reader(" sa")["input_ids"]
-    encoded = task().encode(rows([["sa", "b"]], [[1, 0]], TAGS), reader, HEAD)
-    assert encoded["input_ids"][0][: len(in_text) - 1] == in_text[:-1]
-    assert vocabulary["Ġs"] in in_text and encoded["_words"][0] == [1, 3]
+    def byte_level(**values):
+        return pre_tokenizers.ByteLevel(add_prefix_space=False, **values)
+
+    words = Regex(r"\p{L}+| ?[^\s\p{L}]+|\s+(?!\S)|\s+")
+    return {
+        "byte level": byte_level(),
+        "byte level, untrimmed": byte_level(trim_offsets=False),
+        "split, then bytes": pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(words, "merged_with_next"), byte_level(use_regex=False)]
+        ),
+        "digits, then bytes": pre_tokenizers.Sequence([pre_tokenizers.Digits(True), byte_level()]),
+        "metaspace never": pre_tokenizers.Metaspace(prepend_scheme="never"),
+        "metaspace first": pre_tokenizers.Metaspace(prepend_scheme="first"),
+        "spaces, then metaspace": pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", _splitters())
+def test_words_are_read_as_within_a_text(kind):
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = _splitters()[kind]
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=340, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(["the cat sat on the mat", "a dog saw the cat"] * 9, trainer)
+    reader = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
+    words = ["the", "dog", "", "sats", " on ", "\u200b", "mat2"]
+    text = "the dog sats on \u200b mat2"
+    data = rows([words], [[0, 1, 0, 2, 0, 0, 1]], TAGS)
+    (encoded,) = task().encode(data, reader, HEAD)
+    assert encoded["input_ids"] == reader(text)["input_ids"]
+    # Each word begins where the running text has its first token.
+    for word, first, label in zip(words, encoded["_words"], [0, 1, 0, 2, 0, 0, 1]):
+        if not word:
+            assert first == -1
+            continue
+        assert encoded["labels"][first] == label
+        pieces = reader.convert_ids_to_tokens(encoded["input_ids"][first:])
+        said = "".join(pieces).replace("\u0120", " ").replace("\u2581", " ").lstrip()
+        assert word == "\u200b" or said.startswith(word.strip())
+    assert sum(label != -100 for label in encoded["labels"]) == 6
 
 
 def test_a_tokenizer_without_alignment_is_refused():
