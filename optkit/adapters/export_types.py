@@ -21,7 +21,7 @@ from optkit.versions import installed
 #: Lengths of the texts that a model converted in another type's name is tried on, one more of each, and how far outputs
 #: may then be off, as a share of the largest.
 _LENGTHS, _TOLERANCE = (150, 5, 18), 1e-3
-#: Types whose own configuration works for every task that is here.
+#: Types whose own configuration works for every task that is here, with every release that optkit allows.
 PROVEN = frozenset(
     ("bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta", "deberta-v2", "camembert", "xlm-roberta")
     + ("rembert", "roformer", "mobilebert", "squeezebert", "vit")

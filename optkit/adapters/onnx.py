@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -72,7 +73,7 @@ def trace(checkpoint: Path, *, seed: int = 0) -> ModelProto:
             torch.manual_seed(seed)
             inputs, others = _inputs(model, _TRACED), _inputs(model, _TRIED)
             try:
-                with torch.no_grad(), _hushed("torch.onnx", "onnxscript", "onnx_ir"):
+                with torch.no_grad(), _hushed("torch", "torch.fx", "torch.onnx", "onnxscript", "onnx_ir"):
                     program = torch.onnx.export(
                         model,
                         (),
@@ -137,12 +138,13 @@ def _output_names(found: Any) -> list[str]:
 
 @contextlib.contextmanager
 def _hushed(*names: str) -> Iterator[None]:
-    """Loggers of these ``names`` at errors only."""
+    """Loggers of these ``names`` at errors only, and no graphs of what failed on stderr."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        yield
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

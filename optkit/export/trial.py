@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Of a stand-in: its vocabulary, beside the ids that its configuration names; its layers, more where one fails; and the
 #: lengths of the texts that it is calibrated with.
 _WORDS, _LAYERS, _LENGTHS = 100, (1, 3), (12, 5, 9)
+#: Types that torch is known to trace.
+_TRACED = ("bert", "deberta-v2")
 _found: dict[str, str | None] = {}
 
 
@@ -39,7 +41,7 @@ def openvino_problem(
         tokenizer: what is saved with the model; an image processor, or None, too.
         quantization: None for fp32.
     """
-    if config.model_type in export_types.PROVEN and export_types.own_problem(config.model_type, task) is None:
+    if config.model_type in export_types.PROVEN:
         return None
     key = json.dumps(
         ["openvino", auto_class, task, quantization is None, config.to_dict()], sort_keys=True, default=str
@@ -59,6 +61,8 @@ def openvino_problem(
 
 def onnx_problem(config: PretrainedConfig, auto_class: str) -> str | None:
     """Why torch cannot trace a model of ``config`` for ONNX; None where it can."""
+    if config.model_type in _TRACED:
+        return None
     key = json.dumps(["onnx", auto_class, config.to_dict()], sort_keys=True, default=str)
     if key not in _found:
         for layers in _LAYERS:

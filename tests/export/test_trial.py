@@ -12,7 +12,7 @@ import transformers
 from optkit.adapters import export_types, optimum
 from optkit.errors import ExportError
 from optkit.export.quantization import Quantization
-from optkit.export.trial import openvino_problem, stand_in
+from optkit.export.trial import onnx_problem, openvino_problem, stand_in
 
 SMALL = {
     "vocab_size": 60,
@@ -144,3 +144,11 @@ def test_a_stand_in_is_small_and_of_each_kind_of_layer():
     small = stand_in(config_of("modernbert", **values | ids), CLASSIFIER, 1).config
     assert (small.num_hidden_layers, small.vocab_size) == (2, 400)
     assert set(small.layer_types) == {"full_attention", "sliding_attention"}
+
+
+def test_what_torch_cannot_trace_for_onnx_is_found_on_a_small_model(capfd):
+    pytest.importorskip("onnxscript")
+    sizes = {"vocab_size": 60, "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 16, "block_sizes": [1, 1]}
+    found = onnx_problem(config_of("funnel", **sizes), CLASSIFIER)
+    assert found is not None and found.startswith("torch cannot trace it for ONNX: ") and "\n" not in found
+    assert "def forward" not in capfd.readouterr().err
