@@ -116,20 +116,41 @@ def _traceable(checkpoint: Path, task: str) -> tuple[Any, bool]:
     import torch
     from optimum.exporters.tasks import TasksManager
 
+    from optkit.models.encoder_decoder import encoder_alone, has_decoder
     from optkit.pruning.compaction.checkpoint import load_compact, needs_loader, read_config
 
     if needs_loader(read_config(checkpoint)):
         model = load_compact(checkpoint).float()
     else:
         options = {"framework": "pt", "library_name": "transformers", "local_files_only": True}
-        model = TasksManager.get_model_from_task(task, str(checkpoint), torch_dtype=torch.float32, **options)
-    if export_types.own_problem(model.config.model_type, task) is None:
+        model = _encoder_alone(checkpoint, task)
+        if model is None:
+            model = TasksManager.get_model_from_task(task, str(checkpoint), torch_dtype=torch.float32, **options)
+    alone = encoder_alone("AutoModel", model.config) and not has_decoder(model)
+    if alone:
+        model.config.is_encoder_decoder = False  # or it is converted as one with a decoder
+    if not alone and export_types.own_problem(model.config.model_type, task) is None:
         return model, False
     model.config.export_model_type = export_types.substitute(model, segments=_makes_segments(checkpoint))
     # ModernBERT's fused attention marks what a token must not see by -inf, and a window that holds padding alone then
     # becomes NaN; the plain one takes the lowest finite number.
     model.config._attn_implementation = "eager"
     return model, True
+
+
+def _encoder_alone(checkpoint: Path, task: str) -> Any:
+    """The encoder in a checkpoint of a type that may have a decoder; None for other types."""
+    import torch
+    from transformers import AutoConfig, AutoModelForTextEncoding
+
+    from optkit.models.encoder_decoder import encoder_alone
+
+    if task != "feature-extraction":
+        return None
+    config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
+    if not encoder_alone("AutoModel", config):
+        return None
+    return AutoModelForTextEncoding.from_pretrained(checkpoint, dtype=torch.float32, local_files_only=True)
 
 
 def _makes_segments(checkpoint: Path) -> bool:

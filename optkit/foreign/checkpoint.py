@@ -70,11 +70,17 @@ def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
     import torch
     import transformers
 
+    from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
+
     with torch.random.fork_rng(devices=[]):
         try:
             with quiet():
-                model, info = getattr(transformers, auto_class).from_pretrained(
+                config = transformers.AutoConfig.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+                model, info = auto_class_for(auto_class, config).from_pretrained(
                     folder,
+                    config=config,
                     dtype=torch.float32,
                     ignore_mismatched_sizes=True,
                     output_loading_info=True,
@@ -83,6 +89,7 @@ def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
                 )
         except Exception as error:  # each architecture fails in its own way
             raise OptkitError(f"{folder}: cannot be loaded as {auto_class}: {reason(error)}") from error
+    refuse_decoder(str(folder), model)
     return type(model).__name__, info
 
 

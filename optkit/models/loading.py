@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.checkpoints import present_name, weight_shapes
 from optkit.errors import OptkitError, PlanError
 from optkit.models.config import make_config, mended, read_values
+from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
 from optkit.models.head import Head
 from optkit.models.image_processor import own_image_processor
 from optkit.models.labels import adopt, by_number, match, numbered, placeholders, stored_names
@@ -54,7 +55,7 @@ def load_model(
     if source.name is None:
         config = make_config(source, head, tokenizer)
         with _seeded(seed), refusing(source):
-            return _class(head.auto_class).from_config(config).float().eval()
+            return auto_class_for(head.auto_class, config).from_config(config).float().eval()
     folder = source.folder()
     kept = kept_head(source, head)
     if kept is not None and kept.names:
@@ -149,19 +150,20 @@ def load_teacher(
 
 
 def meta_model(model: ModelSpec | str | Path, head: Head) -> nn.Module:
-    """The architecture on torch's meta device: names and shapes, no memory; fetches no weights."""
+    """The architecture on torch's meta device: names and shapes, no memory; fetches no weights.
+
+    Raises:
+        PlanError: if the config fits no model, or one with a decoder beside its encoder.
+    """
     import torch
 
     source = Source.of(model)
     config = make_config(source, head)
     with torch.device("meta"), refusing(source):
-        return _class(head.auto_class).from_config(config, trust_remote_code=source.trust_remote_code)
-
-
-def _class(auto_class: str) -> Any:
-    import transformers
-
-    return getattr(transformers, auto_class)
+        chosen = auto_class_for(head.auto_class, config)
+        found = chosen.from_config(config, trust_remote_code=source.trust_remote_code)
+    refuse_decoder(source.name or "model.config", found)
+    return found
 
 
 @contextlib.contextmanager
@@ -182,7 +184,7 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
     weight_shapes(folder)
     try:
         with _seeded(seed), quiet():
-            model, info = _class(auto_class).from_pretrained(
+            model, info = auto_class_for(auto_class, config).from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
