@@ -26,7 +26,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from runtime_bench.machine import ENVIRONMENT, describe, keep_plans, notes, pretend
+from runtime_bench.machine import ENVIRONMENT, default_precision, describe, keep_plans, notes, pretend
 
 from optkit.cpu import cpu_cores
 
@@ -123,6 +123,8 @@ def measure(options: argparse.Namespace) -> dict:
         plan=options.plan,
         static=options.static_shapes,
         target=options.target,
+        # A CPU of a lesser instruction set has no bf16, and OpenVINO would go on using this one's.
+        precision="f32" if options.isa else None,
     )
     runs = [(name, DENSE) for name in names if name in engines.DENSE_ONLY]
     runs += [(name, case) for case in cases for name in names if name not in engines.DENSE_ONLY]
@@ -166,7 +168,8 @@ def _engines(options: argparse.Namespace, said: list[str]) -> list[str]:
     """Engines that take part, in the order of tables; those that cannot, and were not asked for by name, are said."""
     from runtime_bench import engines
 
-    asked = options.engines.split(",") if options.engines else list(engines.default_engines())
+    usual = engines.default_engines(default_precision(options.isa))
+    asked = options.engines.split(",") if options.engines else list(usual)
     if unknown := [name for name in asked if name not in engines.ENGINES]:
         raise ValueError(f"--engines: '{unknown[0]}' is none of {', '.join(engines.ENGINES)}")
     names = []

@@ -95,7 +95,7 @@ def main() -> int:
         rewrite(everything, {site.matmul: Kernel("block4") for site in sites(model) if site.supported})
         engines = {
             "float32, as written": core.compile_model(emulate_f32(model), "CPU", f32),
-            "OpenVINO int8": core.compile_model(model, "CPU"),
+            "OpenVINO int8": core.compile_model(model, "CPU", f32 if options.isa else {}),
             "OpenVINO int8, f32 hint": core.compile_model(model, "CPU", f32),
             "optkit, static plan": runtime.compile_model(options.folder, f32, plan="static"),
             "optkit, every layer": core.compile_model(everything, "CPU", f32),

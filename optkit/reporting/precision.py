@@ -32,6 +32,8 @@ def advice(evaluated: Mapping[str, Any]) -> str:
             f"computes in that between int8 layers, which was not scored: `{HINT}` keeps f32 there"
         )
     figures = f"{metric} is {abs(found['difference']):.2f} points {'higher' if found['difference'] >= 0 else 'lower'}"
+    if round(abs(found["difference"]), 2) == 0:
+        figures = f"{metric} is the same"
     error = "" if found["error"] is None else f" (standard error {found['error']:.2f})"
     if found["serve"] == "f32":
         return (

@@ -15,7 +15,6 @@ from optkit.benchmarking.engine import Setting as Shared
 from optkit.benchmarking.engines import missing as lacks
 from optkit.benchmarking.threaded import OnnxRuntime, Torch
 from optkit.errors import OptkitError
-from optkit.ir.precision import default_precision
 
 # Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model. OpenVINO
 # computes at its default precision; where that is not f32 it runs with the hint as well.
@@ -34,9 +33,9 @@ STREAMED = tuple(name for name in ENGINES if name not in ("torch", "onnxruntime"
 REFERENCE = ("openvino-fp32", DENSE)
 
 
-def default_engines() -> tuple[str, ...]:
-    """Those that run where none is named."""
-    hinted = default_precision() != "f32"
+def default_engines(precision: str) -> tuple[str, ...]:
+    """Those that run where none is named and OpenVINO computes at ``precision`` by default."""
+    hinted = precision != "f32"
     return tuple(name for name in ENGINES if name != "optkit-fp32" and (hinted or not name.endswith("-f32")))
 
 
@@ -53,6 +52,7 @@ class Setting:
     plan: str
     static: bool
     target: str
+    precision: str | None = None
 
     def inputs(self) -> dict[str, np.ndarray]:
         """Random tokens, (batch, seq) int64; no padding."""
@@ -62,9 +62,9 @@ class Setting:
         return {"input_ids": ids.astype(np.int64), "attention_mask": ones, "token_type_ids": 0 * ones}
 
     def shared(self, precision: str | None = None) -> Shared:
-        """The same for the engines; ``precision`` None is OpenVINO's default."""
+        """The same for the engines; where neither ``precision`` nor the setting's says it, OpenVINO's default."""
         mode, streams = ("throughput", self.streams) if self.streams > 1 else ("latency", None)
-        return Shared(self.threads, mode, streams, (self.batch, self.seq), self.plan, precision)
+        return Shared(self.threads, mode, streams, (self.batch, self.seq), self.plan, precision or self.precision)
 
     def config(self, **more: Any) -> dict[str, Any]:
         """OpenVINO's; the same for plain OpenVINO and for optkit."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from optkit.benchmarking import machine
 from optkit.cpu import cpu_flags, load_average
-from optkit.ir.precision import default_precision
 
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts
 # AVX-VNNI to AVX2; nothing like it exists for ONNX Runtime.
@@ -54,9 +53,18 @@ def describe(isa: str | None) -> dict:
     return machine.describe() | {
         "load": round(load_average() or 0.0, 2),
         "isa": isa,
-        "precision": default_precision(),
+        "precision": default_precision(isa),
         "environment": {name: os.environ[name] for name in variables if name in os.environ},
     }
+
+
+def default_precision(isa: str | None) -> str:
+    """What OpenVINO computes in by default. A CPU of no more than ``isa`` has no bf16; OpenVINO does not learn that
+    from the environment.
+    """
+    from optkit.ir import precision  # which imports OpenVINO, and that looks at the CPU
+
+    return "f32" if isa else precision.default_precision()
 
 
 def exact_int8() -> bool:
