@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
     per_epoch = max(math.ceil(rounds / accumulated), 1)
     if value("max_steps") > 0:
         return value("max_steps"), per_epoch
-    return math.ceil(value("num_train_epochs") * per_epoch), per_epoch
+    return math.ceil(min(value("num_train_epochs") * per_epoch, sys.maxsize)), per_epoch
 
 
 def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, examples: int) -> TrainingArguments:
@@ -97,6 +98,8 @@ def _check_trackers(names: Sequence[str]) -> None:
 
     there = [*get_available_reporting_integrations(), "flyte"] if names else []  # transformers forgets it
     for name in names:
+        if not isinstance(name, str):
+            raise RecipeError(f"train.report_to: expected the name of a tracker, got {name!r}")
         if name not in INTEGRATION_TO_CALLBACK:
             known = suggest(name, INTEGRATION_TO_CALLBACK) or f": one of {', '.join(INTEGRATION_TO_CALLBACK)}"
             raise RecipeError(f"train.report_to: unknown tracker '{name}'{known}")

@@ -110,6 +110,15 @@ OURS: dict[str, Callable[[Any], Any]] = {
 }
 """Keys of `train` that are no TrainingArguments, and what reads their values or raises ValueError."""
 
+#: What transformers takes unseen, and divides by or waits for.
+_LEAST = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "eval_accumulation_steps": 1,
+    "dataloader_num_workers": 0,
+}
+
 _BUILTIN = {"str": "string", "bool": "boolean", "int": "integer", "float": "number", "None": "null"}
 _BUILTIN |= {"dict": "object", "list": "array"}
 _PYTHON = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "null": type(None)}
@@ -139,6 +148,8 @@ class Argument:
         if self.types and not any(_is(value, kind) for kind in self.types):
             expected = " or ".join(_WORDS[kind] for kind in self.types if kind != "null")
             return f"expected {expected}, got {value!r}"
+        if self.name in _LEAST and value is not None and value < _LEAST[self.name]:
+            return f"must be at least {_LEAST[self.name]}, got {value}"
         if self.choices and isinstance(value, str) and value not in self.choices:
             return f"unknown value '{value}'{suggest(value, self.choices) or ', one of ' + ', '.join(self.choices)}"
         return None
@@ -242,6 +253,9 @@ def _contradictions(train: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
             )
         if train.get("lr_scheduler_kwargs"):
             faults.append(("lr_rewind", "the schedule takes lr_floor alone: remove lr_scheduler_kwargs", True))
+    epochs, steps = train.get("num_train_epochs", 1), train.get("max_steps", -1)
+    if _is(epochs, "number") and _is(steps, "integer") and epochs <= 0 and steps <= 0:
+        faults.append(("num_train_epochs", f"must be above 0, got {epochs}: to train nothing leave `train` out", False))
     if train.get("remove_unused_columns") is True:
         faults.append(("remove_unused_columns", "tasks give a model what it takes: remove it", True))
     if "hold_out" in train and train.get("eval_strategy", "steps") == "no":

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from optkit.rundir import Stage
 
 NAME, FOLDER = "plan", None
+#: Of a training that somebody waits for; the plan lists every change of a mask, and there may be one a step.
+_MOST_STEPS = 10_000_000
 
 
 def needed(job: Job) -> bool:
@@ -197,6 +199,9 @@ def _plan(job: Job) -> Plan:
     elif isinstance(recipe.model.tokenizer, str) or recipe.model.tokenizer is None:
         attempt(lambda: job.tokenizer)
     total, per_epoch = steps_of(recipe.train, examples)
+    if total > _MOST_STEPS:
+        problems.append(f"train: {total:,} optimizer steps never end: lower num_train_epochs or max_steps")
+        raise PlanError(problems)
     if job.trains:
         attempt(lambda: training_arguments(recipe.train, Path("checkpoints"), seed=recipe.seed, examples=examples))
     taught = recipe.distill and attempt(lambda: load_teacher(recipe.distill, head))

@@ -17,6 +17,7 @@ from optkit.pruning.config import Rule, Schedule
     ("name", "said"),
     [
         ("tensorbord", "train.report_to: unknown tracker 'tensorbord', did you mean 'tensorboard'?"),
+        ([None], "train.report_to: expected the name of a tracker, got None"),
         ("comet_ml", "train.report_to: comet_ml is not installed: install its package, or leave it out"),
     ],
 )

@@ -36,6 +36,9 @@ def test_types_and_choices():
         ("learning_rate", True, "expected a number, got True"),
         ("learning_rate", float("inf"), "expected a finite number, got inf"),
         ("per_device_train_batch_size", 1.5, "expected a whole number, got 1.5"),
+        ("per_device_train_batch_size", 0, "must be at least 1, got 0"),
+        ("gradient_accumulation_steps", -1, "must be at least 1, got -1"),
+        ("dataloader_num_workers", -1, "must be at least 0, got -1"),
         ("fp16", "yes", "expected true or false, got 'yes'"),
         ("optim", "adamw_troch", "unknown value 'adamw_troch', did you mean 'adamw_torch'?"),
         ("warmup_steps", "lots", "'lots' is not a part of training: write 5%, a number of steps, or 1ep"),
@@ -44,6 +47,12 @@ def test_types_and_choices():
 )
 def test_a_wrong_value_is_said(key, value, said):
     assert read_train({key: value}) == ({}, [(key, said, False)])
+
+
+def test_a_training_of_no_epochs_is_no_training():
+    said = "must be above 0, got 0: to train nothing leave `train` out"
+    assert read_train({"num_train_epochs": 0})[1] == [("num_train_epochs", said, False)]
+    assert not read_train({"num_train_epochs": 0, "max_steps": 5})[1]
 
 
 @pytest.mark.parametrize("key", sorted(OWNED))

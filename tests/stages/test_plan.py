@@ -39,6 +39,12 @@ def test_lengths_beyond_the_positions_are_refused_all_at_once(files_recipe, unli
     assert "prune.0.allocate.seq: 100 is more than the 64 tokens the model takes" in found
 
 
+@pytest.mark.parametrize("length", ["num_train_epochs=1e9", "num_train_epochs=1e308", "max_steps=100000000000"])
+def test_a_training_that_never_ends_is_refused_at_once(files_recipe, length):
+    (said,) = problems(files_recipe, f"train.{length}", "prune.0.schedule={to: 0.5, every: 1}")
+    assert said.startswith("train: ") and said.endswith(" steps never end: lower num_train_epochs or max_steps")
+
+
 def test_lengths_that_nobody_chose_are_cut_to_the_positions(files_recipe, unlimited):
     from optkit.progress import Reporter
     from optkit.stages import allocate
