@@ -6,6 +6,7 @@ both is text, and a column becomes integers only where each cell is written as a
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,8 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
     import pyarrow as pa
 
     try:
+        if _begins_as_utf16(path):
+            raise DataError(f"{path}: is UTF-16, not UTF-8: convert the file")
         table = reader(path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8: convert the file") from None
@@ -57,6 +60,11 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
     return table
 
 
+def _begins_as_utf16(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
 def _delimited(path: Path, delimiter: str, quote: str | bool) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv
@@ -68,6 +76,10 @@ def _delimited(path: Path, delimiter: str, quote: str | bool) -> pa.Table:
     read = csv.ReadOptions(use_threads=False, block_size=1 << 24)
     with csv.open_csv(path, read, parse) as opened:
         names = opened.schema.names
+    others = ";" if delimiter == "," else ",;"
+    if len(names) == 1 and any(other in names[0] for other in others):
+        kind = "comma" if delimiter == "," else "tab"
+        raise ValueError(f"its one column is called '{names[0][:80]}', and columns are divided by a {kind}")
     text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     table = csv.read_csv(path, read, parse, text)
     for i, name in enumerate(names):

@@ -100,7 +100,7 @@ def best_span(start: np.ndarray, end: np.ndarray, longest: int) -> tuple[float, 
 def shortened(questions: Sequence[str], reader: Any, longest: int) -> list[str]:
     """``questions``, those of more than ``longest`` tokens without their ends."""
     found = list(questions)
-    for i, ids in enumerate(reader(found, add_special_tokens=False)["input_ids"]):
+    for i, ids in enumerate(reader(found, add_special_tokens=False, verbose=False)["input_ids"]):
         keep = longest
         while len(ids) > longest:
             offsets = reader(questions[i], add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]

@@ -125,3 +125,23 @@ def test_files_that_are_not_there(tmp_path):
     (tmp_path / "c").mkdir()
     assert fault(tmp_path / "c") == "is a folder, not a data file: correct task.dataset.files"
     assert fault(tmp_path / "b.csv") == "is a folder, not a data file: correct task.dataset.files"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "a.csv",
+            b"text;label\na;0\n",
+            "its one column is called 'text;label', and columns are divided by a comma",
+        ),
+        ("a.tsv", b"text,label\na,0\n", "its one column is called 'text,label', and columns are divided by a tab"),
+        ("a.csv", "text,label\na,0\n".encode("utf-16"), "is UTF-16, not UTF-8: convert the file"),
+        ("a.jsonl", '{"text": "a"}\n'.encode("utf-16"), "is UTF-16, not UTF-8: convert the file"),
+    ],
+)
+def test_other_delimiters_and_encodings_are_told(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        read_file(tmp_path / name)
+    assert said in str(raised.value) and "\n" not in str(raised.value)
