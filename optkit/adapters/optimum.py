@@ -154,13 +154,13 @@ def _encoder_alone(checkpoint: Path, task: str) -> Any:
 
 
 def _makes_segments(checkpoint: Path) -> bool:
-    """Whether the tokenizer beside a checkpoint, if there is one, makes token_type_ids."""
+    """Whether the tokenizer beside a checkpoint makes token_type_ids; without one, the caller may."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
     except Exception:  # there is none, and each kind of it is missing in its own way
-        return False
+        return True
     return "token_type_ids" in tokenizer.model_input_names
 
 

@@ -40,7 +40,6 @@ def config_of(kind: str, **values):
         ("roberta-prelayernorm", {**SMALL, "type_vocab_size": 1}),
         ("data2vec-text", {**SMALL, "type_vocab_size": 1}),
         ("nomic_bert", SMALL),
-        ("xlm", XLM),
     ],
 )
 def test_a_type_without_a_configuration_computes_the_same_as_an_ir(tmp_path, kind, values):
@@ -58,6 +57,27 @@ def test_a_type_without_a_configuration_computes_the_same_as_an_ir(tmp_path, kin
     optimum.convert(tmp_path / "checkpoint", tmp_path / "fp32", task="text-classification")
     exact = optimum.load(tmp_path / "fp32", ov_config={"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(exact(input_ids=ids, attention_mask=mask).logits, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("segments", [True, False])
+def test_segments_are_an_input_where_the_tokenizer_makes_them(tmp_path, segments):
+    """XLM adds to each token the embedding of its segment, if it is given one."""
+    from optkit.models.wordpiece import train_wordpiece
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(transformers, CLASSIFIER).from_config(config_of("xlm", **XLM)).eval()
+    model.save_pretrained(tmp_path / "checkpoint")
+    tokenizer = train_wordpiece(["a soup was fine", "a song was poor"], 60, 40, token_types=segments)
+    tokenizer.save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "ir").mkdir()
+    optimum.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
+    exact = optimum.load(tmp_path / "ir", ov_config={"INFERENCE_PRECISION_HINT": "f32"})
+    inputs = tokenizer(["a soup was fine", "a song"], padding=True, return_tensors="pt")
+    assert ("token_type_ids" in inputs) == segments
+    with torch.no_grad():
+        wanted = model(**inputs).logits.numpy()
+    np.testing.assert_allclose(exact(**inputs).logits, wanted, rtol=0, atol=1e-5)
 
 
 def test_images_of_a_type_without_a_configuration():
