@@ -170,8 +170,15 @@ def _unpickled(file: Path, device: str) -> dict[str, Any]:
     except Exception as error:  # torch raises what its reader of zip files does
         said = str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends early"
         raise OptkitError(f"{file}: damaged or only half written ({said}): copy or train it again") from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
+    ):
         raise OptkitError(f"{file}: no plain state dict, tensors by name: save the model with save_pretrained")
+    for name, value in loaded.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_complex():
+            raise OptkitError(
+                f"{file}: {name} is no plain tensor of numbers: save the dense model with save_pretrained"
+            )
     return loaded
 
 

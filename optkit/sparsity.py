@@ -304,6 +304,11 @@ def _read_checkpoint(path: Path) -> Report:
         if kind is None or array.dtype.kind != "f":
             strange += [name] if array.dtype.kind == "f" else []
             continue
+        if kind == "linear" and (array.ndim != 2 or not array.size):
+            shape = " x ".join(map(str, array.shape)) or "a single number"
+            raise OptkitError(
+                f"{path}: {name} is {shape}, and a linear layer's weight has rows and columns: copy it again"
+            )
         zeros, size = _counted(name, array)
         gone = 0
         if kind == "linear":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -138,6 +139,28 @@ def test_what_cannot_be_read_is_one_clear_line(checkpoint, tmp_path):
     assert "not an index of files of weights" in message(shards)
     index.write_text("[" * 100_000)
     assert "not an index of files of weights" in message(shards)
+
+
+@pytest.mark.parametrize(("shape", "said"), [((), "a single number"), ((5,), "5"), ((0, 32), "0 x 32")])
+def test_a_linear_weight_that_is_no_matrix_is_refused(checkpoint, tmp_path, shape, said):
+    folder = shutil.copytree(checkpoint[0], tmp_path / "odd")
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    save_file(
+        load_file(folder / "model.safetensors") | {name: np.zeros(shape, np.float32)}, folder / "model.safetensors"
+    )
+    with pytest.raises(OptkitError, match=f"odd: {name} is {said}, and a linear layer's weight has rows and columns"):
+        sparsity(folder)
+
+
+def test_a_pickled_tensor_that_is_no_plain_one_is_refused(tmp_path):
+    import torch
+
+    for odd in (torch.ones(2, 2).to_sparse(), torch.ones(2, 2, dtype=torch.complex64)):
+        torch.save({"a.weight": odd}, tmp_path / "pytorch_model.bin")
+        with pytest.raises(
+            OptkitError, match="pytorch_model.bin: a.weight is no plain tensor of numbers: save the dense"
+        ):
+            sparsity(tmp_path)
 
 
 def _tag(parameter, weight, **facts):

@@ -59,7 +59,8 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
         # Without an accelerator transformers takes bf16 for a mistake unless told that the CPU is meant.
         "use_cpu": shares_cpu() or (bool(given.get("bf16")) and not torch.accelerator.is_available()),
     }
-    reentrant = (given.get("gradient_checkpointing_kwargs") or {}).get("use_reentrant")
+    checkpointing = given.get("gradient_checkpointing_kwargs")
+    reentrant = isinstance(checkpointing, Mapping) and checkpointing.get("use_reentrant")
     if given.get("gradient_checkpointing") and not reentrant:
         # The Trainer has DDP wait for every parameter then, also for a pooler that no loss uses; only with reentrant
         # checkpoints, which are not the default, could DDP not look for those.

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from optkit.errors import OptkitError
 
-#: Seconds that a case may take before it counts as a fault: a recipe of a few keys must not keep a person waiting.
+#: Seconds of the processor that a case may take before it counts as a fault: a recipe of a few keys must not keep a
+#: person waiting.
 PATIENCE = 60
 #: Characters of a problem's line: a value of many thousands is quoted from its beginning.
 LONGEST = 1500
@@ -120,10 +121,10 @@ def _patience() -> Iterator[None]:
     def ring(*_: object) -> None:
         raise TookTooLong
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(PATIENCE)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -392,7 +392,7 @@ def _architecture(rng: np.random.Generator, recipe: dict[str, Any]) -> None:
     """A configuration with an odd value, or of another architecture."""
     config = dict(CONFIG)
     config[pick(rng, [*CONFIG, *_SETTINGS])] = odd(rng) if rng.random() < 0.6 else beside(rng, 8)
-    recipe["model"] = {"config": config, "tokenizer": _TRAINED}
+    recipe["model"] = {"config": config, "tokenizer": dict(_TRAINED)}
 
 
 def _setting(rng: np.random.Generator, recipe: dict[str, Any]) -> None:
@@ -402,7 +402,7 @@ def _setting(rng: np.random.Generator, recipe: dict[str, Any]) -> None:
         rng, (0, 1, -1, 3, 7, 30, 10**5, 2**31, 2**62)
     )
     config["model_type"] = pick(rng, _ARCHITECTURES)
-    recipe["model"] = {"config": config, "tokenizer": _TRAINED}
+    recipe["model"] = {"config": config, "tokenizer": dict(_TRAINED)}
 
 
 _ARCHITECTURES = (
