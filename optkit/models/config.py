@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,10 +192,28 @@ def _refuse_unknown(values: dict[str, Any], config: PretrainedConfig, key: str) 
     """transformers takes any key and goes on without it, so a typing mistake would train another model."""
     known = set(config.to_dict()) | set(config.attribute_map)
     problems = []
-    for name in values:
+    for name, value in values.items():
         if name in _FROM_DATA:
             problems.append(f"{key}.{name}: the classes come from the data: remove it")
         elif name not in known:
             problems.append(f"{key}.{name}: {config.model_type} has no such setting{suggest(name, known)}")
+        elif (said := _nonsense(name, value, getattr(config, name, None))) is not None:
+            problems.append(f"{key}.{name}: {said}")
     if problems:
         raise PlanError(problems)
+
+
+def _nonsense(name: str, value: Any, usual: Any) -> str | None:
+    """Why no model has this ``value``, where transformers would take it and go on; None where one may.
+
+    Args:
+        usual: what the setting is otherwise.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is no number: give one"
+    if re.search(r"dropout|_prob$", name) and isinstance(value, (int, float)) and not 0 <= value <= 1:
+        return f"{value} is no share: give a number from 0 to 1"
+    sizes = re.search(r"^(num|n|d|dim|max)_|_(size|layers|heads|dim|embeddings)$|^dim$", name)
+    if sizes and type(value) is int and type(usual) is int and value < 1 <= usual:
+        return f"{value} is no size: give a whole number of 1 or more"
+    return None

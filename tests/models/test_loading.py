@@ -124,6 +124,33 @@ def test_a_config_that_fits_no_model(changes, message, load):
     assert one_line(raised, PlanError).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("num_hidden_layers", 0, "0 is no size: give a whole number of 1 or more"),
+        ("num_hidden_layers", -1, "-1 is no size"),
+        ("num_attention_heads", -1, "-1 is no size"),
+        ("intermediate_size", 0, "0 is no size"),
+        ("hidden_dropout_prob", 1.5, "1.5 is no share: give a number from 0 to 1"),
+        ("hidden_dropout_prob", float("nan"), "nan is no number"),
+        ("layer_norm_eps", float("inf"), "inf is no number"),
+    ],
+)
+def test_values_of_no_model(tiny_checkpoint, name, value, said):
+    new = ModelSpec(config={**CONFIG, name: value}, tokenizer=TRAINED)
+    changed = ModelSpec(name=str(tiny_checkpoint), overrides={name: value})
+    for spec, key in ((new, "model.config"), (changed, "model.overrides")):
+        with pytest.raises(PlanError) as raised:
+            models.meta_model(spec, Head(AUTO, TWO))
+        assert one_line(raised, PlanError).startswith(f"{key}.{name}: {said}")
+
+
+def test_zero_where_zero_is_usual():
+    config = {"model_type": "deberta-v2", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    spec = ModelSpec(config={**config, "type_vocab_size": 0, "pad_token_id": 0}, tokenizer=TRAINED)
+    assert models.meta_model(spec, Head(AUTO, TWO)).config.type_vocab_size == 0
+
+
 def test_a_task_that_an_architecture_lacks():
     with pytest.raises(PlanError) as raised:
         models.meta_model(ModelSpec(config={"model_type": "vit"}, tokenizer=TRAINED), Head(AUTO, TWO))
