@@ -70,7 +70,7 @@ def faults(recipe: Recipe) -> list[Wrong]:
     shapes, benchmark = recipe.export.shapes, recipe.benchmark
     unread: dict[tuple[str | int, ...], Any] = {
         ("train", "train_sampling_strategy"): recipe.train.get("train_sampling_strategy") == "group_by_length",
-        ("benchmark", "seq"): benchmark is not None and benchmark.seq != _default(benchmark, "seq"),
+        ("benchmark", "seq"): benchmark is not None and benchmark.seq is not None,
         ("export", "shapes", "seq"): not isinstance(shapes, str) and shapes.seq != _default(shapes, "seq"),
     }
     unread |= {

@@ -85,10 +85,13 @@ class EvaluateSpec(Part):
 
 
 class BenchmarkSpec(Part):
-    """The same inputs on each engine, and what they would cost at the `prices` in a file."""
+    """The same inputs on each engine, and what they would cost at the `prices` in a file.
+
+    Without ``seq``, inputs are as long as an exported shape says, else 128 tokens, or as many as the model takes.
+    """
 
     batch: Many[Annotated[int, Field(ge=1)]] = Field((1,), min_length=1)
-    seq: Many[Annotated[int, Field(ge=1)]] = Field((128,), min_length=1)
+    seq: Many[Annotated[int, Field(ge=1)]] | None = Field(None, min_length=1)
     backends: Many[Annotated[str, known("backend")]] = Field(("torch", "openvino", "optkit"), min_length=1)
     prices: Word | None = None
 

@@ -53,7 +53,7 @@ def shape(job: Job) -> tuple[int, int]:
     """(batch, sequence length) to be fast at: what the rule says, else the first that is benchmarked, else 1 x 128."""
     spec, measured = job.recipe.prune[by_latency(job)].allocate, job.recipe.benchmark
     batch = spec.batch or (measured.batch[0] if measured else 1)
-    return batch, job.task.sequence(job.tokenizer, spec.seq or (measured.seq[0] if measured else 128))
+    return batch, job.task.sequence(job.tokenizer, spec.seq or job.lengths[0])
 
 
 def problems(job: Job, matched: Sequence[Sequence[Site]]) -> list[str]:

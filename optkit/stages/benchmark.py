@@ -43,7 +43,7 @@ def key(job: Job) -> str:
 def problems(job: Job) -> list[str]:
     """Lengths that the recipe asks for and the model cannot take; those that it leaves out are cut to what it takes."""
     spec = job.recipe.benchmark
-    if spec is None or job.longest is None or "seq" not in spec.model_fields_set:
+    if spec is None or spec.seq is None or job.longest is None:
         return []
     return [
         f"benchmark.seq: {seq} is more than the {job.longest} tokens the model takes"
@@ -75,7 +75,7 @@ def run(job: Job, stage: Stage) -> None:
     engines = _engines(job, stage, skipped)
     rows, rounds = [], []
     for batch in spec.batch:
-        for seq in spec.seq:
+        for seq in job.lengths:
             made = job.task.made_up(job.tokenizer, batch, seq, job.recipe.seed)
             inputs = {name: tensor.numpy() for name, tensor in made.items()}
             with job.reporter.task("benchmark") as task:

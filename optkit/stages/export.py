@@ -107,7 +107,7 @@ def _format_problems(job: Job, model: Any) -> list[str]:
     if job.longest is not None and fixed[1] > job.longest:
         found.append(f"export.shapes.seq: {fixed[1]} is more than the {job.longest} tokens the model takes")
     spec = recipe.benchmark
-    if spec is not None and (spec.batch, spec.seq) != ((fixed[0],), (fixed[1],)):
+    if spec is not None and (spec.batch, spec.seq or (fixed[1],)) != ((fixed[0],), (fixed[1],)):
         found.append(
             f"benchmark: the exported model takes {fixed[0]} x {fixed[1]} tokens alone: set benchmark.batch and "
             "benchmark.seq to that, or leave export.shapes out"

@@ -13,6 +13,7 @@ import numpy as np
 from optkit.models import adopt_labels, has_trained_head, load_model, longest_input
 from optkit.models.source import Source
 from optkit.ranks import Team
+from optkit.recipe.export import DYNAMIC
 from optkit.recipe.resolved import identity
 from optkit.rundir import digest
 from optkit.tasks import get_task
@@ -140,6 +141,12 @@ class Job:
     @cached_property
     def tokenizer(self) -> Any:
         return self.task.reader(self.recipe.model, self.splits["train"])
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of the inputs that are timed, before they are cut to what the model takes."""
+        spec, shapes = self.recipe.benchmark, self.recipe.export.shapes
+        return (spec and spec.seq) or (128 if shapes == DYNAMIC else shapes.seq,)
 
     @cached_property
     def longest(self) -> int | None:

@@ -59,7 +59,7 @@ def plan_identity(job: Job) -> dict[str, Any] | None:
     if not times_runtime(job) and not judged_on_runtime(job):
         return None
     spec, fixed = job.recipe.benchmark, export.shape(job)
-    shape = (spec.batch[0], spec.seq[0]) if spec is not None else fixed or (1, 128)
+    shape = (spec.batch[0], job.lengths[0]) if spec is not None else fixed or (1, 128)
     return {"mode": "measured" if times_runtime(job) else "static", "shape": list(shape)}
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from optkit.errors import PlanError
 from optkit.recipe import load_recipe
@@ -53,10 +54,15 @@ def test_lengths_that_nobody_chose_are_cut_to_the_positions(files_recipe, unlimi
     by_latency = "prune.0.allocate={by: latency, speedup: 1.2}"
     sets = [f"model.name={unlimited}", "benchmark={backends: [openvino]}", by_latency, "prune.0.schedule=null"]
     job = Job(load_recipe(files_recipe, sets), None, Reporter(quiet=True))
-    assert job.recipe.benchmark.seq == (128,)
+    assert job.recipe.benchmark.seq is None and job.lengths == (128,)
     assert job.task.made_up(job.tokenizer, 1, 128, seed=0)["input_ids"].shape == (1, 64)
     assert allocate.shape(job) == (1, 64)
-    make_plan(load_recipe(files_recipe, sets[:2]))
+    recipe = load_recipe(files_recipe, sets[:2])
+    make_plan(recipe)
+    # Nor does the copy that travels with the model ask for more.
+    assert yaml.safe_load(recipe.resolved_yaml())["benchmark"] == {"batch": [1], "backends": ["openvino"]}
+    fixed = load_recipe(files_recipe, [*sets[:2], "export.shapes={batch: 1, seq: 40}"])
+    assert Job(fixed, None, Reporter(quiet=True)).lengths == (40,)
 
 
 def test_positions_behind_the_padding_of_the_tokenizer_that_will_be_used(files_recipe, unlimited):
