@@ -11,7 +11,7 @@ from optkit.cli.options import Debug, Json, RecipeFile, Set
 
 if TYPE_CHECKING:
     from optkit.recipe import Recipe
-    from optkit.stages.plan import Plan
+    from optkit.stages.plan_summary import Plan
 
 
 def command(

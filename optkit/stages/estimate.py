@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optkit.stages.job import Job
-    from optkit.stages.plan import Plan
+    from optkit.stages.plan_summary import Plan
 
 
 @dataclass(frozen=True)
