@@ -58,6 +58,10 @@ def reason(error: BaseException) -> str:
         return "it is not UTF-8 text"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if number := re.match(
+        r"(?:could not convert string to float|invalid literal for int\(\) with base \d+): (.*)", lines[0]
+    ):
+        return f"{number[1][:100]} is no number"
     if isinstance(error, _INTERNAL):
         return f"a value is missing or of the wrong type ({_library(error)} ended with {type(error).__name__})"
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -21,6 +21,8 @@ from optkit.adapters import reason
         (KeyError(0), "a value is missing or of the wrong type (Python ended with KeyError)"),
         (RecursionError("maximum recursion depth exceeded"), "it is nested too deeply"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is not UTF-8 text"),
+        (ValueError("could not convert string to float: 'a'"), "'a' is no number"),
+        (ValueError("invalid literal for int() with base 10: '1.5'"), "'1.5' is no number"),
         (RuntimeError(), "RuntimeError"),
         (
             RuntimeError("Error in loading:\n\tsize mismatch for a.weight\nand more"),
