@@ -41,9 +41,13 @@ def needed(job: Job) -> bool:
 
 
 def key(job: Job) -> str:
+    parts = {"recipe": job.recipe.hash(), "processes": job.team.size}
+    whole = job.key(**parts)
+    entry = job.run.entry(NAME) if job.run is not None else None
+    if job.exports or (entry is not None and entry["key"] == whole):
+        return whole
     # What stops before the export is not held against what can be exported, and is when it goes on.
-    stops = {} if job.exports else {"exports": False}
-    return job.key(recipe=job.recipe.hash(), processes=job.team.size, **stops)
+    return job.key(**parts, exports=False)
 
 
 def run(job: Job, stage: Stage) -> None:
