@@ -23,7 +23,7 @@ TEXTS = ("distill", "data", "files")
 COSTS = ("allocate", "costs")
 PRICES = ("benchmark", "prices")
 MODELS = (("model", "name"), ("model", "tokenizer"), ("distill", "teacher"), ("evaluate", "baseline"))
-NO_MODEL = ("auto", "none")
+NO_MODEL = ("auto", "none", "trained")
 """Where a recipe may name something local: a mapping of data files, a list of them, a file in each rule, one file, and
 models, which may be Hub ids or these words."""
 

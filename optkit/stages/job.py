@@ -14,7 +14,7 @@ from optkit.models import adopt_labels, has_trained_head, load_model, longest_in
 from optkit.models.source import Source
 from optkit.ranks import Team
 from optkit.recipe.export import DYNAMIC
-from optkit.recipe.resolved import identity
+from optkit.recipe.resolved import NO_MODEL, identity
 from optkit.rundir import digest
 from optkit.tasks import get_task
 from optkit.versions import installed
@@ -214,8 +214,9 @@ class Job:
     @cached_property
     def baseline(self) -> str | None:
         """What the result is compared with: ``start``, ``teacher``, ``trained``, a checkpoint's name, or None."""
-        if self.recipe.evaluate.baseline != "auto":
-            return self.compared_with
+        wanted = self.recipe.evaluate.baseline
+        if wanted != "auto":
+            return None if wanted == "none" else wanted
         model = self.recipe.model
         if model.name is not None and has_trained_head(model, self.head):
             # What is not trained here is taken for trained.
@@ -227,7 +228,7 @@ class Job:
     def compared_with(self) -> str | None:
         """The checkpoint that evaluate.baseline names, if it names one."""
         wanted = self.recipe.evaluate.baseline
-        return None if wanted in ("auto", "none") else wanted
+        return None if wanted in NO_MODEL else wanted
 
     def path(self, name: str) -> Path:
         """A folder of this run."""

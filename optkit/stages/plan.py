@@ -239,4 +239,6 @@ def _not_yet(recipe: Recipe) -> list[str]:
     problems = []
     if recipe.distill is not None and not recipe.train:
         problems.append("distill: nothing is trained, so there is nothing to distill into: write `train`")
+    if recipe.evaluate.baseline == "trained" and not recipe.train:
+        problems.append("evaluate.baseline: trained is this recipe's training without `prune`: write `train`, or auto")
     return problems

@@ -12,6 +12,7 @@ import numpy as np
 from optkit.adapters import sentence_transformers
 from optkit.errors import DataError, OptkitError, PlanError
 from optkit.models.head import Head
+from optkit.recipe.resolved import NO_MODEL
 from optkit.tasks import numbers
 from optkit.tasks.base import Task, needs_fast
 
@@ -90,7 +91,7 @@ class FeatureExtraction(Task):
             _ = self.embedding
         except PlanError as error:
             found += error.problems
-        if recipe.evaluate.baseline not in ("auto", "none"):
+        if recipe.evaluate.baseline not in NO_MODEL:
             found += self._other_embedding(recipe.evaluate.baseline, "main", "evaluate.baseline")
         if self.label:
             if recipe.train and recipe.train.get("per_device_train_batch_size", 8) < 2:

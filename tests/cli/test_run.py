@@ -126,7 +126,7 @@ def test_a_teacher_with_other_labels(fails, tiny_checkpoint, tmp_path):
     teacher = checkpoint(tiny_checkpoint, tmp_path / "teacher", ["yes", "no"])
     code, line = fails(f"distill={{teacher: {teacher}}}", f"task.dataset.files={{train: {train}, validation: {train}}}")
     assert code == 2 and line.startswith(
-        "distill.teacher: TMP/teacher has the labels yes, no, and the data neg, pos: use a teacher"
+        "distill.teacher: TMP/teacher has the labels yes, no, and the data neg, pos: use one that was"
     )
 
 

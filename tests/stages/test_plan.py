@@ -109,3 +109,9 @@ def test_a_plan_writes_nothing(files_recipe, unlimited, tmp_path, monkeypatch, o
     assert done.code == 0, done.err
     assert (sorted(tmp_path.rglob("*")), sorted(files_recipe.parent.iterdir())) == there
     assert all(file.read_bytes() == content for file, content in before.items())
+
+
+def test_a_baseline_that_is_trained_needs_a_training(files_recipe):
+    assert problems(files_recipe, "train=null", "evaluate.baseline=trained", "prune.0.schedule={to: 0.5}") == [
+        "evaluate.baseline: trained is this recipe's training without `prune`: write `train`, or auto"
+    ]
