@@ -130,7 +130,7 @@ class BoundRule:
         """Exactly how many groups are pruned when the schedule asks for the sparsity ``target``."""
         counts = [site.grid.count for site in self.sites]
         if self.rule.scope == "global" and not self.rule.shares:
-            return target_count(self.shares(target)[0], sum(counts))
+            return max(target_count(self.shares(target)[0], sum(counts)), sum(self.least))
         each = zip(self.shares(target), counts, self.least, strict=True)
         return sum(max(target_count(share, count), least) for share, count, least in each)
 

@@ -21,6 +21,9 @@ from optkit.zeros import NATURAL_FLOAT
 
 #: As few zeros as this in a layer, a block or so, are chance, whatever their share.
 _CHANCE = 16
+#: A target is taken for reached where no more than this share of the weights is zero beyond it: another structure, or
+#: another program, rounded it otherwise.
+_ROUNDING = 0.005
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def notes(rule: Rule, found: FormerZeros) -> list[str]:
 
 
 def problem(bound: BoundRule, found: FormerZeros) -> str | None:
-    """Why a rule cannot end at its target: more groups than that are pruned already. None where it can.
+    """Why a rule cannot end at its target: more groups than that are pruned already, by more than rounding. None where
+    it can.
 
     Shares that an allocation chose may be below: a layer then keeps what it has.
     """
@@ -80,11 +84,11 @@ def problem(bound: BoundRule, found: FormerZeros) -> str | None:
     counts, most = [site.grid.count for site in bound.sites], rule.structure.most
     if rule.scope == "global":
         there, total = sum(dead), sum(counts)
-        if there <= bound.wanted(rule.schedule.to):
+        if (there - bound.wanted(rule.schedule.to)) / total * most <= _ROUNDING:
             return None
         return _below(f"rule '{rule.name}': ", there / total * most, rule.schedule.to)
     for site, own, count, share in zip(bound.sites, dead, counts, bound.shares(rule.schedule.to), strict=True):
-        if own > target_count(share, count):
+        if (own - target_count(share, count)) / count * most > _ROUNDING:
             return _below(f"rule '{rule.name}': {site.name}: ", own / count * most, share * most)
     return None
 

@@ -92,7 +92,7 @@ class Pruner:
         if below:
             raise PruningError("; ".join(below))
         for bound, former in both:
-            if bound.rule.shares and not bound.rule.regrow:
+            if bound.rule.schedule is not None and not bound.rule.regrow:
                 bound.least = [groups_pruned(site, former) for site in bound.sites]
         self.notes = [line for bound, former in both for line in notes(bound.rule, former)]
         for line in self.notes:

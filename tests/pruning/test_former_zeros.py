@@ -34,10 +34,10 @@ BATCH = {"input_ids": torch.arange(8).view(1, 8)}
 LATE = Schedule(to=0.9, begin=4, end=8, every=2)
 
 
-def sparse(bert, structure: str = "1x4", to: float = 0.7):
+def sparse(bert, structure: str = "1x4", to: float = 0.7, scope: str = "global"):
     """A BERT of which ``to`` of the encoder's groups are zero, and where."""
     model = bert()
-    one_shot(model, Rule(structure=structure, schedule=Schedule(to=to)), [BATCH])
+    one_shot(model, Rule(structure=structure, scope=scope, schedule=Schedule(to=to)), [BATCH])
     return model, {name: layer.weight == 0 for name, layer in resolve_targets(model, Rule()).items()}
 
 
@@ -139,6 +139,18 @@ def test_a_resumed_training_keeps_them(bert, train, tmp_path):
     assert alive(again, zeros) == 0
     expected = model.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in again.state_dict().items())
+
+
+@pytest.mark.parametrize("scope", ["global", "local"])
+@pytest.mark.parametrize("structure", ["element", "1x4"])
+def test_a_target_that_other_blocks_rounded_up_is_reached_with_what_is_there(bert, train, scope, structure):
+    model, zeros = sparse(bert, "1x8", 0.6, scope)
+    assert 0.6 < share(model) < 0.605
+    made = train(model, Rule(structure=structure, scope=scope, schedule=replace(LATE, to=0.6)))
+    made.train()
+    made.pruning.fold()
+    assert alive(model, zeros) == 0
+    assert 0.6 < share(model) < 0.605
 
 
 @pytest.mark.parametrize(("scope", "where"), [("global", ""), ("local", "bert.encoder.layer.")])
