@@ -190,12 +190,22 @@ class ParameterKinds:
         kinds: ``linear`` (an nn.Linear's weight), ``conv`` (of another matrix product or convolution) or ``other``, by
             name in the model's order. Tied parameters appear once, under their first name.
         encoder: the lists that hold the encoder's layers.
+        body: the word and dot before the names of the model's body; empty if there is none, or the architecture is
+            unknown.
         problem: why the kinds are unknown, None when they are known.
     """
 
     kinds: dict[str, str] = field(default_factory=dict)
     encoder: Encoder = Encoder()
+    body: str = ""
     problem: str | None = None
+
+    def own(self, name: str) -> str:
+        """What the architecture calls the stored tensor ``name``: a checkpoint may leave out the word before its body's
+        names, or have it where the architecture has none, and from_pretrained reads both.
+        """
+        names = (name, self.body + name, name.removeprefix(self.body))
+        return next((each for each in names if present_name(each) in self.kinds), name)
 
     def of(self, name: str, shape: tuple[int, ...]) -> str | None:
         """The kind of ``name``, None for a tensor that is no parameter; every 2-D weight is linear if none is known."""
@@ -234,7 +244,7 @@ def parameter_kinds(folder: Path) -> ParameterKinds:
     for name in linear:
         if f"{name}.weight" in kinds:
             kinds[f"{name}.weight"] = "linear"
-    return ParameterKinds(kinds, encoder_of(linear))
+    return ParameterKinds(kinds, encoder_of(linear), f"{model.base_model_prefix}." if model.base_model_prefix else "")
 
 
 def former_shapes(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]:

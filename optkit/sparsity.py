@@ -299,7 +299,8 @@ def _read_checkpoint(path: Path) -> Report:
     totals = _Totals()
     layers: dict[str, Layer] = {}
     strange: list[str] = []
-    for name, array, dtype in tensors(plain):
+    for stored, array, dtype in tensors(plain):
+        name = kinds.own(stored)
         kind = kinds.of(name, array.shape)
         if kind is None or array.dtype.kind != "f":
             strange += [name] if array.dtype.kind == "f" else []

@@ -156,3 +156,33 @@ def test_what_is_exported_has_the_masks_in_it(copy, model, tmp_path):
     layers = export_openvino(copy, tmp_path / "ir", export_task="text-classification").layers
     shares = {layer.parameter: layer.sparsity for layer in layers if ".encoder." in layer.parameter}
     assert len(shares) == 12 and set(shares.values()) == {0.75}
+
+
+def bare(folder):
+    """Leaves the word before the body's names out of the file."""
+    weights = load_file(folder / "model.safetensors")
+    named = {name.removeprefix("bert."): tensor for name, tensor in weights.items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def of_a_body(folder):
+    """Has config.json name the body alone, and the file keep the word before its names."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertModel"]}))
+
+
+@pytest.mark.parametrize(("change", "task"), [(bare, "text-classification"), (of_a_body, "feature-extraction")])
+def test_zeros_are_found_with_and_without_the_word_before_the_body(copy, model, tmp_path, change, task):
+    from optkit.export.openvino import export_openvino
+
+    masked(model)
+    for layer in encoder(model):
+        prune.remove(layer, "weight")
+        prune.remove(layer, "bias")
+    stored(copy, model)
+    change(copy)
+    report = optkit.sparsity(copy)
+    assert report.denominators["encoder_linear"]["sparsity"] == pytest.approx(0.75)
+    assert len([layer for layer in report.layers if layer.structure == "element"]) == 12
+    layers = export_openvino(copy, tmp_path / "ir", export_task=task).layers
+    assert [layer.sparsity for layer in layers if "encoder." in layer.parameter] == [0.75] * 12

@@ -15,6 +15,7 @@ from optkit.adapters import quiet, reason
 from optkit.adapters.optimum import class_for, copy_companions
 from optkit.errors import OptkitError, RecipeError
 from optkit.json_files import read_json
+from optkit.plain_checkpoint import plain_folder
 
 _CONFIG, _SAFE = "adapter_config.json", "adapter_model.safetensors"
 
@@ -56,7 +57,8 @@ def merge(adapter: Path, output: Path) -> list[str]:
     from optkit.adapters.hub import model_folder
 
     way_out = f"fetch it, or merge the adapter where it is: {_HAND_MADE}"
-    folder = model_folder(base, str(said.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out)
+    fetched = model_folder(base, str(said.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out)
+    folder = plain_folder(fetched)
     auto_class = _auto_class(adapter, kind, folder)
     before, failed = _zeros(folder), f"{adapter}: cannot be merged into {base}"
     with _one_line(failed), quiet():
@@ -172,5 +174,9 @@ def _zeros(folder: Path) -> dict[str, Any]:
     from optkit.checkpoints import parameter_kinds, tensors
 
     kinds = parameter_kinds(folder)
-    weights = {name: array for name, array, _ in tensors(folder) if kinds.of(name, array.shape) == "linear"}
-    return {name: torch.from_numpy(array == 0) for name, array in weights.items() if not array.all()}
+    weights = {kinds.own(name): array for name, array, _ in tensors(folder)}
+    return {
+        name: torch.from_numpy(array == 0)
+        for name, array in weights.items()
+        if kinds.of(name, array.shape) == "linear" and not array.all()
+    }

@@ -114,6 +114,6 @@ def _linear_weights(checkpoint: Path) -> dict[str, tuple[np.ndarray, str]]:
     kinds = parameter_kinds(checkpoint)
     return {
         name: (array, dtype)
-        for name, array, dtype in tensors(checkpoint)
-        if kinds.of(name, array.shape) == "linear" and array.ndim == 2
+        for stored, array, dtype in tensors(checkpoint)
+        if kinds.of(name := kinds.own(stored), array.shape) == "linear" and array.ndim == 2
     }

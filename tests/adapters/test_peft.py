@@ -85,6 +85,25 @@ def test_filled_zeros_are_counted(bases, trained, tmp_path, base, auto_class, ki
     assert f"merging filled {filled:,} of the base model's {sum(before.values()):,} zeros" in notes[1]
 
 
+def test_a_base_model_with_masks_is_merged_as_it_computes(bases, trained, tmp_path):
+    adapter, masked = trained(bases["full"], *SEQ), shutil.copytree(bases["full"], tmp_path / "masked")
+    weights, stored = load_file(masked / "model.safetensors"), {}
+    for name, weight in weights.items():
+        split = name.endswith(".query.weight")
+        parts = {f"{name}_orig": weight + (weight == 0), f"{name}_mask": (weight != 0).float()}
+        stored |= parts if split else {name: weight}
+    save_file({f"module.{name}": weight for name, weight in stored.items()}, masked / "model.safetensors")
+    said = json.loads((adapter / "adapter_config.json").read_text())
+    notes, merged = {}, {}
+    for base in (bases["full"], masked):
+        (adapter / "adapter_config.json").write_text(json.dumps(said | {"base_model_name_or_path": str(base)}))
+        output = tmp_path / f"merged-{base.name}"
+        output.mkdir()
+        notes[base], merged[base] = adapters.merge(adapter, output)[1:], load_file(output / "model.safetensors")
+    assert notes[masked] == notes[bases["full"]]
+    assert all(torch.equal(weight, merged[masked][name]) for name, weight in merged[bases["full"]].items())
+
+
 def test_an_update_that_is_zero_fills_nothing(bases, trained, tmp_path):
     adapter = trained(bases["bare"], *SEQ)
     weights = load_file(adapter / "adapter_model.safetensors")
