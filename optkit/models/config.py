@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 #: Layers of a model; the deepest that are published have a tenth of them.
 _MOST_LAYERS = 1000
-_FROM_DATA = ("num_labels", "id2label", "label2id")
+_CLASSES = "the classes come from the data: remove it"
+_FROM_DATA = dict.fromkeys(("num_labels", "id2label", "label2id"), _CLASSES) | {
+    "problem_type": "what is asked of the model comes from the data and from task.problem: remove it"
+}
 
 
 def make_config(
@@ -194,7 +197,7 @@ def _refuse_unknown(values: dict[str, Any], config: PretrainedConfig, key: str) 
     problems = []
     for name, value in values.items():
         if name in _FROM_DATA:
-            problems.append(f"{key}.{name}: the classes come from the data: remove it")
+            problems.append(f"{key}.{name}: {_FROM_DATA[name]}")
         elif name not in known:
             problems.append(f"{key}.{name}: {config.model_type} has no such setting{suggest(name, known)}")
         elif (said := _nonsense(name, value, getattr(config, name, None))) is not None:

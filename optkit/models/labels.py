@@ -20,10 +20,14 @@ def numbered(count: int) -> list[str]:
 def match(ours: Sequence[str], theirs: Sequence[str]) -> list[int] | None:
     """Their index for each of our labels; None if the classes are others.
 
-    Names match whatever their case. Where one side only numbers its classes, the number is all there is to go by.
+    Names match whatever their case, unless case alone tells some of them apart. Where one side only numbers its
+    classes, the number is all there is to go by.
     """
     if len(ours) != len(theirs):
         return None
+    exact = {label: i for i, label in enumerate(theirs)}
+    if len(exact) == len(theirs) and set(exact) == set(ours):
+        return [exact[label] for label in ours]
     index = {label.casefold(): i for i, label in enumerate(theirs)}
     if len(index) == len(theirs) and set(index) == {label.casefold() for label in ours}:
         return [index[label.casefold()] for label in ours]

@@ -62,7 +62,9 @@ def load_model(
         head = replace(head, labels=adopt(head.labels, kept.names))
     config = make_config(source, head, tokenizer)
     loaded = _from_pretrained(source, folder, head.auto_class, config, seed)
-    if kept is not None and kept.order != list(range(len(kept.order))):
+    if kept is None:
+        _redraw_head(loaded, seed)
+    elif kept.order != list(range(len(kept.order))):
         reorder_head(loaded, kept.order)
     return loaded.float().eval()
 
@@ -234,7 +236,7 @@ def stored_head(model: ModelSpec | Source | str | Path, head: Head) -> list[str]
     if architectures and not any(_is_such(name, type(skeleton).__name__, head) for name in architectures):
         return None
     there, differ = {present_name(name): shape for name, shape in weight_shapes(folder).items()}, {}
-    for known_as, shape in _top(skeleton):
+    for known_as, shape in _top(skeleton, pooled=head.problem_type is not None):
         found = next((there[name] for name in known_as if name in there), None)
         if found is None:
             return None
@@ -265,15 +267,36 @@ def _is_such(architecture: str, ours: str, head: Head) -> bool:
     )
 
 
-def _top(model: nn.Module) -> list[tuple[list[str], tuple[int, ...]]]:
-    """Every parameter of a model outside its body: all names that it goes by, and its shape."""
+def _top(model: nn.Module, *, pooled: bool) -> list[tuple[list[str], tuple[int, ...]]]:
+    """Every parameter of a model outside its body: all names that it goes by, and its shape.
+
+    Args:
+        pooled: the body's pooler too, since the head reads what it makes of the tokens.
+    """
     if model is model.base_model:
         return []
     found: dict[int, tuple[list[str], tuple[int, ...]]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         found.setdefault(id(parameter), ([], tuple(parameter.shape)))[0].append(name)
     body = f"{model.base_model_prefix}."
-    return [(names, shape) for names, shape in found.values() if not any(name.startswith(body) for name in names)]
+
+    def inside(name: str) -> bool:
+        return name.startswith(body) and not (pooled and ".pooler." in name)
+
+    return [(names, shape) for names, shape in found.values() if not any(map(inside, names))]
+
+
+def _redraw_head(model: PreTrainedModel, seed: int) -> None:
+    """Gives what is outside the body new random weights, where a checkpoint's head for something else fitted in."""
+    import torch
+
+    if model is model.base_model:
+        return
+    with _seeded(seed), torch.no_grad():
+        drawn = dict(type(model)(model.config).named_parameters())
+        for name, parameter in model.named_parameters():
+            if not name.startswith(f"{model.base_model_prefix}."):
+                parameter.copy_(drawn[name])
 
 
 def reorder_head(model: PreTrainedModel, order: Sequence[int]) -> None:

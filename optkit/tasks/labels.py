@@ -69,6 +69,12 @@ def set_names(splits: Mapping[str, Dataset], label: Sequence[str]) -> tuple[list
         if problem := _no_set(split, row, column, values):
             return [], [problem]
         found.update(values)
+    if len(found) > 1 and all(len(values) == len(found) for values in column_of(rows, column).to_pylist()):
+        return [], [
+            f"task.label: every row of split '{split}' has all labels of column '{column}', "
+            f"{some(sorted(found, key=str))}: a list holds the classes of a row; of flags (0 and 1) make a column for "
+            "each class"
+        ]
     if len({type(value) for value in found}) > 1 or any(isinstance(value, float) for value in found):
         return [], [f"task.label: column '{column}' of split '{split}' holds lists of neither words nor whole numbers"]
     if found and isinstance(next(iter(found)), str):

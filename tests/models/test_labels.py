@@ -17,6 +17,7 @@ from optkit.models.labels import adopt, match, placeholders, stored_names
         (["no", "yes"], ["no", "yes", "maybe"], None),
         (["LABEL_0", "LABEL_1"], ["a", "b", "c"], None),
         (["a", "b"], ["a", "A"], None),
+        (["A", "a"], ["a", "A"], [1, 0]),
     ],
 )
 def test_order_of_their_classes_for_ours(ours, theirs, order):

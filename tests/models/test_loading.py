@@ -209,6 +209,17 @@ def test_a_missing_or_other_head_is_drawn_from_the_seed(checkpoint, labels):
     assert torch.equal(first.bert.pooler.dense.weight, stored["bert.pooler.dense.weight"])
 
 
+@pytest.mark.parametrize(("stored", "architecture"), [(["cat", "dog"], AUTO), (TWO, "BertForTokenClassification")])
+def test_a_head_for_something_else_is_not_started_from_although_it_fits(checkpoint, stored, architecture):
+    rename(checkpoint, stored)
+    edit(checkpoint, architectures=[architecture.replace("AutoModel", "Bert")])
+    weights, ours = load_file(checkpoint / "model.safetensors"), Head(AUTO, ["no", "yes"])
+    first, again = (models.load_model(checkpoint, ours, seed=1) for _ in range(2))
+    assert not torch.equal(first.classifier.weight, weights["classifier.weight"])
+    assert torch.equal(first.classifier.weight, again.classifier.weight)
+    assert torch.equal(first.bert.pooler.dense.weight, weights["bert.pooler.dense.weight"])
+
+
 SINGLE, MULTI, SCORE = "single_label_classification", "multi_label_classification", "regression"
 
 
@@ -385,6 +396,7 @@ def test_overrides_change_the_config(tiny_checkpoint):
     ("overrides", "message"),
     [
         ({"hidden_droput": 0.0}, "model.overrides.hidden_droput: bert has no such setting"),
+        ({"problem_type": "regression"}, "model.overrides.problem_type: what is asked of the model comes from the data"),
         ({"intermediate_size": 128}, "weights have another shape than the config says, first bert.encoder.layer.0"),
     ],
 )
@@ -465,6 +477,16 @@ def test_a_checkpoint_without_part_of_its_encoder(checkpoint):
 def test_a_checkpoint_without_pooler_gets_one(checkpoint):
     drop(checkpoint, "bert.pooler", "classifier")
     assert models.load_model(checkpoint, Head(AUTO, TWO), seed=0).bert.pooler.dense.weight.std() > 0
+
+
+def test_a_head_that_reads_a_pooler_needs_it(checkpoint):
+    drop(checkpoint, "bert.pooler")
+    assert not models.has_trained_head(checkpoint, Head(AUTO, TWO))
+    with pytest.raises(PlanError, match="has no trained head for SequenceClassification"):
+        models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))
+    # A tagger has no pooler.
+    edit(checkpoint, architectures=["BertForTokenClassification"])
+    assert models.has_trained_head(checkpoint, Head("AutoModelForTokenClassification", TWO))
 
 
 def test_a_damaged_config(checkpoint):

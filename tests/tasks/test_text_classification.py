@@ -252,6 +252,11 @@ def test_numbers_with_a_fraction_are_scores(tokenizer):
             "task.label: the rows of split 'train' have fewer than two different labels",
         ),
         (
+            [[1, 0], [0, 1]],
+            {"metric": "f1"},
+            "task.label: every row of split 'train' has all labels of column 'label', 0, 1: a list holds the classes",
+        ),
+        (
             [[0], [2]],
             {"metric": "f1"},
             "task.label: the labels of column 'label' in split 'train' are 0, 2: number the",
