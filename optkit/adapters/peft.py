@@ -40,7 +40,8 @@ def merge(adapter: Path, output: Path) -> list[str]:
 
     Raises:
         RecipeError: if peft is not installed, or the adapter's files do not say what they are.
-        OptkitError: if the base model is not there, the two do not fit, or neither holds the head.
+        OptkitError: if the base model is not there, the two do not fit, neither holds the head, or an adapter of this
+            kind cannot be merged.
     """
     said = _config(adapter)
     base = said["base_model_name_or_path"]
@@ -72,7 +73,19 @@ def merge(adapter: Path, output: Path) -> list[str]:
         # peft reads this copy, so that no pickle is read but by the reader that runs no code.
         save_file(weights, Path(safe) / _SAFE, metadata={"format": "pt"})
         shutil.copyfile(adapter / _CONFIG, Path(safe) / _CONFIG)
-        merged = peft.PeftModel.from_pretrained(model, safe, local_files_only=True).merge_and_unload()
+        names = set(model.state_dict())
+        adapted = peft.PeftModel.from_pretrained(model, safe, local_files_only=True)
+        if not hasattr(adapted, "merge_and_unload"):
+            raise OptkitError(
+                f"{adapter}: {said.get('peft_type')} adds to what the model reads, and not to its weights, so it "
+                "cannot be merged: train an adapter such as LoRA, or distil the adapted model"
+            )
+        merged = adapted.merge_and_unload()
+        if set(merged.state_dict()) != names:
+            raise OptkitError(
+                f"{adapter}: peft {peft.__version__} leaves parts of {said.get('peft_type')} in the model that it "
+                "merges: put its weights into the base model by hand, and give that one"
+            )
         merged.save_pretrained(output)
     for source in (folder, adapter):  # the adapter's own come last, and stay
         copy_companions(source, output, but=["config.json"])

@@ -104,6 +104,24 @@ def test_a_base_model_with_masks_is_merged_as_it_computes(bases, trained, tmp_pa
     assert all(torch.equal(weight, merged[masked][name]) for name, weight in merged[bases["full"]].items())
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (lambda: peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2), "PREFIX_TUNING adds to what"),
+        (lambda: peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2), "PROMPT_TUNING adds to what"),
+        (lambda: peft.LNTuningConfig(task_type="SEQ_CLS", target_modules=["LayerNorm"]), "leaves parts of LN_TUNING"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Unsupported layer type")
+def test_what_cannot_be_merged_is_named(bases, tmp_path, config, said):
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(bases["full"])
+    peft.get_peft_model(model, config()).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(OptkitError, match=said) as raised:
+        adapters.merge(tmp_path / "adapter", tmp_path / "merged")
+    assert "\n" not in str(raised.value) and not list((tmp_path / "merged").iterdir())
+
+
 def test_an_update_that_is_zero_fills_nothing(bases, trained, tmp_path):
     adapter = trained(bases["bare"], *SEQ)
     weights = load_file(adapter / "adapter_model.safetensors")
