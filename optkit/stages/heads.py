@@ -15,7 +15,7 @@ from optkit.errors import PlanError
 from optkit.registry import PROBLEMS
 
 if TYPE_CHECKING:
-    from optkit.models import Head
+    from optkit.models import Head, KeptHead
     from optkit.models.label_order import Reordered
     from optkit.recipe import DistillSpec
     from optkit.stages.job import Job
@@ -96,24 +96,27 @@ def _shown(name: str) -> str:
 
 
 def check_order(job: Job) -> None:
-    """Asks every model whose head goes by the number of its outputs about some of the training split.
+    """Asks every model whose head counts as it is about some of the training split: names may be wrong, and where there
+    are none the number of an output is all there is to go by.
 
     Raises:
         PlanError: if the answers of one are far better in another order of its outputs; the message names the order.
     """
     found = []
-    for key, name, ours, theirs, loaded in _by_number(job):
-        model, reader = loaded()[:2]
-        reordered = _reordered(job, model, reader)
+    for key, name, kept, ours, loaded in _trained(job):
+        model, reader, order = loaded()
+        reordered = _reordered(job, model, reader, order)
         if reordered is not None:
-            found.append(f"{key}: {name}: {_explained(reordered, ours, theirs)}")
+            found.append(f"{key}: {name}: {_explained(reordered, ours, kept)}")
     if found:
         raise PlanError(found)
 
 
-def _by_number(job: Job) -> Iterator[tuple[str, str, Sequence[str], Sequence[str], Any]]:
-    """The models with trained heads of which nothing but the number says what an output means: the recipe's key, the
-    name, our labels and theirs, and what loads it with its reader.
+def _trained(job: Job) -> Iterator[tuple[str, str, KeptHead, Sequence[str], Any]]:
+    """The models with heads that count as they are: the recipe's key, the name, the head, our labels, and what loads
+    the model, its reader, and its output for each of our labels where they are in another order.
+
+    A start model with names of its own that is trained is none: training makes its outputs mean what they are called.
     """
     from optkit.models import kept_head, load_teacher
     from optkit.models.source import Source
@@ -122,20 +125,20 @@ def _by_number(job: Job) -> Iterator[tuple[str, str, Sequence[str], Sequence[str
     recipe, head = job.recipe, job.data_head
     if head.labels is None or len(head.labels) < 2:
         return
-    if recipe.model.name is not None and (kept := kept_head(recipe.model, head)) is not None and kept.by_number:
-        yield "model.name", recipe.model.name, head.labels, kept.names, lambda: (job.start_model(), job.tokenizer)
+    if recipe.model.name is not None and (kept := kept_head(recipe.model, head)) is not None:
+        if kept.by_number or not job.trains:
+            yield "model.name", recipe.model.name, kept, head.labels, lambda: (job.start_model(), job.tokenizer, None)
     if recipe.distill is not None:
         source = Source(recipe.distill.teacher, recipe.distill.revision, key="distill.teacher")
-        if (kept := kept_head(source, job.head)) is not None and kept.by_number:
-            loads = lambda: load_teacher(recipe.distill, job.head)  # noqa: E731
-            yield source.key, source.name, job.head.labels, kept.names, loads
+        if (kept := kept_head(source, job.head)) is not None:
+            yield source.key, source.name, kept, job.head.labels, lambda: load_teacher(recipe.distill, job.head)
     if job.compared_with is not None:
         source = Source(job.compared_with, key="evaluate.baseline")
-        if (kept := kept_head(source, job.head)) is not None and kept.by_number:
-            yield source.key, source.name, job.head.labels, kept.names, lambda: dense.load(job)
+        if (kept := kept_head(source, job.head)) is not None:
+            yield source.key, source.name, kept, job.head.labels, lambda: dense.load(job)
 
 
-def _reordered(job: Job, model: Any, reader: Any) -> Reordered | None:
+def _reordered(job: Job, model: Any, reader: Any, order: Sequence[int] | None) -> Reordered | None:
     from optkit.adapters import passes
     from optkit.models.label_order import find_order
 
@@ -146,6 +149,7 @@ def _reordered(job: Job, model: Any, reader: Any) -> Reordered | None:
     encoded = task.encode(rows, reader, head)
     with job.reporter.task("comparing labels") as bar:
         outputs = passes.predict(model, encoded, task, reader, tell=bar.advance)
+    outputs = outputs if order is None else outputs[..., order]
     predicted, truth = task.decode(outputs, encoded, head), task.references(rows, head)
     sizes = [np.size(each) if isinstance(truth, list) else 1 for each in truth]
     example = np.repeat(np.arange(len(rows)), sizes)
@@ -156,20 +160,22 @@ def _reordered(job: Job, model: Any, reader: Any) -> Reordered | None:
     return find_order(truth, predicted, example, len(head.labels), several=truth.ndim == 2)
 
 
-def _explained(found: Reordered, ours: Sequence[str], theirs: Sequence[str]) -> str:
+def _explained(found: Reordered, ours: Sequence[str], kept: KeptHead) -> str:
     from optkit.models.labels import placeholders
 
-    meant = [ours[found.order.index(output)] for output in range(len(ours))]
+    meant = [""] * len(ours)
+    for label, output in enumerate(found.order):  # outputs are in the order of our labels
+        meant[kept.order[output]] = ours[label]
     if placeholders(ours):
         meant = [name.removeprefix("LABEL_") for name in meant]
     said = (
-        f"its {_some(theirs)} answer the data's {_some(meant)}: {found.right:.0%} of the training examples looked at "
-        f"are right so, and {found.now:.0%} as they are numbered: "
+        f"its {_some(kept.names)} answer the data's {_some(meant)}: {found.right:.0%} of the training examples looked "
+        f"at are right so, and {found.now:.0%} as they are {'numbered' if kept.by_number else 'named'}: "
     )
     if not placeholders(ours):
         names = json.dumps({str(i): name for i, name in enumerate(meant)}, ensure_ascii=False)
         return said + f'name them in its config.json: "id2label": {names}'
-    more = ", and give them the same names in id2label of its config.json" if placeholders(theirs) else ", its own"
+    more = ", and give them the same names in id2label of its config.json" if placeholders(kept.names) else ", its own"
     return said + f"write words as labels of the data{more}"
 
 

@@ -221,6 +221,19 @@ def test_a_teacher_and_a_baseline_in_another_order(recipe, trained, turned, key)
     assert refused(path, run=True).startswith(f"{key}: {turned}: its LABEL_0, LABEL_1, LABEL_2 answer the data's poor,")
 
 
+@pytest.mark.parametrize("names", [("nice", "odd", "poor"), ("odd", "poor", "nice")])
+@pytest.mark.parametrize("key", ["model.name", "distill.teacher", "evaluate.baseline"])
+def test_names_that_the_outputs_contradict(recipe, trained, turned, key, names):
+    edit(turned, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
+    part, name = key.split(".")
+    path = recipe(turned) if part == "model" else recipe(trained, TRAIN + f"{part}: {{{name}: {turned}}}\n")
+    said = refused(path, run=True)
+    assert said.startswith(f"{key}: {turned}: its {', '.join(names)} answer the data's poor, nice, odd: ")
+    assert said.endswith('as they are named: name them in its config.json: "id2label": {"0": "poor", "1": "nice", "2": "odd"}')
+    edit(turned, id2label={"0": "poor", "1": "nice", "2": "odd"}, label2id={"poor": 0, "nice": 1, "odd": 2})
+    optkit.run(path, output=path.parent / "run", stop_after="plan")
+
+
 def test_tags_in_another_order(recipe, tiny_checkpoint, tmp_path, monkeypatch):
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "tagger")
     edit(folder, architectures=["BertForTokenClassification"])
