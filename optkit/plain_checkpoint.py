@@ -26,6 +26,7 @@ _ODD = re.compile(r"^(module|model|_orig_mod)\.|\._orig_mod\.|_orig$|\.parametri
 _PARAMETRIZED = re.compile(r"(.*\.|)parametrizations\.(\w+)\.(original[01]?)$")
 _WEIGHTS = (".safetensors", ".bin", ".h5", ".msgpack", ".pt", ".pth", ".ckpt", ".index.json")
 _copies: dict[Any, Path] = {}
+_given: dict[Path, Path] = {}
 
 
 def plain_folder(folder: Path) -> Path:
@@ -56,8 +57,13 @@ def plain_folder(folder: Path) -> Path:
         stored = {name: array for name, array, _ in tensors(folder)}
         made = {name: np.ascontiguousarray(_combined(stored, found)) for name, found in parts.items()}
         save_file(made, copy / "model.safetensors", metadata={"format": "pt"})
-        _copies[key] = copy
+        _copies[key], _given[copy] = copy, folder
     return _copies[key]
+
+
+def given(folder: Path) -> Path:
+    """The checkpoint that ``folder`` is a copy of, see ``plain_folder``, for messages; any other is itself."""
+    return _given.get(folder, folder)
 
 
 def sources(names: Collection[str], known: Collection[str], where: str) -> dict[str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 import optkit
 from optkit.errors import OptkitError
+from optkit.foreign.checkpoint import check_checkpoint
 from optkit.models import Head, load_model
 from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.targets import linear_layers
@@ -186,3 +187,18 @@ def test_zeros_are_found_with_and_without_the_word_before_the_body(copy, model, 
     assert len([layer for layer in report.layers if layer.structure == "element"]) == 12
     layers = export_openvino(copy, tmp_path / "ir", export_task=task).layers
     assert [layer.sparsity for layer in layers if "encoder." in layer.parameter] == [0.75] * 12
+
+
+def test_messages_name_the_checkpoint_that_was_given(copy, model):
+    masked(model)
+    stored(copy, model)
+    weights = load_file(copy / "model.safetensors")
+    query = "bert.encoder.layer.0.attention.self.query.weight"
+    save_file({name: w for name, w in weights.items() if name != f"{query}_mask"}, copy / "model.safetensors")
+    for read in (
+        lambda: load_model(copy, HEAD, seed=0),
+        lambda: check_checkpoint(plain_folder(copy), "AutoModelForSequenceClassification"),
+    ):
+        with pytest.raises(OptkitError, match=query) as caught:
+            read()
+        assert str(caught.value).startswith(f"{copy}: ")

@@ -15,6 +15,7 @@ import numpy as np
 from optkit.adapters import quiet, reason
 from optkit.checkpoints import tensors
 from optkit.errors import OptkitError
+from optkit.plain_checkpoint import given
 
 
 def check_checkpoint(folder: Path, auto_class: str) -> None:
@@ -32,7 +33,7 @@ def check_checkpoint(folder: Path, auto_class: str) -> None:
         wrong = array.size - int(np.count_nonzero(np.isfinite(array))) if array.dtype.kind == "f" else 0
         if wrong:
             raise OptkitError(
-                f"{folder}: {name}: {wrong} of {array.size} weights are NaN or infinite: the training diverged, "
+                f"{given(folder)}: {name}: {wrong} of {array.size} weights are NaN or infinite: the training diverged, "
                 "take an earlier checkpoint"
             )
     from optkit.pruning.compaction import checkpoint as compact_checkpoint
@@ -40,8 +41,8 @@ def check_checkpoint(folder: Path, auto_class: str) -> None:
     config = compact_checkpoint.read_config(folder)
     if config.get("pruned_heads"):
         raise OptkitError(
-            f"{folder}: attention heads were taken out of it (pruned_heads), which transformers 5 cannot load: give "
-            "the model with these heads zero instead, or as ONNX"
+            f"{given(folder)}: attention heads were taken out of it (pruned_heads), which transformers 5 cannot load: "
+            "give the model with these heads zero instead, or as ONNX"
         )
     if not compact_checkpoint.needs_loader(config):
         _check_names(folder, auto_class)
@@ -49,7 +50,7 @@ def check_checkpoint(folder: Path, auto_class: str) -> None:
 
 def _check_names(folder: Path, auto_class: str) -> None:
     name, info = _loaded(folder, auto_class)
-    differs = f"{folder}: its weights are not those of the {name} that config.json describes"
+    differs = f"{given(folder)}: its weights are not those of the {name} that config.json describes"
     way_out = "copy the config.json that belongs to them, or give another task"
     if info["mismatched_keys"]:
         key, theirs, ours = sorted(info["mismatched_keys"])[0]
@@ -88,8 +89,8 @@ def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
                     trust_remote_code=False,
                 )
         except Exception as error:  # each architecture fails in its own way
-            raise OptkitError(f"{folder}: cannot be loaded as {auto_class}: {reason(error)}") from error
-    refuse_decoder(str(folder), model)
+            raise OptkitError(f"{given(folder)}: cannot be loaded as {auto_class}: {reason(error)}") from error
+    refuse_decoder(str(given(folder)), model)
     return type(model).__name__, info
 
 

@@ -21,6 +21,7 @@ from optkit.models.image_processor import own_image_processor
 from optkit.models.labels import adopt, by_number, match, numbered, placeholders, stored_names
 from optkit.models.source import Source, refusing
 from optkit.models.tokenizer import own_tokenizer
+from optkit.plain_checkpoint import given
 
 if TYPE_CHECKING:
     from torch import nn
@@ -184,6 +185,7 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
     from optkit.adapters import quiet, reason
 
     weight_shapes(folder)
+    where = given(folder)
     try:
         with _seeded(seed), quiet():
             model, info = auto_class_for(auto_class, config).from_pretrained(
@@ -196,19 +198,19 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
                 trust_remote_code=source.trust_remote_code,
             )
     except Exception as error:
-        raise OptkitError(f"{folder}: cannot be loaded as {auto_class}: {reason(error)}") from error
+        raise OptkitError(f"{where}: cannot be loaded as {auto_class}: {reason(error)}") from error
     body = "" if model is model.base_model else f"{model.base_model_prefix}."
     other = sorted(name for name, *_ in info["mismatched_keys"] if name.startswith(body))
     if other:
         raise PlanError(
-            f"{folder}: {len(other)} weights have another shape than the config says, first {other[0]}: "
+            f"{where}: {len(other)} weights have another shape than the config says, first {other[0]}: "
             "remove the override that changes it"
         )
     # A pooler is often left out of a checkpoint, and trained with the head.
     missing = sorted(name for name in info["missing_keys"] if name.startswith(body) and ".pooler." not in f".{name}")
     if missing:
         raise OptkitError(
-            f"{folder}: {len(missing)} weights of the {config.model_type} encoder are missing, first {missing[0]}: "
+            f"{where}: {len(missing)} weights of the {config.model_type} encoder are missing, first {missing[0]}: "
             "the checkpoint is incomplete or of another architecture"
         )
     return model
@@ -229,7 +231,7 @@ def stored_head(model: ModelSpec | Source | str | Path, head: Head) -> list[str]
     names = None
     if head.labels is not None:
         values = read_values(source.folder(weights=False))
-        names, _ = stored_names(mended(values, folder)[0])
+        names, _ = stored_names(mended(values, given(folder))[0])
     skeleton = meta_model(source, replace(head, labels=names))
     architectures = config.architectures or []
     # A checkpoint that does not say what it is, is what its weights fit.
@@ -252,8 +254,8 @@ def stored_head(model: ModelSpec | Source | str | Path, head: Head) -> list[str]
     if names is None:
         return numbered(outputs.pop())
     raise PlanError(
-        f"{folder / 'config.json'}: id2label names {len(names)} outputs, and {next(iter(differ))} has {outputs.pop()}: "
-        "name each of them, or remove id2label and label2id"
+        f"{given(folder) / 'config.json'}: id2label names {len(names)} outputs, and {next(iter(differ))} has "
+        f"{outputs.pop()}: name each of them, or remove id2label and label2id"
     )
 
 
