@@ -139,11 +139,18 @@ def _from_columns(split: str, rows: Dataset, label: Sequence[str]) -> tuple[list
     flags = []
     for column in label:
         values = column_of(rows, column).to_pylist()
-        for row, value in enumerate(values):
-            if numbers.number(value) not in (0, 1):
-                return [], [f"split '{split}', row {row + 1}: column '{column}' holds {value!r}, neither 0 nor 1"]
-        flags.append([numbers.number(value) for value in values])
+        found = [_flag(value) for value in values]
+        for row, value in enumerate(found):
+            if value not in (0, 1):
+                return [], [f"split '{split}', row {row + 1}: column '{column}' holds {values[row]!r}, neither 0 nor 1"]
+        flags.append(found)
     return [list(row) for row in zip(*flags, strict=True)], []
+
+
+def _flag(value: Any) -> float:
+    """A number, or what a truth value in a csv file says; NaN for anything else."""
+    said = {"true": 1.0, "false": 0.0}
+    return said.get(value.strip().lower(), numbers.number(value)) if isinstance(value, str) else numbers.number(value)
 
 
 def _two_or_more(names: list[str], split: str, column: str) -> tuple[list[str], list[str]]:

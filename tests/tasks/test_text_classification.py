@@ -223,6 +223,17 @@ def test_several_columns_are_sets_of_labels_by_their_names(tokenizer):
     ]
 
 
+@pytest.mark.parametrize("flags", [["True", "False"], ["true", " false"], [True, False], ["1", "0.0"]])
+def test_truth_values_in_columns_are_flags(tokenizer, flags):
+    table = datasets.Dataset.from_dict({"text": ["x", "y"], "rude": flags, "kind": flags[::-1]})
+    several = task(label=["rude", "kind"], metric="f1")
+    head = several.head({"train": table})
+    assert several.encode(table, tokenizer, head)["labels"][:] == [[1.0, 0.0], [0.0, 1.0]]
+    assert faults({"train": table.select([0]).map(lambda row: {"rude": "yes"})}, label=["rude", "kind"], metric="f1") == [
+        "split 'train', row 1: column 'rude' holds 'yes', neither 0 nor 1"
+    ]
+
+
 def test_numbers_with_a_fraction_are_scores(tokenizer):
     train = rows(["a", "b", "c"], [0.5, 4.0, 2.25])
     scores = task(metric=["spearman", "pearson"])
