@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from optkit.errors import PruningError
 from optkit.pruning.config import Rule
+from optkit.pruning.former_zeros import loose_zeros
 from optkit.pruning.mask_files import FILE, MaskFiles
 from optkit.pruning.pruner import Pruner, RuleState
 from optkit.pruning.schedules import Steps
@@ -58,6 +59,7 @@ class PruningCallback(TrainerCallback):
     ) -> None:
         _refuse_splitting()
         self.pruner = Pruner(model, self.rules)
+        self.pruner.notes += loose_zeros(model, self.pruner.bound)
         _refuse_replicas(args, self.pruner)
         save_under_own_names(model)
         if not isinstance(model, PreTrainedModel):

@@ -6,17 +6,18 @@ pruned where others of its rule are sparse, too; among dense ones it was initial
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from optkit.encoder import encoder_of
 from optkit.pruning.binding import BoundRule
 from optkit.pruning.config import Rule
 from optkit.pruning.masking import has_mask, raw_of
 from optkit.pruning.selection import target_count
-from optkit.pruning.targets import Site
+from optkit.pruning.targets import Site, linear_layers
 from optkit.zeros import NATURAL_FLOAT
 
 #: As few zeros as this in a layer, a block or so, are chance, whatever their share.
@@ -69,6 +70,24 @@ def notes(rule: Rule, found: FormerZeros) -> list[str]:
         more = f" and {len(found.blank) - 1} more layers are" if len(found.blank) > 1 else " is"
         lines.append(f"{found.blank[0]}{more} zero throughout, taken for initialized so and not for pruned")
     return lines
+
+
+def loose_zeros(model: nn.Module, rules: Iterable[BoundRule]) -> list[str]:
+    """What is to be said of zeros in layers of the encoder that none of ``rules`` matches, a line at most: training
+    gives them values again.
+    """
+    layers = linear_layers(model)
+    encoder, matched = encoder_of(layers), {id(layer) for bound in rules for layer in bound.layers.values()}
+    beside = {name: layer for name, layer in layers.items() if name in encoder and id(layer) not in matched}
+    others = {n: layer for n, layer in beside.items() if layer.weight.is_floating_point() and not layer.weight.is_meta}
+    found = former_zeros(others) if others else None
+    if not found or not found.zeros:
+        return []
+    first, more = min(found.zeros), f" and {len(found.zeros) - 1} more layers" if len(found.zeros) > 1 else ""
+    return [
+        f"{first}{more} have zeros, and no rule matches them, so training gives them values again: keep them by a "
+        "rule with criterion: frozen"
+    ]
 
 
 def problem(bound: BoundRule, found: FormerZeros) -> str | None:

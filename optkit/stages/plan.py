@@ -217,21 +217,22 @@ def _former_zeros(job: Job, problems: list[str]) -> list[str]:
     """What is to be said of zeros in the weights that training starts from; targets below them go to ``problems``."""
     from optkit.models import load_model
     from optkit.pruning.binding import BoundRule
-    from optkit.pruning.former_zeros import former_zeros, notes, problem
+    from optkit.pruning.former_zeros import former_zeros, loose_zeros, notes, problem
     from optkit.pruning.targets import resolve_rules
 
     recipe, said = job.recipe, []
-    if recipe.model.name is None or not job.rules:
+    if recipe.model.name is None or not (job.rules or job.trains):
         return []
-    model = load_model(recipe.model, job.head, seed=recipe.seed)
+    model, rules = load_model(recipe.model, job.head, seed=recipe.seed), []
     for index, (rule, sites) in enumerate(zip(job.rules, resolve_rules(model, job.rules)[0], strict=True)):
         bound = BoundRule(rule, sites)
+        rules.append(bound)
         found = former_zeros(bound.layers)
         said += notes(rule, found)
         by_latency = recipe.prune[index].allocate and recipe.prune[index].allocate.by == "latency"
         if (text := problem(bound, found)) and not by_latency:
             problems.append(f"prune.{index}.schedule.to: {text}")
-    return said
+    return said + (loose_zeros(model, rules) if job.trains else [])
 
 
 def _not_yet(recipe: Recipe) -> list[str]:

@@ -213,6 +213,17 @@ def test_a_layer_that_is_zero_throughout_among_sparse_ones_was_pruned(bert):
     )
 
 
+def test_zeros_that_no_rule_matches_are_named(bert, train):
+    model, _ = sparse(bert)
+    notes = train(model, Rule(structure="1x4", targets=["*attention*"], schedule=LATE)).pruning.pruner.notes
+    assert notes[-1] == (
+        "bert.encoder.layer.0.intermediate.dense and 3 more layers have zeros, and no rule matches them, so training "
+        "gives them values again: keep them by a rule with criterion: frozen"
+    )
+    dense = train(bert(), Rule(structure="1x4", targets=["*attention*"], schedule=LATE))
+    assert dense.pruning.pruner.notes == []
+
+
 def test_the_plan_says_what_stays_and_refuses_targets_below(bert, files_recipe, tiny_checkpoint, tmp_path):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -222,6 +233,12 @@ def test_the_plan_says_what_stays_and_refuses_targets_below(bert, files_recipe, 
     AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path)
     given = [f"model.name={tmp_path}", "prune=[{name: encoder, schedule: {to: 0.9}}]"]
     assert "70.0 % of encoder are zero already and stay" in make_plan(load_recipe(files_recipe, given)).notes
+    loose = "bert.encoder.layer.0.intermediate.dense and 3 more layers have zeros, and no rule matches them"
+    attention = "{targets: ['*attention*'], schedule: {to: 0.9}}"
+    for rules, said in ((attention, True), (f"{attention}, {{criterion: frozen}}", False), ("", True)):
+        given[1] = f"prune=[{rules}]"
+        found = [note for note in make_plan(load_recipe(files_recipe, given)).notes if "no rule matches" in note]
+        assert len(found) == said and (not found or found[0].startswith(loose if rules else "bert.encoder.layer.0."))
     given[1] = "prune=[{schedule: {to: 0.5}}]"
     with pytest.raises(
         PlanError, match=r"prune.0.schedule.to: .*70.0 % of its weights are zero already, and `to` is 50.0"
