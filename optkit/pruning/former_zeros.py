@@ -79,7 +79,7 @@ def loose_zeros(model: nn.Module, rules: Iterable[BoundRule]) -> list[str]:
     layers = linear_layers(model)
     encoder, matched = encoder_of(layers), {id(layer) for bound in rules for layer in bound.layers.values()}
     beside = {name: layer for name, layer in layers.items() if name in encoder and id(layer) not in matched}
-    others = {n: layer for n, layer in beside.items() if layer.weight.is_floating_point() and not layer.weight.is_meta}
+    others = {n: layer for n, layer in beside.items() if layer.weight.requires_grad and not layer.weight.is_meta}
     found = former_zeros(others) if others else None
     if not found or not found.zeros:
         return []

@@ -215,7 +215,7 @@ def _rule_plans(
 
 def _former_zeros(job: Job, problems: list[str]) -> list[str]:
     """What is to be said of zeros in the weights that training starts from; targets below them go to ``problems``."""
-    from optkit.models import load_model
+    from optkit.models import freezing, load_model
     from optkit.pruning.binding import BoundRule
     from optkit.pruning.former_zeros import former_zeros, loose_zeros, notes, problem
     from optkit.pruning.targets import resolve_rules
@@ -224,6 +224,7 @@ def _former_zeros(job: Job, problems: list[str]) -> list[str]:
     if recipe.model.name is None or not (job.rules or job.trains):
         return []
     model, rules = load_model(recipe.model, job.head, seed=recipe.seed), []
+    freezing.freeze(model, recipe.train.get("freeze", ()))
     for index, (rule, sites) in enumerate(zip(job.rules, resolve_rules(model, job.rules)[0], strict=True)):
         bound = BoundRule(rule, sites)
         rules.append(bound)

@@ -220,6 +220,11 @@ def test_zeros_that_no_rule_matches_are_named(bert, train):
         "bert.encoder.layer.0.intermediate.dense and 3 more layers have zeros, and no rule matches them, so training "
         "gives them values again: keep them by a rule with criterion: frozen"
     )
+    model, _ = sparse(bert)
+    model.bert.encoder.layer.requires_grad_(False)
+    model.bert.encoder.layer[0].attention.requires_grad_(True)
+    first = Rule(structure="1x4", targets=["*layer.0.attention*"], schedule=LATE)
+    assert "no rule matches" not in " ".join(train(model, first).pruning.pruner.notes)
     dense = train(bert(), Rule(structure="1x4", targets=["*attention*"], schedule=LATE))
     assert dense.pruning.pruner.notes == []
 
