@@ -52,7 +52,7 @@ def layer_costs(
     if not groups:
         return costs
     begun, call = time.perf_counter(), _call_time(config, core)
-    for numbers in sorted(groups.values(), key=lambda members: -sum(_work(sites[n], tokens) for n in members)):
+    for numbers in sorted(groups.values(), key=lambda members: -sum(work(sites[n], tokens) for n in members)):
         if time.perf_counter() - begun > budget:
             break
         site = sites[numbers[0]]
@@ -70,7 +70,8 @@ def _group(site: LinearSite, tokens: int, dynamic: bool) -> tuple:
     return (*facts, candidates(site, dynamic), tokens, *buckets)
 
 
-def _work(site: LinearSite, tokens: Mapping[str, int]) -> int:
+def work(site: LinearSite, tokens: Mapping[str, int]) -> int:
+    """Multiply-adds of the layer without its zeros."""
     return site.shape[0] * site.shape[1] * tokens[site.matmul]
 
 

@@ -19,7 +19,7 @@ from optkit.runtime.planning.applying import apply, compile_config
 from optkit.runtime.planning.choosing import Cost, layer_plan, winners, with_neighbours
 from optkit.runtime.planning.decompression import broken_layer
 from optkit.runtime.planning.feeding import described, feeds, tokens_of
-from optkit.runtime.planning.layers import layer_costs
+from optkit.runtime.planning.layers import layer_costs, work
 from optkit.runtime.planning.machine import Machine
 from optkit.runtime.planning.plan import Plan
 from optkit.runtime.planning.timing import medians, turn
@@ -94,7 +94,7 @@ def measured_plan(
         return Plan("measured", machine.isa, shape, threads, layers, "", attention, dynamic, rate)
 
     nothing = [False] * len(sites)
-    plans = [plan(taken) for taken in _choices(costs)]
+    plans = [plan(taken) for taken in _choices(costs, [work(site, tokens) for site in sites])]
     if machine.amx and decompression_rate < 1 and broken_layer(sites, decompression_rate) is None:
         plans.insert(1, plan(nothing, rate=decompression_rate))
     best = first = _Running(plan(nothing), plain, turn_of)
@@ -170,17 +170,20 @@ def _start(
     return None
 
 
-def _choices(costs: Sequence[Cost | None]) -> list[list[bool]]:
+def _choices(costs: Sequence[Cost | None], works: Sequence[int]) -> list[list[bool]]:
     """Sets of layers to take, the likeliest first; sets that differ in next to no work count as one.
 
     All layers are among them: where the sparsities of neighbours differ, what lies between ours and OpenVINO's can cost
-    more than a dense layer loses on our kernels.
+    more than a dense layer loses on our kernels. Work is counted, since the time of a small layer may vanish in that of
+    the call that it is timed with.
+
+    Args:
+        works: multiply-adds of each layer.
     """
-    whole = sum(cost.openvino for cost in costs if cost is not None)
+    whole = sum(work for work, cost in zip(works, costs, strict=True) if cost is not None)
 
     def like(one: Sequence[bool], other: Sequence[bool]) -> bool:
-        work = sum(c.openvino for c, a, b in zip(costs, one, other, strict=True) if c is not None and a != b)
-        return work < MARGIN * whole
+        return sum(work for work, a, b in zip(works, one, other, strict=True) if a != b) < MARGIN * whole
 
     nothing: list[bool] = [False] * len(costs)
     choices: list[list[bool]] = []

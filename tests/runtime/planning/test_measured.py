@@ -17,6 +17,7 @@ from optkit.runtime.planning import agreement, layers, making, measured
 from optkit.runtime.planning import plan as make
 from optkit.runtime.planning.choosing import Cost
 from optkit.runtime.planning.decompression import RATE
+from optkit.runtime.planning.layers import LEAST
 from optkit.runtime.rewriting.sites import sites
 
 FAST = {"openvino": 2.0, "0": 1.0, "1": 1.5}
@@ -101,12 +102,17 @@ def test_attention_stays_openvinos_where_that_is_clearly_faster(clock, make_enco
 
 def test_choices_that_differ_in_work_are_each_tried_once():
     won, near, far = Cost({BLOCK4: 1.0}, 2.0), Cost({BLOCK4: 1.1}, 1.0), Cost({BLOCK4: 2.0}, 1.0)
-    assert measured._choices([won, won, None]) == [[True, True, False]]
-    assert measured._choices([won, near, far]) == [[True, True, False], [True, True, True], [True, False, False]]
-    assert measured._choices([far, None]) == [[True, False]]
-    assert measured._choices([None]) == []
-    small = Cost({BLOCK4: 0.04}, 0.02)
-    assert measured._choices([won, small]) == [[True, False]] and measured._choices([far, small]) == [[True, True]]
+    choices, alike = measured._choices, [10, 10, 10]
+    assert choices([won, won, None], alike) == [[True, True, False]]
+    assert choices([won, near, far], alike) == [[True, True, False], [True, True, True], [True, False, False]]
+    assert choices([far, None], [10, 10]) == [[True, False]]
+    assert choices([None], [10]) == []
+    assert choices([won, far], [100, 2]) == [[True, False]] and choices([far, far], [100, 2]) == [[True, True]]
+
+
+def test_layers_whose_time_vanishes_in_the_calls_count_by_their_work():
+    won, vanished = Cost({BLOCK4: 0.05}, 0.08), Cost({BLOCK4: 0.005}, LEAST)
+    assert measured._choices([won, vanished], [20, 10]) == [[True, False], [True, True]]
 
 
 @pytest.fixture
