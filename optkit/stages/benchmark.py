@@ -36,8 +36,8 @@ def key(job: Job) -> str:
     # Other prices change what times cost, and no time.
     asked = asked and {name: value for name, value in asked.items() if name != "prices"}
     parts = {"exported": export.key(job), "dense": dense.key(job), "runtime": served.times_runtime(job)}
-    # Earlier releases timed with the f32 hint.
-    return job.key(benchmark=asked, **parts, precision="default")
+    # What is timed is what was scored. Earlier releases timed with the f32 hint.
+    return job.key(benchmark=asked, **parts, plan=served.kept_plan(job), precision="default")
 
 
 def problems(job: Job) -> list[str]:

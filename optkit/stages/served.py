@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from optkit.cpu import int8_saturates
+from optkit.rundir import digest
 from optkit.stages import export
 
 if TYPE_CHECKING:
@@ -89,6 +90,12 @@ def plan(job: Job) -> Plan:
     batch, seq = asked["shape"]
     shape = (batch, job.task.sequence(job.tokenizer, seq))
     return runtime.plan(find_xml(job.path(export.FOLDER)), asked["mode"], config=config(), shape=shape)
+
+
+def kept_plan(job: Job) -> str | None:
+    """Digest of the plan that was scored; None where none was."""
+    file = job.path("predictions") / PLAN
+    return digest(file.read_text(encoding="utf-8")) if times_runtime(job) and file.is_file() else None
 
 
 def plan_of(job: Job) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_one_plan_is_scored_and_timed(finished_run, generated_recipe, tmp_path, 
 
     def plan(model, mode, **options):
         made.append((mode, options["shape"], options["config"]))
-        return static(model, "static", **options | {"isa": "avx2"})
+        return static(model, "static", **options | {"isa": ("avx2", "scalar")[len(made) - 1]})
 
     def load(folder, **options):
         scored.append((options["plan"], options["ov_config"]))
@@ -121,6 +122,11 @@ def test_one_plan_is_scored_and_timed(finished_run, generated_recipe, tmp_path, 
     # Scored anew, the model keeps the plan that it was timed with.
     optkit.run(generated_recipe, [*AGAIN, "task.metric=accuracy"], output=folder)
     assert len(made) == 1 and [each[0] for each in scored] == [kept, kept]
+    # Where it is gone another is made, and what was timed with the first is timed anew.
+    shutil.rmtree(folder / "predictions")
+    report = optkit.run(generated_recipe, [*AGAIN, "task.metric=accuracy"], output=folder)
+    assert len(made) == 2 and scored[-1][0] != kept
+    assert report["benchmark"]["runtime"] == report["evaluate"]["runtime"] == scored[-1][0].reason != kept.reason
 
 
 def test_an_ir_cannot_ask_for_a_precision(encoder_folder, tmp_path):
