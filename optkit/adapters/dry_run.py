@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,24 +13,18 @@ from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optkit.adapters import trainer
+from optkit.models.shrinking import special_tokens, with_layers
 
 #: Most tokens of the stand-in's vocabulary: of large ones the embeddings alone would take seconds.
 _VOCABULARY = 2048
 
 
 def stand_in(model: PreTrainedModel) -> PreTrainedModel:
-    """A model of the class of ``model`` (on the meta device) with one layer and random weights; of its depth where its
-    configuration knows no number of layers.
+    """A model of the class of ``model`` (on the meta device) with one layer, or one of each kind, and random weights;
+    of its depth where its configuration knows no number of layers.
     """
-    small = copy.deepcopy(model.config)
-    if isinstance(getattr(small, "num_hidden_layers", None), int):
-        small.num_hidden_layers = 1
-        if getattr(small, "layer_types", None):
-            small.layer_types = small.layer_types[:1]
-    special = [
-        value for name, value in small.to_dict().items() if name.endswith("_token_id") and isinstance(value, int)
-    ]
-    if getattr(small, "vocab_size", 0) > _VOCABULARY > max(special, default=0):
+    small = with_layers(model.config, 1)
+    if getattr(small, "vocab_size", 0) > _VOCABULARY > max(special_tokens(small), default=0):
         small.vocab_size = _VOCABULARY
     for config in (small, model.config):
         try:

@@ -18,6 +18,7 @@ from optkit.errors import ExportError, OptkitError
 from optkit.export.fp32 import convert
 from optkit.export.quantization import Quantization
 from optkit.models import longest_input
+from optkit.models.shrinking import special_tokens, with_layers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -117,10 +118,9 @@ def stand_in(config: PretrainedConfig, auto_class: str, layers: int) -> PreTrain
     import transformers
 
     small = copy.deepcopy(config)
-    numbers = [value for name, value in config.to_dict().items() if name.endswith("token_id") and type(value) is int]
     if type(getattr(config, "vocab_size", None)) is int:
-        small.vocab_size = min(config.vocab_size, max(numbers, default=0) + _WORDS)
-    for few in (_with_layers(small, layers), small, config):
+        small.vocab_size = min(config.vocab_size, max(special_tokens(config), default=0) + _WORDS)
+    for few in (with_layers(small, layers), small, config):
         try:
             with quiet(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
@@ -128,17 +128,3 @@ def stand_in(config: PretrainedConfig, auto_class: str, layers: int) -> PreTrain
         except Exception as error:  # each architecture refuses sizes in its own way
             why = error
     raise ExportError(f"no small model of it can be made: {reason(why)}")
-
-
-def _with_layers(config: PretrainedConfig, count: int) -> PretrainedConfig:
-    few, kinds = copy.deepcopy(config), getattr(config, "layer_types", None)
-    if isinstance(kinds, list):  # one of each at least
-        count = max(count, *(kinds.index(kind) + 1 for kind in set(kinds)))
-        few.layer_types = kinds[:count]
-    for name in ("num_hidden_layers", "encoder_layers", "decoder_layers"):
-        if type(getattr(few, name, None)) is int:
-            try:
-                setattr(few, name, min(count, getattr(few, name)))
-            except (NotImplementedError, ValueError):
-                continue  # it follows from something else
-    return few
