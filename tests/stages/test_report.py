@@ -49,6 +49,7 @@ def test_other_prices_make_a_new_report_and_measure_nothing_again(
 def test_prices_are_no_part_of_what_was_measured(generated_recipe, prices, monkeypatch):
     for stage in (benchmark.export, benchmark.dense):
         monkeypatch.setattr(stage, "key", lambda job: "same")
+    monkeypatch.setattr(benchmark.served, "kept_plan", lambda job: None)
     keys = []
     for change in ([], [f"benchmark.prices={prices}"], ["benchmark.batch=3"]):
         recipe = load_recipe(generated_recipe, change)
