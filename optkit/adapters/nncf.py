@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.adapters import quiet, reason
+from optkit.adapters.half_range import halve, halve_onnx
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
 from optkit.ir.layers import constant_weight, linear_layers
@@ -50,11 +51,17 @@ def quantize_int8(
     """
     if not samples and not quantization.weights_only:
         raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
+    from openvino._offline_transformations import compress_quantize_weights_transformation as compress
+
     # Compressing weights alone changes the model that it is given.
     given = model.clone() if quantization.weights_only else model
-    told, backend = _Told(feeds(model, samples), tell), {"compress_weights": not simulated}
+    told, backend = _Told(feeds(model, samples), tell), {"compress_weights": False}
     unfit = () if quantization.weights_only else _beyond_transposes(model)
     made = _int8(given, told, quantization, {*ignored, *unfit}, backend)
+    if quantization.target == "any" and not quantization.weights_only:
+        halve(made)
+    if not simulated:
+        compress(made)
     _check_ranges(made)
     if ignored:
         _unsmooth(model, made, set(ignored))
@@ -84,7 +91,10 @@ def quantize_onnx(
     """
     if not inputs and not quantization.weights_only:
         raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
-    return _int8(model, inputs, quantization, ignored, {})
+    made = _int8(model, inputs, quantization, ignored, {})
+    if quantization.target == "any":
+        halve_onnx(made)
+    return made
 
 
 def _int8(

@@ -29,9 +29,10 @@ class Quantization:
     """Options of post-training int8. What is None or False is left out.
 
     Attributes:
-        target: ``any`` halves the weights' range, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's
-            own default does so for the first convolution only); ``vnni`` and ``optkit`` use the full range, the first
-            for CPUs with VNNI or AMX, the second for optkit's kernels, which are exact whatever the range.
+        target: ``any`` halves the range of the weights, and of one factor where activations are multiplied by
+            activations, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's own default does so for
+            the first convolution only); ``vnni`` and ``optkit`` use the full range, the first for CPUs with VNNI or
+            AMX, the second for optkit's kernels, which are exact whatever the range.
         method: ``int8`` for weights and activations; ``int8_weights`` for weights alone, symmetric, so that zeros stay
             zeros. Then smoothing and bias correction, which are about activations, have to be off.
         smooth_quant: SmoothQuant's strength alpha in (0, 1]: how much of the activations' outliers the weights take
