@@ -10,11 +10,12 @@ from optkit import __version__
 from optkit.cpu import cpu_flags, cpu_name, cpu_quota
 from optkit.errors import OptkitError
 from optkit.runtime import extension
+from optkit.runtime.instruction_sets import InstructionSet
 from optkit.versions import installed
 
 PACKAGES = ("openvino", "torch", "transformers", "nncf", "optimum-intel", "numpy")
 
-#: What matters to OpenVINO or to the kernels, as Linux names it.
+#: CPU features that reports name, as Linux does: those that OpenVINO's kernels look for.
 INSTRUCTION_SETS = (
     "avx2",
     "fma",
@@ -49,19 +50,19 @@ def examine() -> dict[str, Any]:
     }
     library: dict[str, str | None] = {"path": None, "built_for": None}
     problems: list[str] = []
-    runnable: tuple[str, ...] = ()
+    table: tuple[InstructionSet, ...] = ()
     try:
         library["path"] = str(extension.extension_path())
-        runnable = extension.isas()
+        table = extension.instruction_sets()
         library["built_for"] = extension.built_for()
-        kernels["compiled"] = list(extension.compiled_isas())
-        kernels["unsupported"] = [isa for isa in kernels["compiled"] if isa not in runnable]
+        kernels["compiled"] = [row.name for row in table if row.compiled]
+        kernels["unsupported"] = [row.name for row in table if row.compiled and not row.supported]
         kernels["used"] = extension.isa()
         _run_program()
     except OptkitError as error:
         problems.append(str(error))
     return {
-        "cpu": {"name": cpu_name(), "instruction_sets": _instruction_sets(runnable), "cores": cpu_quota()},
+        "cpu": {"name": cpu_name(), "instruction_sets": _instruction_sets(table), "cores": cpu_quota()},
         "kernels": kernels,
         "library": library,
         "versions": versions,
@@ -92,8 +93,10 @@ def _run_program() -> None:
         raise OptkitError("the kernels compute wrong results here: set OPTKIT_ISA=scalar, and report this with the CPU")
 
 
-def _instruction_sets(runnable: tuple[str, ...]) -> list[str]:
+def _instruction_sets(table: tuple[InstructionSet, ...]) -> list[str]:
+    """CPU features of INSTRUCTION_SETS and of the kernels' table; where the system names none, the kernels that run."""
     flags = cpu_flags()
     if not flags:
-        return [isa for isa in runnable if isa != "scalar"]
-    return [name for name in INSTRUCTION_SETS if name in flags]
+        return [row.name for row in table if row.supported and row.features]
+    known = dict.fromkeys([*INSTRUCTION_SETS, *(feature for row in table for feature in row.features)])
+    return [name for name in known if name in flags]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino, last_line
+from optkit.runtime.instruction_sets import InstructionSet, parse
 
 if TYPE_CHECKING:
     import openvino
@@ -114,22 +115,43 @@ def isa() -> str:
     return name
 
 
-def isas() -> tuple[str, ...]:
-    """Those of ``compiled_isas`` that this CPU can run, slowest first.
+def instruction_sets() -> tuple[InstructionSet, ...]:
+    """The library's table of instruction sets, slowest first.
 
     Raises:
         OptkitError: if the library cannot be used.
     """
-    return tuple(_text(library().optkit_isas()).split(","))
+    return parse(_text(library().optkit_instruction_sets()))
+
+
+def instruction_set(name: str) -> InstructionSet:
+    """The row of that name.
+
+    Raises:
+        OptkitError: if there is none, or the library cannot be used.
+    """
+    rows = {row.name: row for row in instruction_sets()}
+    if name not in rows:
+        raise OptkitError(f"unknown instruction set '{name}': the kernels are for {', '.join(rows)}")
+    return rows[name]
+
+
+def isas() -> tuple[str, ...]:
+    """Names of the instruction sets whose kernels run on this CPU, slowest first.
+
+    Raises:
+        OptkitError: if the library cannot be used.
+    """
+    return tuple(row.name for row in instruction_sets() if row.supported)
 
 
 def compiled_isas() -> tuple[str, ...]:
-    """Instruction sets that the library holds kernels for, slowest first.
+    """Names of the instruction sets that the library holds kernels for, slowest first.
 
     Raises:
         OptkitError: if the library cannot be used.
     """
-    return tuple(_text(library().optkit_compiled_isas()).split(","))
+    return tuple(row.name for row in instruction_sets() if row.compiled)
 
 
 def built_for() -> str:
@@ -177,7 +199,7 @@ def _load(path: Path) -> ctypes.CDLL:
 
 def _declare(loaded: ctypes.CDLL) -> None:
     """Says what the library's functions take and return."""
-    for name in ("openvino_version", "isa", "isas", "compiled_isas", "validate"):
+    for name in ("openvino_version", "isa", "instruction_sets", "validate"):
         getattr(loaded, f"optkit_{name}").restype = ctypes.c_char_p
     loaded.optkit_validate.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     loaded.optkit_profile_enable.argtypes = [ctypes.c_int]

@@ -1,6 +1,6 @@
 """Packs weights into their non-zero blocks, and a ``Program`` into the bytes that the engine reads.
 
-Layout (little-endian), version 1; ``csrc/format.cpp`` is its reader and refuses whatever does not fit:
+Layout (little-endian), version 1; ``csrc/format/parse.cpp`` is its reader and refuses whatever does not fit:
 
 ====================  ==================================================================================================
 header, 64 bytes      ``OPTKPROG``; uint32 version, values, steps, sections, inputs, outputs; uint64 total bytes; zeros

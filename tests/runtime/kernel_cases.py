@@ -49,7 +49,6 @@ from optkit.runtime.program import (
     Quantization,
 )
 
-ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni")
 TOKENS = (0, 1, 7, 8, 15, 16, 31, 32, 33, 100)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from programs import linear_program, op_model
 
+from optkit.cpu import cpu_flags
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino
 from optkit.runtime import extension as module
@@ -20,7 +21,7 @@ from optkit.runtime.packing import encode, pack
 from optkit.runtime.program import Kernel, Linear, Program, Quantization
 
 ROOT = Path(__file__).parents[2]
-ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni")
+CSRC = ROOT / "optkit" / "runtime" / "csrc"
 
 
 @pytest.fixture
@@ -62,12 +63,35 @@ def test_found(extension):
 def test_instruction_sets(extension, monkeypatch):
     monkeypatch.delenv("OPTKIT_ISA", raising=False)
     compiled, runnable = extension.compiled_isas(), extension.isas()
-    assert list(compiled) == [isa for isa in ISAS if isa in compiled]
+    names = [row.name for row in extension.instruction_sets()]
+    assert list(compiled) == [isa for isa in names if isa in compiled]
     assert list(runnable) == [isa for isa in compiled if isa in runnable]
     assert runnable[0] == "scalar"
     assert extension.isa() == runnable[-1]
     monkeypatch.setenv("OPTKIT_ISA", "scalar")
     assert extension.isa() == "scalar"
+
+
+def test_each_instruction_set_is_a_row_and_a_folder(extension):
+    rows = extension.instruction_sets()
+    kernels = {path.parent.name for path in (CSRC / "isa").glob("*/kernels.cpp")}
+    assert sorted(row.name for row in rows) == sorted(kernels)
+    documented = (ROOT / "docs" / "runtime.md").read_text()
+    for row in rows:
+        assert f"| `{row.name}` |" in documented
+        assert min(vars(row.rates).values()) > 0
+    assert extension.instruction_set("avx2").name == "avx2"
+
+
+def test_what_the_cpu_supports_is_what_linux_says(extension):
+    flags = cpu_flags()
+    for row in extension.instruction_sets():
+        assert row.supported == (row.compiled and flags.issuperset(row.features)), row.name
+
+
+def test_an_instruction_set_without_a_row_is_an_error(extension):
+    with pytest.raises(OptkitError, match="unknown instruction set 'avx3': the kernels are for scalar, avx2, "):
+        extension.instruction_set("avx3")
 
 
 def test_unknown_instruction_set(extension, monkeypatch):

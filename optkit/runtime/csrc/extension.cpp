@@ -1,16 +1,17 @@
 // What the library shows to OpenVINO (its operations) and to Python (a few C functions that need no Core).
 
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include <openvino/core/extension.hpp>
 #include <openvino/core/op_extension.hpp>
 
-#include "dispatch.h"
-#include "engine.h"
-#include "profile.h"
+#include "engine/engine.h"
+#include "engine/profile.h"
+#include "format/spec.h"
+#include "isa/table.h"
 #include "program.h"
 
 OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<optkit::Program>>()}));
@@ -19,28 +20,59 @@ OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({std::make_shared<ov:
 
 namespace {
 
-const char* names(const std::vector<const optkit::Kernels*>& list, std::string& memory) {
-    memory.clear();
-    for (const optkit::Kernels* kernels : list)
-        memory += (memory.empty() ? "" : ",") + std::string(kernels->name);
-    return memory.c_str();
+thread_local std::string answer;
+
+std::string json(const optkit::Rates& rates) {
+    if (!rates.known())
+        return "null";
+    char text[256];
+    std::snprintf(text, sizeof text,
+                  "{\"block4\": %.17g, \"element\": %.17g, \"single\": %.17g, \"openvino_int8\": %.17g, "
+                  "\"openvino_fp32\": %.17g, \"tall\": %.17g}",
+                  rates.block4, rates.element, rates.single, rates.openvino_int8, rates.openvino_fp32, rates.tall);
+    return text;
 }
 
-thread_local std::string answer;
+std::string json(const optkit::InstructionSet& set) {
+    std::string features;
+    for (const optkit::CpuFeature& feature : set.features)
+        features += (features.empty() ? "\"" : ", \"") + std::string(feature.name) + '"';
+    const auto boolean = [](bool holds) { return holds ? "true" : "false"; };
+    std::string text = "{\"name\": \"" + std::string(set.name) + "\", \"features\": [" + features + "]";
+    text += std::string(", \"compiled\": ") + boolean(set.kernels);
+    text += std::string(", \"supported\": ") + boolean(set.supported());
+    return text + ", \"rates\": " + json(set.rates) + ", \"rates_with_amx\": " + json(set.rates_with_amx) + "}";
+}
+
+std::string names(bool supported) {
+    std::string found;
+    for (const optkit::InstructionSet& set : optkit::instruction_sets())
+        if (supported ? set.supported() : set.kernels != nullptr)
+            found += (found.empty() ? "" : ",") + std::string(set.name);
+    return found;
+}
 
 }  // namespace
 
 /// The OpenVINO that this library was built for, which is the only one it loads into.
 OPTKIT_API const char* optkit_openvino_version() { return OPTKIT_OPENVINO_VERSION; }
 
-/// Names of kernels, slowest first, separated by commas.
-OPTKIT_API const char* optkit_compiled_isas() { return names(optkit::compiled(), answer); }
-OPTKIT_API const char* optkit_isas() { return names(optkit::supported(), answer); }
+/// The table of instruction sets, slowest first, as a JSON array of its rows.
+OPTKIT_API const char* optkit_instruction_sets() {
+    answer = "[";
+    for (const optkit::InstructionSet& set : optkit::instruction_sets())
+        answer += (answer.size() > 1 ? ", " : "") + json(set);
+    answer += "]";
+    return answer.c_str();
+}
 
-/// The kernels in use; empty when OPTKIT_ISA names none that can run here.
+OPTKIT_API const char* optkit_compiled_isas() { return (answer = names(false)).c_str(); }
+OPTKIT_API const char* optkit_isas() { return (answer = names(true)).c_str(); }
+
+/// The name of the instruction set in use; empty when OPTKIT_ISA names none that can run here.
 OPTKIT_API const char* optkit_isa() {
     try {
-        return optkit::chosen().name;
+        return optkit::selected_instruction_set().name;
     } catch (const std::exception&) {
         return "";
     }
@@ -69,10 +101,10 @@ OPTKIT_API size_t optkit_profile_read(char* json, size_t capacity) {
 
 /// 8-bit multiply-adds of one thread, in registers, so many of them: for the machine's peak. 0 for an unknown name.
 OPTKIT_API uint64_t optkit_peak(const char* isa, uint64_t iterations) {
-    for (const optkit::Kernels* kernels : optkit::supported())
-        if (std::strcmp(isa, kernels->name) == 0) {
+    for (const optkit::InstructionSet& set : optkit::instruction_sets())
+        if (set.supported() && std::strcmp(isa, set.name) == 0) {
             int32_t sink = 0;
-            return kernels->peak(iterations, &sink);
+            return set.kernels->peak(iterations, &sink);
         }
     return 0;
 }

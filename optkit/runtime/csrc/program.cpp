@@ -9,7 +9,7 @@
 #include <openvino/core/type/float16.hpp>
 #include <openvino/op/constant.hpp>
 
-#include "dispatch.h"
+#include "isa/table.h"
 
 namespace optkit {
 namespace {
@@ -24,7 +24,7 @@ std::shared_ptr<const Engine> make_engine(const ov::op::v0::Constant& packed) {
         std::memcpy(aligned.get(), bytes, size);
         bytes = reinterpret_cast<const uint8_t*>(aligned.get());
     }
-    return std::make_shared<const Engine>(bytes, size, chosen());
+    return std::make_shared<const Engine>(bytes, size, *selected_instruction_set().kernels);
 }
 
 /// The types that values may have outside of a program: a precision hint turns the float32 graph around it into one of

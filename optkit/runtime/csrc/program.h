@@ -5,7 +5,7 @@
 
 #include <openvino/op/op.hpp>
 
-#include "engine.h"
+#include "engine/engine.h"
 
 namespace optkit {
 

@@ -6,61 +6,32 @@ All are cycles of one core. Quantizing the inputs and storing the outputs is lef
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
 
+from optkit.runtime import extension
+from optkit.runtime.instruction_sets import Rates
 from optkit.runtime.program import Kernel
 
 #: Tokens that a kernel works on at a time. It does as much for one, or half of it for no more than half.
 LANES = 32
 #: Of weights that come from beyond the first-level cache, which is all that counts for a handful of tokens.
 BYTES_PER_CYCLE = 8.0
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Multiply-adds per cycle of one core, ours on stored weights, OpenVINO's on all.
-
-    Attributes:
-        block4, element: int8.
-        single: ``element`` with float32 weights.
-        openvino_int8, openvino_fp32: oneDNN's dense products.
-        tall: what ``element`` gains from blocks of at least 4 outputs, which share the loads of activations.
-    """
-
-    block4: float
-    element: float
-    single: float
-    openvino_int8: float
-    openvino_fp32: float
-    tall: float
-
-
-# avx2 and avx512vnni: measured on AMD Zen 4 at 3.65 GHz, ours on BERT-base's layers at 80 to 95 % with the panel in
-# cache, OpenVINO's from its profile of BERT-base, held to AVX2 for avx2. avxvnni: put between the two, not measured.
-RATES = {
-    "scalar": Rates(1.0, 1.0, 1.0, openvino_int8=6.0, openvino_fp32=6.0, tall=1.0),
-    "avx2": Rates(27.0, 19.0, 8.0, openvino_int8=13.0, openvino_fp32=14.0, tall=1.0),
-    "avxvnni": Rates(35.0, 24.0, 8.0, openvino_int8=46.0, openvino_fp32=14.0, tall=1.5),
-    "avx512vnni": Rates(38.0, 24.0, 9.0, openvino_int8=46.0, openvino_fp32=14.0, tall=1.8),
-}
-# avx512vnni on a CPU with AMX, which OpenVINO uses: two threads of an Intel Xeon (Emerald Rapids) at 2.2 GHz, BERT-
-# base. block4 by the profile at 90 % of 1x4, 1 x 128. element by the density at which its whole models would take as
-# long as OpenVINO's, at the five shapes of AMX_INT8. openvino_fp32 is bfloat16, OpenVINO's default there: its whole
-# model less what int8 spends outside of products. single and tall were not measured and are those of Zen 4.
-AMX_RATES = Rates(34.0, 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8)
-#: OpenVINO's int8 with AMX by the tokens that go through a layer, on the machine of ``AMX_RATES``: 34 over the
-#: density of 1x4 blocks at which whole models take equally long, on a line through their times at 80 and 95 %. Up to
-#: 16 tokens the kernels have work for one thread only. OpenVINO's own profile at 128 tokens says 95.
+#: OpenVINO's int8 with AMX by the tokens that go through a layer, on the machine of avx512vnni's rates with AMX: 34
+#: over the density of 1x4 blocks at which whole models take equally long, on a line through their times at 80 and 95 %.
+#: Up to 16 tokens the kernels have work for one thread only. OpenVINO's own profile at 128 tokens says 95.
 AMX_INT8 = {16: 123.0, 17: 67.0, 32: 67.0, 128: 92.0, 384: 157.0, 1024: 135.0}
 
 
 def rates(isa: str, amx: bool = False) -> Rates:
-    """Of the kernels for ``isa``; of those for AVX2 where a new one is not in the table yet.
+    """Of the kernels for ``isa``, from the library's table (csrc/isa/sets.def).
 
     Args:
         amx: whether OpenVINO has AMX.
+
+    Raises:
+        OptkitError: for an instruction set without a row.
     """
-    return AMX_RATES if amx and isa == "avx512vnni" else RATES.get(isa, RATES["avx2"])
+    row = extension.instruction_set(isa)
+    return row.rates_with_amx if amx and row.rates_with_amx else row.rates
 
 
 def amx_int8(tokens: int) -> float:

@@ -18,31 +18,23 @@
 #include <string>
 #include <vector>
 
-#include "engine.h"
+#include "engine/engine.h"
+#include "format/spec.h"
+#include "isa/table.h"
 #include "mutation.h"
 
 namespace {
 
 using optkit::Engine;
-using optkit::Kernels;
+using optkit::InstructionSet;
 
 uint64_t current_iteration = 0;
 
-std::vector<const Kernels*> kernels_of_this_cpu() {
-    std::vector<const Kernels*> found = {&optkit::kScalarKernels};
-#ifdef OPTKIT_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        found.push_back(&optkit::kAvx2Kernels);
-#endif
-#if defined(OPTKIT_AVXVNNI) && defined(__GNUC__) && (!defined(__clang__) && __GNUC__ >= 12)
-    if (__builtin_cpu_supports("avxvnni"))
-        found.push_back(&optkit::kAvxVnniKernels);
-#endif
-#ifdef OPTKIT_AVX512VNNI
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-        found.push_back(&optkit::kAvx512VnniKernels);
-#endif
+std::vector<const InstructionSet*> supported_sets() {
+    std::vector<const InstructionSet*> found;
+    for (const InstructionSet& set : optkit::instruction_sets())
+        if (set.supported())
+            found.push_back(&set);
     return found;
 }
 
@@ -123,13 +115,13 @@ struct Counts {
     uint64_t iterations = 0, accepted = 0, runs = 0;
 };
 
-void iterate(const std::vector<fuzz::Bytes>& seeds, const std::vector<const Kernels*>& kernels, uint64_t seed,
+void iterate(const std::vector<fuzz::Bytes>& seeds, const std::vector<const InstructionSet*>& sets, uint64_t seed,
              Counts& counts) {
     fuzz::Random random(seed * 0x100000001B3u + current_iteration);
     const fuzz::Bytes bytes = fuzz::mutate(seeds[random.below(seeds.size())], random);
     ++counts.iterations;
     bool accepted = true;
-    for (const Kernels* each : kernels) {
+    for (const InstructionSet* each : sets) {
         std::unique_ptr<Engine> engine;
         {
             // Exactly as long as the program, and gone before it runs: the engine keeps what it needs.
@@ -137,14 +129,14 @@ void iterate(const std::vector<fuzz::Bytes>& seeds, const std::vector<const Kern
             if (!bytes.empty())
                 std::memcpy(copy.get(), bytes.data(), bytes.size());
             try {
-                engine.reset(new Engine(copy.get(), bytes.size(), *each));
+                engine.reset(new Engine(copy.get(), bytes.size(), *each->kernels));
             } catch (const optkit::FormatError& error) {
                 if (!*error.what())
                     fail("refused without a word");
             }
         }
         if (!engine) {
-            if (each != kernels.front() && accepted)
+            if (each != sets.front() && accepted)
                 fail(std::string(each->name) + " refuses what others accept");
             accepted = false;
             continue;
@@ -200,10 +192,10 @@ int main(int count, char** arguments) {
     if (seeds.empty())
         return std::fprintf(stderr, "fuzz: give it files of packed programs to begin with\n"), 2;
 
-    const auto kernels = kernels_of_this_cpu();
+    const auto sets = supported_sets();
     for (const fuzz::Bytes& bytes : seeds)
-        for (const Kernels* each : kernels)
-            run(Engine(bytes.data(), bytes.size(), *each), fuzz::Random(seed));
+        for (const InstructionSet* each : sets)
+            run(Engine(bytes.data(), bytes.size(), *each->kernels), fuzz::Random(seed));
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_set_death_callback([] {
         std::fprintf(stderr, "fuzz: it was iteration %llu\n", static_cast<unsigned long long>(current_iteration));
@@ -215,11 +207,11 @@ int main(int count, char** arguments) {
     for (current_iteration = first; counts.iterations < iterations; ++current_iteration) {
         if (counts.iterations % 64 == 0 && passed() > seconds)
             break;
-        iterate(seeds, kernels, seed, counts);
+        iterate(seeds, sets, seed, counts);
     }
     std::printf("%llu iterations, %llu accepted, %llu runs on", static_cast<unsigned long long>(counts.iterations),
                 static_cast<unsigned long long>(counts.accepted), static_cast<unsigned long long>(counts.runs));
-    for (const Kernels* each : kernels)
+    for (const InstructionSet* each : sets)
         std::printf(" %s", each->name);
     std::printf("\n");
     return 0;

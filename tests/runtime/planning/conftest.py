@@ -16,15 +16,18 @@ if str(HERE) not in sys.path:
 @pytest.fixture(autouse=True)
 def rates(monkeypatch):
     """Round figures, so that measuring a CPU anew does not change what is tested."""
-    from optkit.runtime.planning import costs
-    from optkit.runtime.planning.costs import Rates
+    from optkit.runtime import extension
+    from optkit.runtime.instruction_sets import InstructionSet, Rates
 
-    table = {
+    measured = {
         "scalar": Rates(1.0, 1.0, 1.0, openvino_int8=6.0, openvino_fp32=6.0, tall=1.0),
         "avx2": Rates(28.0, 22.0, 11.0, openvino_int8=16.0, openvino_fp32=16.0, tall=1.3),
+        "avxvnni": Rates(40.0, 25.0, 12.0, openvino_int8=50.0, openvino_fp32=18.0, tall=1.3),
         "avx512vnni": Rates(45.0, 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0, tall=1.3),
     }
-    monkeypatch.setattr(costs, "RATES", table)
+    with_amx = {"avx512vnni": Rates(34.0, 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8)}
+    table = tuple(InstructionSet(name, (), True, True, of, with_amx.get(name)) for name, of in measured.items())
+    monkeypatch.setattr(extension, "instruction_sets", lambda: table)
 
 
 @pytest.fixture

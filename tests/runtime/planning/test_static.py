@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from layers_made import BLOCK4, ELEMENT, site
 
+from optkit.errors import OptkitError
 from optkit.runtime import Kernel
 from optkit.runtime.planning import costs
 from optkit.runtime.planning.choosing import Cost, with_neighbours
@@ -98,7 +99,16 @@ def test_openvinos_speed_with_amx_lies_between_what_was_measured():
     at = costs.AMX_INT8
     assert [costs.amx_int8(tokens) for tokens in (1, 16, 17, 128, 5000)] == [at[16], at[16], at[17], at[128], at[1024]]
     assert costs.amx_int8(80) == pytest.approx((at[32] + at[128]) / 2)
-    assert costs.rates("avx2", amx=True) == costs.RATES["avx2"]
+
+
+def test_rates_of_an_instruction_set():
+    assert costs.rates("avx2", amx=True) == costs.rates("avx2")
+    assert costs.rates("avx512vnni", amx=True) != costs.rates("avx512vnni")
+
+
+def test_an_unknown_instruction_set_has_no_cost():
+    with pytest.raises(OptkitError, match="^unknown instruction set 'neon': the kernels are for scalar, avx2, avxvnni"):
+        static_plan([site(density=0.1)], isa="neon")
 
 
 def test_every_layer_has_a_reason_with_its_figures():

@@ -8,8 +8,6 @@
 #include <new>
 #include <vector>
 
-#include "plan.h"
-
 namespace optkit {
 
 /// Floats aligned to a cache line, zero when first taken: lanes that no token uses hold numbers, not garbage.

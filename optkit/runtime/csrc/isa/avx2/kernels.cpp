@@ -7,18 +7,18 @@
 
 #include <type_traits>
 
-#include "kernels.h"
+#include "isa/kernels.h"
 
-namespace optkit {
+namespace optkit::isa::avx2 {
 namespace {
 
-#include "vector.inl"
-#include "tile.inl"
+#include "isa/shared/vector.inl"
+#include "isa/shared/tile.inl"
 
 /// Two int16 products each, added to 32 bits.
 inline Ints add_products(Ints sums, Ints a, Ints b) { return sums + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 
-#include "attention.inl"
+#include "isa/shared/attention.inl"
 
 struct Dot {
     static constexpr bool kChains = true;
@@ -32,13 +32,14 @@ struct Dot {
     static __m256i add(__m256i sums, __m256i panel, __m256i weights) { return widen(sums, pairs(panel, weights)); }
 };
 
-#include "linear_x86.inl"
-#include "single.inl"
+#include "isa/shared/linear_256.inl"
+#include "isa/shared/single.inl"
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {
-    "avx2", true, block4_256, element, element_rows4, single, single_rows4, scale, activation, affine,
+extern const Kernels kernels;
+const Kernels kernels = {
+    true, block4_256, element, element_rows4, single, single_rows4, scale, activation, affine,
     fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak_256<6>};
 
-}  // namespace optkit
+}  // namespace optkit::isa::avx2

@@ -4,8 +4,9 @@
 #include <memory>
 #include <vector>
 
-#include "engine.h"
-#include "layout.h"
+#include "format/spec.h"
+#include "isa/kernels.h"
+#include "plan/layout.h"
 
 namespace optkit {
 
@@ -78,8 +79,6 @@ struct Segment {
     int attention = -1;
 };
 
-struct Pool;
-
 struct Plan {
     std::vector<uint32_t> features, inputs, outputs;
     std::vector<Segment> segments;
@@ -92,10 +91,7 @@ struct Plan {
     size_t scratch_floats = 0, shared_features = 0;
     const Kernels* kernels = nullptr;
 
-    std::unique_ptr<Pool> pool;
-
     Plan(const Spec& spec, const Kernels& kernels);
-    ~Plan();
 };
 
 }  // namespace optkit

@@ -4,7 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "format/spec.h"
+#include "isa/kernels.h"
 
 namespace optkit {
 

@@ -1,12 +1,11 @@
-#include "plan.h"
+#include "plan/plan.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <tuple>
 
-#include "arrange.h"
-#include "pool.h"
+#include "plan/arrange.h"
 
 namespace optkit {
 namespace {
@@ -396,10 +395,8 @@ private:
 }  // namespace
 
 Plan::Plan(const Spec& spec, const Kernels& chosen)
-    : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), kernels(&chosen), pool(new Pool) {
+    : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), kernels(&chosen) {
     Planner(spec, *this, chosen.chains).run();
 }
-
-Plan::~Plan() = default;
 
 }  // namespace optkit

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine.h"
-#include "pool.h"
+#include "engine/engine.h"
+#include "engine/pool.h"
+#include "plan/plan.h"
 
 namespace optkit {
 

@@ -6,9 +6,10 @@
 //   panel1: [feature][32 tokens], for weights that are gathered one by one.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
-#include "../format.h"
+#include "format/activation.h"
 
 namespace optkit {
 
@@ -66,7 +67,6 @@ struct AttentionArgs {
 };
 
 struct Kernels {
-    const char* name;
     bool chains;            // 16-bit sums: entries have to be safe, and pairs of them pay
     void (*block4)(const LinearArgs&);
     void (*element)(const LinearArgs&);
@@ -103,16 +103,5 @@ struct Kernels {
     /// 8-bit multiply-adds of a loop that touches registers only, for the machine's peak.
     uint64_t (*peak)(uint64_t iterations, int32_t* sink);
 };
-
-extern const Kernels kScalarKernels;
-#ifdef OPTKIT_AVX2
-extern const Kernels kAvx2Kernels;
-#endif
-#ifdef OPTKIT_AVXVNNI
-extern const Kernels kAvxVnniKernels;
-#endif
-#ifdef OPTKIT_AVX512VNNI
-extern const Kernels kAvx512VnniKernels;
-#endif
 
 }  // namespace optkit

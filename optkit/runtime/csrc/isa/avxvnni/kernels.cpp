@@ -5,20 +5,20 @@
 
 #include <type_traits>
 
-#include "kernels.h"
+#include "isa/kernels.h"
 
-namespace optkit {
+namespace optkit::isa::avxvnni {
 namespace {
 
-#include "vector.inl"
-#include "tile.inl"
+#include "isa/shared/vector.inl"
+#include "isa/shared/tile.inl"
 
 /// Two int16 products each, added to 32 bits.
 inline Ints add_products(Ints sums, Ints a, Ints b) {
     return (Ints)_mm256_dpwssd_avx_epi32((__m256i)sums, (__m256i)a, (__m256i)b);
 }
 
-#include "attention.inl"
+#include "isa/shared/attention.inl"
 
 struct Dot {
     static constexpr bool kChains = false;
@@ -28,13 +28,14 @@ struct Dot {
     }
 };
 
-#include "linear_x86.inl"
-#include "single.inl"
+#include "isa/shared/linear_256.inl"
+#include "isa/shared/single.inl"
 
 }  // namespace
 
-const Kernels kAvxVnniKernels = {
-    "avxvnni", false, block4_256, element, element_rows4, single, single_rows4, scale, activation, affine,
+extern const Kernels kernels;
+const Kernels kernels = {
+    false, block4_256, element, element_rows4, single, single_rows4, scale, activation, affine,
     fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak_256<12>};
 
-}  // namespace optkit
+}  // namespace optkit::isa::avxvnni

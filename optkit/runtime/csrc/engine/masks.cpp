@@ -1,4 +1,4 @@
-#include "masks.h"
+#include "engine/masks.h"
 
 #include <cstring>
 #include <limits>

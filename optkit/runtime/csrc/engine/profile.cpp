@@ -1,4 +1,4 @@
-#include "profile.h"
+#include "engine/profile.h"
 
 namespace optkit::profile {
 

@@ -1,5 +1,5 @@
 // What of a linear step is known before it runs, in one scale and one bias an output.
-#include "plan.h"
+#include "plan/plan.h"
 
 #include <algorithm>
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "format/activation.h"
+
 namespace optkit {
 
 constexpr uint32_t kNone = 0xFFFFFFFFu;
@@ -25,8 +27,6 @@ enum class Op : uint32_t {
     layer_norm = 6,
     attention = 7,
 };
-
-enum class ActivationKind : uint32_t { gelu_erf = 1, gelu_tanh = 2, relu = 3, tanh = 4, sigmoid = 5, silu = 6 };
 
 enum class Quantize : uint32_t { none = 0, fixed = 1, dynamic = 2 };
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "isa/kernels.h"
 
 namespace optkit {
 
@@ -31,6 +31,7 @@ struct Threads {
 };
 
 struct Plan;
+struct Pool;
 
 class Engine {
 public:
@@ -52,7 +53,8 @@ public:
              const Threads& threads) const;
 
 private:
-    std::unique_ptr<Plan> plan_;
+    std::unique_ptr<const Plan> plan_;
+    std::unique_ptr<Pool> pool_;  // run is const: a run takes memory of its own
 };
 
 }  // namespace optkit

@@ -1,14 +1,14 @@
-#include "engine.h"
+#include "engine/engine.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <thread>
 
-#include "masks.h"
-#include "plan.h"
-#include "pool.h"
-#include "profile.h"
+#include "engine/masks.h"
+#include "engine/pool.h"
+#include "engine/profile.h"
+#include "plan/plan.h"
 
 namespace optkit {
 namespace {
@@ -284,7 +284,7 @@ private:
 }  // namespace
 
 Engine::Engine(const uint8_t* bytes, size_t size, const Kernels& kernels)
-    : plan_(new Plan(parse(bytes, size), kernels)) {}
+    : plan_(new Plan(parse(bytes, size), kernels)), pool_(new Pool) {}
 
 Engine::~Engine() = default;
 
@@ -304,9 +304,9 @@ void Engine::run(const Batch& batch, const std::vector<Input>& inputs, const std
                  const Threads& threads) const {
     if (batch.sequences == 0 || batch.length == 0)
         return;
-    std::unique_ptr<Workspace> workspace = plan_->pool->take();
+    std::unique_ptr<Workspace> workspace = pool_->take();
     Run(*plan_, tile(batch, threads.count), inputs, outputs, threads, *workspace).run();
-    plan_->pool->give(std::move(workspace));
+    pool_->give(std::move(workspace));
 }
 
 }  // namespace optkit

@@ -1,4 +1,4 @@
-#include "arrange.h"
+#include "plan/arrange.h"
 
 #include <algorithm>
 #include <utility>

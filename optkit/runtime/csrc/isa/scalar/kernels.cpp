@@ -1,23 +1,23 @@
 // The reference, for any CPU: what the others are tested against.
 #define OPTKIT_WIDTH 4
 
-#include "kernels.h"
+#include "isa/kernels.h"
 
 #include <cstddef>
 #include <type_traits>
 
-namespace optkit {
+namespace optkit::isa::scalar {
 namespace {
 
-#include "vector.inl"
-#include "tile.inl"
+#include "isa/shared/vector.inl"
+#include "isa/shared/tile.inl"
 
 /// Two int16 products each, added to 32 bits.
 inline Ints add_products(Ints sums, Ints a, Ints b) {
     return sums + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 }
 
-#include "attention.inl"
+#include "isa/shared/attention.inl"
 
 /// out[row x height + i][token] = sum over entries and j of weight[i][j] * panel(index, j, token).
 template <int kHeight, int kIndices, typename Number, typename Read>
@@ -79,8 +79,9 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
 
 }  // namespace
 
-const Kernels kScalarKernels = {
-    "scalar", false, block4, gathered<1>, gathered<4>, single<1>, single<4>, scale, activation, affine,
+extern const Kernels kernels;
+const Kernels kernels = {
+    false, block4, gathered<1>, gathered<4>, single<1>, single<4>, scale, activation, affine,
     fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
 
-}  // namespace optkit
+}  // namespace optkit::isa::scalar

@@ -1,4 +1,4 @@
-#include "format.h"
+#include "format/spec.h"
 
 #include <cmath>
 #include <cstring>

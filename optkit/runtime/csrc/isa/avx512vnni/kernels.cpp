@@ -5,20 +5,20 @@
 
 #include <type_traits>
 
-#include "kernels.h"
+#include "isa/kernels.h"
 
-namespace optkit {
+namespace optkit::isa::avx512vnni {
 namespace {
 
-#include "vector.inl"
-#include "tile.inl"
+#include "isa/shared/vector.inl"
+#include "isa/shared/tile.inl"
 
 /// Two int16 products each, added to 32 bits.
 inline Ints add_products(Ints sums, Ints a, Ints b) {
     return (Ints)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
 }
 
-#include "attention.inl"
+#include "isa/shared/attention.inl"
 
 struct Dot {
     static constexpr bool kChains = false;
@@ -28,8 +28,8 @@ struct Dot {
     }
 };
 
-#include "linear_x86.inl"
-#include "single.inl"
+#include "isa/shared/linear_256.inl"
+#include "isa/shared/single.inl"
 
 template <int kVectors>
 void block4_wide(const LinearArgs& args) {
@@ -93,8 +93,9 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
 
 }  // namespace
 
-const Kernels kAvx512VnniKernels = {
-    "avx512vnni", false, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
+extern const Kernels kernels;
+const Kernels kernels = {
+    false, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
     fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
 
-}  // namespace optkit
+}  // namespace optkit::isa::avx512vnni

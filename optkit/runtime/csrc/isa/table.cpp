@@ -1,0 +1,50 @@
+#include "isa/table.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace optkit {
+
+// Weak: null where engine.cmake left a set's kernels out.
+#define OPTKIT_CPU_FEATURE(compiler, proc)
+#define OPTKIT_INSTRUCTION_SET(name, ...)                  \
+    namespace isa::name {                                  \
+    extern const Kernels kernels __attribute__((weak));    \
+    }
+#include "isa/sets.def"
+#undef OPTKIT_CPU_FEATURE
+#undef OPTKIT_INSTRUCTION_SET
+
+const std::vector<InstructionSet>& instruction_sets() {
+#define OPTKIT_CPU_FEATURE(compiler, proc) CpuFeature{proc, [] { return __builtin_cpu_supports(compiler) != 0; }},
+#define OPTKIT_RATES(...) Rates{__VA_ARGS__}
+#define OPTKIT_INSTRUCTION_SET(name, features, options, rates, rates_with_amx) \
+    InstructionSet{#name, {features}, &isa::name::kernels, rates, rates_with_amx},
+    static const std::vector<InstructionSet> sets = {
+#include "isa/sets.def"
+    };
+    return sets;
+}
+
+bool InstructionSet::supported() const {
+    return kernels && std::all_of(features.begin(), features.end(), [](const CpuFeature& each) { return each.present(); });
+}
+
+const InstructionSet& selected_instruction_set() {
+    const char* variable = std::getenv("OPTKIT_ISA");
+    const std::string wanted = variable ? variable : "";
+    const InstructionSet* found = nullptr;
+    std::string names;
+    for (const InstructionSet& set : instruction_sets())
+        if (set.supported()) {
+            if (wanted.empty() || wanted == set.name)
+                found = &set;
+            names += (names.empty() ? "" : ", ") + std::string(set.name);
+        }
+    if (!found)
+        throw std::runtime_error("OPTKIT_ISA is '" + wanted + "', this CPU and build run: " + names);
+    return *found;
+}
+
+}  // namespace optkit

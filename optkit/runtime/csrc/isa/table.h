@@ -1,0 +1,42 @@
+// The table of instruction sets (sets.def): which kernels there are, which this CPU can run, which are used.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "isa/kernels.h"
+
+namespace optkit {
+
+/// A capability of a CPU.
+struct CpuFeature {
+    const char* name;  // as Linux says in /proc/cpuinfo
+    bool (*present)();
+};
+
+/// Multiply-adds per cycle of one core, for the cost model (optkit/runtime/planning/costs.py).
+struct Rates {
+    double block4 = 0, element = 0, single = 0, openvino_int8 = 0, openvino_fp32 = 0, tall = 0;
+
+    bool known() const { return block4 > 0; }
+};
+
+/// One row.
+struct InstructionSet {
+    const char* name;
+    std::vector<CpuFeature> features;  // that its kernels need
+    const Kernels* kernels;            // null where the compiler did not know its features
+    Rates rates, rates_with_amx;
+
+    /// Whether its kernels are compiled in, and this CPU and its operating system support them.
+    bool supported() const;
+};
+
+/// All rows, slowest first.
+const std::vector<InstructionSet>& instruction_sets();
+
+/// The fastest supported set, or the one that the environment variable OPTKIT_ISA names.
+/// @throws std::runtime_error if OPTKIT_ISA names none that can run here.
+const InstructionSet& selected_instruction_set();
+
+}  // namespace optkit
