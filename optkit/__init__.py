@@ -11,22 +11,22 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
-    "run": "optkit.pipeline",
-    "bench": "optkit.benchmarking.bench",
+    "run": "optkit.pipeline.runner",
+    "bench": "optkit.benchmark.bench",
     "load_recipe": "optkit.recipe",
-    "sparsity": "optkit.sparsity",
-    "Quantization": "optkit.export.quantization",
+    "sparsity": "optkit.counting.sparsity",
+    "Quantization": "optkit.quantization.quantize",
     "export_openvino": "optkit.export.openvino",
-    "quantize": "optkit.foreign.quantize",
+    "quantize": "optkit.interop.quantize",
     "compile_model": "optkit.runtime",
     "bake": "optkit.runtime",
-    "push": "optkit.publishing",
-    "pull": "optkit.publishing",
+    "push": "optkit.hub.publishing",
+    "pull": "optkit.hub.publishing",
     "load_compact": "optkit.pruning.compaction.checkpoint",
     "export_onnx": "optkit.export.onnx",
-    "pack_sparse": "optkit.sparse_folder",
-    "unpack_sparse": "optkit.sparse_folder",
-    "load_sparse": "optkit.sparse_folder",
+    "pack_sparse": "optkit.export.sparse_folder",
+    "unpack_sparse": "optkit.export.sparse_folder",
+    "load_sparse": "optkit.export.sparse_folder",
     "PruningCallback": "optkit.pruning.callback",
     "DistillationMixin": "optkit.pruning.distillation.mixin",
     "OptkitError": "optkit.errors",
@@ -38,7 +38,4 @@ __all__ = sorted(("__version__", *_NAMES))
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module 'optkit' has no attribute '{name}'")
-    value = getattr(import_module(_NAMES[name]), name)
-    # Set here for good: importing optkit.sparsity, the module, would otherwise take the function's name.
-    globals()[name] = value
-    return value
+    return getattr(import_module(_NAMES[name]), name)

@@ -19,9 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from optkit.benchmarking.compiled import OpenVino
-from optkit.benchmarking.engine import Setting
-from optkit.benchmarking.inputs import Needs, Shared
+from optkit.benchmark.compiled import OpenVino
+from optkit.benchmark.engine import Setting
+from optkit.benchmark.inputs import Needs, Shared
 from optkit.cpu import cpu_name, physical_cores
 from optkit.errors import OptkitError
 from optkit.ir.io import find_xml, import_openvino

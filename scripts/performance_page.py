@@ -83,7 +83,7 @@ def write(options: argparse.Namespace) -> None:
         OptkitError: for a price list that is none.
         ValueError: for a page that has no place for the tables.
     """
-    from optkit.reporting.prices import load_prices
+    from optkit.report.prices import load_prices
 
     text, charts = render(found(options), load_prices(options.prices) if options.prices else None)
     pages.write_between(options.page, text)

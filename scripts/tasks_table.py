@@ -20,7 +20,7 @@ from typing import Any
 
 import pages
 
-from optkit.reporting.words import thread_words
+from optkit.report.words import thread_words
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "tasks.md"

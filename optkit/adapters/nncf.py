@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import openvino
     from onnx import ModelProto
 
-    from optkit.export.quantization import Quantization
+    from optkit.quantization.quantize import Quantization
 
 #: Under which NNCF takes a SmoothQuant that is off.
 _OFF = -1.0

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from optkit.adapters import quiet, reason
 from optkit.adapters.optimum import class_for, copy_companions
+from optkit.checkpoints.plain import plain_folder
 from optkit.errors import OptkitError, RecipeError
 from optkit.json_files import read_json
-from optkit.plain_checkpoint import plain_folder
 
 _CONFIG, _SAFE = "adapter_config.json", "adapter_model.safetensors"
 
@@ -125,7 +125,7 @@ def _config(adapter: Path) -> dict[str, Any]:
 
 def _weights(adapter: Path) -> dict[str, Any]:
     """The tensors of an adapter, by name."""
-    from optkit.checkpoints import state_dict
+    from optkit.checkpoints.files import state_dict
 
     for name in (_SAFE, "adapter_model.bin"):
         if (adapter / name).is_file():
@@ -184,7 +184,7 @@ def _zeros(folder: Path) -> dict[str, Any]:
     """Where the linear weights of a checkpoint that hold zeros are zero, by name."""
     import torch
 
-    from optkit.checkpoints import parameter_kinds, tensors
+    from optkit.checkpoints.files import parameter_kinds, tensors
 
     kinds = parameter_kinds(folder)
     weights = {kinds.own(name): array for name, array, _ in tensors(folder)}

@@ -45,8 +45,8 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Measure latency or throughput of a model on real engines, and compare them."""
-    from optkit.benchmarking.asked import Asked
-    from optkit.benchmarking.bench import bench
+    from optkit.benchmark.asked import Asked
+    from optkit.benchmark.bench import bench
     from optkit.progress import Reporter
 
     if plot is not None and not plot.absolute().parent.is_dir():
@@ -67,7 +67,7 @@ def command(
     )
     report = bench(paths, asked, command=shlex.join(["optkit", *sys.argv[1:]]), reporter=Reporter())
     if plot is not None:
-        from optkit.benchmarking.plot import chart
+        from optkit.benchmark.plot import chart
         from optkit.cli.console import write_chart
 
         write_chart(plot, chart(report))
@@ -85,7 +85,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from optkit.benchmarking.tables import lines, load_table, shape_table
+    from optkit.benchmark.tables import lines, load_table, shape_table
     from optkit.cli.console import wide_console
 
     console = wide_console()

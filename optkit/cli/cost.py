@@ -29,7 +29,7 @@ def command(
     """Show what a million inferences cost with each engine on each machine, and what is saved against dense."""
     from optkit.errors import RecipeError
     from optkit.experiments.cost import costs, load_prices, load_rates
-    from optkit.reporting.prices import FORM
+    from optkit.report.prices import FORM
 
     if prices is None:
         raise RecipeError(f"--prices: name a YAML file of yours with {FORM}")
@@ -43,9 +43,9 @@ def command(
     from rich.table import Table
 
     from optkit.cli.console import wide_console
-    from optkit.reporting.speed import engine
-    from optkit.reporting.tables import dollars
-    from optkit.reporting.words import thread_words
+    from optkit.report.speed import engine
+    from optkit.report.tables import dollars
+    from optkit.report.words import thread_words
 
     table = Table(title=f"a million inferences of {rates.name}", title_justify="left")
     for column in ("machine", "engine", "inferences a second", "dollars", "saved"):

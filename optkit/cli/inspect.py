@@ -17,7 +17,7 @@ from optkit.errors import RecipeError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from optkit.sparsity import Layer, Report
+    from optkit.counting.sparsity import Layer, Report
 
 ModelPath = Annotated[
     Path,
@@ -52,9 +52,9 @@ def command(
         show(path, plan, as_json)
         return
     from optkit.cli.console import wide_console
+    from optkit.counting.sparsity import sparsity
     from optkit.ir.io import find_xml
     from optkit.runtime.loading import is_baked
-    from optkit.sparsity import sparsity
 
     xml = find_xml(path)
     if xml is not None and is_baked(xml):

@@ -52,7 +52,7 @@ def _show(found) -> None:
     from rich.table import Table
 
     from optkit.cli.console import wide_console
-    from optkit.reporting.words import thread_words
+    from optkit.report.words import thread_words
 
     console, first = wide_console(), found.points[0].speedup
     tokens = "" if first.seq is None else f" x {first.seq} tokens"

@@ -19,8 +19,8 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Fetch a model from the Hub into a folder; nothing of it is run."""
+    from optkit.hub.publishing import pull
     from optkit.progress import size
-    from optkit.publishing import pull
 
     done = pull(repo, output, revision=revision, quiet=False)
     if as_json:

@@ -20,8 +20,8 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Publish what a run exported, with its model card, in one commit."""
+    from optkit.hub.publishing import push
     from optkit.progress import size
-    from optkit.publishing import push
 
     done = push(run, repo, private=private, dry_run=dry_run, quiet=False)
     if as_json:

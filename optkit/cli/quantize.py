@@ -45,7 +45,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Make a model int8, its zeros kept, each layer tagged with its structure and sparsity."""
-    from optkit.foreign.quantize import quantize
+    from optkit.interop.quantize import quantize
     from optkit.progress import Reporter
 
     result = quantize(
@@ -66,7 +66,7 @@ def command(
         return
     from optkit.cli.console import wide_console
     from optkit.cli.inspect import layer_table
-    from optkit.sparsity import sparsity
+    from optkit.counting.sparsity import sparsity
 
     console = wide_console()
     console.print(layer_table(sparsity(result.output)))

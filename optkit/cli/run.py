@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Prune, quantize, export and measure as a recipe says; does only what is missing or changed."""
     from optkit.errors import RecipeError
-    from optkit.pipeline import enforce_max_drop, run
+    from optkit.pipeline.runner import enforce_max_drop, run
     from optkit.recipe.schema import is_repository
 
     if push is not None and not is_repository(push):
@@ -48,8 +48,8 @@ def command(
 
 def _show(report: dict) -> None:
     from optkit.cli.console import wide_console
-    from optkit.reporting.markdown import table
-    from optkit.reporting.precision import advice
+    from optkit.report.precision import advice
+    from optkit.report.render.markdown import table
 
     console = wide_console()
     console.print(table(report))

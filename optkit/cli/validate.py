@@ -10,8 +10,8 @@ import typer
 from optkit.cli.options import Debug, Json, RecipeFile, Set
 
 if TYPE_CHECKING:
+    from optkit.pipeline.plan_summary import Plan
     from optkit.recipe import Recipe
-    from optkit.stages.plan_summary import Plan
 
 
 def command(
@@ -46,7 +46,7 @@ def command(
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """`optkit.stages.plan.make_plan`, imported only when asked for: it needs torch."""
-    from optkit.stages import plan
+    """`optkit.pipeline.plan.make_plan`, imported only when asked for: it needs torch."""
+    from optkit.pipeline import plan
 
     return plan.make_plan(recipe)

@@ -9,7 +9,7 @@ from typing import Any
 
 from optkit.errors import OptkitError
 from optkit.experiments.runs import Run
-from optkit.reporting.speed import precision
+from optkit.report.speed import precision
 
 RECIPE = "recipe.resolved.yaml"
 

@@ -10,8 +10,8 @@ from typing import Any
 from optkit.errors import RecipeError
 from optkit.experiments.runs import load_run
 from optkit.json_files import read_json
-from optkit.reporting.prices import Cost, Prices, costs_of, load_prices
-from optkit.reporting.speed import inputs, per_second, precision, reference
+from optkit.report.prices import Cost, Prices, costs_of, load_prices
+from optkit.report.speed import inputs, per_second, precision, reference
 
 __all__ = ["Cost", "Prices", "Rates", "costs", "load_prices", "load_rates"]
 
@@ -70,7 +70,7 @@ def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
 
 
 def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
-    from optkit.benchmarking.tables import headline, names
+    from optkit.benchmark.tables import headline, names
 
     try:
         report: Any = read_json(path)

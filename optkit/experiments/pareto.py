@@ -8,7 +8,7 @@ from typing import Any
 
 from optkit.errors import RecipeError
 from optkit.experiments.runs import Run, Speedup, same
-from optkit.reporting.charts.frontier import Mark, frontier_chart, judged
+from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
 
 
 @dataclass(frozen=True)

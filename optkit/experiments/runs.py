@@ -10,7 +10,7 @@ from typing import Any
 from optkit.errors import OptkitError, RecipeError
 from optkit.experiments.report_format import Fault, check
 from optkit.json_files import read_json
-from optkit.reporting.speed import Speedup, speedup
+from optkit.report.speed import Speedup, speedup
 
 #: Formats that are read: in the first OpenVINO was measured with the f32 hint, in the second at its default precision.
 REPORT, FORMATS = "report.json", (1, 2)

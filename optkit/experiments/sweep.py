@@ -19,7 +19,7 @@ from typing import Any
 from optkit.errors import RecipeError
 from optkit.experiments.pareto import Frontier, chart, frontier
 from optkit.experiments.runs import REPORT, Run, find_runs, load_run
-from optkit.rundir import is_run, write_atomic
+from optkit.pipeline.run_folder import is_run, write_atomic
 
 RESULTS, CHART = "sweep.json", "frontier.svg"
 

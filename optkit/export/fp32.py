@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optkit.adapters import optimum
-from optkit.checkpoints import former_shapes, parameter_kinds, tensors
+from optkit.checkpoints.files import former_shapes, parameter_kinds, tensors
+from optkit.checkpoints.plain import plain_folder
+from optkit.counting.sparsity import Layer, measure
+from optkit.counting.zeros import DENSE
 from optkit.errors import ExportError
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers, map_parameters
 from optkit.ir.shapes import fix_image_size
-from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.config import Rule
-from optkit.sparsity import Layer, measure
-from optkit.zeros import DENSE
 
 if TYPE_CHECKING:
     import openvino

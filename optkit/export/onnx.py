@@ -14,16 +14,16 @@ from typing import Any
 
 from optkit.adapters import nncf, onnx, optimum
 from optkit.adapters.onnxruntime import OnnxModel
+from optkit.checkpoints.plain import plain_folder
 from optkit.errors import ExportError
 from optkit.export.fp32 import NamedModel, measured_weights, required
 from optkit.export.openvino import make_tags, verify
-from optkit.export.operations import module_of
-from optkit.export.quantization import Quantization
 from optkit.ir.layers import map_parameters, verify_quantized
 from optkit.ir.tags import Tags, pairs_to_tags, tags_to_pairs
-from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.compaction.checkpoint import write_former_config
 from optkit.pruning.config import Rule
+from optkit.quantization.operations import module_of
+from optkit.quantization.quantize import Quantization
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optkit.adapters import optimum
+from optkit.counting.zeros import count
 from optkit.errors import ExportError
 from optkit.export.fp32 import NamedModel, convert
-from optkit.export.quantization import Control, Quantization, Quantized, quantize
-from optkit.export.sensitivity import FILE as SENSITIVITY
-from optkit.export.sensitivity import Sensitivity
 from optkit.ir.io import read_model, save_model
 from optkit.ir.layers import LinearLayer, linear_layers, map_parameters, verify_quantized
 from optkit.ir.shapes import fix_shapes
 from optkit.ir.tags import LayerTag, Tags, optkit_version, read_tags, suggest_decompression_rate, write_tags
 from optkit.progress import SILENT, Reporter
 from optkit.pruning.config import Rule
-from optkit.zeros import count
+from optkit.quantization.quantize import Control, Quantization, Quantized, quantize
+from optkit.quantization.sensitivity import FILE as SENSITIVITY
+from optkit.quantization.sensitivity import Sensitivity
 
 if TYPE_CHECKING:
     import openvino

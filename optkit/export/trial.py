@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from optkit.adapters import export_types, nncf, onnx, quiet, reason
 from optkit.errors import ExportError, OptkitError
 from optkit.export.fp32 import convert
-from optkit.export.quantization import Quantization
 from optkit.models import longest_input
 from optkit.models.shrinking import special_tokens, with_layers
+from optkit.quantization.quantize import Quantization
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

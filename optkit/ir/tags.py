@@ -14,10 +14,10 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.counting.zeros import DENSE
 from optkit.errors import OptkitError
 from optkit.ir.io import read_model
 from optkit.versions import installed
-from optkit.zeros import DENSE
 
 if TYPE_CHECKING:
     import openvino

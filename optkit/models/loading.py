@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.checkpoints import present_name, weight_shapes
+from optkit.checkpoints.files import present_name, weight_shapes
+from optkit.checkpoints.plain import given
 from optkit.errors import OptkitError, PlanError
 from optkit.models.config import make_config, mended, read_values
 from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
@@ -21,7 +22,6 @@ from optkit.models.image_processor import own_image_processor
 from optkit.models.labels import adopt, by_number, match, numbered, placeholders, stored_names
 from optkit.models.source import Source, refusing
 from optkit.models.tokenizer import own_tokenizer
-from optkit.plain_checkpoint import given
 
 if TYPE_CHECKING:
     from torch import nn

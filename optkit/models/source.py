@@ -37,7 +37,7 @@ class Source:
     def folder(self, weights: bool = True) -> Path:
         """The checkpoint, its weights under plain names."""
         from optkit.adapters.hub import model_folder
-        from optkit.plain_checkpoint import plain_folder
+        from optkit.checkpoints.plain import plain_folder
 
         found = model_folder(self.name, self.revision, key=self.key, weights=weights, code=self.trust_remote_code)
         return plain_folder(found) if weights else found

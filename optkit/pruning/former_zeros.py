@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from optkit.encoder import encoder_of
+from optkit.counting.encoder import encoder_of
+from optkit.counting.zeros import NATURAL_FLOAT
 from optkit.pruning.binding import BoundRule
 from optkit.pruning.config import Rule
 from optkit.pruning.masking import has_mask, raw_of
 from optkit.pruning.selection import target_count
 from optkit.pruning.targets import Site, linear_layers
-from optkit.zeros import NATURAL_FLOAT
 
 #: As few zeros as this in a layer, a block or so, are chance, whatever their share.
 _CHANCE = 16

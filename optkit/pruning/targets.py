@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 from transformers import PreTrainedModel
 
-from optkit.encoder import encoder_of, outside_encoder
+from optkit.counting.encoder import encoder_of, outside_encoder
 from optkit.errors import PruningError
 from optkit.pruning.config import Rule, Structure
 from optkit.pruning.criteria import build
@@ -39,7 +39,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def encoder_layers(model: nn.Module) -> set[str]:
-    """Names of the linear layers that ``encoder_linear`` means, see ``optkit.encoder``.
+    """Names of the linear layers that ``encoder_linear`` means, see ``optkit.counting.encoder``.
 
     Of a model that wraps models of transformers, as a SentenceTransformer does, those of the wrapped ones count.
     """

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from optkit.recipe.fields import Many, Part, Word, check_pattern
 
 if TYPE_CHECKING:
-    from optkit.export.quantization import Quantization
+    from optkit.quantization.quantize import Quantization
 
 #: What a default that depends on the method is written as.
 AUTO = "auto"
@@ -93,7 +93,7 @@ class QuantizeSpec(Part):
 
     def build(self) -> Quantization:
         """What the export is told; ``control`` and ``finetune`` are the stages' own."""
-        from optkit.export.quantization import Quantization
+        from optkit.quantization.quantize import Quantization
 
         return Quantization(
             target=self.target,

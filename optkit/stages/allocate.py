@@ -15,15 +15,15 @@ import numpy as np
 
 from optkit.errors import OptkitError, PlanError, PruningError
 from optkit.json_files import read_json
-from optkit.rundir import digest
+from optkit.pipeline.run_folder import digest
 
 if TYPE_CHECKING:
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
     from optkit.pruning.allocation.choosing import Curve
     from optkit.pruning.config import Rule
     from optkit.pruning.targets import Site
     from optkit.recipe.allocate import AllocateSpec
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
 
 NAME, FOLDER = "allocate", "allocation"
 #: What a run keeps: the choice, and the times it was made by, which serve as ``costs`` of other recipes.
@@ -62,7 +62,7 @@ def problems(job: Job, matched: Sequence[Sequence[Site]]) -> list[str]:
     Args:
         matched: the sites of each rule.
     """
-    from optkit.stages.costs import check_runtime, read_table
+    from optkit.allocation.layer_times import check_runtime, read_table
 
     index = by_latency(job)
     if index is None:
@@ -134,8 +134,8 @@ def run(job: Job, stage: Stage) -> None:
     Raises:
         PlanError: if a speedup or a sparsity cannot be reached.
     """
-    from optkit.reporting.paragraphs import allocated
-    from optkit.stages import latency
+    from optkit.allocation import latency
+    from optkit.report.paragraphs import allocated
 
     last, chosen, done = by_latency(job), list(job.rules), {}
     order = [i for i, rule in enumerate(job.recipe.prune) if rule.allocate and i != last]

@@ -11,15 +11,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from optkit.allocation import trials
 from optkit.errors import ExportError
-from optkit.stages import allocate, compact, dense, export, served, train, trials
+from optkit.stages import allocate, compact, dense, export, served, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from optkit.benchmarking.engine import Engine
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.benchmark.engine import Engine
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "benchmark", None
 #: Timed turns of each engine, at most, after two that warm up; seconds after which no further turn begins, once there
@@ -65,7 +66,7 @@ def run(job: Job, stage: Stage) -> None:
     import torch
 
     from optkit import runtime
-    from optkit.benchmarking.machine import Watch
+    from optkit.benchmark.machine import Watch
     from optkit.ir.precision import default_precision
 
     spec, watch = job.recipe.benchmark, Watch()
@@ -90,7 +91,7 @@ def run(job: Job, stage: Stage) -> None:
 
 def _row(engines: dict[str, Engine], inputs: dict[str, Any], tell: Any) -> tuple[dict[str, Any], int]:
     """The figures of one shape, and of how many rounds they are."""
-    from optkit.reporting.speed import DENSE, PLAIN
+    from optkit.report.speed import DENSE, PLAIN
     from optkit.timing import LEAST, by_turns, ratios, spread, turn
 
     turns = {name: turn(engine.ready(inputs), repeats=REPEATS) for name, engine in engines.items()}
@@ -120,9 +121,9 @@ def _engines(job: Job, stage: Stage, skipped: dict[str, str]) -> dict[str, Engin
     """
     import torch
 
-    from optkit.benchmarking.compiled import OpenVino
-    from optkit.benchmarking.engine import Setting
-    from optkit.benchmarking.threaded import Torch
+    from optkit.benchmark.compiled import OpenVino
+    from optkit.benchmark.engine import Setting
+    from optkit.benchmark.threaded import Torch
     from optkit.ir.io import find_xml
     from optkit.ir.precision import default_precision
     from optkit.models import load_model

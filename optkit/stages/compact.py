@@ -9,8 +9,8 @@ from optkit.stages import train
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "compact", "compact"
 #: Sentences that both models are run on, and how far their outputs may lie apart, as a share of the largest.

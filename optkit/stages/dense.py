@@ -9,9 +9,9 @@ from optkit.stages.train import chosen_by, fine_tune
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
     from optkit.recipe import DistillSpec
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
 
 NAME, FOLDER = "dense", "dense"
 #: The folder in the run that holds the training's checkpoints.

@@ -14,7 +14,7 @@ from optkit.errors import OptkitError
 from optkit.ranks import world_size
 
 if TYPE_CHECKING:
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
 
 #: Examples of the stand-in's training; two make a batch, which losses of pairs need.
 _ROWS, _BATCH = 4, 2

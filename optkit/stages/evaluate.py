@@ -16,8 +16,8 @@ import numpy as np
 from optkit.stages import dense, export, onnx, served, train
 
 if TYPE_CHECKING:
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "evaluate", "predictions"
 #: Standard errors beyond which two scores differ by more than noise.
@@ -53,7 +53,7 @@ def run(job: Job, stage: Stage) -> None:
 
     from optkit.ir.precision import F32, HINT, default_precision
     from optkit.models import load_model
-    from optkit.reporting.precision import advice
+    from optkit.report.precision import advice
 
     folder, task, head = job.path(train.FOLDER), job.task, job.head
     pruned = (load_model(folder, head, seed=0), task.reader(folder), None)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from optkit.export.openvino import ExportResult
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "export", "openvino"
 #: Texts that both tokenizers are run on, and tasks whose two columns of texts are one input.
@@ -52,8 +52,8 @@ def one_shape(job: Job, model: Any) -> Any:
 
 def problems(job: Job, model: Any) -> list[str]:
     """What of ``quantize`` and ``export`` cannot work with ``model`` (the meta device suffices), a line each."""
-    from optkit.export.quantization import hint
     from optkit.pruning.targets import matches
+    from optkit.quantization.quantize import hint
 
     found = _format_problems(job, model) + _architecture_problems(job, model)
     names = [name for name, _ in model.named_modules() if name]
@@ -134,7 +134,7 @@ def run(job: Job, stage: Stage) -> None:
         reporter=job.reporter,
     )
     if not job.rules:  # somebody else pruned it, or nobody
-        from optkit.foreign.structure import sentence
+        from optkit.interop.structure import sentence
 
         job.reporter.say(f"  {sentence({tag.parameter: tag for tag in result.layers}, {})}")
     if job.recipe.export.tokenizer:

@@ -17,8 +17,8 @@ from optkit.registry import PROBLEMS
 if TYPE_CHECKING:
     from optkit.models import Head, KeptHead
     from optkit.models.label_order import Reordered
+    from optkit.pipeline.context import Job
     from optkit.recipe import DistillSpec
-    from optkit.stages.job import Job
 
 #: Examples that show which output means which label: so many, so many for each label, and never more.
 _SAMPLES, _EACH, _MOST = 256, 4, 1024

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optkit.pipeline.context import Job
     from optkit.pruning.binding import RuleState
     from optkit.pruning.config import Rule
-    from optkit.stages.job import Job
 
 
 def problems(job: Job) -> list[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from optkit.stages import export, qat
 
 if TYPE_CHECKING:
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "onnx", "onnx"
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import PlanError, PruningError, RecipeError
+from optkit.pipeline.context import Job
+from optkit.pipeline.estimate import measure
+from optkit.pipeline.plan_summary import Plan, RulePlan
 from optkit.stages import (
     allocate,
     benchmark,
@@ -22,14 +25,11 @@ from optkit.stages import (
     teacher,
     train,
 )
-from optkit.stages.estimate import measure
-from optkit.stages.job import Job
-from optkit.stages.plan_summary import Plan, RulePlan
 
 if TYPE_CHECKING:
+    from optkit.pipeline.run_folder import Stage
     from optkit.pruning.targets import Site
     from optkit.recipe import Recipe
-    from optkit.rundir import Stage
 
 NAME, FOLDER = "plan", None
 #: Of a training that somebody waits for; the plan lists every change of a mask, and there may be one a step.
@@ -87,7 +87,7 @@ def _plan(job: Job) -> Plan:
     from optkit.models import freezing, load_teacher, meta_model
     from optkit.pruning.layouts import layouts
     from optkit.pruning.targets import ENCODER_LINEAR, coverage, linear_layers, resolve_rules
-    from optkit.reporting.prices import load_prices
+    from optkit.report.prices import load_prices
 
     recipe, problems = job.recipe, _not_yet(job.recipe) + publish.problems(job)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "publish", None
 
@@ -31,7 +31,7 @@ def problems(job: Job) -> list[str]:
 
 def run(job: Job, stage: Stage) -> None:
     """Adds ``url`` and ``commit`` to the stage's facts; None where the model lost more than ``evaluate.max_drop``."""
-    from optkit.publishing import push_with
+    from optkit.hub.publishing import push_with
 
     if not job.run.facts("report")["within_max_drop"]:
         job.reporter.say("  not published: the model lost more than evaluate.max_drop allows")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from optkit.stages import compact, train
 
 if TYPE_CHECKING:
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "qat", "qat"
 #: Of the calibration samples: ranges that training starts from need no more.
@@ -52,9 +52,9 @@ def problems(job: Job) -> list[str]:
 def run(job: Job, stage: Stage) -> None:
     """Adds ``steps``, ``layers`` and the ``history`` of the loss to the stage's facts."""
     from optkit.adapters import arguments, trainer
-    from optkit.export.fake_quantization import FakeQuantization
     from optkit.models import freezing, load_model
     from optkit.pruning.compaction.checkpoint import load_compact, needs_loader, read_config
+    from optkit.quantization.fake_quantization import FakeQuantization
 
     source, spec = compact.folder(job), job.recipe.quantize
     loaded = needs_loader(read_config(source))
@@ -100,7 +100,7 @@ def save_like(model: Any, source: Path, folder: Path) -> None:
     from safetensors.torch import save_file
 
     from optkit.adapters import optimum
-    from optkit.checkpoints import COMPACTED
+    from optkit.checkpoints.files import COMPACTED
     from optkit.pruning.compaction.checkpoint import needs_loader, own_weights, read_config
 
     optimum.copy_companions(source, folder)

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from optkit.reporting.card import CARD
-from optkit.rundir import write_atomic
-from optkit.stages import allocate, benchmark, compact, dense, evaluate, export, onnx, plan, sparse, teacher, train
+from optkit.pipeline import plan
+from optkit.pipeline.run_folder import write_atomic
+from optkit.report.render.card import CARD
+from optkit.stages import allocate, benchmark, compact, dense, evaluate, export, onnx, sparse, teacher, train
 
 if TYPE_CHECKING:
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "report", None
 FILES = ("report.json", "report.html", "report.md")
@@ -32,10 +33,10 @@ def key(job: Job) -> str:
 
 
 def run(job: Job, stage: Stage) -> None:
-    from optkit.reporting.card import write_card
-    from optkit.reporting.facts import gather
-    from optkit.reporting.html import render_html
-    from optkit.reporting.markdown import render
+    from optkit.report.facts import gather
+    from optkit.report.render.card import write_card
+    from optkit.report.render.html import render_html
+    from optkit.report.render.markdown import render
 
     # The manifest also remembers stages that an earlier version of the recipe asked for.
     order = (plan, dense, teacher, allocate, train, compact, export, onnx, sparse, evaluate, benchmark)

@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from optkit.cpu import int8_saturates
-from optkit.rundir import digest
+from optkit.pipeline.run_folder import digest
 from optkit.stages import export
 
 if TYPE_CHECKING:
+    from optkit.pipeline.context import Job
     from optkit.runtime import Plan
-    from optkit.stages.job import Job
 
 #: The plan that is scored and timed, beside the predictions that were made with it.
 PLAN = "runtime_plan.json"
@@ -68,7 +68,7 @@ def config(precision: str | None = None) -> dict[str, Any]:
     """OpenVINO's configuration in scoring and timing; ``precision`` None is the default of the CPU."""
     import torch
 
-    from optkit.benchmarking.engine import Setting
+    from optkit.benchmark.engine import Setting
 
     return Setting(torch.get_num_threads(), precision=precision).config()
 

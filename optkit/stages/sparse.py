@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from optkit.stages import export, train
 
 if TYPE_CHECKING:
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "sparse", "sparse"
 
@@ -23,8 +23,8 @@ def key(job: Job) -> str:
 
 def run(job: Job, stage: Stage) -> None:
     """Adds ``files`` to the stage's facts: for each file of weights its ``size`` and the bytes ``stored`` for it."""
+    from optkit.export.sparse_folder import pack_sparse
     from optkit.progress import size
-    from optkit.sparse_folder import pack_sparse
 
     # The checkpoint in full shape, whose configuration the IR's is; in fp32 the IR would only repeat it.
     sources = [job.path(train.FOLDER), *([job.path(export.FOLDER)] if job.recipe.quantize else [])]

@@ -16,8 +16,8 @@ from optkit.errors import DataError, OptkitError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "teacher", "teacher"
 _LOGITS, _TEXTS = "logits.safetensors", "texts.parquet"

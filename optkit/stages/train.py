@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optkit.json_files import read_json
-from optkit.rundir import write_atomic
+from optkit.pipeline.run_folder import write_atomic
 from optkit.stages import allocate, oneshot, teacher
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from optkit.pipeline.context import Job
+    from optkit.pipeline.run_folder import Stage
     from optkit.pruning.binding import RuleState
     from optkit.pruning.config import Rule
-    from optkit.rundir import Stage
-    from optkit.stages.job import Job
 
 NAME, FOLDER = "train", "pruned"
 #: The folder in the run that holds the training's checkpoints.

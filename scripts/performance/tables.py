@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optkit.reporting.blocks import Table
-from optkit.reporting.charts.bars import Bar, bars_chart
-from optkit.reporting.charts.lines import Line, lines_chart
-from optkit.reporting.prices import Prices, costs_of
+from optkit.report.prices import Prices, costs_of
+from optkit.report.render.blocks import Table
+from optkit.report.render.charts.bars import Bar, bars_chart
+from optkit.report.render.charts.lines import Line, lines_chart
 
 #: Instruction sets by the CPU's flag, the best first.
 FLAGS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx2": "AVX2"}

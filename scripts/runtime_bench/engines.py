@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx
 
-from optkit.benchmarking.compiled import OpenVino
-from optkit.benchmarking.engine import Engine
-from optkit.benchmarking.engine import Setting as Shared
-from optkit.benchmarking.engines import missing as lacks
-from optkit.benchmarking.threaded import OnnxRuntime, Torch
+from optkit.benchmark.compiled import OpenVino
+from optkit.benchmark.engine import Engine
+from optkit.benchmark.engine import Setting as Shared
+from optkit.benchmark.engines import missing as lacks
+from optkit.benchmark.threaded import OnnxRuntime, Torch
 from optkit.errors import OptkitError
 
 # Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model. OpenVINO

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from optkit.benchmarking import machine
+from optkit.benchmark import machine
 from optkit.cpu import cpu_flags, load_average
 
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts

@@ -164,8 +164,8 @@ def _build(size: str, case: Case, target: str, folder: Path) -> None:
     import copy
 
     from optkit.adapters import nncf, optimum
-    from optkit.export.quantization import Quantization
     from optkit.ir.io import read_model, save_model
+    from optkit.quantization.quantize import Quantization
 
     model = copy.deepcopy(random_model(size))
     if case.structure != "dense":

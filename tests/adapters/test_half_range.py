@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from optkit.adapters import nncf, optimum
-from optkit.export.quantization import Quantization
 from optkit.ir.io import read_model
 from optkit.ir.layers import constant_weight, linear_layers
+from optkit.quantization.quantize import Quantization
 
 CONFIG = {
     "hidden_size": 32,

@@ -49,8 +49,8 @@ def test_ranges_hold_for_texts_of_every_length(tmp_path):
     import transformers
 
     from optkit.adapters import optimum
-    from optkit.export.quantization import Quantization
     from optkit.ir.io import read_model
+    from optkit.quantization.quantize import Quantization
 
     config = transformers.ConvBertConfig(
         vocab_size=60,

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from optkit.benchmarking import bench, exporting
-from optkit.benchmarking.engines import BACKENDS, QUANTIZING, exact, missing, not_by_default
+from optkit.benchmark import bench, exporting
+from optkit.benchmark.engines import BACKENDS, QUANTIZING, exact, missing, not_by_default
 from optkit.cpu import cpu_cores
 
 HERE = [backend for backend in BACKENDS if missing(backend) is None and not_by_default(backend) is None]

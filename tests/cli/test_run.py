@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from optkit.adapters import checkpointing, passes, trainer
-from optkit.rundir import RunDir
+from optkit.pipeline.run_folder import RunDir
 
 ROOT = Path(__file__).parents[2]
 
@@ -312,7 +312,7 @@ def test_two_at_once(fails, tmp_path):
 def test_a_lock_ends_with_its_process(tmp_path):
     code = f"""
 import os, signal
-from optkit.rundir import RunDir
+from optkit.pipeline.run_folder import RunDir
 RunDir({str(tmp_path / "run")!r}, "files").__enter__()
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -9,12 +9,12 @@ from architectures import emptied, inputs_of, small_model
 
 from optkit import runtime
 from optkit.adapters import optimum
+from optkit.counting.sparsity import sparsity
 from optkit.export.openvino import export_openvino
-from optkit.export.quantization import Quantization
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.tags import read_tags
 from optkit.pruning import Pruner, Rule, Schedule, compact, load_compact, save_compact
-from optkit.sparsity import sparsity
+from optkit.quantization.quantize import Quantization
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 AT_ONCE = {"shape": "constant", "begin": 0, "end": 0}

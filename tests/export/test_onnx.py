@@ -9,12 +9,12 @@ from safetensors.numpy import load_file
 from optkit.adapters import onnx as adapter
 from optkit.adapters.onnx import linear_layers
 from optkit.adapters.onnxruntime import OnnxModel
+from optkit.counting.sparsity import sparsity
 from optkit.errors import ExportError, OptkitError
 from optkit.export.onnx import export_onnx, read_onnx_tags
-from optkit.export.quantization import Quantization
 from optkit.ir.tags import pairs_to_tags, tags_to_pairs
 from optkit.pruning.config import Rule
-from optkit.sparsity import sparsity
+from optkit.quantization.quantize import Quantization
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

@@ -10,15 +10,15 @@ from safetensors.numpy import load_file, save_file
 
 from optkit.adapters import nncf as nncf_adapter
 from optkit.adapters import optimum
+from optkit.counting.sparsity import sparsity
+from optkit.counting.zeros import block_sparsity
 from optkit.errors import ExportError, OptkitError
 from optkit.export.openvino import export_openvino
-from optkit.export.quantization import Quantization
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
 from optkit.ir.tags import read_tags, suggest_decompression_rate
 from optkit.pruning.config import Rule
-from optkit.sparsity import sparsity
-from optkit.zeros import block_sparsity
+from optkit.quantization.quantize import Quantization
 
 BERT = {
     "hidden_size": 64,

@@ -11,8 +11,8 @@ import transformers
 
 from optkit.adapters import export_types, optimum
 from optkit.errors import ExportError
-from optkit.export.quantization import Quantization
 from optkit.export.trial import onnx_problem, openvino_problem, stand_in
+from optkit.quantization.quantize import Quantization
 
 SMALL = {
     "vocab_size": 60,

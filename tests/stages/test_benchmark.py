@@ -6,8 +6,8 @@ import pytest
 
 import optkit
 from optkit import runtime
+from optkit.allocation import trials
 from optkit.errors import ExportError
-from optkit.stages import trials
 from optkit.timing import LEAST
 
 

@@ -10,9 +10,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 import optkit
+from optkit.counting.sparsity import sparsity
 from optkit.ir.tags import read_tags
 from optkit.pruning import compact
-from optkit.sparsity import sparsity
 
 RECIPE = """\
 optkit: 1

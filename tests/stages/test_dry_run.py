@@ -5,11 +5,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from optkit.pipeline.plan import make_plan
 
 import optkit
 from optkit.errors import RecipeError
 from optkit.recipe import load_recipe
-from optkit.stages.plan import make_plan
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TASKS = {
@@ -117,8 +117,8 @@ def test_label_smoothing_is_for_classes_that_exclude_each_other(tmp_path, data):
 def test_label_smoothing_changes_the_loss(tmp_path, data):
     from optkit.adapters import trainer
     from optkit.adapters.arguments import training_arguments
+    from optkit.pipeline.context import Job
     from optkit.progress import Reporter
-    from optkit.stages.job import Job
 
     losses = []
     for factor in (0.0, 0.3):

@@ -9,10 +9,10 @@ import pytest
 
 import optkit
 from optkit.errors import PlanError
+from optkit.export.sparse_folder import read_sparse
 from optkit.ir.io import read_model
 from optkit.ir.tags import read_tags
 from optkit.recipe import load_recipe
-from optkit.sparse_folder import read_sparse
 
 FORMATS = ("export.formats=[openvino, onnx, sparse]", "export.tokenizer=true", "export.shapes={batch: 2, seq: 32}")
 
@@ -91,8 +91,9 @@ def test_the_tokenizer_of_the_ir_gives_the_same_ids(run):
 
 
 def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch):
+    from optkit.pipeline.plan import make_plan
+
     from optkit.adapters import onnx, tokenizers
-    from optkit.stages.plan import make_plan
 
     def problems(*sets):
         with pytest.raises(PlanError) as caught:

@@ -8,16 +8,16 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from optkit.pipeline.plan import make_plan
 from safetensors.torch import load_file, save_file
 
 import optkit
 from optkit.adapters import passes
 from optkit.errors import OptkitError, PlanError
+from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import heads
-from optkit.stages.job import Job
-from optkit.stages.plan import make_plan
 
 NAMES = ("poor", "nice", "odd")
 

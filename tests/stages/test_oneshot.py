@@ -7,10 +7,10 @@ import json
 import pytest
 from safetensors.torch import load_file
 
+from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import oneshot, train
-from optkit.stages.job import Job
 
 RULES = """prune=[
   {name: heads, criterion: fisher, structure: head, schedule: {to: 0.25}},

@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 import yaml
+from optkit.pipeline.plan import make_plan
 
 from optkit.errors import PlanError
 from optkit.recipe import load_recipe
-from optkit.stages.plan import make_plan
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def test_a_training_that_never_ends_is_refused_at_once(files_recipe, length):
 
 
 def test_lengths_that_nobody_chose_are_cut_to_the_positions(files_recipe, unlimited):
+    from optkit.pipeline.context import Job
     from optkit.progress import Reporter
     from optkit.stages import allocate
-    from optkit.stages.job import Job
 
     by_latency = "prune.0.allocate={by: latency, speedup: 1.2}"
     sets = [f"model.name={unlimited}", "benchmark={backends: [openvino]}", by_latency, "prune.0.schedule=null"]
@@ -83,7 +83,7 @@ FNET += "max_position_embeddings: 64}, tokenizer: {train: wordpiece, vocab_size:
 
 
 def test_an_architecture_that_cannot_be_exported_is_refused_unless_the_run_stops_before(files_recipe, tmp_path):
-    from optkit import pipeline
+    from optkit.pipeline.runner import runner as pipeline
 
     sets = [FNET, "evaluate.baseline=none"]
     (found,) = problems(files_recipe, *sets, "export.formats=[openvino]")

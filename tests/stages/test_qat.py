@@ -11,10 +11,11 @@ from safetensors.numpy import load_file
 from optkit.errors import PlanError
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers
+from optkit.pipeline import plan
+from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
-from optkit.stages import export, plan, qat
-from optkit.stages.job import Job
+from optkit.stages import export, qat
 
 SETS = [
     "train=null",

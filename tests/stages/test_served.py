@@ -11,7 +11,7 @@ import pytest
 
 import optkit
 from optkit import cpu, runtime
-from optkit.benchmarking.compiled import OpenVino
+from optkit.benchmark.compiled import OpenVino
 from optkit.ir import precision
 from optkit.stages import evaluate, served
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from optkit.pipeline.plan import make_plan
 
 import optkit
 from optkit.adapters import passes
@@ -14,10 +15,9 @@ from optkit.data.generators.entities import TAGS
 from optkit.errors import PlanError
 from optkit.models import load_model
 from optkit.models.wordpiece import train_wordpiece
+from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
-from optkit.stages.job import Job
-from optkit.stages.plan import make_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = [

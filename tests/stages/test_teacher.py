@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from optkit.pipeline.plan import make_plan
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
 import optkit
 from optkit.data.files import read_file
 from optkit.errors import PlanError
+from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import teacher
-from optkit.stages.job import Job
-from optkit.stages.plan import make_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

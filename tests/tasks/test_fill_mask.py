@@ -138,9 +138,9 @@ def test_the_output_layer_has_a_weight_in_onnx(whole):
 
 def test_the_best_is_chosen_by_masks_that_stay(whole):
     from optkit.adapters import passes
+    from optkit.pipeline.context import Job
     from optkit.progress import Reporter
     from optkit.recipe import load_recipe
-    from optkit.stages.job import Job
 
     path, folder, report = whole
     job, chosen = Job(load_recipe(path), None, Reporter(quiet=True)), report["training"]["chosen"]

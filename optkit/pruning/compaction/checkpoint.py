@@ -26,10 +26,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
-from optkit.checkpoints import COMPACTED
+from optkit.checkpoints.files import COMPACTED
+from optkit.checkpoints.plain import plain_folder
 from optkit.errors import PruningError
 from optkit.json_files import read_json
-from optkit.plain_checkpoint import plain_folder
 from optkit.pruning.compaction.compacting import Compaction
 from optkit.pruning.compaction.surgery import cut
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optkit.counting.zeros import block_sparsity, count, detect_structure
 from optkit.ir.layers import LinearLayer, Weight, linear_layers
 from optkit.runtime.packing import MAX_INPUTS
 from optkit.runtime.program import Quantization
 from optkit.runtime.rewriting.graph import arguments, attribute, key, kind, per_feature, split_constant
 from optkit.runtime.rewriting.pointwise import fake_quantize_levels
-from optkit.zeros import block_sparsity, count, detect_structure
 
 if TYPE_CHECKING:
     import openvino

@@ -12,10 +12,10 @@ from architectures import ARCHITECTURES, emptied, logits_of
 from safetensors.torch import load_file, save_file
 
 import optkit
+from optkit.counting.sparsity import sparsity
 from optkit.errors import PruningError
 from optkit.pruning import compact, load_compact, save_compact
 from optkit.pruning.callback import save_under_own_names
-from optkit.sparsity import sparsity
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,0 +1,60 @@
+"""Makes of a checkpoint what a backend runs that takes none: fp32 or int8 ONNX, an fp32 IR, a model of CTranslate2."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from optkit.benchmark.engine import Inputs, Source
+from optkit.benchmark.offers import EXPORTS, Offer
+from optkit.progress import Reporter
+
+
+def export(offer: Offer, folder: Path, reporter: Reporter, samples: Sequence[Inputs] = ()) -> Source:
+    """The files that ``offer``'s backend loads: its source, or what is exported of it into ``folder``, once for all
+    backends that load the same.
+
+    Args:
+        samples: inputs that int8 ranges come from.
+
+    Raises:
+        OptkitError: if the checkpoint cannot be exported.
+    """
+    if not offer.exported:
+        return offer.source
+    return _export(EXPORTS[offer.backend], offer.source.path, folder, samples, lambda: _say(offer, reporter))
+
+
+def _say(offer: Offer, reporter: Reporter) -> None:
+    reporter.say(f"exporting {offer.source.path} for {offer.backend}")
+
+
+def _export(kind: str, checkpoint: Path, folder: Path, samples: Sequence[Inputs], say: Callable[[], None]) -> Source:
+    from optkit.adapters import ctranslate2, onnxruntime, optimum
+    from optkit.adapters.onnx import MODEL_FILE as ONNX_FILE
+    from optkit.export.onnx import export_onnx
+    from optkit.ir.io import MODEL_FILE
+
+    output = folder / f"{hashlib.sha256(str(checkpoint.resolve()).encode()).hexdigest()[:16]}-{kind}"
+    made = {"onnx": output / ONNX_FILE, "ir": output / MODEL_FILE, "ctranslate2": output}
+    source = Source("onnx" if kind.startswith("onnx") else kind, made.get(kind, output / ONNX_FILE))
+    if source.path.exists():
+        return source
+    if kind.startswith("onnx-"):  # int8 of the fp32 model
+        plain = _export("onnx", checkpoint, folder, samples, say)
+        say()
+        output.mkdir()
+        onnxruntime.quantize(plain.path, source.path, samples if kind == "onnx-int8" else None)
+        return source
+    say()
+    if kind == "ctranslate2":
+        ctranslate2.convert(checkpoint, output)
+        return source
+    output.mkdir()
+    if kind == "onnx":
+        export_onnx(checkpoint, output)
+    else:
+        ov_class = optimum.class_for(checkpoint)
+        optimum.convert(checkpoint, output, task=next(name for name, of in optimum.TASKS.items() if of == ov_class))
+    return source

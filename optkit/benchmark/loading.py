@@ -1,0 +1,152 @@
+"""How long a model takes to load, and how much memory it needs: in a process of its own, which holds nothing else.
+
+Run as a program it is that process: a JSON object on stdin says what to load, one on stdout what it took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optkit.adapters.ctranslate2 import CHECKPOINT
+from optkit.benchmark.engine import Inputs, Setting, Source
+from optkit.benchmark.engines import load
+from optkit.benchmark.offers import files
+from optkit.errors import OptkitError, in_a_line
+
+#: Loads of which the median counts.
+REPEATS = 3
+_STATUS = Path("/proc/self/status")
+_PAGES = 1 << 24
+
+
+def measure(backend: str, source: Source, setting: Setting, inputs: Inputs) -> dict[str, Any]:
+    """Loads ``source`` in a process of its own and runs one inference.
+
+    Returns:
+        ``seconds``: from files in the page cache to a model that can infer, median of ``REPEATS``, and ``all`` of them;
+        ``peak``: most bytes that the process held at once, and ``imports``: before the model came; both None where the
+        system does not tell.
+
+    Raises:
+        OptkitError: if the process fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="optkit-bench-") as folder:
+        file = Path(folder) / "inputs.npz"
+        np.savez(file, **inputs)
+        asked = {
+            "backend": backend,
+            "source": asdict(source) | {"path": str(source.path.resolve())},
+            "setting": asdict(setting),
+            "inputs": str(file),
+        }
+        words = [sys.executable, "-m", "optkit.benchmark.loading"]
+        done = subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, check=False)
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])  # libraries may print before
+    except (ValueError, IndexError):
+        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise OptkitError(f"{source.path}: the process that was to load it failed: {last[:300]}") from None
+    if "error" in found:
+        raise OptkitError(found["error"])
+    return found
+
+
+def _load(asked: dict[str, Any]) -> dict[str, Any]:
+    source = Source(asked["source"]["kind"], Path(asked["source"]["path"]))
+    setting = Setting(**asked["setting"] | {"shape": tuple(asked["setting"]["shape"])})
+    with np.load(asked["inputs"], allow_pickle=False) as stored:
+        inputs = {name: stored[name] for name in stored.files}
+    _import(source)
+    for file in files(source):
+        _read(file)
+    imports, peaks = peak_memory(), []
+
+    def first(engine: Any) -> None:
+        if not peaks:
+            engine.ready(inputs)()
+            peaks.append(peak_memory())
+
+    seconds = timed(lambda: load(asked["backend"], source, setting), first)
+    return {"seconds": statistics.median(seconds), "all": seconds, "imports": imports, "peak": peaks[0]}
+
+
+def timed(load: Callable[[], Any], then: Callable[[Any], object] = lambda _: None) -> list[float]:
+    """Seconds of each of ``REPEATS`` loads; ``then`` gets what was loaded, before it is let go."""
+    seconds = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        loaded = load()
+        seconds.append(time.perf_counter() - begun)
+        then(loaded)
+        del loaded
+        gc.collect()
+    return seconds
+
+
+def _import(source: Source) -> None:
+    """What a backend needs before it sees a model."""
+    if source.kind in ("checkpoint", "ctranslate2"):
+        import transformers
+
+        from optkit.pruning.compaction.checkpoint import read_config
+
+        folder = source.path / CHECKPOINT if source.kind == "ctranslate2" else source.path
+        names = read_config(folder).get("architectures") or []
+        if names:
+            getattr(transformers, str(names[0]), None)
+    elif source.kind == "onnx":
+        import onnxruntime  # noqa: F401
+    else:
+        from optkit.runtime import compiling  # noqa: F401
+        from optkit.runtime.loading import new_core
+
+        new_core()
+
+
+def _read(file: Path) -> None:
+    """Brings a file into the page cache."""
+    with file.open("rb") as opened:
+        while opened.read(_PAGES):
+            pass
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process has held at once; None where the system does not tell."""
+    try:
+        lines = _STATUS.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[Any]:
+    """stdout for the answer alone: what libraries print goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield sys.__stdout__
+
+
+def main() -> None:
+    with _alone() as out:
+        try:
+            answer = _load(json.load(sys.stdin))
+        except Exception as error:
+            answer = {"error": in_a_line(error)}
+        print(json.dumps(answer), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()

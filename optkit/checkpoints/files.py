@@ -1,0 +1,301 @@
+"""Reads a checkpoint folder without building the model: its tensors, and which of them belong to linear layers.
+
+Tensors come from safetensors straight into numpy; from PyTorch's pickles by its reader that runs no code. What a
+parameter is, only the architecture tells, so the one that config.json names is built on torch's meta device, which
+holds no weights.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optkit.counting.encoder import Encoder, encoder_of
+from optkit.errors import OptkitError
+from optkit.json_files import read_json
+
+#: File of weights of a compacted checkpoint that only optkit loads.
+COMPACTED = "compact.safetensors"
+#: Says of a training's checkpoint that it is whole, see adapters/checkpointing.py.
+MARKER = "optkit-complete.json"
+
+_WHOLE = ("model.safetensors", COMPACTED, "pytorch_model.bin")
+
+# BERT's names of TensorFlow days, which transformers 5 reads, and writes again for a model that it loaded.
+_OLD_NAMES_NOW = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+_OLD_NAMES = r"LayerNorm\.(gamma|beta)$"
+
+
+def tensors(folder: Path) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Every tensor of a checkpoint, a sharded one too, as (name, array, stored type in lower case).
+
+    Types that numpy lacks (bf16 and 8-bit floats) come as float32, by way of torch.
+
+    Raises:
+        OptkitError: if there is none, a file is missing or damaged, or a pickle holds more than tensors.
+    """
+    for file in weight_files(folder):
+        yield from _read_pickled(file) if file.suffix == ".bin" else _read_safetensors(file)
+
+
+def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a checkpoint, from the headers of its files.
+
+    Raises:
+        OptkitError: as ``tensors``.
+    """
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(folder):
+        if file.suffix == ".bin":
+            shapes |= {name: tuple(tensor.shape) for name, tensor in _unpickled(file, "meta").items()}
+            continue
+        with _whole(file), safe_open(file, framework="numpy") as opened:
+            shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
+    return shapes
+
+
+def state_dict(file: Path) -> dict[str, Any]:
+    """The tensors of one file of weights, as torch's, by name.
+
+    Raises:
+        OptkitError: as ``tensors``.
+    """
+    if file.suffix == ".bin":
+        return _unpickled(file, "cpu")
+    from safetensors.torch import load_file
+
+    with _whole(file):
+        return load_file(file)
+
+
+def present_name(name: str) -> str:
+    """What transformers calls the tensor ``name`` of a checkpoint today."""
+    return re.sub(_OLD_NAMES, lambda match: _OLD_NAMES_NOW[match[0]], name)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether ``folder`` holds a file of weights, or an index of such files."""
+    names = (*_WHOLE, *(f"{name}.index.json" for name in _WHOLE))
+    return any((Path(folder) / name).is_file() for name in names)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights of a checkpoint; of safetensors and PyTorch's pickles the former where both are there.
+
+    Raises:
+        OptkitError: if there is none, or one is missing that the index names.
+    """
+    folder = Path(folder)
+    for name in _WHOLE:
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / f"{name}.index.json").is_file():
+            return _sharded(folder / f"{name}.index.json")
+    raise OptkitError(f"{folder}: no weights here: expected {_WHOLE[0]}")
+
+
+def _sharded(index: Path) -> list[Path]:
+    folder = index.parent
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise OptkitError(f"{index}: not an index of files of weights: copy it again") from None
+    for name in names:
+        plain = isinstance(name, str) and Path(name).name == name and len(name) <= 200
+        if not plain or not name.endswith(index.suffixes[0]):
+            raise OptkitError(f"{index}: names what is no file of this checkpoint: {str(name)[:120]}")
+        if not (folder / name).is_file():
+            raise OptkitError(f"{folder}: {name} is missing, which {index.name} names: copy the whole checkpoint")
+    return [folder / name for name in names]
+
+
+def _read_safetensors(file: Path) -> Iterator[tuple[str, np.ndarray, str]]:
+    from safetensors import safe_open
+
+    with _whole(file):
+        with safe_open(file, framework="numpy") as opened:
+            names = list(opened.keys())
+            types = {name: opened.get_slice(name).get_dtype().lower() for name in names}
+            plain = [name for name, dtype in types.items() if not dtype.startswith(("bf", "f8"))]
+            for name in plain:
+                yield name, opened.get_tensor(name), types[name]
+        if len(plain) < len(types):
+            with safe_open(file, framework="pt") as opened:
+                for name in types.keys() - set(plain):
+                    yield name, opened.get_tensor(name).float().numpy(), types[name]
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise OptkitError(f"{file}: damaged or only half written ({error}): copy or train it again") from error
+
+
+def _read_pickled(file: Path) -> Iterator[tuple[str, np.ndarray, str]]:
+    for name, tensor in _unpickled(file, "cpu").items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        short = re.sub(r"^float8.*", "f8", dtype).replace("bfloat", "bf").replace("float", "f").replace("uint", "u")
+        numpy_lacks_it = short.startswith(("bf", "f8"))
+        yield name, (tensor.float() if numpy_lacks_it else tensor).numpy(), re.sub(r"^int", "i", short)
+
+
+def _unpickled(file: Path, device: str) -> dict[str, Any]:
+    """The tensors of a file of ``torch.save``, on ``device``. torch's reader runs no code that a pickle asks for."""
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles, about which we say more
+            loaded = torch.load(file, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"asks for {asked[1]}" if asked else "holds other things than tensors"
+        raise OptkitError(
+            f"{file}: {what}, which may be code: nothing of it was run; ask for safetensors instead"
+        ) from error
+    except Exception as error:  # torch raises what its reader of zip files does
+        said = str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends early"
+        raise OptkitError(f"{file}: damaged or only half written ({said}): copy or train it again") from error
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
+    ):
+        raise OptkitError(f"{file}: no plain state dict, tensors by name: save the model with save_pretrained")
+    for name, value in loaded.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_complex():
+            raise OptkitError(
+                f"{file}: {name} is no plain tensor of numbers: save the dense model with save_pretrained"
+            )
+    return loaded
+
+
+@dataclass(frozen=True)
+class ParameterKinds:
+    """What each parameter of a checkpoint is.
+
+    Attributes:
+        kinds: ``linear`` (an nn.Linear's weight), ``conv`` (of another matrix product or convolution) or ``other``, by
+            name in the model's order. Tied parameters appear once, under their first name.
+        encoder: the lists that hold the encoder's layers.
+        body: the word and dot before the names of the model's body; empty if there is none, or the architecture is
+            unknown.
+        problem: why the kinds are unknown, None when they are known.
+    """
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    encoder: Encoder = Encoder()
+    body: str = ""
+    problem: str | None = None
+
+    def own(self, name: str) -> str:
+        """What the architecture calls the stored tensor ``name``: a checkpoint may leave out the word before its body's
+        names, or have it where the architecture has none, and from_pretrained reads both.
+        """
+        names = (name, self.body + name, name.removeprefix(self.body))
+        return next((each for each in names if present_name(each) in self.kinds), name)
+
+    def of(self, name: str, shape: tuple[int, ...]) -> str | None:
+        """The kind of ``name``, None for a tensor that is no parameter; every 2-D weight is linear if none is known."""
+        if self.problem is None:
+            return self.kinds.get(present_name(name))
+        return "linear" if len(shape) == 2 and name.endswith(".weight") else "other"
+
+    def in_encoder(self, name: str) -> bool:
+        return name in self.encoder
+
+    def position(self, name: str) -> int:
+        """Where ``name`` stands in the model."""
+        return list(self.kinds).index(name) if name in self.kinds else 0
+
+
+def parameter_kinds(folder: Path) -> ParameterKinds:
+    """What the parameters of the checkpoint in ``folder`` are, by the architecture that its config.json names."""
+    try:
+        model = architecture(folder)
+    except Exception as error:  # a config may name any architecture, and each fails in its own way
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        return ParameterKinds(
+            problem=f"which weights belong to linear layers cannot be told ({reason}): every 2-D weight is listed, "
+            "and only the share of all parameters is known"
+        )
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from optkit.pruning.targets import linear_layers
+
+    kinds = dict.fromkeys((name for name, _ in model.named_parameters()), "other")
+    for name, module in model.named_modules():
+        if isinstance(module, (Conv1D, nn.modules.conv._ConvNd)):
+            kinds[f"{name}.weight"] = "conv"
+    linear = linear_layers(model)
+    for name in linear:
+        if f"{name}.weight" in kinds:
+            kinds[f"{name}.weight"] = "linear"
+    return ParameterKinds(kinds, encoder_of(linear), f"{model.base_model_prefix}." if model.base_model_prefix else "")
+
+
+def former_shapes(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]:
+    """What compaction took out of the checkpoint in ``folder``; both are empty for one that was never compacted.
+
+    Returns:
+        shapes (out, in) before it of weights that are smaller now, and of those that are gone, by name.
+    """
+    from optkit.pruning.compaction import checkpoint as compact_checkpoint
+
+    try:
+        values = compact_checkpoint.read_config(folder)
+    except OptkitError:  # what is wrong with it, ``parameter_kinds`` tells
+        return {}, {}
+    return compact_checkpoint.former_shapes(values)
+
+
+def architecture(folder: Path) -> Any:
+    """The model that the config.json in ``folder`` names, on torch's meta device; each failure is of its own class."""
+    import torch
+    import transformers
+
+    from optkit.pruning.compaction import checkpoint as compact_checkpoint
+
+    values = compact_checkpoint.read_config(folder)
+    if compact_checkpoint.needs_loader(values):
+        with torch.device("meta"):
+            return compact_checkpoint.skeleton(folder, values)
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not config.architectures:
+        raise OptkitError("config.json names no architecture")
+    architecture = getattr(transformers, config.architectures[0], None)
+    if not isinstance(architecture, type) or not issubclass(architecture, transformers.PreTrainedModel):
+        raise OptkitError(f"transformers {transformers.__version__} does not know {config.architectures[0]}")
+    with torch.device("meta"):
+        return architecture(config)
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder`` that are whole, the newest last."""
+    found = {}
+    for marker in Path(folder).glob(f"checkpoint-*/{MARKER}"):
+        step = marker.parent.name.removeprefix("checkpoint-")
+        if step.isdecimal() and _holds(marker):
+            found[int(step)] = marker.parent
+    return [found[step] for step in sorted(found)]
+
+
+def _holds(marker: Path) -> bool:
+    try:
+        sizes = read_json(marker)
+        return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False

@@ -1,0 +1,1 @@
+"""How many weights are zero: of an array, of the encoder's layers, of a model."""

@@ -1,0 +1,64 @@
+"""What a model from elsewhere is: a checkpoint, an adapter, an ONNX model or an IR; and where its config lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from optkit.checkpoints.files import has_weights
+from optkit.errors import RecipeError
+from optkit.ir.io import find_xml
+
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model as it was found.
+
+    Attributes:
+        path: the folder of a ``checkpoint`` or an ``adapter``, the file of an ``onnx`` model, the xml of an ``ir``.
+        setup: the folder of its config and tokenizer.
+    """
+
+    kind: Literal["checkpoint", "adapter", "onnx", "ir"]
+    path: Path
+    setup: Path
+
+
+def open_model(name: str | Path, revision: str = "main") -> Opened:
+    """Finds the model ``name``: a folder, an .onnx or .xml file, or a Hub id, which is fetched.
+
+    Of several forms in one folder the weights of PyTorch are taken, then those of an adapter, an IR, an ONNX model.
+
+    Raises:
+        RecipeError: if nothing is there, or what is there is no model.
+        OptkitError: if the Hub can't be reached.
+    """
+    path = Path(name)
+    if path.is_file():
+        if path.suffix == ".onnx":
+            return Opened("onnx", path, path.parent)
+        if path.suffix == ".xml":
+            return Opened("ir", path, path.parent)
+        raise RecipeError(f"{path}: not a model that can be read: give its folder, or an .onnx or .xml file")
+    from optkit.adapters.hub import model_folder
+
+    folder = model_folder(str(name), revision, key="model", others=True, way_out="give a folder, an .onnx or .xml file")
+    if has_weights(folder):
+        return Opened("checkpoint", folder, folder)
+    if (folder / ADAPTER).is_file():
+        return Opened("adapter", folder, folder)
+    if (xml := find_xml(folder)) is not None:
+        return Opened("ir", xml, folder)
+    models = sorted(folder.glob("*.onnx"))
+    if (folder / "model.onnx").is_file() or len(models) == 1:
+        return Opened("onnx", folder / "model.onnx" if (folder / "model.onnx").is_file() else models[0], folder)
+    if models:
+        raise RecipeError(f"{folder}: which of {', '.join(file.name for file in models[:5])}? Name the file")
+    if has_weights(folder / "pruned"):
+        raise RecipeError(f"{folder}: a run folder: give its checkpoint, {folder / 'pruned'}")
+    raise RecipeError(
+        f"{folder}: no model here: expected model.safetensors, pytorch_model.bin, model.onnx or openvino_model.xml"
+    )

@@ -1,0 +1,231 @@
+"""int8 of a model that somebody else pruned, or nobody: opened, checked, quantized and tagged, its zeros kept."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import OptkitError, RecipeError, argument
+from optkit.interop.calibration import Data
+from optkit.interop.configuration import check_outputs, configured, name_architecture
+from optkit.interop.opening import Opened, open_model
+from optkit.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from optkit.export.fp32 import NamedModel
+    from optkit.ir.tags import LayerTag, Tags
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """What ``quantize`` made.
+
+    Attributes:
+        output: the folder, which ``OVModelFor...`` loads.
+        kind: what the model came as: ``checkpoint``, ``adapter``, ``onnx`` or ``ir``.
+        task: optimum's name of it.
+        ov_class: optimum-intel's class that loads it.
+        structure: how the model is pruned, in a sentence.
+        tags: as read back from the IR.
+        samples: how many texts calibration looked at.
+        notes: what else is to be known.
+        seconds: by step.
+    """
+
+    output: Path
+    kind: str
+    task: str
+    ov_class: str
+    structure: str
+    tags: Tags
+    samples: int
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+    @property
+    def layers(self) -> tuple[LayerTag, ...]:
+        """Zeros and structure of each linear layer, before and in int8."""
+        return self.tags.layers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "output": str(self.output),
+            "kind": self.kind,
+            "task": self.task,
+            "ov_class": self.ov_class,
+            "structure": self.structure,
+            "samples": self.samples,
+            "notes": list(self.notes),
+            "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+
+def quantize(
+    model: str | Path,
+    *,
+    data: Data | None = None,
+    text: Sequence[str] = (),
+    output: str | Path | None = None,
+    target: str = "any",
+    samples: int = 300,
+    max_length: int = 128,
+    task: str | None = None,
+    revision: str = "main",
+    seed: int = 42,
+    reporter: Reporter = SILENT,
+) -> QuantizeResult:
+    """Makes a model int8 and tags each linear layer with its structure and share of zeros, every zero kept.
+
+    Args:
+        model: folder or Hub id of a checkpoint or a PEFT adapter; an ONNX model or an fp32 IR, as file or folder.
+        data: what to calibrate with: a file (csv, tsv, json, jsonl, parquet, txt), a dataset of the Hub (``name`` or
+            ``name:config``), or texts, pairs of them as tuples.
+        text: the column of texts in ``data``, or two for pairs; it may be left out where there is one such column.
+        output: a folder, new or empty; ``NAME-int8`` by default. Nothing is left in it if this raises.
+        target: ``any``, ``vnni`` or ``optkit``, see ``Quantization``.
+        samples: how many texts to calibrate with, drawn by ``seed``.
+        max_length: tokens that a text is cut to.
+        task: optimum's name of it, such as ``text-classification``; told from config.json by default.
+        revision: branch, tag or commit of a Hub id.
+        reporter: hears of each step, and how far it is.
+
+    Raises:
+        RecipeError: if an argument is wrong, or what is needed is not there.
+        OptkitError: if the model or the data is damaged, holds NaN or code, or cannot be quantized.
+    """
+    from optkit.export import precision
+    from optkit.export.openvino import finish
+    from optkit.interop import graph
+    from optkit.interop.calibration import draw
+    from optkit.interop.structure import idle_groups, sentence
+    from optkit.quantization.quantize import Quantization
+
+    if samples < 1 or max_length < 2:
+        raise RecipeError("samples is at least 1, and max_length at least 2")
+    quantization = Quantization(target=target)
+    opened = open_model(model, revision)
+    folder = _output(output, model)
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-"))
+        work = Path(name)
+        stack.enter_context(_named(work, model))
+        notes: list[str] = []
+        kind, opened = opened.kind, _merged(opened, work / "merged", notes, reporter)
+        task, ov_class = _task(opened, task)
+        opened = configured(opened, work / "configured", task, notes)
+        made, already = None, False
+        if opened.kind == "onnx":
+            reporter.say("reading the ONNX model")
+            made, already = graph.open_onnx(opened.path, opened.setup, task)
+        if already:
+            notes.append("the model was int8 already: its weights are as they were, and no data was looked at")
+            calibration, quantization = [], None
+        elif data is None:
+            raise RecipeError(
+                "data: the ranges of int8 activations come from texts like those that the model will see: give a file "
+                f"or a dataset with {argument('data')}"
+            )
+        else:
+            reporter.say("reading calibration data")
+            calibration = draw(data, text, setup=opened.setup, samples=samples, max_length=max_length, seed=seed)
+        made = made or _fp32(opened, task, work / "fp32", seed, reporter)
+        check_outputs(made, task)
+        # The converter drops what is zero as a whole, and the task what it has no use for, such as a pooler.
+        there = set(made.parameters.values())
+        facts = {name: fact for name, fact in made.facts.items() if name in there or fact.zeros == fact.size}
+        structure = sentence(facts, idle_groups(made.setup, made.weights))
+        reporter.say(structure)
+        reporter.say("quantizing to int8, tagging, verifying" if quantization else "tagging, verifying")
+        (work / "openvino").mkdir()
+        how = {"calibration": calibration, "quantization": quantization, "reporter": reporter}
+        result = finish(made, work / "openvino", **how)
+        notes.append(precision.advice(result.xml, calibration))
+        if quantization is not None and target != "any":
+            notes.append(
+                "range: weights use all of it, which is exact on optkit's runtime and on CPUs with VNNI; elsewhere "
+                "OpenVINO's int8 sums overflow: use target any for those"
+            )
+        del made
+        name_architecture(work / "openvino", task, ov_class)
+        if folder.is_dir():
+            folder.rmdir()  # empty, as was checked
+        (work / "openvino").rename(folder)
+    about = (kind, task, ov_class, structure, result.tags, len(calibration), tuple(notes))
+    return QuantizeResult(folder, *about, dict(result.seconds))
+
+
+@contextmanager
+def _named(work: Path, model: str | Path) -> Iterator[None]:
+    """Has messages on a copy in ``work`` name the model that it was made from."""
+    try:
+        yield
+    except OptkitError as error:
+        said = re.sub(rf"{re.escape(str(work))}/\w+", lambda _: str(model), str(error))
+        if said == str(error):
+            raise
+        raise type(error)(said) from error
+
+
+def _output(output: str | Path | None, model: str | Path) -> Path:
+    stem = Path(model).stem if Path(model).is_file() else Path(model).resolve().name
+    folder = Path(output) if output is not None else Path(f"{stem}-int8")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecipeError(f"{folder}: there is something already: choose another {argument('output')}, new or empty")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _merged(opened: Opened, folder: Path, notes: list[str], reporter: Reporter) -> Opened:
+    """``opened``, an adapter as the checkpoint that it makes of its base model."""
+    if opened.kind != "adapter":
+        return opened
+    from optkit.adapters import peft
+
+    reporter.say("merging the adapter into its base model")
+    folder.mkdir()
+    notes += peft.merge(opened.path, folder)
+    return Opened("checkpoint", folder, folder)
+
+
+def _task(opened: Opened, task: str | None) -> tuple[str, str]:
+    """optimum's name of the task and optimum-intel's class."""
+    from optkit.adapters import optimum
+    from optkit.interop.graph import OUTPUTS
+
+    if task is None:
+        names = ", ".join(OUTPUTS)
+        ov_class = optimum.class_for(opened.setup, f"say what it is for with {argument('task')}, one of {names}")
+        task = next(name for name, of in optimum.TASKS.items() if of == ov_class)
+    if task not in OUTPUTS:
+        from optkit.registry import suggest
+
+        near = suggest(task, OUTPUTS) or f": one of {', '.join(OUTPUTS)}"
+        raise RecipeError(f"task '{task}' is not calibrated with texts{near}; others go through a recipe")
+    return task, optimum.TASKS[task]
+
+
+def _fp32(opened: Opened, task: str, folder: Path, seed: int, reporter: Reporter) -> NamedModel:
+    """The model of a checkpoint, written into ``folder``, or of an IR."""
+    if opened.kind == "ir":
+        from optkit.interop.graph import open_ir
+
+        reporter.say("reading the IR")
+        return open_ir(opened.path, opened.setup, task)
+    from optkit.adapters import optimum
+    from optkit.checkpoints.plain import plain_folder
+    from optkit.export.fp32 import convert
+    from optkit.interop.checkpoint import check_checkpoint
+
+    reporter.say("reading and converting the checkpoint")
+    ending = optimum.TASKS[task].removeprefix("OVModel").replace("ForFeatureExtraction", "")
+    checkpoint = plain_folder(opened.path)
+    check_checkpoint(checkpoint, f"AutoModel{ending}")
+    folder.mkdir()
+    return convert(checkpoint, folder, export_task=task, seed=seed)

@@ -1,0 +1,236 @@
+"""The order of the stages. Each is skipped when it finished before from the same inputs, else run into its folder.
+
+Of several processes the first does all this, and calls the others to the stages that train.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import Interrupted, OptkitError, RecipeError
+from optkit.json_files import read_json
+from optkit.pipeline.run_folder import RunDir, Stage, donors, is_run, making, write_atomic
+from optkit.progress import Reporter, duration
+from optkit.ranks import Team
+
+if TYPE_CHECKING:
+    from optkit.pipeline.context import Job
+    from optkit.recipe import Recipe
+
+#: Names only, so that the command line can check one without loading torch.
+STAGES = (
+    *("plan", "dense", "teacher", "allocate", "train", "compact", "qat"),
+    *("export", "onnx", "sparse", "evaluate", "benchmark", "report", "publish"),
+)
+
+
+def run(
+    recipe: Recipe | str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    output: str | Path | None = None,
+    stop_after: str | None = None,
+    fresh: bool = False,
+    reuse: Sequence[str | Path] = (),
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Does what ``recipe`` says, as far as it is not done yet.
+
+    Where torchrun or accelerate started several processes, every one of them calls this: all train, and what is not
+    training the first does alone. What is returned or raised is the same in each.
+
+    Args:
+        recipe: a recipe file, or a Recipe.
+        overrides: ``path.to.key=value`` texts, as ``--set`` takes them; only for a file.
+        output: the run folder; ``runs/<name>`` by default.
+        stop_after: the last stage to run, one of ``STAGES``.
+        fresh: set aside what is done and start over.
+        reuse: folders of other runs, or of many of them; a stage that one made from the same inputs is copied.
+        quiet: print nothing.
+
+    Returns:
+        the report, as report.json holds it; without ``evaluate`` in it when stopped before the report.
+
+    Raises:
+        RecipeError: if the recipe, an argument or the data is wrong.
+        OptkitError: if a stage failed. A model that lost more than ``evaluate.max_drop`` is told by the report, and
+            refused by ``enforce_max_drop``.
+        Interrupted: on ctrl-C.
+    """
+    from optkit.recipe import load_recipe
+
+    team = Team()
+    with team.run():
+        if isinstance(recipe, (str, Path)):
+            recipe = load_recipe(recipe, overrides)
+        elif overrides:
+            raise RecipeError("overrides need a recipe file: change the Recipe itself")
+        if stop_after is not None and stop_after not in STAGES:
+            raise RecipeError(f"--stop-after: unknown stage '{stop_after}', one of {', '.join(STAGES)}")
+        path = Path(output) if output else Path("runs") / recipe.name
+        if team.leads:
+            with RunDir(path, recipe.name) as folder, _one_line(folder):
+                if fresh:
+                    folder.start_over()
+                for other in reuse:
+                    donors(Path(other), path)
+                _run_stages(recipe, folder, Reporter(quiet), team, stop_after, [Path(run) for run in reuse])
+        else:
+            _join(recipe, path, team)
+    if stop_after is not None and STAGES.index(stop_after) < STAGES.index("report"):
+        return {"name": recipe.name, "stopped_after": stop_after, "output": str(path)}
+    report = read_json(path / "report.json")
+    report["output"] = str(path)
+    # The run may have been moved since it wrote them.
+    report["folders"] |= {name: str(path / name) for name in report["folders"] if (path / name).is_dir()}
+    return report
+
+
+def enforce_max_drop(report: dict[str, Any]) -> None:
+    """Raises OptkitError if the exported model lost more than the recipe allows."""
+    from optkit.report.precision import HINT, needs_hint
+    from optkit.report.words import baseline
+
+    evaluated = report.get("evaluate", {})
+    if not evaluated.get("within_max_drop", True):
+        hinted = ""
+        if needs_hint(evaluated):
+            found = evaluated["precision"]
+            hinted = (
+                f" at OpenVINO's default precision, {found['default']} ({found['difference']:.2f} less with {HINT})"
+            )
+        raise OptkitError(
+            f"{report['output']}: the exported model is {evaluated['drop']:.2f} points below the {baseline(report)}"
+            f"{hinted}, evaluate.max_drop allows {evaluated['max_drop']:g}: prune less, train longer, or raise it"
+        )
+
+
+def _run_stages(
+    recipe: Recipe,
+    folder: RunDir,
+    reporter: Reporter,
+    team: Team,
+    stop_after: str | None,
+    reuse: Sequence[Path],
+) -> None:
+    from optkit.pipeline.context import Job
+
+    write_atomic(folder.path / "recipe.resolved.yaml", recipe.resolved_yaml())
+    exports = stop_after in (None, "plan") or STAGES.index(stop_after) >= STAGES.index("export")
+    job = Job(recipe, folder, reporter, team, exports=exports)
+    if team.size > 1:
+        team.gather(recipe.hash())
+        _connect(job)
+    for number, name in enumerate(STAGES, 1):
+        stage = _load(name)
+        if stage.needed(job):
+            with _one_line(folder, getattr(stage, "CHECKPOINTS", None)):
+                _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}", reuse)
+        if name == stop_after:
+            return
+
+
+def _connect(job: Job) -> None:
+    """Makes one group of all processes, before anything asks torch which of them it is."""
+    from optkit.adapters.accelerate import connect
+
+    with job.team.together("connect"):
+        connect(job.recipe.train)
+
+
+def _join(recipe: Recipe, path: Path, team: Team) -> None:
+    """The part of a process that does not lead: the stages it is called to."""
+    from optkit.pipeline.context import Job
+
+    job = Job(recipe, None, Reporter(quiet=True), team)
+
+    def work(name: str) -> None:
+        if name == "connect":
+            return _connect(job)
+        job.run = RunDir(path, recipe.name)  # not entered: the lock is the leader's
+        return _load(name).run(job, Stage(name, path))
+
+    team.follow(recipe.hash(), work)
+
+
+def _run_stage(stage: ModuleType, job: Any, title: str, reuse: Sequence[Path]) -> None:
+    key = stage.key(job)
+    if job.run.is_done(stage.NAME, key, _made(stage, job)):
+        job.reporter.say(f"{title}: done before, skipped")
+        return
+    with ExitStack() as alone:
+        for shared in (path for path in reuse if stage.FOLDER and not is_run(path)):
+            what = f"{stage.NAME}-{key[:16]}"
+            alone.enter_context(making(shared, what, lambda said: job.reporter.say(f"{title}: {said}")))
+        for donor in (donor for path in reuse if stage.FOLDER for donor in donors(path, job.run.path)):
+            if job.run.borrow(donor, stage.NAME, key, stage.FOLDER):
+                job.reporter.say(f"{title}: copied from {donor}")
+                return
+        _make(stage, job, title, key)
+
+
+def _make(stage: ModuleType, job: Any, title: str, key: str) -> None:
+    job.reporter.say(title)
+    with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions, job.machine) as work:
+        stage.run(job, work)
+    job.reporter.say(f"{title}: {duration(job.run.entry(stage.NAME)['seconds'])}")
+
+
+def _made(stage: ModuleType, job: Job) -> Sequence[str]:
+    """What must be there for ``stage`` to have been done."""
+    if hasattr(stage, "made"):
+        return stage.made(job)
+    return [stage.FOLDER] if stage.FOLDER else getattr(stage, "FILES", ())
+
+
+def _load(name: str) -> ModuleType:
+    from importlib import import_module
+
+    return import_module(f"optkit.stages.{name}")
+
+
+@contextmanager
+def _one_line(folder: RunDir, checkpoints: str | None = None) -> Iterator[None]:
+    """Turns ctrl-C and a full disk into one line with the way out; what is complete stays.
+
+    Args:
+        checkpoints: of the training that goes on within, in the run's folder.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = _last_checkpoint(folder.path / checkpoints) if checkpoints else "finished stages are kept"
+        raise Interrupted(f"interrupted; {kept}; run the same command again to go on") from None
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        raise OptkitError(
+            f"{folder.path}: the disk is full; finished stages are kept: free some space and run the same command again"
+        ) from error
+
+
+def _last_checkpoint(folder: Path) -> str:
+    from optkit.checkpoints.files import whole_checkpoints  # no torch: its import may be what was interrupted
+
+    whole = whole_checkpoints(folder)
+    return f"the last whole checkpoint is {whole[-1]}" if whole else "no checkpoint is whole yet"
+
+
+#: All that safetensors, OpenVINO and the two halves of torch.save say when they cannot write.
+_FULL = ("No space left on device", "iostream error", "PytorchStreamWriter failed writing", "inline_container.cc")
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind ``error``: libraries in C++ and Rust say it in words only."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,242 @@
+"""int8 of an OpenVINO model as a recipe asks for it: which layers, how, and how much may be lost.
+
+The engine is NNCF (``adapters.nncf``); here is what to ask of it, in names of torch modules, and the loop around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from optkit.errors import ExportError, RecipeError
+from optkit.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    import openvino
+
+    from optkit.quantization.sensitivity import Sensitivity
+
+METHODS = ("int8", "int8_weights")
+TARGETS = ("any", "vnni", "optkit")
+BIAS_CORRECTIONS = ("fast", "accurate")
+#: Points that two sums of the same scores may lie apart.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Options of post-training int8. What is None or False is left out.
+
+    Attributes:
+        target: ``any`` halves the range of the weights, and of one factor where activations are multiplied by
+            activations, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's own default does so for
+            the first convolution only); ``vnni`` and ``optkit`` use the full range, the first for CPUs with VNNI or
+            AMX, the second for optkit's kernels, which are exact whatever the range.
+        method: ``int8`` for weights and activations; ``int8_weights`` for weights alone, symmetric, so that zeros stay
+            zeros. Then smoothing and bias correction, which are about activations, have to be off.
+        smooth_quant: SmoothQuant's strength alpha in (0, 1]: how much of the activations' outliers the weights take
+            over, https://arxiv.org/abs/2211.10438.
+        bias_correction: ``fast`` or ``accurate``.
+        ignored: patterns on names of torch modules whose operations stay fp32: globs whose ``*`` crosses dots, or
+            ``re:`` and a regular expression for the whole name.
+        max_drop: points of 100 that may be lost against the fp32 model; layers go back to fp32 until it is kept.
+        sensitivity: whether to measure what each layer's quantization does to the outputs.
+
+    Raises:
+        RecipeError: if a value is unknown, out of range, or contradicts another.
+    """
+
+    target: str = "any"
+    method: str = "int8"
+    smooth_quant: float | None = 0.95
+    bias_correction: str | None = "fast"
+    ignored: tuple[str, ...] = ()
+    max_drop: float | None = None
+    sensitivity: bool = False
+
+    def __post_init__(self) -> None:
+        for what, value, choices in (
+            ("target", self.target, TARGETS),
+            ("method", self.method, METHODS),
+            ("bias correction", self.bias_correction, (None, *BIAS_CORRECTIONS)),
+        ):
+            if value not in choices:
+                known = ", ".join(str(choice) for choice in choices)
+                raise RecipeError(f"unknown quantization {what} '{value}': one of {known}")
+        if self.smooth_quant is not None and not 0 < self.smooth_quant <= 1:
+            raise RecipeError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
+        if self.weights_only and (self.smooth_quant is not None or self.bias_correction is not None):
+            raise RecipeError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise RecipeError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
+
+    @property
+    def weights_only(self) -> bool:
+        return self.method == "int8_weights"
+
+    @classmethod
+    def of_weights(cls, **options: Any) -> Quantization:
+        """Of weights alone, with what concerns activations off."""
+        return cls(method="int8_weights", smooth_quant=None, bias_correction=None, **options)
+
+
+@dataclass(frozen=True)
+class Control:
+    """What accuracy control did.
+
+    Attributes:
+        limit: points that may be lost.
+        reference: score of the fp32 model, in [0, 1].
+        before: points lost with everything quantized that the options allow.
+        after: points lost by the result.
+        tried: how many quantized models were made and scored.
+    """
+
+    limit: float
+    reference: float
+    before: float
+    after: float
+    tried: int
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized model and what is to be said of it.
+
+    Attributes:
+        model: int8.
+        fp32: modules that stayed fp32, those that were ``ignored`` first. As ``ignored`` they give this very model.
+        control: None without ``max_drop``.
+        sensitivity: None where it was neither asked for nor needed.
+    """
+
+    model: openvino.Model
+    fp32: tuple[str, ...] = ()
+    control: Control | None = None
+    sensitivity: Sensitivity | None = None
+
+
+def quantize(
+    model: openvino.Model,
+    samples: Sequence[Mapping[str, Any]],
+    quantization: Quantization,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    score: Callable[[openvino.Model], float] | None = None,
+    reporter: Reporter = SILENT,
+) -> Quantized:
+    """An int8 copy of ``model`` as ``quantization`` says.
+
+    Args:
+        model: fp32.
+        samples: tokenised inputs by name, unpadded, each fed as a batch of one; all are used.
+        parameters: the checkpoint's parameter by the MatMul's name, as ``ir.layers.map_parameters`` gives it; other
+            operations are known by the module that their name tells.
+        score: of a model, in [0, 1], the higher the better; ``max_drop`` needs it.
+        reporter: hears of each thing that takes time, and how far it is.
+
+    Raises:
+        ExportError: if there are no samples, they lack an input, a weight is NaN, a pattern matches nothing, NNCF
+            fails, or nothing keeps ``max_drop``.
+    """
+    from optkit.adapters import nncf
+    from optkit.quantization.operations import check_finite, operations
+    from optkit.quantization.sensitivity import measure_sensitivity
+
+    if quantization.max_drop is not None and score is None:
+        raise ExportError("max_drop needs something that scores a model: give `evaluate`, or leave max_drop out")
+    check_finite(model)
+    of_modules = operations(model, parameters or {}, weights_only=quantization.weights_only)
+    ignored = select(quantization.ignored, of_modules)
+
+    def made(modules: Collection[str]) -> openvino.Model:
+        names = [name for module in modules for name in of_modules[module]]
+        with reporter.task("calibrating") as bar:
+            return nncf.quantize_int8(model, samples, quantization=quantization, ignored=names, tell=bar.advance)
+
+    first = made(ignored)
+    table = None
+
+    def measured() -> Sensitivity:
+        nonlocal table
+        if table is None:
+            with reporter.task("sensitivity of layers") as bar:
+                more = {"parameters": parameters, "tell": bar.advance}
+                table = measure_sensitivity(model, samples, quantization, **more)
+        return table
+
+    if quantization.sensitivity:
+        measured()
+    if quantization.max_drop is None:
+        return Quantized(first, tuple(ignored), None, table)
+    reference = score(model)
+    lost = lambda candidate: 100.0 * (reference - score(candidate))  # noqa: E731
+    before = lost(first)
+    control = Control(quantization.max_drop, reference, before, before, 1)
+    reporter.say(f"  int8 loses {before:.2f} points, {quantization.max_drop:g} are allowed")
+    if before <= quantization.max_drop + _ROUNDING:
+        return Quantized(first, tuple(ignored), control, table)
+    ranking = [layer.module for layer in measured().layers]
+    result, back, after, tried = _within(
+        quantization.max_drop, ranking, lambda modules: made([*ignored, *modules]), lost, reporter
+    )
+    return Quantized(result, (*ignored, *back), replace(control, after=after, tried=1 + tried), table)
+
+
+def _within(
+    limit: float,
+    ranking: Sequence[str],
+    made: Callable[[Sequence[str]], openvino.Model],
+    lost: Callable[[openvino.Model], float],
+    reporter: Reporter,
+) -> tuple[openvino.Model, list[str], float, int]:
+    """The fewest of the first of ``ranking`` in fp32 with which ``limit`` is kept: 1, 2, 4 ... until it is, then
+    halving what lies between. None in fp32 is known to be too few.
+
+    Returns:
+        the model, those modules, the points that it loses, and how many models were tried.
+
+    Raises:
+        ExportError: if not even all of them suffice.
+    """
+    tried: dict[int, float] = {}
+    found: tuple[openvino.Model, int] | None = None
+    too_few, count = 0, min(1, len(ranking))
+    while found is None or found[1] - too_few > 1:
+        candidate = made(ranking[:count])
+        tried[count] = lost(candidate)
+        reporter.say(f"  {count} of {len(ranking)} layers in fp32: {tried[count]:.2f} points lost")
+        if tried[count] <= limit + _ROUNDING:
+            found = (candidate, count)
+        elif count == len(ranking):
+            raise ExportError(
+                f"max_drop: {tried[count]:.2f} points are lost even with every layer in fp32, {limit:g} are allowed: "
+                "is the score the same at each call?"
+            )
+        else:
+            too_few = count
+        count = min(2 * max(count, 1), len(ranking)) if found is None else (too_few + found[1]) // 2
+    return found[0], list(ranking[: found[1]]), tried[found[1]], len(tried)
+
+
+def select(patterns: Sequence[str], modules: Collection[str]) -> list[str]:
+    """Those of ``modules`` that one of ``patterns`` matches, in their order.
+
+    Raises:
+        ExportError: if a pattern matches none.
+    """
+    from optkit.pruning.targets import matches
+
+    for pattern in patterns:
+        if not any(matches(pattern, module) for module in modules):
+            raise ExportError(f"ignored: '{pattern}' matches no module that is quantized{hint(pattern, modules)}")
+    return [module for module in modules if any(matches(pattern, module) for pattern in patterns)]
+
+
+def hint(pattern: str, modules: Collection[str]) -> str:
+    """What may have been meant by a pattern that matches none of ``modules``, by the last part of their names."""
+    from optkit.registry import suggest
+
+    last = [name.rpartition(".")[2] for name in modules]
+    return suggest(pattern.rpartition(".")[2].strip("*"), dict.fromkeys(last))

@@ -1,7 +1,0 @@
-"""Reports, all from one gathering of facts."""
-
-from __future__ import annotations
-
-from optkit.reporting.html import render_html
-
-__all__ = ["render_html"]
