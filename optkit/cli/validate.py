@@ -46,7 +46,7 @@ def command(
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """`optkit.pipeline.plan.make_plan`, imported only when asked for: it needs torch."""
-    from optkit.pipeline import plan
+    """`optkit.stages.plan.make_plan`, imported only when asked for: it needs torch."""
+    from optkit.stages import plan
 
     return plan.make_plan(recipe)

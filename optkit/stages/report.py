@@ -7,10 +7,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from optkit.pipeline import plan
 from optkit.pipeline.run_folder import write_atomic
 from optkit.report.render.card import CARD
-from optkit.stages import allocate, benchmark, compact, dense, evaluate, export, onnx, sparse, teacher, train
+from optkit.stages import allocate, benchmark, compact, dense, evaluate, export, onnx, plan, sparse, teacher, train
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import Job

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from optkit.pipeline.plan import make_plan
 from torch import nn
 
 from optkit.counting.encoder import encoder_of, outside_encoder
@@ -16,6 +15,7 @@ from optkit.counting.sparsity import sparsity
 from optkit.pruning import Rule
 from optkit.pruning.targets import coverage, encoder_layers, linear_layers, resolve_sites, resolve_targets
 from optkit.recipe import load_recipe
+from optkit.stages.plan import make_plan
 
 SMALL = {"vocab_size": 50, "pad_token_id": 0}
 BERT = SMALL | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

@@ -23,12 +23,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-import optkit.pipeline.plan
 import torch
 from safetensors.torch import save_file
 from transformers import Trainer
 
 import optkit.data.loading
+import optkit.stages.plan
 import optkit.stages.train  # noqa: F401 - so that the children need not
 from optkit.cli.app import main
 from optkit.pipeline.run_folder import RunDir

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from optkit.pipeline.plan import make_plan
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
@@ -29,6 +28,7 @@ from optkit.pruning.allocation import sensitivity
 from optkit.pruning.targets import resolve_targets
 from optkit.recipe import load_recipe
 from optkit.stages import allocate
+from optkit.stages.plan import make_plan
 
 BATCH = {"input_ids": torch.arange(8).view(1, 8)}
 LATE = Schedule(to=0.9, begin=4, end=8, every=2)

@@ -20,12 +20,12 @@ import sys
 import traceback
 from pathlib import Path
 
-import optkit.pipeline.plan
 import torch
 import transformers.trainer
 from transformers import modeling_utils
 
 import optkit.data.loading
+import optkit.stages.plan
 import optkit.stages.train  # noqa: F401 - so that the children need not
 from optkit.adapters import best, checkpointing
 from optkit.cli.app import main

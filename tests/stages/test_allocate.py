@@ -6,7 +6,6 @@ import json
 import shutil
 
 import pytest
-from optkit.pipeline.plan import make_plan
 from safetensors.torch import load_file
 
 import optkit
@@ -14,6 +13,7 @@ from optkit import runtime
 from optkit.errors import OptkitError, PlanError
 from optkit.pruning.allocation.costs import CostTable, LayerCosts
 from optkit.recipe import load_recipe
+from optkit.stages.plan import make_plan
 
 SENSITIVITY = "prune.0.allocate={by: sensitivity, samples: 16, grid: [0.3, 0.6, 0.9]}"
 SQUARE, UP, DOWN = ((32, 32),), ((64, 32),), ((32, 64),)

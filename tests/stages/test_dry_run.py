@@ -5,11 +5,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from optkit.pipeline.plan import make_plan
 
 import optkit
 from optkit.errors import RecipeError
 from optkit.recipe import load_recipe
+from optkit.stages.plan import make_plan
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TASKS = {

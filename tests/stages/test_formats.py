@@ -91,9 +91,8 @@ def test_the_tokenizer_of_the_ir_gives_the_same_ids(run):
 
 
 def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch):
-    from optkit.pipeline.plan import make_plan
-
     from optkit.adapters import onnx, tokenizers
+    from optkit.stages.plan import make_plan
 
     def problems(*sets):
         with pytest.raises(PlanError) as caught:

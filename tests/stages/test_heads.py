@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from optkit.pipeline.plan import make_plan
 from safetensors.torch import load_file, save_file
 
 import optkit
@@ -18,6 +17,7 @@ from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import heads
+from optkit.stages.plan import make_plan
 
 NAMES = ("poor", "nice", "odd")
 

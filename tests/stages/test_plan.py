@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 import yaml
-from optkit.pipeline.plan import make_plan
 
 from optkit.errors import PlanError
 from optkit.recipe import load_recipe
+from optkit.stages.plan import make_plan
 
 
 @pytest.fixture

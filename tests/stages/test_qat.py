@@ -11,11 +11,10 @@ from safetensors.numpy import load_file
 from optkit.errors import PlanError
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers
-from optkit.pipeline import plan
 from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
-from optkit.stages import export, qat
+from optkit.stages import export, plan, qat
 
 SETS = [
     "train=null",

@@ -6,12 +6,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from optkit.pipeline.plan import make_plan
 
 from optkit.errors import RecipeError
 from optkit.recipe import load_recipe
 from optkit.recipe.resolved import identity
 from optkit.stages import benchmark
+from optkit.stages.plan import make_plan
 
 LIST = "date: 2026-01-01\nsource: here\ninstances: {mine: {hourly: 0.36, cores: 2}}\n"
 

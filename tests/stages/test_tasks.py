@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import pytest
-from optkit.pipeline.plan import make_plan
 
 import optkit
 from optkit.adapters import passes
@@ -18,6 +17,7 @@ from optkit.models.wordpiece import train_wordpiece
 from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
+from optkit.stages.plan import make_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = [

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from optkit.pipeline.plan import make_plan
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
@@ -21,6 +20,7 @@ from optkit.pipeline.context import Job
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import teacher
+from optkit.stages.plan import make_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -7,7 +7,6 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from optkit.pipeline.plan import make_plan
 from safetensors.numpy import load_file
 from scipy.stats import pearsonr, spearmanr
 
@@ -19,6 +18,7 @@ from optkit.models import Head
 from optkit.recipe import load_recipe
 from optkit.recipe.schema import ModelSpec
 from optkit.recipe.task import TaskSpec
+from optkit.stages.plan import make_plan
 from optkit.tasks import get_task
 
 FROM_NOTHING = """\

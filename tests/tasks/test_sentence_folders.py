@@ -6,7 +6,6 @@ import json
 import warnings
 
 import pytest
-from optkit.pipeline.plan import make_plan
 from scipy.stats import spearmanr
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -20,6 +19,7 @@ from optkit.models.head import Head
 from optkit.recipe import DistillSpec, load_recipe
 from optkit.recipe.schema import ModelSpec
 from optkit.recipe.task import TaskSpec
+from optkit.stages.plan import make_plan
 from optkit.tasks import get_task
 
 WORDS = "soup song table garden river letter fine lovely great poor awful grim query: the was of".split()
