@@ -15,7 +15,7 @@ import torch
 import optkit
 from optkit import runtime
 from optkit.errors import OptkitError, RecipeError
-from optkit.pipeline.runner import runner as pipeline
+from optkit.pipeline import runner
 from optkit.recipe import load_recipe
 
 STAGES = ["plan", "dense", "train", "compact", "export", "evaluate", "benchmark", "report"]
@@ -382,20 +382,20 @@ def test_a_full_disk_is_known_by_any_librarys_words(writer):
             safetensors.torch.save_file(tensors, "/dev/full")
         else:
             full.write("x" * 100_000)
-    assert pipeline._disk_is_full(caught.value)
-    assert pipeline._disk_is_full(OptkitError("wrapped").with_traceback(None)) is False
+    assert runner._disk_is_full(caught.value)
+    assert runner._disk_is_full(OptkitError("wrapped").with_traceback(None)) is False
 
 
 def test_max_drop_within_and_without_baseline():
-    pipeline.enforce_max_drop({"stopped_after": "train"})
-    pipeline.enforce_max_drop({"evaluate": {"within_max_drop": True}})
+    runner.enforce_max_drop({"stopped_after": "train"})
+    runner.enforce_max_drop({"evaluate": {"within_max_drop": True}})
     with pytest.raises(OptkitError, match="2.00 points below the dense baseline, evaluate.max_drop allows 1:"):
         evaluated = {"within_max_drop": False, "drop": 2.0, "max_drop": 1.0}
-        pipeline.enforce_max_drop({"output": "runs/r", "evaluate": evaluated, "training": {"rules": [{}]}})
+        runner.enforce_max_drop({"output": "runs/r", "evaluate": evaluated, "training": {"rules": [{}]}})
 
 
 def test_a_run_that_was_moved_tells_where_it_is_now(finished_run, generated_recipe, tmp_path):
     moved = finished_run.copy(tmp_path)
-    report = pipeline.run(generated_recipe, output=moved)
+    report = runner.run(generated_recipe, output=moved)
     assert report["output"] == str(moved) and set(report["folders"]) == set(finished_run.report["folders"])
     assert all(Path(folder).parent == moved for folder in report["folders"].values())
