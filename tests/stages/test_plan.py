@@ -83,7 +83,7 @@ FNET += "max_position_embeddings: 64}, tokenizer: {train: wordpiece, vocab_size:
 
 
 def test_an_architecture_that_cannot_be_exported_is_refused_unless_the_run_stops_before(files_recipe, tmp_path):
-    from optkit.pipeline.runner import runner as pipeline
+    from optkit.pipeline import runner as pipeline
 
     sets = [FNET, "evaluate.baseline=none"]
     (found,) = problems(files_recipe, *sets, "export.formats=[openvino]")
