@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -34,6 +35,30 @@ import pytest  # noqa: E402
 
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))  # for tests that import architectures
+
+
+def pytest_configure():
+    from capabilities import required
+
+    required()  # an unknown name ends the session here
+
+
+def _freeze() -> None:
+    """Takes all that lives now out of what garbage collections walk: the modules of torch, transformers and NNCF stay
+    to the end, and walking them took a third of the tests' time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish():
+    _freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is None or nextitem.path != item.path:
+        _freeze()  # with what the file's tests imported
 
 
 def pruned(rng: np.random.Generator, shape: tuple[int, int], block: tuple[int, int], share: float) -> np.ndarray:
@@ -72,7 +97,7 @@ def openvino_without_its_crash():
         for node in compiled.get_runtime_model().get_ops():
             shape = node.get_output_partial_shape(0) if node.get_output_size() else []
             if node.get_rt_info()["layerType"].value == "MVN" and shape[len(shape) - 1].get_length() % 16:
-                pytest.skip("OpenVINO held below AVX-512 on a CPU that has it crashes in MVN of such widths")
+                pytest.skip("OpenVINO held below AVX-512 on a CPU that has it crashes in MVN of such widths")  # noqa: TID251
         return compiled
 
     whole, openvino.Core.compile_model = openvino.Core.compile_model, compile_model

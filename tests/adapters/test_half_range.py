@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from capabilities import need
 
 from optkit.adapters import nncf, optimum
 from optkit.ir.io import read_model
@@ -77,10 +78,10 @@ def test_weights_that_stay_floating_point_until_later_are_the_same(ir):
 
 
 def test_onnx_has_both(checkpoint):
-    pytest.importorskip("onnxscript")
-    from optkit.adapters import onnx
+    need("onnx", "onnxscript")
+    from onnx import numpy_helper as numpy
 
-    numpy = pytest.importorskip("onnx").numpy_helper
+    from optkit.adapters import onnx
 
     def scales(target):
         traced = onnx.trace(checkpoint)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import capabilities
 import pytest
 import torch
 import transformers
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from optkit.adapters import peft as adapters
 from optkit.errors import OptkitError, RecipeError
 
-peft = pytest.importorskip("peft")
+peft = capabilities.package("peft")
 
 SEQ = ("AutoModelForSequenceClassification", "SEQ_CLS")
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 
+import capabilities
 import numpy as np
 import pytest
+from capabilities import need
 
 from optkit.adapters import optimum
 from optkit.adapters import sentence_transformers as adapter
@@ -89,7 +91,7 @@ def test_a_folder_without_its_folders_is_told(folder):
 
 
 def test_sentence_transformers_reads_what_is_written(tiny_checkpoint, tmp_path):
-    package = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    package = capabilities.package("sentence-transformers")
     from transformers import AutoModel, AutoTokenizer
 
     model, tokenizer = AutoModel.from_pretrained(tiny_checkpoint), AutoTokenizer.from_pretrained(tiny_checkpoint)
@@ -183,8 +185,9 @@ def test_another_length_is_written_beside_what_the_model_says(folder, tmp_path):
 @pytest.mark.parametrize("pooling", adapter.POOLINGS)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_each_pooling_is_that_of_sentence_transformers(pooling, side):
-    package = pytest.importorskip("sentence_transformers.sentence_transformer.modules.pooling")
+    need("sentence-transformers")
     import torch
+    from sentence_transformers.sentence_transformer.modules import pooling as package
 
     from optkit.tasks.embeddings import pool
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from capabilities import need
 from transformers import AutoTokenizer
 
 from optkit.adapters import tokenizers
 from optkit.errors import ExportError
 
-pytest.importorskip("openvino_tokenizers")
+need("tokenizers")
 TEXTS = [["the soup was fine", "Ünknown – words 漢字!", "day " * 50], ["of day 3", "", "grim " * 40]]
 
 

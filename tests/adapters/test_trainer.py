@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from capabilities import need
 from torch.utils.data import BatchSampler
 from transformers import TrainerCallback, TrainingArguments
 
@@ -308,7 +309,7 @@ def test_timing_a_step_leaves_the_weights_alone(tmp_path):
     assert passes.time_steps(model, args, toy_data(24), collate, steps=2, teacher=beside) > 0 and len(beside.seen) == 3
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator is here, which bf16 is for")
 def test_bfloat16_trains_on_the_cpu_where_there_is_nothing_else(tmp_path):
+    need("cpu-only")
     args = arguments.training_arguments({"bf16": True}, tmp_path, seed=0, examples=10)
     assert (args.bf16, args.use_cpu, args.device.type) == (True, True, "cpu")

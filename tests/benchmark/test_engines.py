@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from capabilities import need
 
 from optkit.benchmark.compiled import OpenVino
 from optkit.benchmark.engine import Setting, Source
@@ -53,9 +54,8 @@ def test_all_engines_compute_what_transformers_does(sources, batch, expected):
         assert np.abs(engine.logits(batch) - expected).max() < 1e-4 * np.abs(expected).max(), backend
 
 
-def test_plain_openvino_and_optkit_compute_the_same_int8(encoder_folder, batch, here):
-    if "optkit" not in here:
-        pytest.skip("no sparse runtime")
+def test_plain_openvino_and_optkit_compute_the_same_int8(encoder_folder, batch):
+    need("extension")
     source = Source("ir", encoder_folder / "openvino_model.xml")
     plain, ours = (load(b, source, Setting(1, plan="static", precision="f32")) for b in ("openvino-int8", "optkit"))
     assert ours.plan.kernels and plain.plan is None

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from capabilities import need
 
 from optkit.benchmark.engines import BACKENDS
 from optkit.benchmark.offers import files, offers, size
@@ -97,8 +98,7 @@ def test_irs(fp32_ir, encoder_folder):
 def test_a_baked_ir_is_for_optkit_alone(encoder_folder, tmp_path):
     from optkit import runtime
 
-    if not runtime.available():
-        pytest.skip(runtime.missing_reason())
+    need("extension")
     runtime.bake(encoder_folder, tmp_path / "baked", plan="static")
     assert told(tmp_path / "baked") == [("baked IR", "optkit", "ir", False)]
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from capabilities import need
 
 from optkit.adapters import ctranslate2
 from optkit.benchmark import bench as bench_module
@@ -14,7 +15,7 @@ from optkit.benchmark import engines, threaded
 from optkit.benchmark.asked import Asked
 from optkit.benchmark.bench import bench
 from optkit.benchmark.engine import Setting
-from optkit.benchmark.engines import BACKENDS, load, missing
+from optkit.benchmark.engines import BACKENDS, load
 from optkit.benchmark.exporting import export
 from optkit.benchmark.inputs import Needs, Shared
 from optkit.benchmark.offers import offers
@@ -22,6 +23,13 @@ from optkit.errors import ExportError, OptkitError, RecipeError
 from optkit.progress import SILENT
 
 QUICK = {"duration": 0.05, "threads": 1, "loads": False}
+NEEDS = {
+    "ctranslate2-int8": ["ctranslate2"],
+    "onnxruntime-int8": ["onnx", "onnxscript", "onnxruntime"],
+    "onnxruntime-int8-dynamic": ["onnx", "onnxscript", "onnxruntime"],
+    "torch-compile": ["compiler"],
+    "torch-compile-bf16": ["compiler"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +44,7 @@ def loaded(tiny_checkpoint, shared, tmp_path_factory):
     samples = [shared.made_up(1, 16, seed) for seed in range(4)]
 
     def call(backend, setting=None):
-        if (why := missing(backend)) is not None:
-            pytest.skip(why)
+        need(*NEEDS.get(backend, ()))
         (offer,) = (offer for offer in offers(tiny_checkpoint).runs if offer.backend == backend)
         return load(backend, export(offer, folder, SILENT, samples), setting or Setting(1))
 
@@ -83,8 +90,7 @@ def test_padding_is_no_token_for_ctranslate2(loaded, shared):
 
 
 def test_what_ctranslate2_does_not_know_is_left_out_with_the_reason(tiny_vit, tmp_path, monkeypatch):
-    if (why := ctranslate2.missing()) is not None:
-        pytest.skip(why)
+    need("ctranslate2")
     with pytest.raises(ExportError, match=f"{tiny_vit}: CTranslate2 cannot convert it: "):
         ctranslate2.convert(tiny_vit, tmp_path / "converted")
     report = bench([tiny_vit, tiny_vit], Asked(backends=("torch", "ctranslate2-int8"), **QUICK))

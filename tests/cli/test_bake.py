@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from capabilities import need
 
 from optkit.runtime import extension
 
 
 @pytest.fixture(autouse=True)
 def compiled_extension():
-    if not extension.available():
-        pytest.skip(f"no compiled extension: {extension.missing_reason()}")
+    need("extension")
 
 
 def test_bake_says_what_it_made(optkit_cli, encoder_folder, tmp_path):

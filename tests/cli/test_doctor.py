@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from capabilities import need
 
 from optkit import cpu as cpu_module
 from optkit.runtime import doctor, extension
@@ -20,8 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def works(monkeypatch):
     monkeypatch.delenv("OPTKIT_ISA", raising=False)
-    if not extension.available():
-        pytest.skip(f"no compiled extension: {extension.missing_reason()}")
+    need("extension")
 
 
 def test_works(works, optkit_cli):

@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from capabilities import need
 
 from optkit.runtime import Plan, extension
 
 
 @pytest.fixture
 def available():
-    if not extension.available():
-        pytest.skip(f"no compiled extension: {extension.missing_reason()}")
+    need("extension")
 
 
 def test_each_layer_has_its_kernel_what_is_fused_and_why(available, optkit_cli, encoder_folder):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from capabilities import need
 
 from optkit.data import load_splits
 from optkit.errors import DataError, OptkitError
@@ -141,8 +142,8 @@ def test_a_split_that_the_hub_lacks(monkeypatch):
     assert load_splits(spec, seed=0, needed=["train"])["train"]["a"][:] == [1]
 
 
-@pytest.mark.skipif("OPTKIT_SST2" not in os.environ, reason="OPTKIT_SST2 names no folder with SST-2's tsv files")
 def test_sst2_row_for_row():
+    need("sst2")
     folder = Path(os.environ["OPTKIT_SST2"])
     paths = {"train": folder / "train.tsv", "validation": folder / "dev.tsv", "test": folder / "test.tsv"}
     splits = load_splits(files(paths), seed=0, needed=list(paths))

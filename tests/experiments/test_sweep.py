@@ -7,6 +7,7 @@ import os
 import sys
 import time
 
+import capabilities
 import pytest
 from reports import write_run
 
@@ -164,7 +165,7 @@ def test_runs_that_share_a_baseline_make_it_once(generated_recipe, optkit_cli, t
 
 def test_the_same_on_ray(tmp_path):
     """A cluster of two workers on this machine, started here as `--ray` starts one without an address."""
-    ray = pytest.importorskip("ray")
+    ray = capabilities.package("ray")
     ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     try:
         code = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit(int(sys.argv[1]))"

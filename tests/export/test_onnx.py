@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import capabilities
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -16,9 +17,8 @@ from optkit.ir.tags import pairs_to_tags, tags_to_pairs
 from optkit.pruning.config import Rule
 from optkit.quantization.quantize import Quantization
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
+onnx = capabilities.package("onnx")
+capabilities.need("onnxscript", "onnxruntime")
 
 BERT = {
     "hidden_size": 64,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from capabilities import need
 
 from optkit.adapters import export_types, optimum
 from optkit.errors import ExportError
@@ -167,7 +168,7 @@ def test_a_stand_in_is_small_and_of_each_kind_of_layer():
 
 
 def test_what_torch_cannot_trace_for_onnx_is_found_on_a_small_model(capfd):
-    pytest.importorskip("onnxscript")
+    need("onnx", "onnxscript")
     sizes = {"vocab_size": 60, "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 16, "block_sizes": [1, 1]}
     found = onnx_problem(config_of("funnel", **sizes), CLASSIFIER)
     assert found is not None and found.startswith("torch cannot trace it for ONNX: ") and "\n" not in found

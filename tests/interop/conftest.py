@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import capabilities
 import numpy as np
 import pytest
 
@@ -38,7 +39,7 @@ def pruned(torch_pruned, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def sparseml_model():
     """Writes a classifier as SparseML's exports look: weights (in, out) without names, zeros in floats or int8."""
-    onnx = pytest.importorskip("onnx")
+    onnx = capabilities.package("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     def write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import capabilities
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -195,7 +196,7 @@ def test_an_fp32_ir_keeps_zeros_names_and_what_its_tags_say(make_encoder, onnx_f
 
 
 def test_an_adapter_is_merged_and_the_zeros_that_it_fills_are_told(torch_pruned, tmp_path):
-    peft = pytest.importorskip("peft")
+    peft = capabilities.package("peft")
     from transformers import AutoModelForSequenceClassification
 
     base = AutoModelForSequenceClassification.from_pretrained(torch_pruned)

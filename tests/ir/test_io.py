@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import capabilities
 import numpy as np
 import pytest
 
@@ -63,7 +64,7 @@ def test_what_is_no_ir_is_one_clear_line(tmp_path, save_ir):
 
 
 def test_a_full_disk_is_one_clear_line(tmp_path, save_ir):
-    resource = pytest.importorskip("resource")
+    resource = capabilities.package("resource")
     model = io.read_model(save_ir(tmp_path / "ir", WEIGHTS))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # the weights are 16 KiB

@@ -257,7 +257,7 @@ def test_only_members_of_sites_are_masked(run):
 
 def test_masks_nest_step_by_step(run):
     if build(run.rule.criterion).revives:
-        pytest.skip("weights may return")
+        pytest.skip("weights may return")  # noqa: TID251
     for before, after in zip(run.masks, run.masks[1:]):
         assert not any(bool((after[name] & ~before[name]).any()) for name in before)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import capabilities
 import pytest
 import torch
 from safetensors import safe_open
@@ -37,7 +38,7 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(params=["bi", "cross"])
 def trainer(request, checkpoints, tmp_path):
     """``trainer(criterion=...)``: a trainer of sentence-transformers for 8 steps, with its callback as ``.pruning``."""
-    library = pytest.importorskip("sentence_transformers")
+    library = capabilities.package("sentence-transformers")
     from datasets import Dataset
 
     rows = [{"a": text, "b": WORDS[i * 3 % 16], "score": float(i % 2)} for i, text in enumerate(WORDS)]

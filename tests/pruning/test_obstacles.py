@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import capabilities
 import pytest
 import torch
 from torch import nn
@@ -108,7 +109,7 @@ def test_weights_that_are_not_loaded_are_refused(bert):
 )
 @pytest.mark.parametrize("inject", [False, True])
 def test_a_model_with_adapters_is_refused(bert, targets, inject):
-    peft = pytest.importorskip("peft")
+    peft = capabilities.package("peft")
     model, config = bert(), peft.LoraConfig(target_modules=["query", "value"], r=2)
     adapted = peft.inject_adapter_in_model(config, model) if inject else peft.get_peft_model(model, config)
     with pytest.raises(PruningError) as error:
@@ -118,7 +119,7 @@ def test_a_model_with_adapters_is_refused(bert, targets, inject):
 
 
 def test_a_merged_adapter_is_no_adapter(bert, rows, arguments, tmp_path):
-    peft = pytest.importorskip("peft")
+    peft = capabilities.package("peft")
     adapted = peft.get_peft_model(bert(), peft.LoraConfig(target_modules=["query"], r=2, task_type="SEQ_CLS"))
     with pytest.raises(PruningError, match="of peft"):
         Trainer(adapted, arguments(tmp_path), train_dataset=rows(8), callbacks=[PruningCallback(RULE)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from capabilities import need
 
 from optkit.report import render_html
 from optkit.report.conclusions import concluded, conclusions
@@ -187,8 +187,8 @@ def test_the_mood_follows_the_verdict(whole):
     assert '<p class="verdict bad">' in render_html(whole) and "TOO MUCH: max_drop allows 1" in render_html(whole)
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
 def test_a_browser_shows_it_without_asking_for_anything(whole, tmp_path):
+    need("chromium")
     file, script = tmp_path / "report.html", Path(__file__).parents[2] / "scripts" / "screenshot_report"
     file.write_text(render_html(whole), encoding="utf-8")
     command = [sys.executable, script, file, "--only", "phone-dark", "--only", "print"]

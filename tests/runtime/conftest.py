@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from capabilities import need
 
 HERE = Path(__file__).parent
 if str(HERE) not in sys.path:
@@ -17,6 +18,5 @@ def extension():
     """The module that finds the compiled library; skips where there is none."""
     from optkit.runtime import extension
 
-    if not extension.available():
-        pytest.skip(f"no compiled extension: {extension.missing_reason()}")
+    need("extension")
     return extension

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from capabilities import lack, need
 
 FUZZ = Path(__file__).parent / "fuzz"
 
@@ -16,14 +16,12 @@ FUZZ = Path(__file__).parent / "fuzz"
 @pytest.fixture(scope="module")
 def fuzz(tmp_path_factory) -> list[str]:
     """The command: the program built with sanitizers, and its seeds."""
-    for tool in ("cmake", "c++"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"no {tool}: the fuzz program cannot be built")
+    need("cmake", "compiler")
     folder = tmp_path_factory.mktemp("fuzz")
     for command in (["cmake", "-S", FUZZ, "-B", folder / "build"], ["cmake", "--build", folder / "build", "-j", "2"]):
         built = subprocess.run(command, capture_output=True, text=True)
         if "cannot find -lasan" in built.stdout + built.stderr or "libasan" in built.stderr:
-            pytest.skip("no AddressSanitizer here: the fuzz program cannot be built")
+            lack("sanitizers", "no AddressSanitizer here: the fuzz program cannot be built")
         assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
     subprocess.run([sys.executable, FUZZ / "seeds.py", folder / "seeds"], check=True)
     return [str(folder / "build" / "fuzz"), *map(str, sorted((folder / "seeds").iterdir()))]

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from capabilities import need
 from safetensors.torch import load_file
 
 import optkit
@@ -214,8 +215,7 @@ def clock(monkeypatch):
     A model of all layers in the middle takes 2 ms on the kernels; with the layers of a kind at 0, 50 and 90 % it takes
     2.4, 2.0 and 1.8.
     """
-    if not runtime.available():
-        pytest.skip(runtime.missing_reason())
+    need("extension")
     from optkit.runtime.planning import sparsities
 
     def set_times(speedups):

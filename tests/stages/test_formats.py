@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from capabilities import need
 
 import optkit
 from optkit.errors import PlanError
@@ -20,8 +21,7 @@ FORMATS = ("export.formats=[openvino, onnx, sparse]", "export.tokenizer=true", "
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, files_recipe, optkit_cli):
     """``files_recipe`` with every format, one shape and the runtime measured."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("openvino_tokenizers")
+    need("onnx", "onnxscript", "onnxruntime", "tokenizers")
     folder = tmp_path_factory.mktemp("formats") / "run"
     more = ("prune.0.structure=1x4", "train.num_train_epochs=1", "prune.0.schedule.end=4", "evaluate.baseline=none")
     more += ("benchmark={batch: 2, seq: 32, backends: [openvino, optkit]}", "quantize.calibration.samples=8")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from capabilities import need
 
 import optkit
 from optkit import cpu, runtime
@@ -96,8 +97,7 @@ def test_a_model_that_the_default_precision_spoils_is_served_with_the_hint(
 
 
 def test_one_plan_is_scored_and_timed(finished_run, generated_recipe, tmp_path, monkeypatch, compiled):
-    if not runtime.available():
-        pytest.skip(runtime.missing_reason())
+    need("extension")
     made, scored = [], []
 
     def plan(model, mode, **options):
@@ -183,8 +183,7 @@ def test_which_cpus_saturate(monkeypatch, flags, found):
 
 
 def test_a_model_made_for_the_runtime_is_judged_on_it(finished_run, generated_recipe, tmp_path, monkeypatch):
-    if not runtime.available():
-        pytest.skip(runtime.missing_reason())
+    need("extension")
     plans, load = [], runtime.load
     monkeypatch.setattr(runtime, "load", lambda folder, **how: plans.append(how["plan"]) or load(folder, **how))
     folder = finished_run.copy(tmp_path)

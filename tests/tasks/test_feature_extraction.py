@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import capabilities
 import datasets
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_the_report_says_how_alike_embeddings_are(run):
 
 def test_both_folders_are_models_of_sentence_transformers(run):
     folder, _ = run
-    package = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    package = capabilities.package("sentence-transformers")
     for file in FILES:
         assert (folder / "openvino" / file).read_bytes() == (folder / "pruned" / file).read_bytes()
     found = load_file(folder / "predictions" / "validation.safetensors")

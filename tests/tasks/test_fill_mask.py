@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from capabilities import need
 from safetensors.torch import load_file
 
 import optkit
@@ -129,7 +130,7 @@ def test_tied_embeddings_survive_pruning_saving_and_export(whole):
 def test_the_output_layer_has_a_weight_in_onnx(whole):
     from optkit.adapters import onnx
 
-    pytest.importorskip("onnxscript")
+    need("onnx", "onnxscript")
     folder = whole[1] / "pruned"
     layers = {layer.matmul: layer.weight.values for layer in onnx.linear_layers(onnx.trace(folder))}
     table = load_file(folder / "model.safetensors")["bert.embeddings.word_embeddings.weight"]

@@ -5,6 +5,7 @@ result, which gives in that package the score that the report says.
 import json
 import warnings
 
+import capabilities
 import pytest
 from scipy.stats import spearmanr
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -78,7 +79,7 @@ def recipe(tmp_path, folder, **task):
 def test_the_result_scores_in_sentence_transformers_as_the_report_says(folder, tmp_path, task):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        package = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+        package = capabilities.package("sentence-transformers")
     report = optkit.run(recipe(tmp_path, folder, **task), output=tmp_path / "run")
     scores = report["evaluate"]["splits"]["validation"]
     rows = pairs(20)
@@ -94,7 +95,7 @@ def test_the_result_scores_in_sentence_transformers_as_the_report_says(folder, t
 def test_ids_are_those_of_sentence_transformers(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        package = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+        package = capabilities.package("sentence-transformers")
     theirs = package.SentenceTransformer(str(folder), device="cpu")
     text = "The Soup Was Fine"
     expected = theirs.preprocess(["Query: " + text])["input_ids"][0].tolist()
