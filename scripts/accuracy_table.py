@@ -44,8 +44,8 @@ class Cell:
     recipe: str
     sets: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (42,)
-    reach: float | None = None  #: points below dense that we set out to stay within
-    dream: float | None = None
+    limit: float | None = None  #: points below dense that we set out to stay within
+    goal: float | None = None
 
 
 _SEEDS = (42, 43, 44)
@@ -57,8 +57,8 @@ _HEADS = f"{{name: heads, structure: head, {_FALLING}}}"
 _NEURONS = f"{{name: neurons, structure: 'neuron:4', {_FALLING}}}"
 
 
-def _headline(name: str, reach: float, dream: float, *sets: str, recipe: str = _1X4) -> Cell:
-    return Cell("headline", name, recipe, sets, _SEEDS, reach, dream)
+def _headline(name: str, limit: float, goal: float, *sets: str, recipe: str = _1X4) -> Cell:
+    return Cell("headline", name, recipe, sets, _SEEDS, limit, goal)
 
 
 def _compared(criterion: str, to: float) -> Cell:
@@ -196,7 +196,7 @@ def finished(options: argparse.Namespace, cell: Cell) -> list[tuple[int, Path]]:
 def row(options: argparse.Namespace, cell: Cell) -> str:
     """A line of the table."""
     done = finished(options, cell)
-    aims = [f"{cell.reach:g}", f"{cell.dream:g}"] if cell.reach is not None else []
+    aims = [f"{cell.limit:g}", f"{cell.goal:g}"] if cell.limit is not None else []
     if not done:
         return "| " + " | ".join([cell.name, *["not run"] + [""] * 6, *aims]) + " |"
     runs = [correct(folder) for _, folder in done]
@@ -224,7 +224,7 @@ def tables(options: argparse.Namespace) -> str:
     for table in dict.fromkeys(cell.table for cell in CELLS):
         cells = [cell for cell in CELLS if cell.table == table]
         heads = ["", "int8 accuracy", "points below dense", "before int8", "seeds", "steps", "time x threads", "memory"]
-        heads += ["reach", "dream of"] if cells[0].reach is not None else []
+        heads += ["limit", "goal"] if cells[0].limit is not None else []
         lines += ["", f"## {table[0].upper()}{table[1:]}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         lines += [row(options, cell) for cell in cells]
     return "\n".join([*lines, ""])

@@ -29,9 +29,9 @@ def test_a_cell_is_run_once_and_the_others_are_not_run(script, given, page, tmp_
     rows = [line for line in page.read().splitlines() if line.startswith("| ") and "| points below dense |" not in line]
     [done] = [line for line in rows if "not run" not in line and "---" not in line]
     cells = [cell.strip() for cell in done.strip("|").split("|")]
-    name, accuracy, points, _, seeds, steps, time, memory, reach, dream = cells
+    name, accuracy, points, _, seeds, steps, time, memory, limit, goal = cells
     assert (
-        (name, seeds, steps, reach, dream) == (CELL, "42", "0", "3", "1.5")
+        (name, seeds, steps, limit, goal) == (CELL, "42", "0", "3", "1.5")
         and time.endswith("min x 1")
         and memory.endswith("GB")
     )
