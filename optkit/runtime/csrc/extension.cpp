@@ -39,6 +39,7 @@ std::string json(const optkit::InstructionSet& set) {
         features += (features.empty() ? "\"" : ", \"") + std::string(feature.name) + '"';
     const auto boolean = [](bool holds) { return holds ? "true" : "false"; };
     std::string text = "{\"name\": \"" + std::string(set.name) + "\", \"features\": [" + features + "]";
+    text += ", \"vector_bits\": " + std::to_string(set.kernels ? set.kernels->vector_bits : 0);
     text += std::string(", \"compiled\": ") + boolean(set.kernels);
     text += std::string(", \"supported\": ") + boolean(set.supported());
     return text + ", \"rates\": " + json(set.rates) + ", \"rates_with_amx\": " + json(set.rates_with_amx) + "}";

@@ -9,23 +9,10 @@
 #include <openvino/core/type/float16.hpp>
 #include <openvino/op/constant.hpp>
 
-#include "isa/table.h"
+#include "engine/engine.h"
 
 namespace optkit {
 namespace {
-
-std::shared_ptr<const Engine> make_engine(const ov::op::v0::Constant& packed) {
-    const auto* bytes = static_cast<const uint8_t*>(packed.get_data_ptr());
-    const size_t size = packed.get_byte_size();
-    // A constant that is mapped from a file lies where it lies there; the program wants its numbers aligned.
-    std::unique_ptr<uint64_t[]> aligned;
-    if (reinterpret_cast<uintptr_t>(bytes) % alignof(uint64_t) != 0) {
-        aligned.reset(new uint64_t[size / sizeof(uint64_t) + 1]);
-        std::memcpy(aligned.get(), bytes, size);
-        bytes = reinterpret_cast<const uint8_t*>(aligned.get());
-    }
-    return std::make_shared<const Engine>(bytes, size, *selected_instruction_set().kernels);
-}
 
 /// The types that values may have outside of a program: a precision hint turns the float32 graph around it into one of
 /// the shorter ones.
@@ -60,24 +47,26 @@ Program::Program(const ov::OutputVector& arguments) : Op(arguments) { constructo
 void Program::validate_and_infer_types() {
     NODE_VALIDATION_CHECK(this, get_input_size() >= 2, "optkit: a program has at least one input, and its packed form");
     const size_t last = get_input_size() - 1;
-    if (!engine_) {
-        const auto packed = ov::as_type_ptr<ov::op::v0::Constant>(get_input_node_shared_ptr(last));
-        NODE_VALIDATION_CHECK(this, packed && packed->get_element_type() == ov::element::u8,
-                              "optkit: the packed form of a program has to be a constant of u8");
+    const auto packed = ov::as_type_ptr<ov::op::v0::Constant>(get_input_node_shared_ptr(last));
+    NODE_VALIDATION_CHECK(this, loaded_ || (packed && packed->get_element_type() == ov::element::u8),
+                          "optkit: the packed form of a program has to be a constant of u8");
+    // Another constant in place of the one that was loaded is another program.
+    if (packed && !(loaded_ && loaded_->made_from(packed->get_data_ptr(), packed->get_byte_size()))) {
         try {
-            engine_ = make_engine(*packed);
+            loaded_ = std::make_shared<const LoadedProgram>(packed);
         } catch (const std::exception& error) {
             NODE_VALIDATION_CHECK(this, false, "optkit: ", error.what());
         }
     }
-    const auto& features = engine_->features();
+    const Engine& engine = loaded_->engine();
+    const auto& features = engine.features();
     ov::element::Type result = ov::element::f32;
-    NODE_VALIDATION_CHECK(this, engine_->inputs().size() == last, "optkit: the program has ",
-                          engine_->inputs().size(), " inputs, the node gives ", last);
+    NODE_VALIDATION_CHECK(this, engine.inputs().size() == last, "optkit: the program has ",
+                          engine.inputs().size(), " inputs, the node gives ", last);
     for (size_t i = 0; i < last; ++i) {
         const ov::PartialShape& shape = get_input_partial_shape(i);
         const ov::element::Type type = get_input_element_type(i);
-        const uint32_t wanted = features[engine_->inputs()[i]];
+        const uint32_t wanted = features[engine.inputs()[i]];
         if (wanted == 0) {
             // The CPU plugin turns booleans into bytes before it compiles.
             NODE_VALIDATION_CHECK(this, type.compatible(ov::element::boolean) || type == ov::element::u8 || is_real(type),
@@ -93,32 +82,37 @@ void Program::validate_and_infer_types() {
             continue;
         NODE_VALIDATION_CHECK(this, shape.size() >= 1 && shape[shape.size() - 1].compatible(ov::Dimension(wanted)),
                               "optkit: input ", i, " has to end with ", wanted, " features");
-        NODE_VALIDATION_CHECK(this, !engine_->has_attention() || shape.size() == 3,
+        NODE_VALIDATION_CHECK(this, !engine.has_attention() || shape.size() == 3,
                               "optkit: attention needs (batch, length, features)");
     }
-    set_output_size(engine_->outputs().size());
-    for (size_t i = 0; i < engine_->outputs().size(); ++i) {
+    set_output_size(engine.outputs().size());
+    for (size_t i = 0; i < engine.outputs().size(); ++i) {
         ov::PartialShape shape = get_input_partial_shape(0);
         if (shape.rank().is_static())
-            shape[shape.size() - 1] = features[engine_->outputs()[i]];
+            shape[shape.size() - 1] = features[engine.outputs()[i]];
         set_output_type(i, result, shape);
     }
 }
 
 std::shared_ptr<ov::Node> Program::clone_with_new_inputs(const ov::OutputVector& arguments) const {
     auto clone = std::make_shared<Program>();
-    clone->engine_ = engine_;
+    clone->loaded_ = loaded_;
     clone->set_arguments(arguments);
     clone->constructor_validate_and_infer_types();
     return clone;
 }
 
 bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
-    const auto& features = engine_->features();
+    const Engine& engine = loaded_->engine();
+    OPENVINO_ASSERT(inputs.size() == engine.inputs().size() + 1, "optkit: a run has ", inputs.size(), " inputs");
+    OPENVINO_ASSERT(loaded_->runs(inputs.back().data(), inputs.back().get_byte_size()),
+                    "optkit: the packed form of a program is not the one that was loaded: set another constant as the "
+                    "operation's input and compile the model again");
+    const auto& features = engine.features();
     const ov::Shape& shape = inputs[0].get_shape();
     OPENVINO_ASSERT(!shape.empty(), "optkit: input 0 has no dimensions");
     Batch batch;
-    if (engine_->has_attention()) {
+    if (engine.has_attention()) {
         OPENVINO_ASSERT(shape.size() == 3, "optkit: attention needs (batch, length, features)");
         batch = {shape[0], shape[1]};
     } else {
@@ -127,9 +121,9 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
 
     std::vector<Input> arguments;
     std::vector<std::vector<float>> converted(inputs.size());
-    for (size_t i = 0; i < engine_->inputs().size(); ++i) {
+    for (size_t i = 0; i < engine.inputs().size(); ++i) {
         const ov::Tensor& tensor = inputs[i];
-        const uint32_t wanted = features[engine_->inputs()[i]];
+        const uint32_t wanted = features[engine.inputs()[i]];
         const bool real = is_real(tensor.get_element_type());
         OPENVINO_ASSERT(tensor.is_continuous() && (real || wanted == 0), "optkit: input ", i,
                         " does not lie in a row, or is of type ", tensor.get_element_type());
@@ -139,7 +133,7 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
             const ov::Shape& dims = tensor.get_shape();
             input.boolean = !real;
             OPENVINO_ASSERT(dims.size() == 4 && (dims[0] == 1 || dims[0] == batch.sequences) &&
-                                (dims[1] == 1 || dims[1] == engine_->heads_of(i)) &&
+                                (dims[1] == 1 || dims[1] == engine.heads_of(i)) &&
                                 (dims[2] == 1 || dims[2] == batch.length) &&
                                 (dims[3] == 1 || dims[3] == batch.length),
                             "optkit: a mask of shape ", dims, " does not fit ", batch.sequences, " sequences of ",
@@ -157,7 +151,7 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
     std::vector<std::vector<float>> shortened(outputs.size());
     for (size_t i = 0; i < outputs.size(); ++i) {
         ov::Shape result = shape;
-        result.back() = features[engine_->outputs()[i]];
+        result.back() = features[engine.outputs()[i]];
         outputs[i].set_shape(result);
         if (outputs[i].get_element_type() == ov::element::f32) {
             results.push_back(outputs[i].data<float>());
@@ -169,7 +163,7 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
     const Threads threads{parallel_get_max_threads(), [](int count, const std::function<void(int)>& work) {
                               ov::parallel_nt(count, [&](int thread, int) { work(thread); });
                           }};
-    engine_->run(batch, arguments, results, threads);
+    engine.run(batch, arguments, results, threads);
     for (size_t i = 0; i < outputs.size(); ++i)
         if (!shortened[i].empty())
             from_floats(shortened[i], outputs[i]);

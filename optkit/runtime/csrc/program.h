@@ -5,7 +5,7 @@
 
 #include <openvino/op/op.hpp>
 
-#include "engine/engine.h"
+#include "loaded_program.h"
 
 namespace optkit {
 
@@ -26,8 +26,8 @@ public:
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 
 private:
-    // Made from the constant once; clones share it, and it is safe to run from several threads.
-    std::shared_ptr<const Engine> engine_;
+    // Made from the constant, again when that is replaced by another.
+    std::shared_ptr<const LoadedProgram> loaded_;
 };
 
 }  // namespace optkit

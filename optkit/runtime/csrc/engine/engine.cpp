@@ -1,13 +1,12 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
-#include <thread>
 
 #include "engine/masks.h"
 #include "engine/pool.h"
 #include "engine/profile.h"
+#include "engine/progress.h"
+#include "engine/tiling.h"
 #include "plan/plan.h"
 
 namespace optkit {
@@ -15,25 +14,8 @@ namespace {
 
 using profile::Timer;
 
-/// Looks at a number, some microseconds, before a waiting thread lets others have its core.
-constexpr int kSpins = 2000;
-
-/// Outputs that are finished together: their floats stay in the first-level cache from one pass to the next.
-constexpr uint32_t kFinish = 32;
-
-/// Full tiles make the most of each weight that is read; half tiles keep more threads at work. What ends first is taken:
-/// a half tile costs about 0.6 of a full one.
-Tiling tile(const Batch& batch, int threads) {
-    const auto cut = [&](int width) {
-        return Tiling{batch, width, (batch.length + size_t(width) - 1) / size_t(width)};
-    };
-    const auto time = [&](const Tiling& tiling) {
-        const double cost = tiling.batch.length > 16 && tiling.width == 32 ? 1.0 : 0.6;
-        return std::ceil(double(tiling.tiles()) / threads) * cost;
-    };
-    const Tiling full = cut(32), half = cut(16);
-    return time(half) < time(full) ? half : full;
-}
+/// Outputs whose sums are worked on together: their floats stay in the first-level cache from one pass to the next.
+constexpr uint32_t kEpilogueRows = 32;
 
 /// One run: its memory, and what each tile does.
 class Run {
@@ -49,12 +31,14 @@ public:
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(threads_.count)));
         for (Buffer& buffer : workspace_.scratch)
             buffer.reserve(scratch);
-        masks_ = prepare(plan_, tiling_, inputs_, workspace_.masks);
+        masks_ = prepare_masks(plan_, tiling_, inputs_, workspace_.masks);
         std::vector<Progress> progress(plan_.segments.size());
-        const auto work = [&](int thread) {
-            float* own = workspace_.scratch[size_t(thread)].reserve(0);
-            for (size_t i = 0; i < plan_.segments.size(); ++i)
-                help(plan_.segments[i], progress[i], own);
+        for (size_t i = 0; i < progress.size(); ++i)
+            progress[i].set_tasks(tasks(plan_.segments[i]));
+        const auto work = [&](int thread) noexcept {
+            float* own = workspace_.scratch[size_t(thread)].data();
+            for (size_t i = 0; i < progress.size(); ++i)
+                drain_segment(plan_.segments[i], progress[i], own);
         };
         if (threads_.count <= 1)
             work(0);
@@ -63,54 +47,37 @@ public:
     }
 
 private:
-    /// How far a segment is. Each line of cache holds one, and a thread that waits looks at one number only.
-    struct alignas(64) Progress {
-        std::atomic<size_t> next{0}, done{0};
-    };
+    size_t tasks(const Segment& segment) const {
+        return tiling_.tiles() * (segment.attention >= 0 ? plan_.attentions[size_t(segment.attention)].heads : 1);
+    }
 
-    /// Takes tasks of a segment as long as there are any, then waits for those that others are at. Threads that come late
-    /// or never leave nothing undone, so it does not matter how many of them there really are; and one that is held up
-    /// does not hold up the others' tasks.
-    void help(const Segment& segment, Progress& progress, float* scratch) {
-        const bool attention = segment.attention >= 0;
-        const AttentionPlan* step = attention ? &plan_.attentions[size_t(segment.attention)] : nullptr;
-        const size_t tasks = tiling_.tiles() * (attention ? step->heads : 1);
-        for (size_t task = progress.next++; task < tasks; task = progress.next++) {
-            if (attention)
-                attend(*step, task, scratch);
-            else
+    // From here on nothing throws or allocates: an exception that leaves a thread of OpenVINO's pool ends the process.
+
+    void drain_segment(const Segment& segment, Progress& progress, float* scratch) const noexcept {
+        if (segment.attention >= 0)
+            progress.drain([&](size_t task) { attention(plan_.attentions[size_t(segment.attention)], task, scratch); });
+        else
+            progress.drain([&](size_t tile) {
                 for (const Action& action : segment.actions)
-                    act(action, task, scratch);
-            progress.done.fetch_add(1, std::memory_order_release);
-        }
-        for (int spins = 0; progress.done.load(std::memory_order_acquire) < tasks; ++spins)
-            if (spins < kSpins)
-                pause();
-            else
-                std::this_thread::yield();
+                    execute(action, tile, scratch);
+            });
     }
 
-    static void pause() {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-    }
-
-    float* at(uint32_t value, size_t tile, float* scratch) const {
+    float* address(uint32_t value, size_t tile, float* scratch) const noexcept {
         const Place& place = plan_.places[value];
         if (place.where == Place::shared)
             return shared_ + (tile * plan_.shared_features + place.offset) * kLanes;
         return scratch + place.offset;
     }
 
-    void act(const Action& action, size_t tile, float* scratch) {
+    void execute(const Action& action, size_t tile, float* scratch) const noexcept {
         const int lanes = tiling_.lanes(tile), count = tiling_.count(tile);
         switch (action.kind) {
             case Action::load: {
                 const Timer timer(profile::kLoad);
                 const uint32_t features = plan_.features[action.value];
                 const float* from = static_cast<const float*>(inputs_[action.number].data);
-                kernels_.load(at(action.value, tile, scratch), from + tiling_.first_token(tile) * features, features,
+                kernels_.load(address(action.value, tile, scratch), from + tiling_.first_token(tile) * features, features,
                               count, lanes);
                 break;
             }
@@ -118,7 +85,7 @@ private:
                 const Timer timer(profile::kStore);
                 const uint32_t features = plan_.features[action.value];
                 kernels_.store(outputs_[action.number] + tiling_.first_token(tile) * features,
-                               at(action.value, tile, scratch), features, count);
+                               address(action.value, tile, scratch), features, count);
                 break;
             }
             case Action::quantize: {
@@ -133,8 +100,8 @@ private:
                 const Elementwise& step = plan_.elementwise[action.number];
                 const Timer timer(step.op == Op::layer_norm ? profile::kLayerNorm : profile::kElementwise);
                 const uint32_t rows = plan_.features[step.target];
-                const float* other = step.other == kNone ? nullptr : at(step.other, tile, scratch);
-                elementwise(step, at(step.target, tile, scratch), at(step.source, tile, scratch), other, 0, rows, lanes);
+                const float* other = step.other == kNone ? nullptr : address(step.other, tile, scratch);
+                elementwise(step, address(step.target, tile, scratch), address(step.source, tile, scratch), other, 0, rows, lanes);
                 break;
             }
         }
@@ -142,7 +109,7 @@ private:
 
     /// `rows` features from `row` on: target, source and other point to the first of them.
     void elementwise(const Elementwise& step, float* target, const float* source, const float* other, uint32_t row,
-                     uint32_t rows, int lanes) const {
+                     uint32_t rows, int lanes) const noexcept {
         switch (step.op) {
             case Op::activation:
                 return kernels_.activation(target, source, rows, lanes, step.activation);
@@ -160,37 +127,37 @@ private:
         }
     }
 
-    void quantize(const Panel& panel, size_t tile, int lanes, float* scratch) const {
+    void quantize(const Panel& panel, size_t tile, int lanes, float* scratch) const noexcept {
         const uint32_t features = plan_.features[panel.source];
-        const float* source = at(panel.source, tile, scratch);
+        const float* source = address(panel.source, tile, scratch);
         uint8_t* target = reinterpret_cast<uint8_t*>(scratch + panel.offset);
         const float *low = panel.lows.data(), *inverse = panel.inverses.data();
         if (panel.dynamic) {
-            float* ranges = range_of(panel, scratch);
-            kernels_.range(source, features, lanes, panel.channel_scale, ranges, ranges + kLanes, ranges + 2 * kLanes);
+            float* ranges = ranges_of(panel, scratch);
+            kernels_.token_ranges(source, features, lanes, panel.channel_scale, ranges, ranges + kLanes, ranges + 2 * kLanes);
             low = ranges;
             inverse = ranges + kLanes;
         }
-        (panel.grouped ? kernels_.quantize4 : kernels_.quantize1)(target, source, features, lanes, panel.channel_scale,
+        (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(target, source, features, lanes, panel.channel_scale,
                                                                   low, inverse);
     }
 
     /// Low, inverse and step of each token's range, behind its panel.
-    float* range_of(const Panel& panel, float* scratch) const {
+    float* ranges_of(const Panel& panel, float* scratch) const noexcept {
         return scratch + panel.offset + panel.bytes(plan_.features[panel.source]) / sizeof(float);
     }
 
-    void linear(const LinearPlan& step, size_t tile, int lanes, float* scratch) const {
+    void linear(const LinearPlan& step, size_t tile, int lanes, float* scratch) const noexcept {
         const Layout& layout = step.layout;
         const size_t chunks = layout.chunks.size();
         const void* source = step.panel >= 0 ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
-                                             : at(step.source, tile, scratch);
-        float* sums = step.own_sums ? scratch + step.sums : at(step.target, tile, scratch);
+                                             : address(step.source, tile, scratch);
+        float* sums = step.own_sums ? scratch + step.sums : address(step.target, tile, scratch);
         const bool one_block = step.own_sums && chunks == 1;  // the sums of a block are used up before the next
         const auto kernel = layout.kernel(kernels_);
         for (size_t number = 0; number < chunks; ++number)
-            for (uint32_t row = 0; row < layout.rows(); row += kBlock / layout.height) {
-                const uint32_t rows = std::min(kBlock / layout.height, layout.rows() - row), first = row * layout.height;
+            for (uint32_t row = 0; row < layout.rows(); row += kBlockOutputs / layout.height) {
+                const uint32_t rows = std::min(kBlockOutputs / layout.height, layout.rows() - row), first = row * layout.height;
                 float* block = sums + (one_block ? 0 : size_t(first) * kLanes);
                 {
                     const Timer timer(profile::kProducts);
@@ -198,10 +165,10 @@ private:
                 }
                 if (number + 1 == chunks) {
                     const Timer timer(profile::kEpilogue);
-                    const uint32_t outputs = std::min(kBlock, layout.out - first);
-                    for (uint32_t part = 0; part < outputs; part += kFinish)
-                        finish(step, block + size_t(part) * kLanes, first + part, std::min(kFinish, outputs - part),
-                               tile, lanes, scratch);
+                    const uint32_t outputs = std::min(kBlockOutputs, layout.out - first);
+                    for (uint32_t part = 0; part < outputs; part += kEpilogueRows)
+                        epilogue(step, block + size_t(part) * kLanes, first + part,
+                                 std::min(kEpilogueRows, outputs - part), tile, lanes, scratch);
                 }
             }
         if (profile::enabled.load(std::memory_order_relaxed))
@@ -209,12 +176,12 @@ private:
     }
 
     /// What follows the sums of `rows` outputs from `first` on, in place.
-    void finish(const LinearPlan& step, float* block, uint32_t first, uint32_t rows, size_t tile, int lanes,
-                float* scratch) const {
+    void epilogue(const LinearPlan& step, float* block, uint32_t first, uint32_t rows, size_t tile, int lanes,
+                  float* scratch) const noexcept {
         if (step.layout.integer()) {
             ScaleArgs args{step.scales.data() + first, step.bias.data() + first};
             if (step.dynamic) {
-                const float* ranges = range_of(plan_.panels[size_t(step.panel)], scratch);
+                const float* ranges = ranges_of(plan_.panels[size_t(step.panel)], scratch);
                 args.token_low = ranges;
                 args.token_scale = ranges + 2 * kLanes;
                 args.low_factor = step.low_factor.data() + first;
@@ -224,33 +191,33 @@ private:
             kernels_.affine(block, block, rows, lanes, nullptr, step.bias.data() + first);
         }
         for (const Elementwise& after : step.after) {
-            const float* other = after.other == kNone ? nullptr : at(after.other, tile, scratch) + size_t(first) * kLanes;
+            const float* other = after.other == kNone ? nullptr : address(after.other, tile, scratch) + size_t(first) * kLanes;
             elementwise(after, block, block, other, first, rows, lanes);
         }
         if (step.integers) {
-            int16_t* target = reinterpret_cast<int16_t*>(at(step.target, tile, scratch)) + size_t(first) * kLanes;
-            kernels_.center(target, block, rows, lanes, step.low, step.inverse, step.zero);
+            int16_t* target = reinterpret_cast<int16_t*>(address(step.target, tile, scratch)) + size_t(first) * kLanes;
+            kernels_.quantize_i16(target, block, rows, lanes, step.low, step.inverse, step.zero);
         }
         if (step.target_panel >= 0) {
             const Panel& panel = plan_.panels[size_t(step.target_panel)];
             uint8_t* target = reinterpret_cast<uint8_t*>(scratch + panel.offset) + size_t(first) * kLanes;
-            (panel.grouped ? kernels_.quantize4 : kernels_.quantize1)(
+            (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(
                 target, block, rows, lanes, panel.channel_scale ? panel.channel_scale + first : nullptr,
                 panel.lows.data(), panel.inverses.data());
         }
     }
 
-    void attend(const AttentionPlan& step, size_t task, float* scratch) const {
+    void attention(const AttentionPlan& step, size_t task, float* scratch) const noexcept {
         const Timer timer(profile::kAttention);
         const size_t tile = task / step.heads, head = task % step.heads;
         const size_t sequence = tile / tiling_.per_sequence, first = sequence * tiling_.per_sequence;
         const size_t stride = plan_.shared_features * kLanes, offset = head * step.size * kLanes;
         AttentionArgs args{};
         args.integers = step.integers;
-        args.query = at(step.query, first, scratch) + (step.integers ? offset / 2 : offset);
-        args.key = at(step.key, first, scratch) + (step.integers ? offset / 2 : offset);
-        args.value = at(step.value, first, scratch) + offset;
-        args.target = at(step.target, tile, scratch) + offset;
+        args.query = address(step.query, first, scratch) + (step.integers ? offset / 2 : offset);
+        args.key = address(step.key, first, scratch) + (step.integers ? offset / 2 : offset);
+        args.value = address(step.value, first, scratch) + offset;
+        args.target = address(step.target, tile, scratch) + offset;
         args.query_stride = args.key_stride = args.value_stride = stride;
         args.size = step.size;
         args.length = uint32_t(tiling_.batch.length);
@@ -305,7 +272,7 @@ void Engine::run(const Batch& batch, const std::vector<Input>& inputs, const std
     if (batch.sequences == 0 || batch.length == 0)
         return;
     std::unique_ptr<Workspace> workspace = pool_->take();
-    Run(*plan_, tile(batch, threads.count), inputs, outputs, threads, *workspace).run();
+    Run(*plan_, choose_tiling(batch, threads.count), inputs, outputs, threads, *workspace).run();
     pool_->give(std::move(workspace));
 }
 

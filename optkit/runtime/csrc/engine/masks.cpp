@@ -1,5 +1,6 @@
 #include "engine/masks.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -48,7 +49,8 @@ float* write_full(const Input& input, const Tiling& tiling, float* to) {
 
 }  // namespace
 
-std::vector<Mask> prepare(const Plan& plan, const Tiling& tiling, const std::vector<Input>& inputs, Buffer& memory) {
+std::vector<Mask> prepare_masks(const Plan& plan, const Tiling& tiling, const std::vector<Input>& inputs,
+                                Buffer& memory) {
     std::vector<Mask> masks(plan.features.size());
     std::vector<std::pair<size_t, bool>> which;  // input, whether the same for every query
     size_t floats = 0;

@@ -27,6 +27,8 @@ public:
         return memory_.get();
     }
 
+    float* data() const noexcept { return memory_.get(); }
+
 private:
     struct Free {
         void operator()(float* memory) const { std::free(memory); }

@@ -19,7 +19,7 @@ std::string read();
 
 class Timer {
 public:
-    explicit Timer(Kind kind) : kind_(kind), on_(enabled.load(std::memory_order_relaxed)) {
+    explicit Timer(Kind kind) noexcept : kind_(kind), on_(enabled.load(std::memory_order_relaxed)) {
         if (on_)
             start_ = std::chrono::steady_clock::now();
     }

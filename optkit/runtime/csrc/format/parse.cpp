@@ -10,8 +10,12 @@ namespace {
 constexpr size_t kHeader = 64, kStep = 96, kSection = 16, kAlignment = 64;
 // Far above any model, and low enough that no product of two leaves 64 bits.
 constexpr uint32_t kMaxCount = 1u << 20, kMaxFeatures = 1u << 24;
+// Of all values together: a tile of them takes 128 bytes a feature.
+constexpr uint64_t kMaxAllFeatures = 1u << 26;
 // 65,536 x 255 x 128 still fits a 32-bit sum.
 constexpr uint32_t kMaxIntegerInputs = 1u << 16;
+// Of one layer, zeros inside of blocks included: its entries, of which some are split in two, are counted in 32 bits.
+constexpr uint64_t kMaxStoredWeights = 1u << 30;
 
 [[noreturn]] void fail(const std::string& what) {
     throw FormatError("the packed program is damaged: " + what);
@@ -51,10 +55,13 @@ public:
 
         Spec spec;
         size_t at = kHeader;
+        uint64_t all_features = 0;
         for (uint32_t i = 0; i < values; ++i, at += 4) {
             spec.features.push_back(u32(at));
             check(spec.features.back() <= kMaxFeatures, "a value has too many features");
+            all_features += spec.features.back();
         }
+        check(all_features <= kMaxAllFeatures, "its values have too many features");
         known_.assign(values, false);
         mask_heads_.assign(values, 0);
         for (uint32_t i = 0; i < inputs; ++i, at += 4) {
@@ -205,6 +212,7 @@ private:
         weights.pointers = section<uint32_t>(numbers[0], groups + 1);
         check(bool(weights.pointers), "a layer has no pointers");
         const uint64_t blocks = section_bytes(numbers[1]) / sizeof(uint16_t);
+        check(blocks <= kMaxStoredWeights / (weights.rows * weights.columns), "a layer has too many weights");
         weights.indices = section<uint16_t>(numbers[1], blocks);
         if (weights.single)
             weights.floats = section<float>(numbers[2], blocks * weights.rows * weights.columns);

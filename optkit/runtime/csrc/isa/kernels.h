@@ -1,5 +1,8 @@
 // What an instruction set has to provide, and the shapes that its functions share.
 //
+// This header, and whatever the kernels include, holds no inline function of the standard library: of an inline function
+// that several objects define, the linker keeps any one, and one compiled for AVX-512 must not be the one that all use.
+//
 // A tile holds up to 32 tokens, features first: float [feature][32]. Vectors run along tokens, so a sum over features
 // needs no sum across a vector. A panel is a tile's activations as u8, in the order that its kernel reads:
 //   panel4: [feature / 4][32 tokens][4 features], for 8-bit dot products of four;
@@ -22,13 +25,13 @@ constexpr int kLanes = 32;
 ///   single        one index, one float
 ///   single_rows4  one index, 4 floats; a row is 4 outputs
 struct Chunk {
-    const uint32_t* begin;    // rows + 1: where each row's entries begin
-    const uint32_t* fours;    // rows: so many of its first entries come in fours whose 16-bit sums can be added,
-    const uint32_t* pairs;    // and so many of those after them in pairs
-    const uint32_t* order;    // rows: which row of its block (layout.h: kBlock outputs) each is
+    const uint32_t* begin;        // rows + 1: where each row's entries begin
+    const uint32_t* quads_16bit;  // rows: so many of its first entries come in fours whose 16-bit sums can be added,
+    const uint32_t* pairs_16bit;  // and so many of those after them in pairs
+    const uint32_t* order;        // rows: which row of its block (layout.h: kBlockOutputs) each is
     const uint16_t* indices;
-    const int32_t* weights;   // int8 forms
-    const float* floats;      // single forms
+    const int32_t* weights;       // int8 forms
+    const float* floats;          // single forms
 };
 
 struct LinearArgs {
@@ -66,42 +69,40 @@ struct AttentionArgs {
     float* scratch;                                 // [length][32]
 };
 
+/// A row's functions. None of them throws or allocates.
 struct Kernels {
-    bool chains;            // 16-bit sums: entries have to be safe, and pairs of them pay
-    void (*block4)(const LinearArgs&);
-    void (*element)(const LinearArgs&);
-    void (*element_rows4)(const LinearArgs&);
-    void (*single)(const LinearArgs&);
-    void (*single_rows4)(const LinearArgs&);
+    int vector_bits = 0;
+    bool saturating_i16 = false;  // products are added in 16 bits that saturate: the layout keeps their sums inside
+    using Linear = void (*)(const LinearArgs&) noexcept;
+    Linear block4 = nullptr, element = nullptr, element_rows4 = nullptr, single = nullptr, single_rows4 = nullptr;
 
     /// Turns int32 sums into floats in place; `rows` outputs of 32 tokens.
-    void (*scale)(float* block, uint32_t rows, int lanes, const ScaleArgs&);
-    void (*activation)(float* target, const float* source, uint32_t rows, int lanes, ActivationKind);
+    void (*scale)(float* block, uint32_t rows, int lanes, const ScaleArgs&) noexcept = nullptr;
+    void (*activation)(float* target, const float* source, uint32_t rows, int lanes, ActivationKind) noexcept = nullptr;
     /// target = source * scale + shift, either null; one number per row.
     void (*affine)(float* target, const float* source, uint32_t rows, int lanes, const float* scale,
-                   const float* shift);
+                   const float* shift) noexcept = nullptr;
     void (*fake_quantize)(float* target, const float* source, uint32_t rows, int lanes, float low, float high,
-                          uint32_t levels);
-    void (*add)(float* target, const float* left, const float* right, uint32_t rows, int lanes);
+                          uint32_t levels) noexcept = nullptr;
+    void (*add)(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept = nullptr;
     void (*layer_norm)(float* target, const float* source, uint32_t rows, int lanes, const float* gamma,
-                       const float* beta, float epsilon);
-    /// q = round((x * channel[row] - low[t]) * inverse[t]), clamped to 0..255, rows 4 by 4 or one by one.
-    void (*quantize4)(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
-                      const float* low, const float* inverse);
-    void (*quantize1)(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
-                      const float* low, const float* inverse);
-    /// int16 [row / 2][lane][2] of what quantize4 would make, less `zero`; `rows` is even.
-    void (*center)(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse,
-                   int32_t zero);
+                       const float* beta, float epsilon) noexcept = nullptr;
+    /// q = round((x * channel[row] - low[t]) * inverse[t]), clamped to 0..255, into panel4 or panel1.
+    using Quantize = void (*)(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
+                              const float* low, const float* inverse) noexcept;
+    Quantize quantize_panel4 = nullptr, quantize_panel1 = nullptr;
+    /// int16 [row / 2][lane][2] of what quantize_panel4 would make, less `zero`; `rows` is even.
+    void (*quantize_i16)(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse,
+                         int32_t zero) noexcept = nullptr;
     /// Each token's own range over all rows, 0 inside: low, inverse of the step, the step.
-    void (*range)(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
-                  float* step);
-    void (*attention)(const AttentionArgs&);
+    void (*token_ranges)(const float* source, uint32_t rows, int lanes, const float* channel, float* low,
+                         float* inverse, float* step) noexcept = nullptr;
+    void (*attention)(const AttentionArgs&) noexcept = nullptr;
     /// Tokens (count x features, row after row) to a tile and back; the tile's other lanes become zero.
-    void (*load)(float* tile, const float* tokens, uint32_t features, int count, int lanes);
-    void (*store)(float* tokens, const float* tile, uint32_t features, int count);
+    void (*load)(float* tile, const float* tokens, uint32_t features, int count, int lanes) noexcept = nullptr;
+    void (*store)(float* tokens, const float* tile, uint32_t features, int count) noexcept = nullptr;
     /// 8-bit multiply-adds of a loop that touches registers only, for the machine's peak.
-    uint64_t (*peak)(uint64_t iterations, int32_t* sink);
+    uint64_t (*peak)(uint64_t iterations, int32_t* sink) noexcept = nullptr;
 };
 
 }  // namespace optkit

@@ -1,7 +1,6 @@
 // A layer's weights as the kernels of this CPU read them, made from the packed ones when a model is loaded.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "format/spec.h"
@@ -10,7 +9,7 @@
 namespace optkit {
 
 /// Outputs whose sums are scaled, activated and so on together, while they are in cache.
-constexpr uint32_t kBlock = 128;
+constexpr uint32_t kBlockOutputs = 128;
 
 enum class Form { block4, element, element_rows4, single, single_rows4 };
 
@@ -20,7 +19,7 @@ struct Layout {
     uint32_t height = 1;  // outputs of a row: 4 in the forms that say so
 
     struct Owned {
-        std::vector<uint32_t> begin, fours, pairs, order;
+        std::vector<uint32_t> begin, quads_16bit, pairs_16bit, order;
         std::vector<uint16_t> indices;
         std::vector<int32_t> weights;
         std::vector<float> floats;
@@ -33,10 +32,10 @@ struct Layout {
     bool integer() const { return form < Form::single; }
     /// Whether the panel is [in / 4][32][4] rather than [in][32].
     bool grouped() const { return form == Form::block4; }
-    void (*kernel(const Kernels& kernels) const)(const LinearArgs&);
+    Kernels::Linear kernel(const Kernels& kernels) const;
 };
 
-/// @param chains  whether the kernels add in 16 bits (Kernels::chains).
-Layout make_layout(const PackedWeights& weights, bool chains);
+/// @param saturating_i16  whether the kernels add products in 16 bits (Kernels::saturating_i16).
+Layout make_layout(const PackedWeights& weights, bool saturating_i16);
 
 }  // namespace optkit

@@ -5,20 +5,20 @@
 #include <map>
 #include <tuple>
 
-#include "plan/arrange.h"
+#include "plan/placement.h"
 
 namespace optkit {
 namespace {
 
 // Of a head: so many products of two 9-bit numbers still fit a 32-bit sum.
-constexpr uint32_t kMaxIntegerSize = 1u << 14;
+constexpr uint32_t kMaxIntegerHeadSize = 1u << 14;
 
 class Planner {
 public:
-    Planner(const Spec& spec, Plan& plan, bool chains)
-        : spec_(spec), plan_(plan), chains_(chains), value_(spec.features.size()), folded_(spec.steps.size(), false) {
+    Planner(const Spec& spec, Plan& plan, bool saturating_i16)
+        : spec_(spec), plan_(plan), saturating_i16_(saturating_i16), value_(spec.features.size()), folded_(spec.steps.size(), false) {
         for (uint32_t i = 0; i < spec.steps.size(); ++i) {
-            value_[spec.steps[i].target].made_by = i;
+            value_[spec.steps[i].target].producer = i;
             for (uint32_t source : spec.steps[i].sources)
                 if (source < value_.size())
                     value_[source].readers.push_back(i);
@@ -27,10 +27,10 @@ public:
             value_[spec.inputs[i]].input = int(i);
         for (uint32_t output : spec.outputs)
             value_[output].output = true;
-        size_t part = 0;
+        size_t stage = 0;
         for (const Step& step : spec.steps) {
-            part_.push_back(step.op == Op::attention ? ++part : part);
-            part += step.op == Op::attention;
+            stage_.push_back(step.op == Op::attention ? ++stage : stage);
+            stage += step.op == Op::attention;
         }
     }
 
@@ -38,60 +38,51 @@ public:
         for (size_t i = 0; i < spec_.steps.size(); ++i)
             if (!folded_[i])
                 emit(i);
-        place();
+        place(spec_, {value_.begin(), value_.end()}, panel_use_, plan_);
     }
 
 private:
-    struct Value {
+    struct Value : ValueUse {
         std::vector<size_t> readers;  // steps
-        uint32_t made_by = kNone;     // step
+        uint32_t producer = kNone;     // step
         int input = -1;
         bool output = false;
         size_t at = 0;                // the step with which it is computed, which may be earlier than its own
-        bool ready = false;           // some action before the current one has computed or loaded it
-        size_t segment = 0, first = 0, last = 0, last_segment = 0;
-        bool shared = false;
-        bool integers = false;        // int16 instead of floats
-    };
-    struct PanelLife {
-        size_t segment, first, last;
     };
     using PanelKey = std::tuple<size_t, uint32_t, bool, bool, float, float, const float*>;
 
-    // ---- emission -----------------------------------------------------------------------------------------------
-
-    Segment& tokenwise() {
+    Segment& tile_segment() {
         if (plan_.segments.empty() || plan_.segments.back().attention >= 0)
             plan_.segments.emplace_back();
         return plan_.segments.back();
     }
 
-    void push(Action action) { tokenwise().actions.push_back(action); }
+    void push(Action action) { tile_segment().actions.push_back(action); }
 
-    size_t now() {
-        tokenwise();
+    size_t current_segment() {
+        tile_segment();
         return plan_.segments.size() - 1;
     }
 
-    void defined(uint32_t number) {
+    void define(uint32_t number) {
         Value& value = value_[number];
         value.ready = true;
-        value.segment = value.last_segment = now();
-        value.first = value.last = tokenwise().actions.size();
+        value.segment = value.last_segment = current_segment();
+        value.first = value.last = tile_segment().actions.size();
     }
 
     /// The action about to be pushed reads these values.
-    void used(const std::vector<uint32_t>& numbers) {
+    void use(const std::vector<uint32_t>& numbers) {
         for (uint32_t number : numbers)
             if (!value_[number].ready) {  // an input, loaded when first needed
-                defined(number);
+                define(number);
                 push({Action::load, size_t(value_[number].input), number});
             }
         for (uint32_t number : numbers) {
             Value& value = value_[number];
-            value.shared |= value.segment != now();
-            value.last = tokenwise().actions.size();
-            value.last_segment = now();
+            value.shared |= value.segment != current_segment();
+            value.last = tile_segment().actions.size();
+            value.last_segment = current_segment();
         }
     }
 
@@ -99,40 +90,40 @@ private:
         const Step& step = spec_.steps[i];
         if (step.op == Op::attention)
             return emit_attention(step);
-        uint32_t made;
+        uint32_t result;
         if (step.op == Op::linear) {
-            made = emit_linear(i);
+            result = emit_linear(i);
         } else {
-            Elementwise elementwise = describe(step, step.sources[0]);
+            Elementwise elementwise = describe_elementwise(step, step.sources[0]);
             if (elementwise.other == kNone)
-                used({elementwise.source});
+                use({elementwise.source});
             else
-                used({elementwise.source, elementwise.other});
-            made = elementwise.target = step.target;
-            defined(made);
+                use({elementwise.source, elementwise.other});
+            result = elementwise.target = step.target;
+            define(result);
             plan_.elementwise.push_back(elementwise);
             push({Action::elementwise, plan_.elementwise.size() - 1});
         }
-        if (made != kNone && value_[made].output)
-            emit_stores(made);
+        if (result != kNone && value_[result].output)
+            emit_stores(result);
     }
 
     void emit_stores(uint32_t number) {
         for (size_t i = 0; i < spec_.outputs.size(); ++i)
             if (spec_.outputs[i] == number) {
-                used({number});
+                use({number});
                 push({Action::store, i, number});
             }
     }
 
     void emit_attention(const Step& step) {
-        used({step.sources[0], step.sources[1], step.sources[2]});
+        use({step.sources[0], step.sources[1], step.sources[2]});
         for (int i = 0; i < 3; ++i)
             value_[step.sources[i]].shared = true;
         AttentionPlan attention{step.sources[0], step.sources[1], step.sources[2], step.target, step.sources[3],
                                 step.heads, spec_.features[step.target] / step.heads, step.scale, false};
-        const Step* query = integers(step, 0);
-        const Step* key = integers(step, 1);
+        const Step* query = integer_quantizer(step, 0);
+        const Step* key = integer_quantizer(step, 1);
         if (query && key) {
             attention.integers = true;
             attention.scale *= (query->high - query->low) / 255.0f * ((key->high - key->low) / 255.0f);
@@ -152,18 +143,18 @@ private:
 
     /// The FakeQuantize that makes the query (0) or key (1) of an attention, if its 8-bit numbers can be used as they are:
     /// a linear step comes just before, nothing else reads it, and zero is one of its steps.
-    const Step* integers(const Step& attention, int which) const {
+    const Step* integer_quantizer(const Step& attention, int which) const {
         const uint32_t number = attention.sources[which];
         const uint32_t size = spec_.features[number] / attention.heads;
         const Value& value = value_[number];
-        if (size % 2 != 0 || size > kMaxIntegerSize || value.output || value.readers.size() != 1 || value.made_by == kNone)
+        if (size % 2 != 0 || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 || value.producer == kNone)
             return nullptr;
-        const Step& step = spec_.steps[value.made_by];
+        const Step& step = spec_.steps[value.producer];
         if (step.op != Op::fake_quantize || step.levels != 256)
             return nullptr;
         const Value& before = value_[step.sources[0]];
-        if (before.output || before.readers.size() != 1 || before.made_by == kNone ||
-            spec_.steps[before.made_by].op != Op::linear || part_[before.made_by] != part_[value.made_by])
+        if (before.output || before.readers.size() != 1 || before.producer == kNone ||
+            spec_.steps[before.producer].op != Op::linear || stage_[before.producer] != stage_[value.producer])
             return nullptr;
         const float zero = -step.low * 255.0f / (step.high - step.low);
         const bool exact = zero >= 0 && zero <= 255 && std::fabs(zero - std::nearbyint(zero)) < 1e-3f;
@@ -171,23 +162,23 @@ private:
     }
 
     /// Whether this value is a query or key that its attention wants as integers.
-    bool wanted_as_integers(uint32_t number) const {
+    bool read_as_integers(uint32_t number) const {
         const Value& value = value_[number];
         if (value.readers.size() != 1)
             return false;
         const Step& reader = spec_.steps[value.readers[0]];
-        return reader.op == Op::attention && reader.sources[2] != number && integers(reader, 0) && integers(reader, 1);
+        return reader.op == Op::attention && reader.sources[2] != number && integer_quantizer(reader, 0) && integer_quantizer(reader, 1);
     }
 
-    Elementwise describe(const Step& step, uint32_t source) {
+    Elementwise describe_elementwise(const Step& step, uint32_t source) {
         Elementwise result;
         result.op = step.op;
         result.source = source;
         if (step.op == Op::add)
             result.other = step.sources[0] == source ? step.sources[1] : step.sources[0];
         result.activation = step.activation;
-        result.first = keep(step.first);
-        result.second = keep(step.second);
+        result.first = copy_numbers(step.first);
+        result.second = copy_numbers(step.second);
         result.low = step.low;
         result.high = step.high;
         result.levels = step.levels;
@@ -195,30 +186,30 @@ private:
         return result;
     }
 
-    const float* keep(const View<float>& numbers) {
+    const float* copy_numbers(const View<float>& numbers) {
         if (!numbers)
             return nullptr;
-        const float*& kept = kept_[{numbers.data, numbers.size}];
-        if (!kept) {
+        const float*& copy = copies_[{numbers.data, numbers.size}];
+        if (!copy) {
             plan_.numbers.emplace_back(new float[numbers.size]);
             std::copy(numbers.data, numbers.data + numbers.size, plan_.numbers.back().get());
-            kept = plan_.numbers.back().get();
+            copy = plan_.numbers.back().get();
         }
-        return kept;
+        return copy;
     }
 
     uint32_t emit_linear(size_t i) {
         const Step& step = spec_.steps[i];
         LinearPlan linear;
         linear.source = step.sources[0];
-        linear.layout = make_layout(step.weights, chains_);
+        linear.layout = make_layout(step.weights, saturating_i16_);
         linear.dynamic = step.quantize == Quantize::dynamic;
-        fold_numbers(step, linear);
+        fold_scales(step, linear);
 
         uint32_t current = step.target;
         value_[current].at = i;
         while (const Step* next = foldable(current, i)) {
-            linear.after.push_back(describe(*next, current));
+            linear.after.push_back(describe_elementwise(*next, current));
             current = next->target;
             value_[current].at = i;
         }
@@ -230,19 +221,19 @@ private:
         for (const Elementwise& after : linear.after)
             if (after.other != kNone)
                 read.push_back(after.other);
-        used(read);
+        use(read);
         if (linear.panel >= 0)
-            panel_life_[size_t(linear.panel)].last = tokenwise().actions.size();
+            panel_use_[size_t(linear.panel)].last = tile_segment().actions.size();
 
-        const Step* reader = only_panel(current);
+        const Step* reader = panel_reader(current);
         if (reader) {
             linear.target_panel = make_panel(*reader, current, reader->weights.columns == 4);
             linear.own_sums = true;
         } else {
             linear.target = current;
-            defined(current);
+            define(current);
         }
-        if (wanted_as_integers(current)) {
+        if (read_as_integers(current)) {
             const Elementwise& last = linear.after.back();
             linear.integers = linear.own_sums = value_[current].integers = true;
             linear.low = last.low;
@@ -261,7 +252,7 @@ private:
             return nullptr;
         const size_t reader = value_[value].readers[0];
         const Step& step = spec_.steps[reader];
-        if (part_[reader] != part_[i])
+        if (stage_[reader] != stage_[i])
             return nullptr;
         switch (step.op) {
             case Op::activation:
@@ -282,7 +273,7 @@ private:
     }
 
     /// A linear step such that all readers of `value` want the panel that it wants; null if `value` itself is needed.
-    const Step* only_panel(uint32_t value) {
+    const Step* panel_reader(uint32_t value) {
         const Value& facts = value_[value];
         if (facts.output || facts.readers.empty())
             return nullptr;
@@ -290,7 +281,7 @@ private:
         for (size_t reader : facts.readers) {
             const Step& step = spec_.steps[reader];
             if (step.op != Op::linear || step.quantize != Quantize::fixed || folded_[reader] ||
-                part_[reader] != part_[facts.at] || key(step, value) != key(first, value))
+                stage_[reader] != stage_[facts.at] || key(step, value) != key(first, value))
                 return nullptr;
         }
         return &first;
@@ -303,11 +294,11 @@ private:
     }
 
     int panel(const Step& step, bool grouped) {
-        tokenwise();
+        tile_segment();
         const auto found = panels_.find(key(step, step.sources[0]));
         if (found != panels_.end())
             return found->second;
-        used({step.sources[0]});
+        use({step.sources[0]});
         const int number = make_panel(step, step.sources[0], grouped);
         push({Action::quantize, size_t(number), step.sources[0]});
         return number;
@@ -315,16 +306,16 @@ private:
 
     /// A new panel, defined by the action that is about to be pushed.
     int make_panel(const Step& step, uint32_t source, bool grouped) {
-        tokenwise();
+        tile_segment();
         const int number = int(plan_.panels.size());
         panels_[key(step, source)] = number;
-        const size_t at = tokenwise().actions.size();
-        panel_life_.push_back({now(), at, at});
+        const size_t at = tile_segment().actions.size();
+        panel_use_.push_back({current_segment(), at, at});
         Panel panel;
         panel.source = source;
         panel.dynamic = step.quantize == Quantize::dynamic;
         panel.grouped = grouped;
-        panel.channel_scale = keep(step.channel_scale);
+        panel.channel_scale = copy_numbers(step.channel_scale);
         if (!panel.dynamic) {
             panel.lows.assign(kLanes, step.low);
             panel.inverses.assign(kLanes, 255.0f / (step.high - step.low));
@@ -333,70 +324,22 @@ private:
         return number;
     }
 
-    // ---- places -------------------------------------------------------------------------------------------------
-
-    void place() {
-        plan_.places.resize(value_.size());
-        std::vector<Lifetime> lives;
-        std::vector<uint32_t> whose;
-        for (uint32_t i = 0; i < value_.size(); ++i)
-            if (value_[i].ready && value_[i].shared) {
-                lives.push_back({value_[i].segment, value_[i].last_segment, padded(spec_.features[i]) / (value_[i].integers ? 2 : 1)});
-                whose.push_back(i);
-            }
-        plan_.shared_features = arrange(lives);
-        for (size_t i = 0; i < lives.size(); ++i)
-            plan_.places[whose[i]] = {Place::shared, lives[i].offset};
-        for (size_t segment = 0; segment < plan_.segments.size(); ++segment)
-            plan_.scratch_floats = std::max(plan_.scratch_floats, place_scratch(segment));
-    }
-
-    size_t place_scratch(size_t segment) {
-        std::vector<Lifetime> lives;
-        std::vector<size_t*> offsets;
-        for (uint32_t i = 0; i < value_.size(); ++i)
-            if (value_[i].ready && !value_[i].shared && value_[i].segment == segment) {
-                plan_.places[i].where = Place::scratch;
-                lives.push_back({value_[i].first, value_[i].last, padded(spec_.features[i]) * kLanes});
-                offsets.push_back(&plan_.places[i].offset);
-            }
-        for (size_t i = 0; i < plan_.panels.size(); ++i)
-            if (panel_life_[i].segment == segment) {
-                const size_t floats = plan_.panels[i].bytes(spec_.features[plan_.panels[i].source]) / 4 + 3 * kLanes;
-                lives.push_back({panel_life_[i].first, panel_life_[i].last, (floats + 15) / 16 * 16});
-                offsets.push_back(&plan_.panels[i].offset);
-            }
-        const auto& actions = plan_.segments[segment].actions;
-        for (size_t at = 0; at < actions.size(); ++at)
-            if (actions[at].kind == Action::linear && plan_.linears[actions[at].number].own_sums) {
-                LinearPlan& linear = plan_.linears[actions[at].number];
-                // With several chunks the sums of all outputs wait for the last one.
-                const size_t rows = linear.layout.chunks.size() > 1 ? padded(linear.layout.out) : size_t(kBlock);
-                lives.push_back({at, at, rows * kLanes});
-                offsets.push_back(&linear.sums);
-            }
-        const size_t total = arrange(lives);
-        for (size_t i = 0; i < lives.size(); ++i)
-            *offsets[i] = lives[i].offset;
-        return total;
-    }
-
     const Spec& spec_;
     Plan& plan_;
-    bool chains_;
+    bool saturating_i16_;
     std::vector<Value> value_;
     std::vector<bool> folded_;
-    std::vector<size_t> part_;  // of each step: steps of one part run on a tile together
+    std::vector<size_t> stage_;  // of each step: those between two attentions, which run on a tile together
     std::map<PanelKey, int> panels_;
-    std::vector<PanelLife> panel_life_;
-    std::map<std::pair<const float*, size_t>, const float*> kept_;
+    std::vector<PanelUse> panel_use_;
+    std::map<std::pair<const float*, size_t>, const float*> copies_;
 };
 
 }  // namespace
 
 Plan::Plan(const Spec& spec, const Kernels& chosen)
     : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), kernels(&chosen) {
-    Planner(spec, *this, chosen.chains).run();
+    Planner(spec, *this, chosen.saturating_i16).run();
 }
 
 }  // namespace optkit

@@ -59,7 +59,7 @@ struct LinearPlan {
 inline size_t padded(uint32_t features) { return (size_t(features) + 3) / 4 * 4; }
 
 /// Fills scales, bias and low_factor of a linear step, and counts its non-zeros.
-void fold_numbers(const Step& step, LinearPlan& linear);
+void fold_scales(const Step& step, LinearPlan& linear);
 
 struct AttentionPlan {
     uint32_t query, key, value, target, mask, heads, size;

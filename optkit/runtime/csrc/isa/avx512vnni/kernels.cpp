@@ -3,8 +3,6 @@
 
 #include <immintrin.h>
 
-#include <type_traits>
-
 #include "isa/kernels.h"
 
 namespace optkit::isa::avx512vnni {
@@ -21,7 +19,7 @@ inline Ints add_products(Ints sums, Ints a, Ints b) {
 #include "isa/shared/attention.inl"
 
 struct Dot {
-    static constexpr bool kChains = false;
+    static constexpr bool kSaturatingI16 = false;
 
     static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
         return _mm256_dpbusd_epi32(sums, panel, weights);
@@ -71,9 +69,9 @@ void block4_wide(const LinearArgs& args) {
     }
 }
 
-void block4(const LinearArgs& args) { args.lanes > 16 ? block4_wide<2>(args) : block4_wide<1>(args); }
+void block4(const LinearArgs& args) noexcept { args.lanes > 16 ? block4_wide<2>(args) : block4_wide<1>(args); }
 
-uint64_t peak(uint64_t iterations, int32_t* sink) {
+uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
     constexpr int kSums = 12;
     // All different, so that none is computed for another.
     __m512i sums[kSums], weights[kSums], panel = _mm512_set1_epi8(3);
@@ -91,11 +89,22 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
     return iterations * kSums * 64;
 }
 
+constexpr Kernels make_kernels() {
+    Kernels kernels = tile_kernels();
+    kernels.saturating_i16 = Dot::kSaturatingI16;
+    kernels.block4 = block4;
+    kernels.element = element;
+    kernels.element_rows4 = element_rows4;
+    kernels.single = single;
+    kernels.single_rows4 = single_rows4;
+    kernels.attention = attention;
+    kernels.peak = peak;
+    return kernels;
+}
+
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {
-    false, block4, element, element_rows4, single, single_rows4, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
+constexpr Kernels kernels = make_kernels();
 
 }  // namespace optkit::isa::avx512vnni

@@ -3,8 +3,6 @@
 
 #include <immintrin.h>
 
-#include <type_traits>
-
 #include "isa/kernels.h"
 
 namespace optkit::isa::avxvnni {
@@ -21,7 +19,7 @@ inline Ints add_products(Ints sums, Ints a, Ints b) {
 #include "isa/shared/attention.inl"
 
 struct Dot {
-    static constexpr bool kChains = false;
+    static constexpr bool kSaturatingI16 = false;
 
     static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
         return _mm256_dpbusd_avx_epi32(sums, panel, weights);
@@ -31,11 +29,22 @@ struct Dot {
 #include "isa/shared/linear_256.inl"
 #include "isa/shared/single.inl"
 
+constexpr Kernels make_kernels() {
+    Kernels kernels = tile_kernels();
+    kernels.saturating_i16 = Dot::kSaturatingI16;
+    kernels.block4 = block4_256;
+    kernels.element = element;
+    kernels.element_rows4 = element_rows4;
+    kernels.single = single;
+    kernels.single_rows4 = single_rows4;
+    kernels.attention = attention;
+    kernels.peak = peak_256<12>;
+    return kernels;
+}
+
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {
-    false, block4_256, element, element_rows4, single, single_rows4, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak_256<12>};
+constexpr Kernels kernels = make_kernels();
 
 }  // namespace optkit::isa::avxvnni

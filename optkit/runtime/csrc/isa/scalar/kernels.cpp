@@ -3,9 +3,6 @@
 
 #include "isa/kernels.h"
 
-#include <cstddef>
-#include <type_traits>
-
 namespace optkit::isa::scalar {
 namespace {
 
@@ -19,55 +16,59 @@ inline Ints add_products(Ints sums, Ints a, Ints b) {
 
 #include "isa/shared/attention.inl"
 
-/// out[row x height + i][token] = sum over entries and j of weight[i][j] * panel(index, j, token).
+/// out[row x height + i][token] = sum over entries and j of weight[i][j] * panel(index, j, token). The sums lie in memory
+/// that holds floats before and after: each is copied in and out.
 template <int kHeight, int kIndices, typename Number, typename Read>
 void rows(const LinearArgs& args, const Number* weights, Read read_panel) {
-    Number* out = static_cast<Number*>(args.out);
     for (uint32_t row = 0; row < args.rows; ++row)
         for (int i = 0; i < kHeight; ++i)
             for (int lane = 0; lane < args.lanes; ++lane) {
-                Number& target = out[(size_t(args.chunk.order[args.row + row]) * kHeight + i) * kLanes + lane];
-                Number sum = args.accumulate ? target : Number(0);
+                const size_t output = size_t(args.chunk.order[args.row + row]) * kHeight + i;
+                char* target = static_cast<char*>(args.out) + (output * kLanes + lane) * sizeof(Number);
+                Number sum = 0;
+                if (args.accumulate)
+                    __builtin_memcpy(&sum, target, sizeof sum);
                 for (uint32_t entry = args.chunk.begin[args.row + row]; entry < args.chunk.begin[args.row + row + 1];
                      ++entry)
                     sum += read_panel(args.chunk.indices + size_t(entry) * kIndices,
                                       weights[size_t(entry) * kHeight + i], lane);
-                target = sum;
+                __builtin_memcpy(target, &sum, sizeof sum);
             }
 }
 
-int32_t weight(int32_t four, int i) { return int8_t(uint32_t(four) >> (8 * i)); }
+/// One of the four s8 that lie in an int32.
+int32_t weight(int32_t quad, int i) { return int8_t(uint32_t(quad) >> (8 * i)); }
 
-void block4(const LinearArgs& args) {
+void block4(const LinearArgs& args) noexcept {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
-    rows<1, 1>(args, args.chunk.weights, [&](const uint16_t* index, int32_t four, int lane) {
+    rows<1, 1>(args, args.chunk.weights, [&](const uint16_t* index, int32_t quad, int lane) {
         int32_t sum = 0;
         for (int i = 0; i < 4; ++i)
-            sum += weight(four, i) * panel[(size_t(*index) * kLanes + lane) * 4 + i];
+            sum += weight(quad, i) * panel[(size_t(*index) * kLanes + lane) * 4 + i];
         return sum;
     });
 }
 
 template <int kHeight>
-void gathered(const LinearArgs& args) {
+void gathered(const LinearArgs& args) noexcept {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
-    rows<kHeight, 4>(args, args.chunk.weights, [&](const uint16_t* index, int32_t four, int lane) {
+    rows<kHeight, 4>(args, args.chunk.weights, [&](const uint16_t* index, int32_t quad, int lane) {
         int32_t sum = 0;
         for (int i = 0; i < 4; ++i)
-            sum += weight(four, i) * panel[size_t(index[i]) * kLanes + lane];
+            sum += weight(quad, i) * panel[size_t(index[i]) * kLanes + lane];
         return sum;
     });
 }
 
 template <int kHeight>
-void single(const LinearArgs& args) {
+void single(const LinearArgs& args) noexcept {
     const float* panel = static_cast<const float*>(args.panel);
     rows<kHeight, 1>(args, args.chunk.floats, [&](const uint16_t* index, float number, int lane) {
         return number * panel[size_t(*index) * kLanes + lane];
     });
 }
 
-uint64_t peak(uint64_t iterations, int32_t* sink) {
+uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
     int32_t sum = 0;
     for (uint64_t i = 0; i < iterations; ++i) {
         sum += int32_t(i & 0x7f) * 3;
@@ -77,11 +78,21 @@ uint64_t peak(uint64_t iterations, int32_t* sink) {
     return iterations;
 }
 
+constexpr Kernels make_kernels() {
+    Kernels kernels = tile_kernels();
+    kernels.block4 = block4;
+    kernels.element = gathered<1>;
+    kernels.element_rows4 = gathered<4>;
+    kernels.single = single<1>;
+    kernels.single_rows4 = single<4>;
+    kernels.attention = attention;
+    kernels.peak = peak;
+    return kernels;
+}
+
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {
-    false, block4, gathered<1>, gathered<4>, single<1>, single<4>, scale, activation, affine,
-    fake_quantize, add, layer_norm, quantize4, quantize1, center, range, attention, load, store, peak};
+constexpr Kernels kernels = make_kernels();
 
 }  // namespace optkit::isa::scalar

@@ -79,9 +79,9 @@ template <int kRows, int kVectors>
 void attention_lanes(const AttentionArgs& args, int lane, float* scores) {
     // 2^x instead of e^x: the factor goes into the scores' scale.
     const float factor = args.scale * kLog2E;
-    Floats most[kVectors], sum[kVectors] = {};
+    Floats largest[kVectors], sum[kVectors] = {};
     for (int v = 0; v < kVectors; ++v)
-        most[v] = splat(-3.0e38f);
+        largest[v] = splat(-3.0e38f);
     for (uint32_t key = 0; key < args.length; key += kRows) {
         Floats sums[kRows][kVectors];
         products<kRows, kVectors>(sums, args, key, lane);
@@ -92,14 +92,14 @@ void attention_lanes(const AttentionArgs& args, int lane, float* scores) {
                     score += args.key_mask[key + j] * kLog2E;
                 if (args.mask)
                     score += read(args.mask + size_t(key + j) * kLanes + lane + v * kWidth) * kLog2E;
-                most[v] = larger(score, most[v]);
+                largest[v] = larger(score, largest[v]);
                 write(scores + size_t(key + j) * kLanes + v * kWidth, score);
             }
     }
     for (uint32_t key = 0; key < args.length; ++key)
         for (int v = 0; v < kVectors; ++v) {
             float* at = scores + size_t(key) * kLanes + v * kWidth;
-            const Floats weight = exp2(read(at) - most[v]);
+            const Floats weight = exp2(read(at) - largest[v]);
             sum[v] += weight;
             write(at, weight);
         }
@@ -125,12 +125,12 @@ void attention_lanes(const AttentionArgs& args, int lane, float* scores) {
     };
     uint32_t feature = 0;
     for (; feature + kRows <= args.size; feature += kRows)
-        rows(std::integral_constant<int, kRows>{}, feature);
+        rows(Constant<kRows>{}, feature);
     for (; feature < args.size; ++feature)
-        rows(std::integral_constant<int, 1>{}, feature);
+        rows(Constant<1>{}, feature);
 }
 
-void attention(const AttentionArgs& args) {
+void attention(const AttentionArgs& args) noexcept {
     // Eight sums at once hide the latency of an FMA.
     if (kWidth == 16 && args.lanes == 16)
         return attention_lanes<8, 1>(args, 0, args.scratch);

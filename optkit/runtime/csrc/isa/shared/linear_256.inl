@@ -1,6 +1,6 @@
 // The matrix products with 256-bit vectors. What an instruction set adds is how four u8 x s8 products become 32 bits:
-//   struct Dot { static __m256i add(__m256i sums, __m256i panel, __m256i weights); static constexpr bool kChains; }
-// and, where kChains says that products of two become 16 bits first: pairs(panel, weights), widen(sums, pairs).
+//   struct Dot { static __m256i add(__m256i sums, __m256i panel, __m256i weights); static constexpr bool kSaturatingI16; }
+// and, where kSaturatingI16 says that products of two are added in 16 bits first: pairs(panel, weights), widen(sums, pairs).
 // Included once per translation unit, inside its unnamed namespace, after Dot is defined.
 
 inline __m256i load256(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
@@ -10,7 +10,7 @@ inline void store256(void* to, __m256i value) { _mm256_storeu_si256(static_cast<
 template <int kVectors, typename D = Dot>
 void block4_lanes(const LinearArgs& args) {
     // A dot product's latency is hidden by a second set of sums; vpaddd at the end of a chain has none to hide.
-    constexpr int kSets = D::kChains ? 1 : 2;
+    constexpr int kSets = D::kSaturatingI16 ? 1 : 2;
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     const uint16_t* indices = args.chunk.indices;
     const int32_t* weights = args.chunk.weights;
@@ -22,7 +22,7 @@ void block4_lanes(const LinearArgs& args) {
         if (args.accumulate)
             for (int v = 0; v < kVectors; ++v)
                 sums[0][v] = load256(out + 8 * v);
-        if constexpr (D::kChains) {
+        if constexpr (D::kSaturatingI16) {
             const auto together = [&](auto count) {
                 constexpr int kCount = decltype(count)::value;
                 const uint8_t* at[kCount];
@@ -38,12 +38,12 @@ void block4_lanes(const LinearArgs& args) {
                     sums[0][v] = D::widen(sums[0][v], pairs);
                 }
             };
-            const uint32_t fours = entry + args.chunk.fours[args.row + row];
-            while (entry < fours)
-                together(std::integral_constant<int, 4>{});
-            const uint32_t pairs = entry + args.chunk.pairs[args.row + row];
-            while (entry < pairs)
-                together(std::integral_constant<int, 2>{});
+            const uint32_t quads_end = entry + args.chunk.quads_16bit[args.row + row];
+            while (entry < quads_end)
+                together(Constant<4>{});
+            const uint32_t pairs_end = entry + args.chunk.pairs_16bit[args.row + row];
+            while (entry < pairs_end)
+                together(Constant<2>{});
         }
         const auto one = [&](int set) {
             const uint8_t* at = panel + size_t(indices[entry]) * (4 * kLanes);
@@ -97,7 +97,7 @@ void element_32(const LinearArgs& args) {
         uint32_t entry = args.chunk.begin[args.row + row];
         const uint32_t end = args.chunk.begin[args.row + row + 1];
         __m256i sums[4] = {};
-        if constexpr (D::kChains) {
+        if constexpr (D::kSaturatingI16) {
             const auto together = [&](auto count) {
                 constexpr int kCount = decltype(count)::value;
                 __m256i pairs[4] = {};
@@ -110,12 +110,12 @@ void element_32(const LinearArgs& args) {
                 for (int v = 0; v < 4; ++v)
                     sums[v] = D::widen(sums[v], pairs[v]);
             };
-            const uint32_t fours = entry + args.chunk.fours[args.row + row];
-            while (entry < fours)
-                together(std::integral_constant<int, 4>{});
-            const uint32_t pairs = entry + args.chunk.pairs[args.row + row];
-            while (entry < pairs)
-                together(std::integral_constant<int, 2>{});
+            const uint32_t quads_end = entry + args.chunk.quads_16bit[args.row + row];
+            while (entry < quads_end)
+                together(Constant<4>{});
+            const uint32_t pairs_end = entry + args.chunk.pairs_16bit[args.row + row];
+            while (entry < pairs_end)
+                together(Constant<2>{});
         }
         for (; entry < end; ++entry) {
             const Gathered inputs(panel, indices + size_t(entry) * 4);
@@ -155,7 +155,7 @@ void element_16(const LinearArgs& args) {
 }
 
 /// Four outputs share the gathered inputs; 16 tokens at a time (parts 0-3 and 16-19 ..), so that 8 sums fit.
-void element_rows4(const LinearArgs& args) {
+void element_rows4(const LinearArgs& args) noexcept {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     const uint16_t* indices = args.chunk.indices;
     const int32_t* weights = args.chunk.weights;
@@ -192,13 +192,13 @@ void element_rows4(const LinearArgs& args) {
     }
 }
 
-void element(const LinearArgs& args) { args.lanes > 16 ? element_32<>(args) : element_16(args); }
+void element(const LinearArgs& args) noexcept { args.lanes > 16 ? element_32<>(args) : element_16(args); }
 
-inline void block4_256(const LinearArgs& args) { args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args); }
+inline void block4_256(const LinearArgs& args) noexcept { args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args); }
 
 /// See Kernels::peak; kSums at once hide an instruction's latency.
 template <int kSums>
-uint64_t peak_256(uint64_t iterations, int32_t* sink) {
+uint64_t peak_256(uint64_t iterations, int32_t* sink) noexcept {
     // All different, so that none is computed for another.
     __m256i sums[kSums], weights[kSums], panel = _mm256_set1_epi8(3);
     for (int j = 0; j < kSums; ++j) {

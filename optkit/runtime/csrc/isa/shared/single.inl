@@ -36,11 +36,11 @@ void single_lanes(const LinearArgs& args, int lane) {
     }
 }
 
-void single(const LinearArgs& args) {
+void single(const LinearArgs& args) noexcept {
     args.lanes > 16 ? single_lanes<1, 32 / kWidth>(args, 0) : single_lanes<1, 16 / kWidth>(args, 0);
 }
 
-void single_rows4(const LinearArgs& args) {
+void single_rows4(const LinearArgs& args) noexcept {
     for (int lane = 0; lane < args.lanes; lane += 16)
         single_lanes<4, 16 / kWidth>(args, lane);
 }

@@ -3,7 +3,7 @@
 
 /// Calls f(offset) for every vector of a block of `rows` x `lanes`.
 template <typename F>
-inline void each(uint32_t rows, int lanes, F f) {
+inline void for_each_vector(uint32_t rows, int lanes, F f) {
     if (lanes == kLanes) {
         for (size_t at = 0; at < size_t(rows) * kLanes; at += kWidth)
             f(at);
@@ -35,7 +35,7 @@ void scale_lanes(float* block, uint32_t rows, const ScaleArgs& args) {
     }
 }
 
-void scale(float* block, uint32_t rows, int lanes, const ScaleArgs& args) {
+void scale(float* block, uint32_t rows, int lanes, const ScaleArgs& args) noexcept {
     constexpr int kAll = 32 / kWidth, kHalf = 16 / kWidth;
     if (args.token_scale)
         lanes > 16 ? scale_lanes<kAll, true>(block, rows, args) : scale_lanes<kHalf, true>(block, rows, args);
@@ -43,9 +43,9 @@ void scale(float* block, uint32_t rows, int lanes, const ScaleArgs& args) {
         lanes > 16 ? scale_lanes<kAll, false>(block, rows, args) : scale_lanes<kHalf, false>(block, rows, args);
 }
 
-void activation(float* target, const float* source, uint32_t rows, int lanes, ActivationKind kind) {
+void activation(float* target, const float* source, uint32_t rows, int lanes, ActivationKind kind) noexcept {
     const auto apply = [&](auto f) {
-        each(rows, lanes, [&](size_t at) { write(target + at, f(read(source + at))); });
+        for_each_vector(rows, lanes, [&](size_t at) { write(target + at, f(read(source + at))); });
     };
     switch (kind) {
         case ActivationKind::gelu_erf:
@@ -63,7 +63,7 @@ void activation(float* target, const float* source, uint32_t rows, int lanes, Ac
     }
 }
 
-void affine(float* target, const float* source, uint32_t rows, int lanes, const float* scale, const float* shift) {
+void affine(float* target, const float* source, uint32_t rows, int lanes, const float* scale, const float* shift) noexcept {
     for (uint32_t row = 0; row < rows; ++row) {
         const float factor = scale ? scale[row] : 1.0f, summand = shift ? shift[row] : 0.0f;
         for (int lane = 0; lane < lanes; lane += kWidth) {
@@ -74,16 +74,16 @@ void affine(float* target, const float* source, uint32_t rows, int lanes, const 
 }
 
 void fake_quantize(float* target, const float* source, uint32_t rows, int lanes, float low, float high,
-                   uint32_t levels) {
+                   uint32_t levels) noexcept {
     const float inverse = float(levels - 1) / (high - low), step = (high - low) / float(levels - 1);
-    each(rows, lanes, [&](size_t at) {
+    for_each_vector(rows, lanes, [&](size_t at) {
         const Floats bounded = smaller(larger(read(source + at), splat(low)), splat(high));
         write(target + at, __builtin_convertvector(nearest((bounded - low) * inverse), Floats) * step + low);
     });
 }
 
-void add(float* target, const float* left, const float* right, uint32_t rows, int lanes) {
-    each(rows, lanes, [&](size_t at) { write(target + at, read(left + at) + read(right + at)); });
+void add(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept {
+    for_each_vector(rows, lanes, [&](size_t at) { write(target + at, read(left + at) + read(right + at)); });
 }
 
 template <int kVectors>
@@ -115,7 +115,7 @@ void layer_norm_lanes(float* target, const float* source, uint32_t rows, const f
 }
 
 void layer_norm(float* target, const float* source, uint32_t rows, int lanes, const float* gamma, const float* beta,
-                float epsilon) {
+                float epsilon) noexcept {
     lanes > 16 ? layer_norm_lanes<32 / kWidth>(target, source, rows, gamma, beta, epsilon)
                : layer_norm_lanes<16 / kWidth>(target, source, rows, gamma, beta, epsilon);
 }
@@ -126,8 +126,8 @@ inline Ints quantized(const float* source, float channel, Floats low, Floats inv
     return nearest(smaller(larger(steps, Floats{}), splat(255.0f)));
 }
 
-void quantize4(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
-               const float* inverse) {
+void quantize_panel4(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
+               const float* inverse) noexcept {
     for (uint32_t row = 0; row < rows; row += 4) {
         const uint32_t count = rows - row < 4 ? rows - row : 4;
         for (int lane = 0; lane < lanes; lane += kWidth) {
@@ -142,7 +142,7 @@ void quantize4(uint8_t* panel, const float* source, uint32_t rows, int lanes, co
     }
 }
 
-void center(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse, int32_t zero) {
+void quantize_i16(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse, int32_t zero) noexcept {
     for (uint32_t row = 0; row < rows; row += 2)
         for (int lane = 0; lane < lanes; lane += kWidth) {
             const float* at = source + size_t(row) * kLanes + lane;
@@ -154,7 +154,7 @@ void center(int16_t* target, const float* source, uint32_t rows, int lanes, floa
 }
 
 /// Writes the lowest bytes of `lanes` numbers from 0 to 255.
-inline void narrow(uint8_t* to, const Ints* numbers, int lanes) {
+inline void store_bytes(uint8_t* to, const Ints* numbers, int lanes) {
 #if OPTKIT_WIDTH == 8
     // The packing instructions work in halves of a vector; the last step puts the quarters in order.
     const __m256i first = _mm256_packs_epi32((__m256i)numbers[0], (__m256i)numbers[1]);
@@ -173,20 +173,20 @@ inline void narrow(uint8_t* to, const Ints* numbers, int lanes) {
 #endif
 }
 
-void quantize1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
-               const float* inverse) {
+void quantize_panel1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
+               const float* inverse) noexcept {
     for (uint32_t row = 0; row < rows; ++row) {
         const float factor = channel ? channel[row] : 1.0f;
         Ints numbers[32 / kWidth] = {};
         for (int lane = 0; lane < lanes; lane += kWidth)
             numbers[lane / kWidth] =
                 quantized(source + size_t(row) * kLanes + lane, factor, read(low + lane), read(inverse + lane));
-        narrow(panel + size_t(row) * kLanes, numbers, lanes);
+        store_bytes(panel + size_t(row) * kLanes, numbers, lanes);
     }
 }
 
-void range(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
-           float* step) {
+void token_ranges(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
+           float* step) noexcept {
     for (int lane = 0; lane < lanes; lane += kWidth) {
         Floats least = {}, most = {};
         for (uint32_t row = 0; row < rows; ++row) {
@@ -202,28 +202,28 @@ void range(const float* source, uint32_t rows, int lanes, const float* channel, 
     }
 }
 
-typedef float Four __attribute__((vector_size(16)));
+typedef float Floats4 __attribute__((vector_size(16)));
 
-inline Four read4(const float* from) {
-    Four value;
+inline Floats4 read4(const float* from) {
+    Floats4 value;
     __builtin_memcpy(&value, from, sizeof value);
     return value;
 }
 
 /// Writes a 4 x 4 block turned over its diagonal.
 inline void transpose4(const float* source, size_t source_stride, float* target, size_t target_stride) {
-    const Four a = read4(source), b = read4(source + source_stride), c = read4(source + 2 * source_stride),
+    const Floats4 a = read4(source), b = read4(source + source_stride), c = read4(source + 2 * source_stride),
                d = read4(source + 3 * source_stride);
-    const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    const Four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    const Four rows[4] = {
+    const Floats4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const Floats4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    const Floats4 rows[4] = {
         __builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
         __builtin_shufflevector(AB, CD, 0, 1, 4, 5), __builtin_shufflevector(AB, CD, 2, 3, 6, 7)};
     for (int i = 0; i < 4; ++i)
-        __builtin_memcpy(target + i * target_stride, &rows[i], sizeof(Four));
+        __builtin_memcpy(target + i * target_stride, &rows[i], sizeof(Floats4));
 }
 
-void load(float* tile, const float* tokens, uint32_t features, int count, int lanes) {
+void load(float* tile, const float* tokens, uint32_t features, int count, int lanes) noexcept {
     const uint32_t even = features / 4 * 4;
     int token = 0;
     for (; token + 4 <= count; token += 4) {
@@ -239,7 +239,7 @@ void load(float* tile, const float* tokens, uint32_t features, int count, int la
             tile[size_t(feature) * kLanes + token] = token < count ? tokens[size_t(token) * features + feature] : 0.0f;
 }
 
-void store(float* tokens, const float* tile, uint32_t features, int count) {
+void store(float* tokens, const float* tile, uint32_t features, int count) noexcept {
     const uint32_t even = features / 4 * 4;
     int token = 0;
     for (; token + 4 <= count; token += 4) {
@@ -253,4 +253,23 @@ void store(float* tokens, const float* tile, uint32_t features, int count) {
     for (; token < count; ++token)
         for (uint32_t feature = 0; feature < features; ++feature)
             tokens[size_t(token) * features + feature] = tile[size_t(feature) * kLanes + token];
+}
+
+/// The kernels that this file has; an instruction set adds its matrix products, attention and peak.
+constexpr Kernels tile_kernels() {
+    Kernels kernels;
+    kernels.vector_bits = 32 * kWidth;
+    kernels.scale = scale;
+    kernels.activation = activation;
+    kernels.affine = affine;
+    kernels.fake_quantize = fake_quantize;
+    kernels.add = add;
+    kernels.layer_norm = layer_norm;
+    kernels.quantize_panel4 = quantize_panel4;
+    kernels.quantize_panel1 = quantize_panel1;
+    kernels.quantize_i16 = quantize_i16;
+    kernels.token_ranges = token_ranges;
+    kernels.load = load;
+    kernels.store = store;
+    return kernels;
 }

@@ -6,6 +6,12 @@ typedef float Floats __attribute__((vector_size(4 * OPTKIT_WIDTH)));
 typedef int32_t Ints __attribute__((vector_size(4 * OPTKIT_WIDTH)));
 typedef uint8_t Bytes __attribute__((vector_size(OPTKIT_WIDTH)));
 
+/// A number that a generic lambda takes as an argument and reads as a constant.
+template <int kValue>
+struct Constant {
+    static constexpr int value = kValue;
+};
+
 inline Floats read(const float* from) {
     Floats value;
     __builtin_memcpy(&value, from, sizeof value);

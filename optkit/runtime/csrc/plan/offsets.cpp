@@ -1,11 +1,11 @@
-#include "plan/arrange.h"
+#include "plan/offsets.h"
 
 #include <algorithm>
 #include <utility>
 
 namespace optkit {
 
-size_t arrange(std::vector<Lifetime>& lives) {
+size_t assign_offsets(std::vector<Lifetime>& lives) {
     std::vector<size_t> order(lives.size());
     for (size_t i = 0; i < order.size(); ++i)
         order[i] = i;

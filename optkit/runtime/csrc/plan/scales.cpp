@@ -1,11 +1,10 @@
-// What of a linear step is known before it runs, in one scale and one bias an output.
-#include "plan/plan.h"
-
 #include <algorithm>
+
+#include "plan/plan.h"
 
 namespace optkit {
 
-void fold_numbers(const Step& step, LinearPlan& linear) {
+void fold_scales(const Step& step, LinearPlan& linear) {
     const PackedWeights& weights = step.weights;
     std::vector<int64_t> sums(padded(weights.out), 0);
     const size_t rows = weights.rows, columns = weights.columns;
