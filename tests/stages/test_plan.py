@@ -83,16 +83,16 @@ FNET += "max_position_embeddings: 64}, tokenizer: {train: wordpiece, vocab_size:
 
 
 def test_an_architecture_that_cannot_be_exported_is_refused_unless_the_run_stops_before(files_recipe, tmp_path):
-    from optkit.pipeline import runner as pipeline
+    from optkit.pipeline import runner
 
     sets = [FNET, "evaluate.baseline=none"]
     (found,) = problems(files_recipe, *sets, "export.formats=[openvino]")
     assert found.startswith("model: fnet cannot be exported to OpenVINO for text-classification by optimum-intel")
     run = {"output": tmp_path / "run"}
-    assert pipeline.run(files_recipe, sets, stop_after="dense", **run)["stopped_after"] == "dense"
+    assert runner.run(files_recipe, sets, stop_after="dense", **run)["stopped_after"] == "dense"
     for until in ("plan", None):
         with pytest.raises(PlanError, match="model: fnet cannot be exported"):
-            pipeline.run(files_recipe, sets, stop_after=until, **run)
+            runner.run(files_recipe, sets, stop_after=until, **run)
 
 
 def test_other_faults_are_told_beside_it(files_recipe):
