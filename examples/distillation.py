@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 
+import torch
 from sentences import CommandLine, load, run
 from transformers import (
     AutoModelForSequenceClassification,
@@ -63,6 +64,7 @@ def main(options: argparse.Namespace) -> None:
             learning_rate=options.learning_rate,
             save_strategy="no",
             report_to="none",
+            dataloader_pin_memory=torch.accelerator.is_available(),
         ),
         train_dataset=examples,
         data_collator=DataCollatorWithPadding(tokenizer),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
 from sentences import CommandLine, load, read_sentences, run
 from transformers import DataCollatorWithPadding, EvalPrediction, Trainer, TrainingArguments, set_seed
 
@@ -37,6 +38,7 @@ def main(options: argparse.Namespace) -> None:
             learning_rate=options.learning_rate,
             save_strategy="no",
             report_to="none",
+            dataloader_pin_memory=torch.accelerator.is_available(),
         ),
         train_dataset=examples,
         eval_dataset=validation,

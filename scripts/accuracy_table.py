@@ -155,11 +155,12 @@ def run_cell(options: argparse.Namespace, cell: Cell, seed: int) -> None:
         process = subprocess.Popen(arguments, stdout=log, stderr=log, env=os.environ | threads)
         try:
             _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         except KeyboardInterrupt:
             process.wait()
             raise
-    if os.waitstatus_to_exitcode(status):
-        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), arguments)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     kept = {"seconds": time.perf_counter() - begun, "memory": memory, "threads": options.threads}
     folder.with_suffix(".json").write_text(json.dumps(kept), encoding="utf-8")

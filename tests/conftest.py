@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))  # for tests that import architectures
@@ -103,6 +105,28 @@ def openvino_without_its_crash():
     whole, openvino.Core.compile_model = openvino.Core.compile_model, compile_model
     yield
     openvino.Core.compile_model = whole
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """``shared_folder(name, fill)``: a folder that ``fill(folder)`` makes, once for all workers: leave it as it is."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # a worker's own is a folder in the session's
+    root /= "shared"
+
+    def get(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, whole = root / name, root / f"{name}.whole"
+        root.mkdir(exist_ok=True)
+        with FileLock(root / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                whole.touch()
+        return folder
+
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -384,11 +408,10 @@ quantize: {}
 
 
 @pytest.fixture(scope="session")
-def generated_recipe(tmp_path_factory) -> Path:
+def generated_recipe(shared_folder) -> Path:
     """A recipe that needs no files: random weights, generated topics, movement in 1x4 blocks, a dense baseline."""
-    path = tmp_path_factory.mktemp("generated") / "tiny.yaml"
-    path.write_text(GENERATED, encoding="utf-8")
-    return path
+    folder = shared_folder("generated", lambda folder: (folder / "tiny.yaml").write_text(GENERATED, encoding="utf-8"))
+    return folder / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -415,12 +438,17 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory, generated_recipe, optkit_cli) -> Finished:
+def finished_run(shared_folder, generated_recipe, optkit_cli) -> Finished:
     """``generated_recipe`` done from end to end with --json."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    printed = optkit_cli("run", generated_recipe, "--output", folder, "--json")
-    assert printed.code == 0, printed.err
-    return Finished(folder, json.loads(printed.out), printed)
+
+    def fill(folder: Path) -> None:
+        printed = optkit_cli("run", generated_recipe, "--output", folder / "run", "--json")
+        assert printed.code == 0, printed.err
+        (folder / "printed.json").write_text(json.dumps(printed), encoding="utf-8")
+
+    folder = shared_folder("finished", fill)
+    printed = Outcome(*json.loads((folder / "printed.json").read_text(encoding="utf-8")))
+    return Finished(folder / "run", json.loads(printed.out), printed)
 
 
 @pytest.fixture(scope="session")

@@ -114,9 +114,13 @@ def pixels(image: Image, channels: int) -> np.ndarray:
     """
     import PIL.ImageOps
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = PIL.ImageOps.exif_transpose(image)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = PIL.ImageOps.exif_transpose(image)
+    except Exception:
+        image.close()  # Pillow keeps the file open where it cannot read it to the end
+        raise
     if image.mode.startswith("I"):
         greys = np.asarray(image)
         image = PIL.Image.fromarray((np.clip(greys, 0, 65535) // _SIXTEEN).astype(np.uint8))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ class Metrics:
             )
         self.names = tuple(names)
         self._modules: dict[str | None, list[Any]] = {}
-        self._scratch: tempfile.TemporaryDirectory | None = None
+        self._scratch: str | None = None
 
     def compute(self, predictions: Any, references: Any, *, classes: int | None = None) -> dict[str, float]:
         """The score of each metric by its name.
@@ -74,10 +76,11 @@ class Metrics:
 
             # What evaluate buffers on disk goes to a folder that is removed with this object, and not to the home.
             if self._scratch is None:
-                self._scratch = tempfile.TemporaryDirectory(prefix="optkit-metrics-", ignore_cleanup_errors=True)
+                self._scratch = tempfile.mkdtemp(prefix="optkit-metrics-")
+                weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
             try:
                 self._modules[config] = [
-                    evaluate.load(str(FOLDER / name), config, cache_dir=self._scratch.name, keep_in_memory=True)
+                    evaluate.load(str(FOLDER / name), config, cache_dir=self._scratch, keep_in_memory=True)
                     for name in self.names
                 ]
             except OSError as error:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import capabilities
 import numpy as np
@@ -132,7 +133,7 @@ print(sentence_transformers.read("org/encoder"))
 
 
 def test_the_package_is_not_needed():
-    assert "import sentence_transformers" not in open(adapter.__file__, encoding="utf-8").read()
+    assert "import sentence_transformers" not in Path(adapter.__file__).read_text(encoding="utf-8")
 
 
 def with_length(folder, **values):

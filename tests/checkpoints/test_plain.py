@@ -69,7 +69,8 @@ def normed(model):
 
 def normed_by_hooks(model):
     for layer in encoder(model):
-        torch.nn.utils.weight_norm(layer)
+        with pytest.warns(FutureWarning, match="weight_norm` is deprecated"):
+            torch.nn.utils.weight_norm(layer)
         layer.weight_g.data *= 1.5
 
 

@@ -11,6 +11,7 @@ masks it ends with. ``sabotage`` is [rank, kind] or null, see ``SABOTAGE``; ever
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -145,6 +146,7 @@ def free_port() -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    gc.freeze()  # so that no child walks, and copies, what was imported here
     told = []
     for job in json.loads(sys.argv[1]):
         begun, port = time.monotonic(), free_port()

@@ -13,6 +13,7 @@ checkpoint that knows it; ``fold``, with the result not yet in its place. A last
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import shutil
@@ -102,6 +103,7 @@ def run(recipe: str, folder: str, death: list | None) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    gc.freeze()  # so that no child walks, and copies, what was imported here
     ended = []
     for recipe, folder, deaths in json.loads(sys.argv[1]):
         codes, whole = [run(recipe, f"{folder}/whole", None)], []
