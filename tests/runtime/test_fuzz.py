@@ -1,4 +1,4 @@
-"""A few seconds of the fuzz program (fuzz/main.cpp); scripts/fuzz_runtime runs it for minutes."""
+"""A few seconds of the programs in fuzz/, under sanitizers; scripts/sanitize runs them for minutes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ def test_an_iteration_is_repeated_by_its_number(fuzz):
         for _ in range(2)
     ]
     assert outputs[0] == outputs[1]
+
+
+def test_many_threads_give_what_one_gives(fuzz):
+    """Several runs of one engine at a time, each on more threads than most machines have cores."""
+    stress = Path(fuzz[0]).with_name("stress")
+    process = subprocess.run([stress, *fuzz[1:], "--rounds", "1", "--threads", "8"], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert re.match(r"\d+ runs of 8 threads, 3 at a time", process.stdout)
 
 
 def test_it_needs_seeds(fuzz):

@@ -14,7 +14,6 @@
 #include <iterator>
 #include <limits>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -22,6 +21,7 @@
 #include "format/spec.h"
 #include "isa/table.h"
 #include "mutation.h"
+#include "random_run.h"
 
 namespace {
 
@@ -30,85 +30,20 @@ using optkit::InstructionSet;
 
 uint64_t current_iteration = 0;
 
-std::vector<const InstructionSet*> supported_sets() {
-    std::vector<const InstructionSet*> found;
-    for (const InstructionSet& set : optkit::instruction_sets())
-        if (set.supported())
-            found.push_back(&set);
-    return found;
-}
-
 [[noreturn]] void fail(const std::string& what) {
     std::fprintf(stderr, "iteration %llu: %s\n", static_cast<unsigned long long>(current_iteration), what.c_str());
     std::abort();
 }
 
-float number(fuzz::Random& random) {
-    static const float odd[] = {0.0f, 1e-40f, 1e30f, -3.4e38f, std::numeric_limits<float>::infinity(),
-                                -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
-    if (random.chance(2))
-        return odd[random.below(sizeof odd / sizeof *odd)];
-    return float(int64_t(random.next() >> 40) - (1 << 23)) / float(1 << 21);
-}
-
-/// Runs the program once, on memory of exactly the right size, and checks that every number of the outputs is written.
+/// Runs the program once, in one thread after the other, the last first: the order must not matter.
 void run(const Engine& engine, fuzz::Random random) {
-    const auto& features = engine.features();
-    optkit::Batch batch{1, random.below(70)};
-    if (engine.has_attention())
-        batch = {random.below(4), random.below(40)};
-    const size_t tokens = batch.sequences * batch.length;
-
-    std::vector<optkit::Input> inputs(engine.inputs().size());
-    std::vector<std::vector<float>> floats(inputs.size());
-    std::vector<std::vector<uint8_t>> booleans(inputs.size());
-    for (size_t i = 0; i < inputs.size(); ++i) {
-        optkit::Input& input = inputs[i];
-        size_t size = tokens * features[engine.inputs()[i]];
-        if (features[engine.inputs()[i]] == 0) {
-            const uint32_t heads = engine.heads_of(i);
-            input.dims[0] = random.chance(50) ? batch.sequences : 1;
-            input.dims[1] = random.chance(50) && heads ? heads : 1;
-            input.dims[2] = random.chance(50) ? batch.length : 1;
-            input.dims[3] = batch.length;
-            size = std::accumulate(input.dims, input.dims + 4, size_t(1), std::multiplies<size_t>());
-            input.boolean = random.chance(50);
-        }
-        if (input.boolean) {
-            for (size_t j = 0; j < size; ++j)
-                booleans[i].push_back(uint8_t(random.below(3)));
-            booleans[i].shrink_to_fit();
-            input.data = booleans[i].data();
-        } else {
-            for (size_t j = 0; j < size; ++j)
-                floats[i].push_back(number(random));
-            floats[i].shrink_to_fit();
-            input.data = floats[i].data();
-        }
-    }
-
-    constexpr uint32_t kUntouched = 0xFFBADBADu;  // a NaN that no arithmetic makes
-    float untouched;
-    std::memcpy(&untouched, &kUntouched, sizeof untouched);
-    std::vector<std::vector<float>> results;
-    std::vector<float*> outputs;
-    for (uint32_t output : engine.outputs())
-        results.emplace_back(tokens * features[output], untouched);
-    for (auto& result : results)
-        outputs.push_back(result.data());
-
-    optkit::Threads threads;
-    threads.count = 1 + int(random.below(3));
-    // One after the other, the last first: the order must not matter.
-    threads.run = [](int count, const std::function<void(int)>& work) {
+    fuzz::RandomRun once(engine, random, 70);
+    once.run(1 + int(random.below(3)), [](int count, const std::function<void(int)>& work) {
         while (count-- > 0)
             work(count);
-    };
-    engine.run(batch, inputs, outputs, threads);
-    for (const auto& result : results)
-        for (const float& value : result)
-            if (std::memcmp(&value, &kUntouched, sizeof value) == 0)
-                fail("an output was not written");
+    });
+    if (!once.all_written())
+        fail("an output was not written");
 }
 
 struct Counts {
@@ -192,7 +127,7 @@ int main(int count, char** arguments) {
     if (seeds.empty())
         return std::fprintf(stderr, "fuzz: give it files of packed programs to begin with\n"), 2;
 
-    const auto sets = supported_sets();
+    const auto sets = fuzz::supported_sets();
     for (const fuzz::Bytes& bytes : seeds)
         for (const InstructionSet* each : sets)
             run(Engine(bytes.data(), bytes.size(), *each->kernels), fuzz::Random(seed));
