@@ -94,3 +94,68 @@ def test_the_readme_fits_a_hundred_lines_and_its_recipe_is_valid(tmp_path):
 def test_every_command_is_on_its_page():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `optkit (\w+)", page, re.MULTILINE)) == set(get_command(app).commands)
+
+
+def code_of(page: str) -> dict[str, str]:
+    """The blocks of code on a page of docs/ that name their file, by that."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return dict(re.findall(r'^```\w+ title="(.*?)"\n(.*?)^```$', text, re.MULTILINE | re.DOTALL))
+
+
+USES_LAMP = """
+import torch
+from torch import nn
+from optkit.pruning.config import CRITERIA, Rule, Schedule
+from optkit.pruning.criteria import build
+from optkit.pruning.pruner import Pruner
+from optkit.recipe import load_recipe
+import optkit
+assert optkit.__file__.startswith(ROOT), optkit.__file__
+assert load_recipe(ROOT + "/recipe.yaml").prune[0].criterion.build() == CRITERIA["lamp"]()
+
+scores = build(CRITERIA["lamp"]()).score(torch.tensor([[3.0, -4.0], [0.0, 12.0]]), {}, 0)
+torch.testing.assert_close(scores, torch.tensor([[9 / 169, 16 / 160], [0.0, 1.0]]))
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 8))
+model[1].weight.data.mul_(100)
+rule = Rule(targets=("*",), criterion=CRITERIA["lamp"](), structure="1x4", schedule=Schedule("constant", to=0.5, begin=1))
+pruner = Pruner(model, [rule])
+pruner.start(total_steps=4, steps_per_epoch=4)
+for step in range(5):
+    pruner.update(step)
+pruner.fold()
+zeros = [int((layer.weight == 0).sum()) for layer in model]
+assert sum(zeros) == (256 + 128) // 2 and zeros[1] > 0, zeros
+"""
+
+
+def test_the_criterion_of_the_extending_page_prunes_in_the_two_files_that_it_names(tmp_path):
+    """Magnitude would take everything from the first layer, whose weights are a hundredth of the second's."""
+    shutil.copytree(ROOT / "optkit", tmp_path / "optkit", ignore=shutil.ignore_patterns("csrc", "lib", "__pycache__"))
+    blocks = code_of("extending.md")
+    config, module = "optkit/pruning/config/criteria.py", "optkit/pruning/criteria/lamp.py"
+    (tmp_path / module).write_text(blocks[module], encoding="utf-8")
+    before, union, after = (tmp_path / config).read_text(encoding="utf-8").partition("\nCriterion = (\n")
+    assert union
+    (tmp_path / config).write_text(f"{before}\n{blocks[config]}\n{union}    Lamp |{after}", encoding="utf-8")
+    (readme,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(readme.replace("criterion: movement", "criterion: lamp"), encoding="utf-8")
+
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", f"ROOT = {str(tmp_path)!r}\n{USES_LAMP}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_package_is_on_the_architecture_page():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE))
+    assert {folder.parent.name for folder in (ROOT / "optkit").glob("*/__init__.py")} <= listed
+
+
+def test_files_that_the_extending_page_names_exist():
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:optkit|tests|scripts)/[\w/.]+)`", text))
+    new = set(code_of("extending.md")) | {"optkit/pruning/criteria/NAME.py", "optkit/runtime/csrc/isa/NAME/kernels.cpp"}
+    assert [name for name in sorted(named - new) if not (ROOT / name).exists()] == []
