@@ -15,7 +15,7 @@ _NAMES = {
     "bench": "optkit.benchmark.bench",
     "load_recipe": "optkit.recipe",
     "sparsity": "optkit.counting.sparsity",
-    "Quantization": "optkit.quantization.quantize",
+    "Quantization": "optkit.quantization.config",
     "export_openvino": "optkit.export.openvino",
     "quantize": "optkit.interop.quantize",
     "compile_model": "optkit.runtime",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optkit.adapters.onnx import load_package
+from optkit.adapters.onnx_package import load_package
 from optkit.ir.layers import constant_weight
 
 if TYPE_CHECKING:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import reason, sentence_transformers
+from optkit.adapters import reason
 from optkit.errors import DataError, OptkitError, PlanError
 
+#: Files of sentence-transformers, the first of which says that there is the second, in a folder of its own.
+MODULES, POOLING = "modules.json", "1_Pooling/config.json"
 _SETUP = ["*.json", "*.txt", "*.model", "*.jinja"]
 _OTHERS = ["adapter_model*.safetensors", "model.onnx*", "openvino_model.*"]
 _NESTED = ["*/*"]
@@ -56,8 +58,8 @@ def model_folder(
     patterns = _SETUP + (["*.py"] if code else [])
     try:
         folder = fetch(patterns + (["model*.safetensors"] if weights else []))
-        if (folder / sentence_transformers.MODULES).is_file():
-            fetch([sentence_transformers.POOLING], ignored=None)
+        if (folder / MODULES).is_file():
+            fetch([POOLING], ignored=None)
         if weights and not any(folder.glob("model*.safetensors")):
             folder = fetch(patterns + ["pytorch_model*.bin"])
             if others and not any(folder.glob("pytorch_model*.bin")):

@@ -9,6 +9,7 @@ import numpy as np
 
 from optkit.adapters import quiet, reason
 from optkit.adapters.half_range import halve, halve_onnx
+from optkit.adapters.samples import feed
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
 from optkit.ir.layers import constant_weight, linear_layers
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import openvino
     from onnx import ModelProto
 
-    from optkit.quantization.quantize import Quantization
+    from optkit.quantization.config import Quantization
 
 #: Under which NNCF takes a SmoothQuant that is off.
 _OFF = -1.0
@@ -217,23 +218,3 @@ def feeds(model: openvino.Model, samples: Sequence[Mapping[str, Any]]) -> list[d
 def _input_name(port: openvino.Output) -> str:
     """The name without slashes among a port's names, which is the one that tokenizers use."""
     return min(port.get_names(), key=lambda name: ("/" in name, name))
-
-
-def feed(sample: Mapping[str, Any], ports: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A sample as a batch of one for inputs of these types, by name.
-
-    Raises:
-        ExportError: if it lacks one.
-    """
-    ids = sample.get("input_ids")
-    if ids is not None and not len(ids):
-        raise ExportError("a calibration sample has no input_ids: tokenise it first, and leave out empty texts")
-    length = 0 if ids is None else len(ids)
-    defaults = {"attention_mask": [1] * length, "token_type_ids": [0] * length, "position_ids": range(length)}
-    batch = {}
-    for name, dtype in ports.items():
-        values = sample.get(name, defaults.get(name) if length else None)
-        if values is None:
-            raise ExportError(f"calibration samples have no '{name}', which the model needs: only {', '.join(sample)}")
-        batch[name] = np.asarray([values if isinstance(values, np.ndarray) else list(values)], dtype=dtype)
-    return batch

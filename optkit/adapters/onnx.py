@@ -10,8 +10,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.adapters import quiet, reason
+from optkit.adapters.onnx_package import MODEL_FILE, find, load_package
+from optkit.adapters.onnxruntime import OnnxModel
+from optkit.adapters.samples import feed
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.layers import LinearLayer, Weight
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from torch import Tensor
 
-MODEL_FILE = "model.onnx"
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 #: What the axes that may be of any size are called.
 _BATCH, _SEQUENCE = "batch", "sequence"
 #: protobuf writes no more than 2 GB into a file; beyond this weights go into a file beside it.
@@ -35,21 +34,6 @@ _LARGEST = 1 << 30
 #: Batch and tokens of the inputs that a model is traced with (a size of 1 would be taken for a constant), those of the
 #: inputs that it is tried on, and how far outputs may then lie from the checkpoint's, as a share of the largest.
 _TRACED, _TRIED, _TOLERANCE = (2, 7), (3, 11), 1e-3
-
-
-def missing() -> str | None:
-    """Why ONNX cannot be written here, in a line; None where it can."""
-    absent = [name for name in _PACKAGES if find_spec(name) is None]
-    if not absent:
-        return None
-    return f"{', '.join(absent)} {'are' if len(absent) > 1 else 'is'} not installed: pip install 'optkit[onnx]'"
-
-
-def load_package(name: str) -> Any:
-    problem = missing()
-    if problem is not None:
-        raise OptkitError(f"ONNX: {problem}")
-    return import_module(name)
 
 
 def trace(checkpoint: Path, *, seed: int = 0) -> ModelProto:
@@ -100,8 +84,6 @@ def trace(checkpoint: Path, *, seed: int = 0) -> ModelProto:
 
 def _difference(traced: ModelProto, inputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
     """How far the outputs of ``traced`` are from those expected, at most, as a share of the largest."""
-    from optkit.adapters.onnxruntime import OnnxModel
-
     with tempfile.TemporaryDirectory() as folder:
         save(traced, Path(folder), {})
         found = vars(OnnxModel(Path(folder))(**inputs))
@@ -305,17 +287,8 @@ def read(path: Path) -> tuple[ModelProto, dict[str, str]]:
         raise OptkitError(f"{path}: not an ONNX file that can be read ({reason(error)}): export it again") from error
 
 
-def find(path: Path) -> Path | None:
-    """The ONNX file that ``path`` is, or holds as ``model.onnx``; else None."""
-    path = Path(path)
-    path = path / MODEL_FILE if path.is_dir() else path
-    return path if path.is_file() and path.suffix == ".onnx" else None
-
-
 def feeds(model: ModelProto, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
     """Each of ``samples`` as a batch of one for ``model``, see ``adapters.nncf.feeds``."""
-    from optkit.adapters.nncf import feed
-
     onnx = load_package("onnx")
     ports = {
         value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)

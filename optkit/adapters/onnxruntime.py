@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from optkit.adapters import quiet, reason
-from optkit.adapters.onnx import MODEL_FILE, find, load_package
+from optkit.adapters.onnx_package import MODEL_FILE, find, load_package
 from optkit.errors import ExportError, OptkitError
 
 

@@ -99,7 +99,7 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
 
 
 def _why(checkpoint: Path, task: str, error: Exception) -> str:
-    from optkit.pruning.compaction.checkpoint import read_config
+    from optkit.checkpoints.compact_config import read_config
 
     own = export_types.own_problem(read_config(checkpoint).get("model_type", ""), task)
     # OpenVINO's own first line names its source code.
@@ -116,8 +116,9 @@ def _traceable(checkpoint: Path, task: str) -> tuple[Any, bool]:
     import torch
     from optimum.exporters.tasks import TasksManager
 
+    from optkit.checkpoints.compact_config import needs_loader, read_config
     from optkit.models.encoder_decoder import encoder_alone, has_decoder
-    from optkit.pruning.compaction.checkpoint import load_compact, needs_loader, read_config
+    from optkit.pruning.compaction.checkpoint import load_compact
 
     if needs_loader(read_config(checkpoint)):
         model = load_compact(checkpoint).float()

@@ -184,7 +184,8 @@ def _zeros(folder: Path) -> dict[str, Any]:
     """Where the linear weights of a checkpoint that hold zeros are zero, by name."""
     import torch
 
-    from optkit.checkpoints.files import parameter_kinds, tensors
+    from optkit.checkpoints.files import tensors
+    from optkit.counting.parameters import parameter_kinds
 
     kinds = parameter_kinds(folder)
     weights = {kinds.own(name): array for name, array, _ in tensors(folder)}

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optkit.adapters.hub import MODULES, POOLING, model_file
 from optkit.errors import PlanError
 from optkit.json_files import read_json
 
-MODULES, POOLING = "modules.json", "1_Pooling/config.json"
 _LENGTH, _SETTINGS = "sentence_bert_config.json", "config_sentence_transformers.json"
 #: All files of such a folder that hold no weights; the module that normalises has none.
 FILES = (MODULES, _LENGTH, _SETTINGS, POOLING)
@@ -148,8 +148,6 @@ def write(
         max_length: tokens at which the files say to cut a text.
         source: folder or Hub id of a model that has such files; None for one that has not.
     """
-    from optkit.adapters.hub import model_file
-
     (folder / POOLING).parent.mkdir(parents=True, exist_ok=True)
     if source is not None:
         for name in FILES:
@@ -208,8 +206,6 @@ def _encoder(values: Any, where: str) -> tuple[bool, int | None]:
 
 def _json(name: str, revision: str, file: str, key: str) -> Any:
     """What a JSON file of the model holds; None where there is none."""
-    from optkit.adapters.hub import model_file
-
     path = model_file(name, revision, file)
     try:
         return None if path is None else read_json(path)

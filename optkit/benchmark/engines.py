@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optkit.adapters import ctranslate2
-from optkit.adapters.onnx import missing as onnx_missing
+from optkit.adapters.onnx_package import missing as onnx_missing
 from optkit.benchmark.compiled import OpenVino
 from optkit.benchmark.engine import Engine, Setting, Source
 from optkit.benchmark.threaded import CompiledTorch, Ctranslate2, OnnxRuntime, Torch, compiler_missing

@@ -32,7 +32,7 @@ def _say(offer: Offer, reporter: Reporter) -> None:
 
 def _export(kind: str, checkpoint: Path, folder: Path, samples: Sequence[Inputs], say: Callable[[], None]) -> Source:
     from optkit.adapters import ctranslate2, onnxruntime, optimum
-    from optkit.adapters.onnx import MODEL_FILE as ONNX_FILE
+    from optkit.adapters.onnx_package import MODEL_FILE as ONNX_FILE
     from optkit.export.onnx import export_onnx
     from optkit.ir.io import MODEL_FILE
 

@@ -101,7 +101,7 @@ def _import(source: Source) -> None:
     if source.kind in ("checkpoint", "ctranslate2"):
         import transformers
 
-        from optkit.pruning.compaction.checkpoint import read_config
+        from optkit.checkpoints.compact_config import read_config
 
         folder = source.path / CHECKPOINT if source.kind == "ctranslate2" else source.path
         names = read_config(folder).get("architectures") or []

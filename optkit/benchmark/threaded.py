@@ -174,7 +174,7 @@ class OnnxRuntime(Threaded):
 
     def _open(self, threads: int) -> Any:
         from optkit.adapters import reason
-        from optkit.adapters.onnx import load_package
+        from optkit.adapters.onnx_package import load_package
 
         runtime = load_package("onnxruntime")
         options = runtime.SessionOptions()

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from optkit.checkpoints.compact_config import needs_loader, read_config
+from optkit.checkpoints.files import has_weights, tensors, weight_files, weight_shapes
 from optkit.errors import OptkitError
 
 #: What wrappers put first.
@@ -36,11 +38,9 @@ def plain_folder(folder: Path) -> Path:
         OptkitError: if the checkpoint is damaged, or its weights are made of others in a way that only the model's own
             code knows.
     """
-    from optkit.checkpoints.files import has_weights, tensors, weight_files, weight_shapes
-
     folder = Path(folder)
     shapes = weight_shapes(folder) if has_weights(folder) else {}
-    if not any(_ODD.search(name) for name in shapes):
+    if not any(_ODD.search(name) for name in shapes) or _is_compacted(folder):
         return folder
     parts = sources(shapes, _known(folder), str(folder))
     if all(list(found) == [name] for name, found in parts.items()):
@@ -136,17 +136,40 @@ def _combined(stored: Mapping[str, np.ndarray], parts: tuple[str, ...]) -> np.nd
     return (first * (second / norm)).astype(second.dtype)
 
 
+def _is_compacted(folder: Path) -> bool:
+    """Whether optkit alone wrote the checkpoint, and loads it."""
+    try:
+        return needs_loader(read_config(folder))
+    except OptkitError:
+        return False
+
+
 def _known(folder: Path) -> set[str]:
     """Names of the tensors of the architecture in config.json, with and without the word before those of its body."""
-    from optkit.checkpoints.files import architecture
-
     try:
-        model = architecture(folder)
+        model = plain_architecture(folder)
     except Exception:  # a config may name any architecture, and each fails in its own way
         return set()
     names = set(model.state_dict())
     body = f"{model.base_model_prefix}."
     return names | {name.removeprefix(body) for name in names} | set(_with_old_names(names))
+
+
+def plain_architecture(folder: Path) -> Any:
+    """The model that the config.json of a plain checkpoint names, on torch's meta device; each failure is of its own
+    class.
+    """
+    import torch
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not config.architectures:
+        raise OptkitError("config.json names no architecture")
+    architecture = getattr(transformers, config.architectures[0], None)
+    if not isinstance(architecture, type) or not issubclass(architecture, transformers.PreTrainedModel):
+        raise OptkitError(f"transformers {transformers.__version__} does not know {config.architectures[0]}")
+    with torch.device("meta"):
+        return architecture(config)
 
 
 def _with_old_names(names: Collection[str]) -> Iterator[str]:

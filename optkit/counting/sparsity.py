@@ -288,8 +288,9 @@ def _groups(kind: str, in_encoder: bool) -> list[str]:
 
 
 def _read_checkpoint(path: Path) -> Report:
-    from optkit.checkpoints.files import former_shapes, parameter_kinds, tensors
+    from optkit.checkpoints.files import tensors
     from optkit.checkpoints.plain import plain_folder
+    from optkit.counting.parameters import former_shapes, parameter_kinds
 
     plain = plain_folder(path)
     kinds = parameter_kinds(plain)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optkit.adapters import optimum
-from optkit.checkpoints.files import former_shapes, parameter_kinds, tensors
+from optkit.checkpoints.files import tensors
 from optkit.checkpoints.plain import plain_folder
+from optkit.counting.parameters import former_shapes, parameter_kinds
 from optkit.counting.sparsity import Layer, measure
 from optkit.counting.zeros import DENSE
 from optkit.errors import ExportError

@@ -22,8 +22,8 @@ from optkit.ir.layers import map_parameters, verify_quantized
 from optkit.ir.tags import Tags, pairs_to_tags, tags_to_pairs
 from optkit.pruning.compaction.checkpoint import write_former_config
 from optkit.pruning.config import Rule
+from optkit.quantization.config import Quantization
 from optkit.quantization.operations import module_of
-from optkit.quantization.quantize import Quantization
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from optkit.ir.shapes import fix_shapes
 from optkit.ir.tags import LayerTag, Tags, optkit_version, read_tags, suggest_decompression_rate, write_tags
 from optkit.progress import SILENT, Reporter
 from optkit.pruning.config import Rule
-from optkit.quantization.quantize import Control, Quantization, Quantized, quantize
+from optkit.quantization.config import Quantization
+from optkit.quantization.quantize import Control, Quantized, quantize
 from optkit.quantization.sensitivity import FILE as SENSITIVITY
 from optkit.quantization.sensitivity import Sensitivity
 

@@ -18,7 +18,7 @@ from optkit.errors import ExportError, OptkitError
 from optkit.export.fp32 import convert
 from optkit.models import longest_input
 from optkit.models.shrinking import special_tokens, with_layers
-from optkit.quantization.quantize import Quantization
+from optkit.quantization.config import Quantization
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from optkit.adapters import quiet, reason
+from optkit.checkpoints import compact_config
 from optkit.checkpoints.files import tensors
 from optkit.checkpoints.plain import given
 from optkit.errors import OptkitError
@@ -36,15 +37,13 @@ def check_checkpoint(folder: Path, auto_class: str) -> None:
                 f"{given(folder)}: {name}: {wrong} of {array.size} weights are NaN or infinite: the training diverged, "
                 "take an earlier checkpoint"
             )
-    from optkit.pruning.compaction import checkpoint as compact_checkpoint
-
-    config = compact_checkpoint.read_config(folder)
+    config = compact_config.read_config(folder)
     if config.get("pruned_heads"):
         raise OptkitError(
             f"{given(folder)}: attention heads were taken out of it (pruned_heads), which transformers 5 cannot load: "
             "give the model with these heads zero instead, or as ONNX"
         )
-    if not compact_checkpoint.needs_loader(config):
+    if not compact_config.needs_loader(config):
         _check_names(folder, auto_class)
 
 

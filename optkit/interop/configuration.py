@@ -69,8 +69,8 @@ def _numbered_by_weights(opened: Opened, task: str, usable: dict[str, Any]) -> l
     Raises:
         PlanError: if it names more or fewer than there are.
     """
+    from optkit.checkpoints.compact_config import needs_loader
     from optkit.models import Head, stored_head
-    from optkit.pruning.compaction.checkpoint import needs_loader
 
     if opened.kind != "checkpoint" or needs_loader(usable):
         return None

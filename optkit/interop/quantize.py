@@ -105,7 +105,7 @@ def quantize(
     from optkit.interop import graph
     from optkit.interop.calibration import draw
     from optkit.interop.structure import idle_groups, sentence
-    from optkit.quantization.quantize import Quantization
+    from optkit.quantization.config import Quantization
 
     if samples < 1 or max_length < 2:
         raise RecipeError("samples is at least 1, and max_length at least 2")

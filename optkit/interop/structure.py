@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from optkit.checkpoints.files import architecture
+from optkit.counting.parameters import architecture
 from optkit.counting.sparsity import Layer
 from optkit.counting.zeros import DENSE
 from optkit.ir.tags import LayerTag

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from optkit.errors import ExportError
 from optkit.ir.layers import Weight, constant_weight
+from optkit.pruning.targets import matches
+from optkit.registry import suggest
 
 if TYPE_CHECKING:
     import openvino
@@ -81,3 +83,21 @@ def _is_product(node: openvino.Node) -> bool:
     if node.get_type_name() not in _BETWEEN_ACTIVATIONS:
         return False
     return all(constant_weight(value.get_node()) is None for value in node.input_values()[:2])
+
+
+def select(patterns: Sequence[str], modules: Collection[str]) -> list[str]:
+    """Those of ``modules`` that one of ``patterns`` matches, in their order.
+
+    Raises:
+        ExportError: if a pattern matches none.
+    """
+    for pattern in patterns:
+        if not any(matches(pattern, module) for module in modules):
+            raise ExportError(f"ignored: '{pattern}' matches no module that is quantized{hint(pattern, modules)}")
+    return [module for module in modules if any(matches(pattern, module) for pattern in patterns)]
+
+
+def hint(pattern: str, modules: Collection[str]) -> str:
+    """What may have been meant by a pattern that matches none of ``modules``, by the last part of their names."""
+    last = [name.rpartition(".")[2] for name in modules]
+    return suggest(pattern.rpartition(".")[2].strip("*"), dict.fromkeys(last))

@@ -9,76 +9,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import ExportError, RecipeError
+from optkit.adapters import nncf
+from optkit.errors import ExportError
 from optkit.progress import SILENT, Reporter
+from optkit.quantization.config import Quantization
+from optkit.quantization.operations import check_finite, operations, select
+from optkit.quantization.sensitivity import Sensitivity, measure_sensitivity
 
 if TYPE_CHECKING:
     import openvino
 
-    from optkit.quantization.sensitivity import Sensitivity
-
-METHODS = ("int8", "int8_weights")
-TARGETS = ("any", "vnni", "optkit")
-BIAS_CORRECTIONS = ("fast", "accurate")
 #: Points that two sums of the same scores may lie apart.
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """Options of post-training int8. What is None or False is left out.
-
-    Attributes:
-        target: ``any`` halves the range of the weights, and of one factor where activations are multiplied by
-            activations, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's own default does so for
-            the first convolution only); ``vnni`` and ``optkit`` use the full range, the first for CPUs with VNNI or
-            AMX, the second for optkit's kernels, which are exact whatever the range.
-        method: ``int8`` for weights and activations; ``int8_weights`` for weights alone, symmetric, so that zeros stay
-            zeros. Then smoothing and bias correction, which are about activations, have to be off.
-        smooth_quant: SmoothQuant's strength alpha in (0, 1]: how much of the activations' outliers the weights take
-            over, https://arxiv.org/abs/2211.10438.
-        bias_correction: ``fast`` or ``accurate``.
-        ignored: patterns on names of torch modules whose operations stay fp32: globs whose ``*`` crosses dots, or
-            ``re:`` and a regular expression for the whole name.
-        max_drop: points of 100 that may be lost against the fp32 model; layers go back to fp32 until it is kept.
-        sensitivity: whether to measure what each layer's quantization does to the outputs.
-
-    Raises:
-        RecipeError: if a value is unknown, out of range, or contradicts another.
-    """
-
-    target: str = "any"
-    method: str = "int8"
-    smooth_quant: float | None = 0.95
-    bias_correction: str | None = "fast"
-    ignored: tuple[str, ...] = ()
-    max_drop: float | None = None
-    sensitivity: bool = False
-
-    def __post_init__(self) -> None:
-        for what, value, choices in (
-            ("target", self.target, TARGETS),
-            ("method", self.method, METHODS),
-            ("bias correction", self.bias_correction, (None, *BIAS_CORRECTIONS)),
-        ):
-            if value not in choices:
-                known = ", ".join(str(choice) for choice in choices)
-                raise RecipeError(f"unknown quantization {what} '{value}': one of {known}")
-        if self.smooth_quant is not None and not 0 < self.smooth_quant <= 1:
-            raise RecipeError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
-        if self.weights_only and (self.smooth_quant is not None or self.bias_correction is not None):
-            raise RecipeError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
-        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
-            raise RecipeError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
-
-    @property
-    def weights_only(self) -> bool:
-        return self.method == "int8_weights"
-
-    @classmethod
-    def of_weights(cls, **options: Any) -> Quantization:
-        """Of weights alone, with what concerns activations off."""
-        return cls(method="int8_weights", smooth_quant=None, bias_correction=None, **options)
 
 
 @dataclass(frozen=True)
@@ -140,10 +82,6 @@ def quantize(
         ExportError: if there are no samples, they lack an input, a weight is NaN, a pattern matches nothing, NNCF
             fails, or nothing keeps ``max_drop``.
     """
-    from optkit.adapters import nncf
-    from optkit.quantization.operations import check_finite, operations
-    from optkit.quantization.sensitivity import measure_sensitivity
-
     if quantization.max_drop is not None and score is None:
         raise ExportError("max_drop needs something that scores a model: give `evaluate`, or leave max_drop out")
     check_finite(model)
@@ -218,25 +156,3 @@ def _within(
             too_few = count
         count = min(2 * max(count, 1), len(ranking)) if found is None else (too_few + found[1]) // 2
     return found[0], list(ranking[: found[1]]), tried[found[1]], len(tried)
-
-
-def select(patterns: Sequence[str], modules: Collection[str]) -> list[str]:
-    """Those of ``modules`` that one of ``patterns`` matches, in their order.
-
-    Raises:
-        ExportError: if a pattern matches none.
-    """
-    from optkit.pruning.targets import matches
-
-    for pattern in patterns:
-        if not any(matches(pattern, module) for module in modules):
-            raise ExportError(f"ignored: '{pattern}' matches no module that is quantized{hint(pattern, modules)}")
-    return [module for module in modules if any(matches(pattern, module) for pattern in patterns)]
-
-
-def hint(pattern: str, modules: Collection[str]) -> str:
-    """What may have been meant by a pattern that matches none of ``modules``, by the last part of their names."""
-    from optkit.registry import suggest
-
-    last = [name.rpartition(".")[2] for name in modules]
-    return suggest(pattern.rpartition(".")[2].strip("*"), dict.fromkeys(last))

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optkit.adapters import nncf
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
-from optkit.quantization.operations import operations
+from optkit.quantization.operations import operations, select
 
 if TYPE_CHECKING:
     import openvino
 
-    from optkit.quantization.quantize import Quantization
+    from optkit.quantization.config import Quantization
 
 #: Of the calibration samples: means over outputs settle with far fewer of them than ranges do.
 SAMPLES = 32
@@ -102,9 +103,6 @@ def measure_sensitivity(
     Raises:
         ExportError: if there are no samples, or they cannot be used, or NNCF fails.
     """
-    from optkit.adapters import nncf
-    from optkit.quantization.quantize import select
-
     if not samples:
         raise ExportError("sensitivity compares outputs on calibration samples, and there are none")
     of_modules = operations(model, parameters or {}, weights_only=quantization.weights_only)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
+from optkit.quantization.config import Quantization
 from optkit.recipe.fields import Many, Part, Word, check_pattern
-
-if TYPE_CHECKING:
-    from optkit.quantization.quantize import Quantization
 
 #: What a default that depends on the method is written as.
 AUTO = "auto"
@@ -93,8 +91,6 @@ class QuantizeSpec(Part):
 
     def build(self) -> Quantization:
         """What the export is told; ``control`` and ``finetune`` are the stages' own."""
-        from optkit.quantization.quantize import Quantization
-
         return Quantization(
             target=self.target,
             method=self.method,

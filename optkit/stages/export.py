@@ -53,7 +53,7 @@ def one_shape(job: Job, model: Any) -> Any:
 def problems(job: Job, model: Any) -> list[str]:
     """What of ``quantize`` and ``export`` cannot work with ``model`` (the meta device suffices), a line each."""
     from optkit.pruning.targets import matches
-    from optkit.quantization.quantize import hint
+    from optkit.quantization.operations import hint
 
     found = _format_problems(job, model) + _architecture_problems(job, model)
     names = [name for name, _ in model.named_modules() if name]
@@ -67,7 +67,7 @@ def problems(job: Job, model: Any) -> list[str]:
 
 def _architecture_problems(job: Job, model: Any) -> list[str]:
     """Why no model of this architecture can be exported, found on a small one where no table says."""
-    from optkit.adapters import onnx
+    from optkit.adapters import onnx_package
     from optkit.export import trial
     from optkit.stages import allocate
 
@@ -82,17 +82,17 @@ def _architecture_problems(job: Job, model: Any) -> list[str]:
     }
     problem = trial.openvino_problem(model.config, head.auto_class, job.task.export_task, **options)
     found = [] if problem is None else [problem]
-    if job.exports and "onnx" in recipe.export.formats and onnx.missing() is None:
+    if job.exports and "onnx" in recipe.export.formats and onnx_package.missing() is None:
         why = trial.onnx_problem(model.config, head.auto_class)
         found += [] if why is None else [f"export.formats: onnx: {model.config.model_type}: {why}"]
     return found
 
 
 def _format_problems(job: Job, model: Any) -> list[str]:
-    from optkit.adapters import onnx, tokenizers
+    from optkit.adapters import onnx_package, tokenizers
 
     recipe, found = job.recipe, []
-    if "onnx" in recipe.export.formats and (why := onnx.missing()):
+    if "onnx" in recipe.export.formats and (why := onnx_package.missing()):
         found.append(f"export.formats: onnx: {why}")
     if recipe.export.tokenizer and (why := tokenizers.missing()):
         found.append(f"export.tokenizer: {why}")

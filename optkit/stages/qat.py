@@ -52,8 +52,9 @@ def problems(job: Job) -> list[str]:
 def run(job: Job, stage: Stage) -> None:
     """Adds ``steps``, ``layers`` and the ``history`` of the loss to the stage's facts."""
     from optkit.adapters import arguments, trainer
+    from optkit.checkpoints.compact_config import needs_loader, read_config
     from optkit.models import freezing, load_model
-    from optkit.pruning.compaction.checkpoint import load_compact, needs_loader, read_config
+    from optkit.pruning.compaction.checkpoint import load_compact
     from optkit.quantization.fake_quantization import FakeQuantization
 
     source, spec = compact.folder(job), job.recipe.quantize
@@ -100,8 +101,9 @@ def save_like(model: Any, source: Path, folder: Path) -> None:
     from safetensors.torch import save_file
 
     from optkit.adapters import optimum
+    from optkit.checkpoints.compact_config import needs_loader, read_config
     from optkit.checkpoints.files import COMPACTED
-    from optkit.pruning.compaction.checkpoint import needs_loader, own_weights, read_config
+    from optkit.pruning.compaction.checkpoint import own_weights
 
     optimum.copy_companions(source, folder)
     name = COMPACTED if needs_loader(read_config(source)) else "model.safetensors"

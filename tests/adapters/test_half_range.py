@@ -9,7 +9,7 @@ from capabilities import need
 from optkit.adapters import nncf, optimum
 from optkit.ir.io import read_model
 from optkit.ir.layers import constant_weight, linear_layers
-from optkit.quantization.quantize import Quantization
+from optkit.quantization.config import Quantization
 
 CONFIG = {
     "hidden_size": 32,

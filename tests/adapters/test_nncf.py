@@ -50,7 +50,7 @@ def test_ranges_hold_for_texts_of_every_length(tmp_path):
 
     from optkit.adapters import optimum
     from optkit.ir.io import read_model
-    from optkit.quantization.quantize import Quantization
+    from optkit.quantization.config import Quantization
 
     config = transformers.ConvBertConfig(
         vocab_size=60,

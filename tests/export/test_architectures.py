@@ -14,7 +14,7 @@ from optkit.export.openvino import export_openvino
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.tags import read_tags
 from optkit.pruning import Pruner, Rule, Schedule, compact, load_compact, save_compact
-from optkit.quantization.quantize import Quantization
+from optkit.quantization.config import Quantization
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 AT_ONCE = {"shape": "constant", "begin": 0, "end": 0}

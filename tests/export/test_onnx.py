@@ -15,7 +15,7 @@ from optkit.errors import ExportError, OptkitError
 from optkit.export.onnx import export_onnx, read_onnx_tags
 from optkit.ir.tags import pairs_to_tags, tags_to_pairs
 from optkit.pruning.config import Rule
-from optkit.quantization.quantize import Quantization
+from optkit.quantization.config import Quantization
 
 onnx = capabilities.package("onnx")
 capabilities.need("onnxscript", "onnxruntime")

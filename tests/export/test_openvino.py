@@ -18,7 +18,7 @@ from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
 from optkit.ir.tags import read_tags, suggest_decompression_rate
 from optkit.pruning.config import Rule
-from optkit.quantization.quantize import Quantization
+from optkit.quantization.config import Quantization
 
 BERT = {
     "hidden_size": 64,

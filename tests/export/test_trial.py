@@ -13,7 +13,7 @@ from capabilities import need
 from optkit.adapters import export_types, optimum
 from optkit.errors import ExportError
 from optkit.export.trial import onnx_problem, openvino_problem, stand_in
-from optkit.quantization.quantize import Quantization
+from optkit.quantization.config import Quantization
 
 SMALL = {
     "vocab_size": 60,

@@ -13,8 +13,9 @@ from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers, parameters
 from optkit.ir.tags import read_tags
 from optkit.pruning.config import Rule
+from optkit.quantization.config import Quantization
 from optkit.quantization.operations import module_of, operations
-from optkit.quantization.quantize import Quantization, quantize
+from optkit.quantization.quantize import quantize
 
 LAYER = "bert.encoder.layer.0"
 MODULES = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optkit.quantization.quantize import Quantization
+from optkit.quantization.config import Quantization
 
 
 def test_defaults_are_written_out_and_build_the_same(recipes):

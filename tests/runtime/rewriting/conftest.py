@@ -43,7 +43,7 @@ def _export(architecture: str, path: Path) -> None:
 def _quantize(source: Path, path: Path) -> None:
     from optkit.adapters import nncf
     from optkit.ir.io import read_model, save_model
-    from optkit.quantization.quantize import Quantization
+    from optkit.quantization.config import Quantization
 
     # In half the range: what a test leaves to OpenVINO is then exact on CPUs without VNNI, too.
     model, rng = read_model(source), np.random.default_rng(0)

@@ -1,0 +1,69 @@
+"""Options of post-training quantization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from optkit.errors import RecipeError
+
+METHODS = ("int8", "int8_weights")
+TARGETS = ("any", "vnni", "optkit")
+BIAS_CORRECTIONS = ("fast", "accurate")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Options of post-training int8. What is None or False is left out.
+
+    Attributes:
+        target: ``any`` halves the range of the weights, and of one factor where activations are multiplied by
+            activations, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's own default does so for
+            the first convolution only); ``vnni`` and ``optkit`` use the full range, the first for CPUs with VNNI or
+            AMX, the second for optkit's kernels, which are exact whatever the range.
+        method: ``int8`` for weights and activations; ``int8_weights`` for weights alone, symmetric, so that zeros stay
+            zeros. Then smoothing and bias correction, which are about activations, have to be off.
+        smooth_quant: SmoothQuant's strength alpha in (0, 1]: how much of the activations' outliers the weights take
+            over, https://arxiv.org/abs/2211.10438.
+        bias_correction: ``fast`` or ``accurate``.
+        ignored: patterns on names of torch modules whose operations stay fp32: globs whose ``*`` crosses dots, or
+            ``re:`` and a regular expression for the whole name.
+        max_drop: points of 100 that may be lost against the fp32 model; layers go back to fp32 until it is kept.
+        sensitivity: whether to measure what each layer's quantization does to the outputs.
+
+    Raises:
+        RecipeError: if a value is unknown, out of range, or contradicts another.
+    """
+
+    target: str = "any"
+    method: str = "int8"
+    smooth_quant: float | None = 0.95
+    bias_correction: str | None = "fast"
+    ignored: tuple[str, ...] = ()
+    max_drop: float | None = None
+    sensitivity: bool = False
+
+    def __post_init__(self) -> None:
+        for what, value, choices in (
+            ("target", self.target, TARGETS),
+            ("method", self.method, METHODS),
+            ("bias correction", self.bias_correction, (None, *BIAS_CORRECTIONS)),
+        ):
+            if value not in choices:
+                known = ", ".join(str(choice) for choice in choices)
+                raise RecipeError(f"unknown quantization {what} '{value}': one of {known}")
+        if self.smooth_quant is not None and not 0 < self.smooth_quant <= 1:
+            raise RecipeError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
+        if self.weights_only and (self.smooth_quant is not None or self.bias_correction is not None):
+            raise RecipeError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise RecipeError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
+
+    @property
+    def weights_only(self) -> bool:
+        return self.method == "int8_weights"
+
+    @classmethod
+    def of_weights(cls, **options: Any) -> Quantization:
+        """Of weights alone, with what concerns activations off."""
+        return cls(method="int8_weights", smooth_quant=None, bias_correction=None, **options)
