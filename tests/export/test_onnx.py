@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from optkit.adapters import onnx as adapter
+from optkit.adapters import onnx_package
 from optkit.adapters.onnx import linear_layers
 from optkit.adapters.onnxruntime import OnnxModel
 from optkit.counting.sparsity import sparsity
@@ -206,7 +207,7 @@ def test_what_cannot_be_done_is_one_clear_line(bert, int8, tmp_path, monkeypatch
     onnx.helper.set_model_props(wrong, {"optkit/format_version": "9", "optkit/layers": "none"})
     onnx.save(wrong, damaged)
     assert "format 9 is newer" in message(lambda: read_onnx_tags(damaged))
-    monkeypatch.setattr(adapter, "find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr(onnx_package, "find_spec", lambda name: None if name == "onnxscript" else name)
     assert message(lambda: adapter.trace(bert[0])) == ("ONNX: onnxscript is not installed: pip install 'optkit[onnx]'")
 
 

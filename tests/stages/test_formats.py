@@ -91,7 +91,7 @@ def test_the_tokenizer_of_the_ir_gives_the_same_ids(run):
 
 
 def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch):
-    from optkit.adapters import onnx, tokenizers
+    from optkit.adapters import onnx_package, tokenizers
     from optkit.stages.plan import make_plan
 
     def problems(*sets):
@@ -105,7 +105,7 @@ def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch)
     assert problems("export.shapes={seq: 128}") == ["export.shapes.seq: 128 is more than the 64 tokens the model takes"]
     (problem,) = problems("export.shapes={seq: 32}", "benchmark={batch: [1, 2], seq: 32}")
     assert problem.startswith("benchmark: the exported model takes 1 x 32 tokens alone: set benchmark.batch")
-    monkeypatch.setattr(onnx, "find_spec", lambda name: None)
+    monkeypatch.setattr(onnx_package, "find_spec", lambda name: None)
     monkeypatch.setattr(tokenizers, "find_spec", lambda name: None)
     assert problems("export.formats=[openvino, onnx]", "export.tokenizer=true") == [
         "export.formats: onnx: onnx, onnxscript, onnxruntime are not installed: pip install 'optkit[onnx]'",
