@@ -53,6 +53,15 @@ def _freeze() -> None:
     gc.freeze()
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "finished_run" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+    # Files with slow tests begin, so that no worker is left alone with one of them at the end.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish():
     _freeze()
 

@@ -95,6 +95,7 @@ runpy.run_path(f"{examples}/distillation.py", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_they_need_torch_transformers_and_accelerate_alone(arguments, tiny_checkpoint):
     command = [sys.executable, "-c", BARE, EXAMPLES, tiny_checkpoint, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

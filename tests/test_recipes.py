@@ -14,6 +14,8 @@ from optkit.data.generators import GENERATORS
 from optkit.data.generators.entities import TAGS
 from optkit.recipe import Recipe, load_recipe
 
+pytestmark = pytest.mark.slow
+
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 #: Smaller sizes of a model that a recipe makes from random weights, where its config has them.
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "serving.py"
 WORDS = "the soup song table garden river letter of day was fine lovely great sweet poor awful grim sour .".split()
 

@@ -11,6 +11,8 @@ from optkit.ir.io import read_model
 from optkit.ir.layers import constant_weight, linear_layers
 from optkit.quantization.config import Quantization
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     "hidden_size": 32,
     "num_hidden_layers": 1,

@@ -89,6 +89,7 @@ def test_lengths_that_a_model_does_not_take(tiny_checkpoint, tiny_vit):
         bench([tiny_vit], Asked(backends=("torch",), seq=(64,), **QUICK))
 
 
+@pytest.mark.slow
 def test_images(tiny_vit):
     report = bench([tiny_vit], Asked(backends=("torch", "openvino-f32"), batch=(1, 2), **QUICK))
     assert [(shape["batch"], shape["seq"], shape["pixels"]) for shape in report["shapes"]] == [

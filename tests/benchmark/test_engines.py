@@ -15,6 +15,8 @@ from optkit.benchmark.inputs import Needs, Shared, Texts
 from optkit.benchmark.streams import Streams
 from optkit.errors import OptkitError
 
+pytestmark = pytest.mark.slow
+
 LINES = "the soup was fine .\ngrim\nthe song of day 3 was lovely and the river was sour .\n"
 
 

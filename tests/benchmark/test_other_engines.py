@@ -22,6 +22,8 @@ from optkit.benchmark.offers import offers
 from optkit.errors import ExportError, OptkitError, RecipeError
 from optkit.progress import SILENT
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"duration": 0.05, "threads": 1, "loads": False}
 NEEDS = {
     "ctranslate2-int8": ["ctranslate2"],

@@ -12,6 +12,8 @@ from optkit.benchmark import bench, exporting
 from optkit.benchmark.engines import BACKENDS, QUANTIZING, exact, missing, not_by_default
 from optkit.cpu import cpu_cores
 
+pytestmark = pytest.mark.slow
+
 HERE = [backend for backend in BACKENDS if missing(backend) is None and not_by_default(backend) is None]
 THREADS = min(2, cpu_cores())
 

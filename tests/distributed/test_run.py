@@ -16,6 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 # A rule for each kind of criterion: what gradients tell, also of masked weights, what inputs tell, and what neither does.

@@ -148,6 +148,7 @@ def test_an_interrupt_ends_every_process(tmp_path):
     assert not local._running
 
 
+@pytest.mark.slow
 def test_runs_that_share_a_baseline_make_it_once(generated_recipe, optkit_cli, tmp_path):
     root = tmp_path / "sweep"
     grid, sets = "prune.encoder.schedule.to=[0.5, 0.8]", ("--set", "benchmark=null")
@@ -163,6 +164,7 @@ def test_runs_that_share_a_baseline_make_it_once(generated_recipe, optkit_cli, t
     assert [path.stat().st_mtime_ns for path in sorted(root.glob("*/report.json"))] == stamps
 
 
+@pytest.mark.slow
 def test_the_same_on_ray(tmp_path):
     """A cluster of two workers on this machine, started here as `--ray` starts one without an address."""
     ray = capabilities.package("ray")

@@ -16,6 +16,8 @@ from optkit.ir.tags import read_tags
 from optkit.pruning import Pruner, Rule, Schedule, compact, load_compact, save_compact
 from optkit.quantization.config import Quantization
 
+pytestmark = pytest.mark.slow
+
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 AT_ONCE = {"shape": "constant", "begin": 0, "end": 0}
 RULES = [

@@ -18,6 +18,8 @@ from optkit.ir.tags import pairs_to_tags, tags_to_pairs
 from optkit.pruning.config import Rule
 from optkit.quantization.config import Quantization
 
+pytestmark = pytest.mark.slow
+
 onnx = capabilities.package("onnx")
 capabilities.need("onnxscript", "onnxruntime")
 

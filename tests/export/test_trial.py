@@ -89,6 +89,7 @@ def test_images_of_a_type_without_a_configuration():
     assert openvino_problem(config, "AutoModelForImageClassification", task, **options) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "values", "reason"),
     [
@@ -167,6 +168,7 @@ def test_a_stand_in_is_small_and_of_each_kind_of_layer():
     assert set(small.layer_types) == {"full_attention", "sliding_attention"}
 
 
+@pytest.mark.slow
 def test_what_torch_cannot_trace_for_onnx_is_found_on_a_small_model(capfd):
     need("onnx", "onnxscript")
     sizes = {"vocab_size": 60, "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 16, "block_sizes": [1, 1]}

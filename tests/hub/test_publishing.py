@@ -8,6 +8,8 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
+pytestmark = pytest.mark.slow
+
 REPO = "org/tiny"
 
 

@@ -13,6 +13,8 @@ from optkit import runtime
 from optkit.adapters import optimum
 from optkit.errors import OptkitError
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the soup of day {i} was fine" for i in range(8)]
 
 

@@ -16,6 +16,8 @@ from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
 from optkit.ir.tags import LayerTag, Tags, read_tags, write_tags
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the soup of day {i} was fine" for i in range(12)]
 
 

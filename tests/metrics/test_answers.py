@@ -48,6 +48,7 @@ def test_scores_of_one_answer(said, answers, match, f1):
     assert overlap(said, answers) == pytest.approx(f1)
 
 
+@pytest.mark.slow
 def test_scores_of_several_questions():
     said, answers = ["The cat", "two dogs", "", "x"], [["cat"], ["dogs", "three dogs"], [], []]
     scores = metrics.load(["answer_f1", "exact_match"]).compute(said, answers)

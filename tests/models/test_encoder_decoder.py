@@ -46,6 +46,7 @@ def test_the_encoder_of_a_whole_t5_is_loaded_and_saved_alone(whole, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_t5_is_quantized_for_embeddings(whole, tmp_path, alone):
     folder = shutil.copytree(whole, tmp_path / "model")

@@ -30,7 +30,8 @@ SEED = int(os.environ.get("OPTKIT_MUTATION_SEED", "20"))
 COUNTS = {"recipe": 120, "checkpoint": 40, "embedder": 15, "vision": 15, "adapter": 8, "ir": 20}
 COUNTS |= {"data": 40, "report": 40, "argument": 40}
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+# Of damaged inputs libraries warn as they like.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 Case = Callable[[np.random.Generator, Path], tuple[list[object], str]]
 """Writes a mutated input into the folder; gives the command line that takes it, and the input in words."""

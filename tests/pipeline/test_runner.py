@@ -18,6 +18,8 @@ from optkit.errors import OptkitError, RecipeError
 from optkit.pipeline import runner
 from optkit.recipe import load_recipe
 
+pytestmark = pytest.mark.slow
+
 STAGES = ["plan", "dense", "train", "compact", "export", "evaluate", "benchmark", "report"]
 
 

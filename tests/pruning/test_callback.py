@@ -398,6 +398,7 @@ print(pruner.fold()[0].pruned, sum(int((layer.weight == 0).sum()) for layer in m
 """
 
 
+@pytest.mark.slow
 def test_pruning_alone_needs_only_torch_and_transformers_and_works_in_a_plain_loop():
     done = subprocess.run([sys.executable, "-c", LOOP], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

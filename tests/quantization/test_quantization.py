@@ -17,6 +17,8 @@ from optkit.quantization.config import Quantization
 from optkit.quantization.operations import module_of, operations
 from optkit.quantization.quantize import quantize
 
+pytestmark = pytest.mark.slow
+
 LAYER = "bert.encoder.layer.0"
 MODULES = [
     *(f"bert.embeddings.{name}_embeddings" for name in ("word", "token_type", "position")),

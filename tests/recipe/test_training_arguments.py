@@ -10,6 +10,7 @@ from optkit.pruning.config import Span
 from optkit.recipe.training_arguments import OWNED, SPANS, arguments, read_train
 
 
+@pytest.mark.slow
 def test_the_source_is_read_as_the_class_is():
     from transformers import TrainingArguments
 

@@ -187,6 +187,7 @@ def test_the_mood_follows_the_verdict(whole):
     assert '<p class="verdict bad">' in render_html(whole) and "TOO MUCH: max_drop allows 1" in render_html(whole)
 
 
+@pytest.mark.slow
 def test_a_browser_shows_it_without_asking_for_anything(whole, tmp_path):
     need("chromium")
     file, script = tmp_path / "report.html", Path(__file__).parents[2] / "scripts" / "screenshot_report"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from capabilities import lack, need
 
+pytestmark = pytest.mark.slow
+
 FUZZ = Path(__file__).parent / "fuzz"
 
 

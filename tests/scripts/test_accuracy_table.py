@@ -8,6 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TINY = ["task.max_length=32", "oneshot.samples=16", "quantize.calibration.samples=8"]
 CELL = "one-shot 50 % 1x4"
 

@@ -6,8 +6,12 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 from optkit.recipe import load_recipe
 from optkit.tasks import TASKS
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.config.hidden_size=32", "model.config.num_attention_heads=2", "model.config.intermediate_size=64"]

@@ -16,6 +16,8 @@ from optkit.pruning.allocation.costs import CostTable, LayerCosts
 from optkit.recipe import load_recipe
 from optkit.stages.plan import make_plan
 
+pytestmark = pytest.mark.slow
+
 SENSITIVITY = "prune.0.allocate={by: sensitivity, samples: 16, grid: [0.3, 0.6, 0.9]}"
 SQUARE, UP, DOWN = ((32, 32),), ((64, 32),), ((32, 64),)
 

@@ -11,6 +11,8 @@ from optkit.allocation import trials
 from optkit.errors import ExportError
 from optkit.timing import LEAST
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_engine_is_timed_against_the_dense_one_in_openvino(finished_run):
     found = finished_run.report["benchmark"]

@@ -15,6 +15,8 @@ from optkit.ir.io import read_model
 from optkit.ir.tags import read_tags
 from optkit.recipe import load_recipe
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("export.formats=[openvino, onnx, sparse]", "export.tokenizer=true", "export.shapes={batch: 2, seq: 32}")
 
 

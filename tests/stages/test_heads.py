@@ -170,6 +170,7 @@ def test_a_head_that_training_replaces_is_named(recipe, tiny_checkpoint, tmp_pat
     assert plan.models == ["tagger has no head for SequenceClassification: a new one for nice, odd, poor is trained"]
 
 
+@pytest.mark.slow
 def test_a_stale_problem_and_odd_names_are_said_and_written_right(recipe, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "stale")
     names = {"id2label": {"1": "nice", "2": "odd", "3": "poor"}, "label2id": {"nice": 1, "odd": 2, "poor": 3}}

@@ -12,6 +12,8 @@ from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import oneshot, train
 
+pytestmark = pytest.mark.slow
+
 RULES = """prune=[
   {name: heads, criterion: fisher, structure: head, schedule: {to: 0.25}},
   {name: neurons, criterion: fisher, structure: 'neuron:4', schedule: {to: 0.5}},

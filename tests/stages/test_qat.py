@@ -16,6 +16,8 @@ from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import export, plan, qat
 
+pytestmark = pytest.mark.slow
+
 SETS = [
     "train=null",
     "prune=[{name: blocks, structure: 1x4, schedule: {to: 0.7}}]",

@@ -16,6 +16,8 @@ from optkit.benchmark.compiled import OpenVino
 from optkit.ir import precision
 from optkit.stages import evaluate, served
 
+pytestmark = pytest.mark.slow
+
 #: Has both stages done again in a copy of the finished run.
 AGAIN = ["benchmark={batch: 2, seq: 8, backends: [openvino, optkit]}"]
 

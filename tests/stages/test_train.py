@@ -16,6 +16,8 @@ import pytest
 
 import optkit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 24, 4
 TOPICS = ("food", "music", "price", "room", "staff")

@@ -22,6 +22,8 @@ from optkit.recipe.task import TaskSpec
 from optkit.stages.plan import make_plan
 from optkit.tasks import get_task
 
+pytestmark = pytest.mark.slow
+
 FROM_NOTHING = """\
 optkit: 1
 name: embeddings

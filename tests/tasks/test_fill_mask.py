@@ -16,6 +16,8 @@ from optkit.models import Head
 from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["the soup of day 1 was fine .", "the song of day 2 was poor .", "soup"]
 
 

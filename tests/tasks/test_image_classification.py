@@ -217,6 +217,7 @@ def recipe(tiny_vit, shape_files, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_held_out_taught_compacted_and_exported_for_one_size(recipe, tmp_path):
     from optimum.intel import OVModelForImageClassification
 

@@ -24,6 +24,8 @@ from rewritten import (
 from optkit.ir.io import read_model
 from optkit.runtime.rewriting import rewrite, sites
 
+pytestmark = pytest.mark.slow
+
 ARCHITECTURES = ["bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta", "vit"]
 KERNELS = {"fp32": ELEMENT, "int8": BLOCK4}
 CASES = [(name, "fp32") for name in ARCHITECTURES] + [(name, "int8") for name in ("bert", "mpnet", "albert", "vit")]
