@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 _SMALL = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -45,6 +47,16 @@ _MODERNBERT = {
     "sep_token_id": 2,
     "local_attention": 8,
 }
+#: A BERT wide enough for 1x4 blocks in all its layers, and one of a single layer.
+BERT = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+    "max_position_embeddings": 32,
+}
+BERT_OF_ONE_LAYER = {**BERT, "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64}
 #: (transformers class, configuration)
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertForSequenceClassification", _SMALL),
@@ -119,3 +131,10 @@ def logits_of(model: Any) -> Any:
 
     with torch.no_grad():
         return model(**inputs_of(model)).logits
+
+
+def token_samples(count: int) -> list[dict[str, list[int]]]:
+    """Tokenised texts of 4 to 15 ids from 5 to 99."""
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(5, 100, size).tolist() for size in rng.integers(4, 16, count)]
+    return [{"input_ids": row, "attention_mask": [1] * len(row)} for row in ids]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from architectures import BERT_OF_ONE_LAYER
 from capabilities import need
 
 from optkit.adapters import nncf, optimum
@@ -13,14 +14,6 @@ from optkit.quantization.config import Quantization
 
 pytestmark = pytest.mark.slow
 
-CONFIG = {
-    "hidden_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "vocab_size": 100,
-    "max_position_embeddings": 32,
-}
 SAMPLES = [{"input_ids": np.random.default_rng(seed).integers(5, 100, 12).tolist()} for seed in range(4)]
 
 
@@ -28,7 +21,7 @@ SAMPLES = [{"input_ids": np.random.default_rng(seed).integers(5, 100, 12).tolist
 def checkpoint(tmp_path_factory, save_checkpoint):
     """A BERT for masked words, its decoder tied to the embeddings."""
     folder = tmp_path_factory.mktemp("masked")
-    save_checkpoint(folder, "BertForMaskedLM", CONFIG, (1, 4), 0.5)
+    save_checkpoint(folder, "BertForMaskedLM", BERT_OF_ONE_LAYER, (1, 4), 0.5)
     return folder
 
 

@@ -19,12 +19,12 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from forked import fork
 from safetensors.torch import save_file
 from transformers import Trainer
 
@@ -97,11 +97,8 @@ def work(arguments: list[str]) -> None:
 
 def rank_of(job: dict, rank: int, port: int) -> int:
     """Forks one rank of a job and returns its process."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
+
+    def begin() -> None:
         folder = Path(job["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         for descriptor, name in ((1, "out"), (2, "err")):
@@ -113,14 +110,8 @@ def rank_of(job: dict, rank: int, port: int) -> int:
             SABOTAGE[job["sabotage"][1]]()
         keep_masks(folder / f"masks-{rank}.safetensors")
         work(job["arguments"])
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
+
+    return fork(begin)
 
 
 def ended(children: list[int]) -> list[int | None]:

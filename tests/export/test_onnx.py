@@ -5,6 +5,7 @@ from __future__ import annotations
 import capabilities
 import numpy as np
 import pytest
+from architectures import BERT, token_samples
 from safetensors.numpy import load_file
 
 from optkit.adapters import onnx as adapter
@@ -23,24 +24,10 @@ pytestmark = pytest.mark.slow
 onnx = capabilities.package("onnx")
 capabilities.need("onnxscript", "onnxruntime")
 
-BERT = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 128,
-    "vocab_size": 100,
-    "max_position_embeddings": 32,
-}
 PREFIX = "bert.encoder.layer"
 
 
-def _samples(count):
-    rng = np.random.default_rng(0)
-    ids = [rng.integers(5, 100, size).tolist() for size in rng.integers(4, 16, count)]
-    return [{"input_ids": row, "attention_mask": [1] * len(row)} for row in ids]
-
-
-SAMPLES = _samples(8)
+SAMPLES = token_samples(8)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from architectures import BERT, token_samples
 from safetensors.numpy import load_file, save_file
 
 from optkit.adapters import nncf as nncf_adapter
@@ -20,24 +21,10 @@ from optkit.ir.tags import read_tags, suggest_decompression_rate
 from optkit.pruning.config import Rule
 from optkit.quantization.config import Quantization
 
-BERT = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 128,
-    "vocab_size": 100,
-    "max_position_embeddings": 32,
-}
 DISTILBERT = {"dim": 64, "n_layers": 2, "n_heads": 2, "hidden_dim": 128, "vocab_size": 100}
 
 
-def _samples(count, seed=0):
-    rng = np.random.default_rng(seed)
-    ids = [rng.integers(5, 100, size).tolist() for size in rng.integers(4, 16, count)]
-    return [{"input_ids": row, "attention_mask": [1] * len(row)} for row in ids]
-
-
-SAMPLES = _samples(8)
+SAMPLES = token_samples(8)
 
 
 @pytest.fixture(scope="session")

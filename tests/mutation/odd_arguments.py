@@ -97,6 +97,11 @@ def words(rng: np.random.Generator, folder: Path, places: dict[str, str], recipe
     """A command line; nothing on it trains, measures for long, or asks the Hub."""
     number, word = (lambda: pick(rng, _NUMBERS)), (lambda: pick(rng, _WORDS))
     checkpoint, ir, data = places["CHECKPOINT"], places["IR"], places["FILE_train"]
+
+    def bench(*more: object) -> list[object]:
+        """Short, and on one backend; of an option that is given again, the last counts."""
+        return ["bench", checkpoint, "--duration", "0.001", "--no-loads", "--backends", "torch", *more]
+
     lines = (
         *(
             (
@@ -152,60 +157,17 @@ def words(rng: np.random.Generator, folder: Path, places: dict[str, str], recipe
         ],
         lambda: ["run", recipe, "--stop-after", "plan", "--reuse", word()],
         lambda: ["run", recipe, "--push", word(), "--stop-after", "plan", "--quiet", "--output", "out"],
-        lambda: [
-            "bench",
-            checkpoint,
+        lambda: bench(
             f"--{pick(rng, ('batch', 'seq', 'threads', 'streams'))}",
             number(),
-            "--duration",
-            "0.001",
-            "--no-loads",
-            "--backends",
-            "torch",
             "--mode",
             pick(rng, ("latency", "throughput")),
-        ],
-        lambda: [
-            "bench",
-            checkpoint,
-            "--duration",
-            pick(rng, ("0", "-1", "nan", "inf", "x", "")),
-            "--no-loads",
-            "--backends",
-            "torch",
-        ],
-        lambda: [
-            "bench",
-            checkpoint,
-            "--duration",
-            "0.001",
-            "--no-loads",
-            "--backends",
-            pick(rng, ("", "x", ",", "torch,", "torch,torch", "TORCH", "optkit", " torch")),
-        ],
-        lambda: ["bench", checkpoint, "--duration", "0.001", "--no-loads", "--backends", "torch", "--against", word()],
-        lambda: [
-            "bench",
-            checkpoint,
-            "--duration",
-            "0.001",
-            "--no-loads",
-            "--backends",
-            "torch",
-            "--texts",
-            pick(rng, (word(), data, str(recipe), checkpoint)),
-        ],
-        lambda: [
-            "bench",
-            checkpoint,
-            "--duration",
-            "0.001",
-            "--no-loads",
-            "--backends",
-            "torch",
-            "--plot",
-            pick(rng, ("/nowhere/x.svg", ".", "/dev/full", "", "a" * 300)),
-        ],
+        ),
+        lambda: bench("--duration", pick(rng, ("0", "-1", "nan", "inf", "x", ""))),
+        lambda: bench("--backends", pick(rng, ("", "x", ",", "torch,", "torch,torch", "TORCH", "optkit", " torch"))),
+        lambda: bench("--against", word()),
+        lambda: bench("--texts", pick(rng, (word(), data, str(recipe), checkpoint))),
+        lambda: bench("--plot", pick(rng, ("/nowhere/x.svg", ".", "/dev/full", "", "a" * 300))),
         lambda: ["bench", word(), "--duration", "0.001", "--no-loads"],
         lambda: ["inspect", word(), *pick(rng, ([], ["--json"], ["--runtime"]))],
         lambda: ["inspect", ir, "--runtime", "--plan", word()],

@@ -6,16 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from architectures import BERT_OF_ONE_LAYER
 from safetensors.numpy import load_file, save_file
-
-CONFIG = {
-    "hidden_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "vocab_size": 100,
-    "max_position_embeddings": 32,
-}
 
 
 class Tiny(NamedTuple):
@@ -41,7 +33,7 @@ def tiny(tmp_path_factory, save_checkpoint):
     from optkit.adapters import optimum
 
     folder, rng = tmp_path_factory.mktemp("tiny"), np.random.default_rng(0)
-    zeros = save_checkpoint(folder / "checkpoint", "BertForSequenceClassification", CONFIG, (1, 4), 0.8)
+    zeros = save_checkpoint(folder / "checkpoint", "BertForSequenceClassification", BERT_OF_ONE_LAYER, (1, 4), 0.8)
     _biased(folder / "checkpoint" / "model.safetensors", rng)
     (folder / "ir").mkdir()
     optimum.convert(folder / "checkpoint", folder / "ir", task="text-classification")

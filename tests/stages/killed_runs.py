@@ -18,11 +18,11 @@ import json
 import os
 import shutil
 import sys
-import traceback
 from pathlib import Path
 
 import torch
 import transformers.trainer
+from forked import fork
 from transformers import modeling_utils
 
 import optkit.data.loading
@@ -82,23 +82,14 @@ def arm(signal: int, event: str, count: int) -> None:
 
 def run(recipe: str, folder: str, death: list | None) -> int:
     """Forks, runs to the end or to the death, and returns the exit code, or minus the signal."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            if death:
-                arm(*death)
-            os.dup2(2, 1)
-            main(["run", recipe, "--output", folder, "--stop-after", "train", "--quiet"])
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush(), sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def begin() -> None:
+        if death:
+            arm(*death)
+        os.dup2(2, 1)
+        main(["run", recipe, "--output", folder, "--stop-after", "train", "--quiet"])
+
+    return os.waitstatus_to_exitcode(os.waitpid(fork(begin), 0)[1])
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def ended(tmp_path_factory, tiny_checkpoint, teacher) -> dict[str, Ended]:
         jobs[variant] = (str(folder / "killed.yaml"), str(folder), deaths(seed, "hold_out" in more))
     harness = subprocess.run(
         [sys.executable, Path(__file__).with_name("killed_runs.py"), json.dumps(list(jobs.values()))],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

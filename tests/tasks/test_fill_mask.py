@@ -29,11 +29,6 @@ def rows(*texts):
     return datasets.Dataset.from_dict({"text": list(texts)}, split="train")
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tiny_checkpoint):
-    return models.load_tokenizer(tiny_checkpoint)
-
-
 def test_special_tokens_and_padding_stay_in_sight(tokenizer):
     assert task().head({"train": rows(*TEXTS)}) == Head("AutoModelForMaskedLM")
     encoded = task(max_length=6).encode(rows(*TEXTS), tokenizer, None)

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from data_problems import problems
 
 import optkit
 from optkit import models
@@ -37,10 +38,7 @@ def rows(images, labels, feature=None):
 
 
 def faults(splits, **values):
-    with pytest.raises(DataError) as raised:
-        task(**values).check(splits)
-    assert all("\n" not in problem for problem in raised.value.problems)
-    return raised.value.problems
+    return problems(task(**values), splits)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from optkit import models
 from optkit.errors import DataError, PlanError
 from optkit.models import Head
 from optkit.recipe.task import TaskSpec
@@ -34,11 +33,6 @@ def rows(*examples):
 SOUP = "the soup of day 7 was fine ."
 GOOD = ("what was fine", SOUP, answers(SOUP, "soup"))
 SILENT = ("who was grim", SOUP, NONE)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_checkpoint):
-    return models.load_tokenizer(tiny_checkpoint)
 
 
 def test_whether_there_are_questions_without_an_answer():

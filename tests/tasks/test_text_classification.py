@@ -3,8 +3,8 @@ from __future__ import annotations
 import datasets
 import numpy as np
 import pytest
+from data_problems import problems
 
-from optkit import models
 from optkit.data import load_splits
 from optkit.errors import DataError
 from optkit.models import Head
@@ -25,15 +25,7 @@ def rows(text, label, **columns):
 
 
 def faults(splits, **values):
-    with pytest.raises(DataError) as raised:
-        task(**values).check(splits)
-    assert all("\n" not in problem for problem in raised.value.problems)
-    return raised.value.problems
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_checkpoint):
-    return models.load_tokenizer(tiny_checkpoint)
+    return problems(task(**values), splits)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from data_problems import problems
 from datasets import ClassLabel, Features, List, Value
 
-from optkit import models
-from optkit.errors import DataError, PlanError
+from optkit.errors import PlanError
 from optkit.models import Head
 from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
@@ -30,15 +30,7 @@ def rows(tokens, tags, names=None, split=None):
 
 
 def faults(splits, **values):
-    with pytest.raises(DataError) as raised:
-        task(**values).check(splits)
-    assert all("\n" not in problem for problem in raised.value.problems)
-    return raised.value.problems
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_checkpoint):
-    return models.load_tokenizer(tiny_checkpoint)
+    return problems(task(**values), splits)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from architectures import BERT
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -19,15 +20,6 @@ from optkit.errors import OptkitError
 from optkit.export.sparse_folder import pack_sparse, read_sparse, unpack_sparse
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers
-
-BERT = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 128,
-    "vocab_size": 100,
-    "max_position_embeddings": 32,
-}
 
 
 @pytest.fixture(scope="module")
