@@ -1,9 +1,9 @@
-"""The registry: what it lists is what recipes accept, and it corrects typing."""
+"""The registry: what it lists is what recipes accept."""
 
 from __future__ import annotations
 
 from optkit.pruning.config import CRITERIA, SHAPES
-from optkit.registry import entries, names, suggest
+from optkit.registry import entries, names
 
 
 def test_it_lists_each_kind_once_by_name():
@@ -22,9 +22,3 @@ def test_criteria_come_with_parameters_and_papers():
     schedules = {entry.name: entry.parameters for entry in entries("schedule")}
     assert [name for name in schedules if "every" in schedules[name]] == ["cubic", "linear", "exponential"]
     assert [name for name in schedules if "jumps" in schedules[name]] == ["stepwise"]
-
-
-def test_suggestions():
-    assert suggest("schedul", ["shape", "schedule"]) == ", did you mean 'schedule'?"
-    assert suggest("Movment", ["movement", "magnitude"]) == ", did you mean 'movement'?"
-    assert suggest("zzz", ["movement"]) == ""

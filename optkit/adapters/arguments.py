@@ -18,7 +18,7 @@ from optkit.errors import RecipeError
 from optkit.pruning.config import Span
 from optkit.ranks import world_size
 from optkit.recipe.training_arguments import OURS
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 
 def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from typing import Any
 from optkit.adapters import quiet
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
+from optkit.tasks import TASKS
 from optkit.versions import installed
 
 #: Lengths of the texts that a model converted in another type's name is tried on, one more of each, and how far outputs
@@ -28,8 +29,8 @@ PROVEN = frozenset(
 )
 #: Types to name as a way out, by what they take.
 _WELL_KNOWN = {
-    "image-classification": ("vit", "deit", "beit", "swin", "convnext", "resnet"),
-    "text": ("bert", "distilbert", "roberta", "xlm-roberta", "electra", "mpnet", "deberta-v2", "modernbert"),
+    "images": ("vit", "deit", "beit", "swin", "convnext", "resnet"),
+    "texts": ("bert", "distilbert", "roberta", "xlm-roberta", "electra", "mpnet", "deberta-v2", "modernbert"),
 }
 
 
@@ -80,7 +81,7 @@ def substitute(model: Any, *, segments: bool) -> str:
 
 def refusal(model_type: str, task: str, why: str) -> str:
     """One line on a type that cannot be exported, with the types that can."""
-    known = _WELL_KNOWN.get(task, _WELL_KNOWN["text"])
+    known = _WELL_KNOWN[TASKS[task].reads if task in TASKS else "texts"]
     versions = f"optimum-intel {installed('optimum-intel')} with transformers {installed('transformers')}"
     return (
         f"model: {model_type} cannot be exported to OpenVINO for {task} by {versions}: {why}; take a type that can, "

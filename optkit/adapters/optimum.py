@@ -14,6 +14,7 @@ from optkit.adapters import export_types, quiet, reason, sentence_transformers
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.io import find_xml, import_openvino
 from optkit.json_files import read_json
+from optkit.tasks import TASKS, TaskType
 
 # What a checkpoint holds beside its weights. Copied byte for byte, since a tokenizer that is loaded and saved again
 # changes with the version of transformers, and for a checkpoint without one an empty one would appear.
@@ -166,34 +167,12 @@ def _makes_segments(checkpoint: Path) -> bool:
 
 
 #: Endings of the architecture that config.json names, and optimum-intel's class for a model of one pass over its input.
-CLASSES = {
-    "ForSequenceClassification": "OVModelForSequenceClassification",
-    "ForTokenClassification": "OVModelForTokenClassification",
-    "ForQuestionAnswering": "OVModelForQuestionAnswering",
-    "ForMaskedLM": "OVModelForMaskedLM",
-    "ForImageClassification": "OVModelForImageClassification",
-    "ForAudioClassification": "OVModelForAudioClassification",
-    "Model": "OVModelForFeatureExtraction",
+#: Models of sound are loaded and converted, and no recipe trains them.
+_CLASSES = {task.head or "Model": task.ov_class for task in TASKS.values()} | {
+    "ForAudioClassification": "OVModelForAudioClassification"
 }
-#: The same classes by optimum's name of their task.
-TASKS = {
-    "text-classification": "OVModelForSequenceClassification",
-    "token-classification": "OVModelForTokenClassification",
-    "question-answering": "OVModelForQuestionAnswering",
-    "fill-mask": "OVModelForMaskedLM",
-    "image-classification": "OVModelForImageClassification",
-    "audio-classification": "OVModelForAudioClassification",
-    "feature-extraction": "OVModelForFeatureExtraction",
-}
-
-
-#: What transformers calls its table of architectures for a task.
-_MAPPINGS = {
-    "text-classification": "FOR_SEQUENCE_CLASSIFICATION_",
-    "token-classification": "FOR_TOKEN_CLASSIFICATION_",
-    "question-answering": "FOR_QUESTION_ANSWERING_",
-    "fill-mask": "FOR_MASKED_LM_",
-    "feature-extraction": "",
+_EXPORT_TASKS = {task.ov_class: task.name for task in TASKS.values()} | {
+    "OVModelForAudioClassification": "audio-classification"
 }
 #: Endings of architectures that end in Model and are none without a head, or no one model.
 _NO_BASE = re.compile(r"(^Auto|LMHead|DoubleHeads|EncoderDecoder|MT|Rag|Causal|Pre[tT]rained)Model$")
@@ -216,18 +195,26 @@ def class_for(folder: Path, way_out: str = "say which class to load with ov_clas
         raise OptkitError(f"{folder / 'config.json'}: not JSON: {error}") from error
     names = config.get("architectures") if isinstance(config, dict) else None
     architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
-    for ending, name in CLASSES.items():
+    for ending, name in _CLASSES.items():
         if architecture is not None and architecture.endswith(ending) and not _NO_BASE.search(architecture):
             return name
     said = f"names '{architecture[:80]}'" if architecture else "names no architecture"
     raise OptkitError(f"{folder / 'config.json'}: {said}: {way_out}")
 
 
-def architecture_for(model_type: str, task: str) -> str | None:
+def export_task(ov_class: str) -> str:
+    """optimum's name of the task that models of ``ov_class`` are for, as ``class_for`` tells it."""
+    return _EXPORT_TASKS[ov_class]
+
+
+def architecture_for(model_type: str, task: TaskType) -> str | None:
     """The class of transformers for models of ``model_type`` with the head that ``task`` needs; None without one."""
     from transformers.models.auto import modeling_auto
 
-    names = getattr(modeling_auto, f"MODEL_{_MAPPINGS[task]}MAPPING_NAMES").get(model_type)
+    # transformers' table of architectures: ForMaskedLM is MODEL_FOR_MASKED_LM_MAPPING_NAMES.
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", task.head).upper()
+    table = "_".join(word for word in ("MODEL", words, "MAPPING_NAMES") if word)
+    names = getattr(modeling_auto, table).get(model_type)
     return names[0] if isinstance(names, (tuple, list)) else names
 
 

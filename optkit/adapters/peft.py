@@ -16,15 +16,12 @@ from optkit.adapters.optimum import class_for, copy_companions
 from optkit.checkpoints.plain import plain_folder
 from optkit.errors import OptkitError, RecipeError
 from optkit.json_files import read_json
+from optkit.tasks import TASKS
 
 _CONFIG, _SAFE = "adapter_config.json", "adapter_model.safetensors"
 
-_HEADS = {
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-    "FEATURE_EXTRACTION": "AutoModel",
-}
+#: The class of transformers for each of peft's task types.
+_HEADS = {task.peft_type: task.auto_class for task in TASKS.values() if task.peft_type}
 _HAND_MADE = "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
 
 

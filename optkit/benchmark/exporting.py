@@ -55,6 +55,5 @@ def _export(kind: str, checkpoint: Path, folder: Path, samples: Sequence[Inputs]
     if kind == "onnx":
         export_onnx(checkpoint, output)
     else:
-        ov_class = optimum.class_for(checkpoint)
-        optimum.convert(checkpoint, output, task=next(name for name, of in optimum.TASKS.items() if of == ov_class))
+        optimum.convert(checkpoint, output, task=optimum.export_task(optimum.class_for(checkpoint)))
     return source

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.errors import DataError
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import DataError
-from optkit.registry import suggest
+from optkit.spelling import suggest
 from optkit.tasks.columns import text_problems
 
 if TYPE_CHECKING:

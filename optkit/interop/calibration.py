@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from optkit.errors import DataError, OptkitError, RecipeError, argument
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 #: Where texts come from: a file, a dataset of the Hub (``name`` or ``name:config``), or the texts themselves, pairs of
 #: them as tuples.

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError, RecipeError
 from optkit.interop.opening import Opened
+from optkit.tasks import TASKS
 
 if TYPE_CHECKING:
     from optkit.export.fp32 import NamedModel
 
 _FILE = "config.json"
-#: The tasks whose outputs are classes.
-_CLASSIFIERS = ("text-classification", "token-classification")
 
 
 def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Opened:
@@ -44,8 +43,8 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
             f"{source}: this model runs its own code, which is not done here: a recipe may, with "
             "model.trust_remote_code, or give it as ONNX"
         )
-    usable, found = mended(values, source, strict=task in _CLASSIFIERS)
-    if task in _CLASSIFIERS:
+    usable, found = mended(values, source, strict=TASKS[task].has_classes)
+    if TASKS[task].has_classes:
         notes += [f"{_FILE}: {note}" for note in found]
         names = _numbered_by_weights(opened, task, usable)
         if names is not None:
@@ -74,8 +73,7 @@ def _numbered_by_weights(opened: Opened, task: str, usable: dict[str, Any]) -> l
 
     if opened.kind != "checkpoint" or needs_loader(usable):
         return None
-    ending = {"text-classification": "Sequence", "token-classification": "Token"}[task]
-    names = stored_head(opened.setup, Head(f"AutoModelFor{ending}Classification", ["any"]))
+    names = stored_head(opened.setup, Head(TASKS[task].auto_class, ["any"]))
     return names if "id2label" not in usable and names and len(names) != usable.get("num_labels", 2) else None
 
 
@@ -88,13 +86,14 @@ def _named_by_weights(folder: Path, task: str, usable: dict[str, Any]) -> dict[s
 
     from optkit.adapters import optimum, quiet
     from optkit.checkpoints.files import present_name, weight_shapes
-    from optkit.interop.graph import OUTPUTS
 
     kind = str(usable.get("model_type"))
     if kind not in transformers.CONFIG_MAPPING:
         return {}
     there = {present_name(name) for name in weight_shapes(folder)}
-    for each in (task, *OUTPUTS):
+    # Without a head last: its weights are among those of every other.
+    others = sorted(TASKS.values(), key=lambda other: not other.head)
+    for each in (TASKS[task], *(other for other in others if other.reads == "texts")):
         if (architecture := optimum.architecture_for(kind, each)) is None:
             continue
         try:
@@ -113,7 +112,7 @@ def check_outputs(made: NamedModel, task: str) -> None:
     Raises:
         OptkitError: that says both numbers.
     """
-    if task not in _CLASSIFIERS:
+    if not TASKS[task].has_classes:
         return
     from optkit.models.config import read_values
     from optkit.models.labels import stored_names
@@ -140,7 +139,7 @@ def name_architecture(folder: Path, task: str, ov_class: str) -> None:
     except OptkitError:
         pass
     values = read_values(folder)
-    architecture = optimum.architecture_for(str(values.get("model_type")), task)
+    architecture = optimum.architecture_for(str(values.get("model_type")), TASKS[task])
     if architecture is not None:
         _write(folder, values | {"architectures": [architecture]})
 

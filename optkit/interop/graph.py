@@ -17,18 +17,11 @@ from optkit.ir.io import import_openvino, last_line, read_model
 from optkit.ir.layers import LinearLayer, linear_layers
 from optkit.ir.tags import Tags, read_tags
 from optkit.quantization.operations import module_of
+from optkit.tasks import TASKS
 
 if TYPE_CHECKING:
     import openvino
 
-#: What optimum-intel calls the outputs of a model, by task.
-OUTPUTS = {
-    "text-classification": ("logits",),
-    "token-classification": ("logits",),
-    "question-answering": ("start_logits", "end_logits"),
-    "fill-mask": ("logits",),
-    "feature-extraction": ("last_hidden_state",),
-}
 _INTEGERS = ("i8", "u8", "i4", "u4")
 
 
@@ -159,7 +152,7 @@ def _biases(model: openvino.Model) -> dict[str, str]:
 
 def _make_usable(model: openvino.Model, where: Path, task: str) -> None:
     """Any batch and length as inputs, and outputs called as optimum-intel looks for them; tried out."""
-    names = OUTPUTS[task]
+    names = TASKS[task].outputs
     if not all(any(name in port.get_names() for port in model.outputs) for name in names):
         if len(model.outputs) != len(names):
             there = ", ".join(min(port.get_names(), default="?") for port in model.outputs)

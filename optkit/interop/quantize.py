@@ -15,6 +15,8 @@ from optkit.interop.calibration import Data
 from optkit.interop.configuration import check_outputs, configured, name_architecture
 from optkit.interop.opening import Opened, open_model
 from optkit.progress import SILENT, Reporter
+from optkit.spelling import suggest
+from optkit.tasks import TASKS
 
 if TYPE_CHECKING:
     from optkit.export.fp32 import NamedModel
@@ -197,18 +199,15 @@ def _merged(opened: Opened, folder: Path, notes: list[str], reporter: Reporter) 
 def _task(opened: Opened, task: str | None) -> tuple[str, str]:
     """optimum's name of the task and optimum-intel's class."""
     from optkit.adapters import optimum
-    from optkit.interop.graph import OUTPUTS
 
+    known = [name for name, each in TASKS.items() if each.reads == "texts"]
     if task is None:
-        names = ", ".join(OUTPUTS)
-        ov_class = optimum.class_for(opened.setup, f"say what it is for with {argument('task')}, one of {names}")
-        task = next(name for name, of in optimum.TASKS.items() if of == ov_class)
-    if task not in OUTPUTS:
-        from optkit.registry import suggest
-
-        near = suggest(task, OUTPUTS) or f": one of {', '.join(OUTPUTS)}"
+        way_out = f"say what it is for with {argument('task')}, one of {', '.join(known)}"
+        task = optimum.export_task(optimum.class_for(opened.setup, way_out))
+    if task not in known:
+        near = suggest(task, known) or f": one of {', '.join(known)}"
         raise RecipeError(f"task '{task}' is not calibrated with texts{near}; others go through a recipe")
-    return task, optimum.TASKS[task]
+    return task, TASKS[task].ov_class
 
 
 def _fp32(opened: Opened, task: str, folder: Path, seed: int, reporter: Reporter) -> NamedModel:
@@ -218,14 +217,12 @@ def _fp32(opened: Opened, task: str, folder: Path, seed: int, reporter: Reporter
 
         reporter.say("reading the IR")
         return open_ir(opened.path, opened.setup, task)
-    from optkit.adapters import optimum
     from optkit.checkpoints.plain import plain_folder
     from optkit.export.fp32 import convert
     from optkit.interop.checkpoint import check_checkpoint
 
     reporter.say("reading and converting the checkpoint")
-    ending = optimum.TASKS[task].removeprefix("OVModel").replace("ForFeatureExtraction", "")
     checkpoint = plain_folder(opened.path)
-    check_checkpoint(checkpoint, f"AutoModel{ending}")
+    check_checkpoint(checkpoint, TASKS[task].auto_class)
     folder.mkdir()
     return convert(checkpoint, folder, export_task=task, seed=seed)

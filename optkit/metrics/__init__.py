@@ -1,4 +1,7 @@
-"""The metrics that optkit ships: folders that ``evaluate.load`` reads from disk, so that no network is needed."""
+"""The metrics that optkit ships: folders that ``evaluate.load`` reads from disk, so that no network is needed.
+
+Those that several tasks share lie here; the others in ``metrics`` of their task's folder.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,23 @@ from typing import Any
 import numpy as np
 
 from optkit.errors import OptkitError, RecipeError
-from optkit.registry import suggest
+from optkit.spelling import suggest
+from optkit.tasks import TASKS
 
-FOLDER = Path(__file__).parent
-
-
-def available() -> tuple[str, ...]:
-    """The names of the shipped metrics."""
-    return tuple(sorted(script.stem for script in FOLDER.glob("*/*.py") if script.stem == script.parent.name))
+_SHARED = {
+    "accuracy": "Share of predictions that are right; of several labels all have to be.",
+    "f1": "Harmonic mean of precision and recall; the mean over more than two classes, or over several labels.",
+    "matthews_correlation": "Correlation of prediction and label, fair to classes of unequal size.",
+    "pearson": "Linear correlation of predicted and given scores.",
+    "spearman": "Correlation of the ranks of predicted and given scores.",
+    "cosine": "Mean cosine of embeddings with those of the dense model, where there are no scores.",
+}
+#: One sentence on each metric, by its name.
+SUMMARIES = _SHARED | {name: said for task in TASKS.values() for name, said in task.own_metrics.items()}
+#: The folder of each metric, which holds a script of the same name.
+FOLDERS = {name: Path(__file__).parent / name for name in _SHARED} | {
+    name: task.folder / "metrics" / name for task in TASKS.values() for name in task.own_metrics
+}
 
 
 class Metrics:
@@ -30,11 +42,11 @@ class Metrics:
     """
 
     def __init__(self, names: Sequence[str]):
-        unknown = [name for name in names if name not in available()]
+        unknown = [name for name in names if name not in SUMMARIES]
         if unknown:
             raise RecipeError(
                 [
-                    f"unknown metric '{name}'{suggest(name, available()) or ', one of ' + ', '.join(available())}"
+                    f"unknown metric '{name}'{suggest(name, SUMMARIES) or ', one of ' + ', '.join(sorted(SUMMARIES))}"
                     for name in unknown
                 ]
             )
@@ -80,7 +92,7 @@ class Metrics:
                 weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
             try:
                 self._modules[config] = [
-                    evaluate.load(str(FOLDER / name), config, cache_dir=self._scratch, keep_in_memory=True)
+                    evaluate.load(str(FOLDERS[name]), config, cache_dir=self._scratch, keep_in_memory=True)
                     for name in self.names
                 ]
             except OSError as error:

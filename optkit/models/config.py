@@ -12,7 +12,8 @@ from optkit.json_files import read_json
 from optkit.models.head import Head
 from optkit.models.labels import stored_names
 from optkit.models.source import Source, refusing
-from optkit.registry import PROBLEMS, suggest
+from optkit.spelling import suggest
+from optkit.tasks import PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 if TYPE_CHECKING:
     from torch import nn

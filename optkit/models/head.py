@@ -14,7 +14,7 @@ class Head:
         auto_class: of transformers, such as AutoModelForSequenceClassification.
         labels: the name of each output; None where the outputs are not the data's to name (answers, embeddings).
         problem: what is asked of a classifier of whole inputs beside one class of several: one of
-            ``optkit.registry.PROBLEMS``; None for one class.
+            ``optkit.tasks.PROBLEMS``; None for one class.
         unanswerable: whether there may be questions without an answer.
     """
 

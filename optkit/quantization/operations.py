@@ -11,7 +11,7 @@ import numpy as np
 from optkit.errors import ExportError
 from optkit.ir.layers import Weight, constant_weight
 from optkit.pruning.targets import matches
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 if TYPE_CHECKING:
     import openvino

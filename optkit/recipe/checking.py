@@ -12,7 +12,7 @@ from optkit.recipe.fields import Part
 from optkit.recipe.rules import CRITERION_SPECS
 from optkit.recipe.schema import Recipe
 from optkit.recipe.tree import Node
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 
 def check(root: Node, faults: list[Fault], default_name: str) -> Recipe | None:

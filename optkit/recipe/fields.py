@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from optkit.pruning.config import Span
-from optkit.registry import names, suggest
+from optkit.registry import names
+from optkit.spelling import suggest
 
 T = TypeVar("T")
 DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")

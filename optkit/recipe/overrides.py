@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optkit.recipe.faults import Fault, Mark, Source
 from optkit.recipe.tree import Entry, Node, read_tree
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 
 def merge(base: Node, over: Node) -> Node:

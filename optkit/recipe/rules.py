@@ -25,7 +25,7 @@ from optkit.pruning.config import (
 )
 from optkit.recipe.allocate import AllocateSpec, follows_from_speedup
 from optkit.recipe.fields import Many, Part, Share, SpanField, check_pattern
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 _DEFAULT = Schedule()
 _STRUCTURES = ("element", "row", "column", "head", "neuron")

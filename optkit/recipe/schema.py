@@ -16,7 +16,7 @@ from optkit.recipe.quantize import QuantizeSpec
 from optkit.recipe.rules import RuleSpec
 from optkit.recipe.task import TaskSpec
 from optkit.recipe.training_arguments import read_train
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 FORMAT = 1
 _REPOSITORY = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]*\w)?", re.ASCII)

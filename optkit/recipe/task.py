@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from optkit.recipe import inputs
 from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Split, Word, Wrong, check_endings, known, refuse
-from optkit.registry import PROBLEMS, TASK_METRICS, UNLABELLED_METRICS
+from optkit.tasks import PROBLEMS, TASKS
 
 
 class DatasetSpec(Part):
@@ -67,9 +67,7 @@ class DatasetSpec(Part):
         return ("train", "validation", *(["test"] if self.test else [])) if self.generate else None
 
 
-class TaskSpec(Part):
-    """What the model is to do, on which examples, and how that is measured."""
-
+class _CommonKeys(Part):
     type: Annotated[str, known("task")]
     dataset: DatasetSpec
     text: Many[Word] = Field(("text",), min_length=1, max_length=2)
@@ -78,15 +76,21 @@ class TaskSpec(Part):
     metric: Many[Annotated[str, known("metric")]] = ()
     max_length: int = Field(128, ge=2)
     image: Word = "image"
-    pooling: Literal["mean", "cls", "lasttoken", "max"] | None = None
-    stride: int | None = Field(None, ge=0)
-    max_answer_length: int | None = Field(None, ge=1)
-    null_threshold: float | None = None
 
-    @field_validator("text", "label", "problem", "max_length", "image", "pooling", *inputs.ANSWER_KEYS)
+
+#: Keys that single tasks add to the common ones, in the order of the tasks.
+_OWN_KEYS = tuple(task.keys for task in TASKS.values() if task.keys is not None)
+_OWN_NAMES = tuple(name for task in TASKS.values() for name in task.key_names)
+
+
+class TaskSpec(*_OWN_KEYS, _CommonKeys):
+    """What the model is to do, on which examples, and how that is measured."""
+
+    @field_validator("text", "label", "problem", "max_length", "image", *_OWN_NAMES)
     @classmethod
     def _the_task_reads_it(cls, value: Any, info: ValidationInfo) -> Any:
-        said = inputs.task_fault(info.data.get("type"), info.field_name)
+        task = TASKS.get(info.data.get("type", ""))
+        said = task and inputs.unread_key(task, info.field_name)
         if said and value != cls.model_fields[info.field_name].default:
             raise ValueError(said)
         return value
@@ -94,37 +98,25 @@ class TaskSpec(Part):
     @field_validator("text", "label")
     @classmethod
     def _as_many_columns_as_it_reads(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if said := inputs.column_fault(info.data.get("type"), info.field_name, columns):
-            raise ValueError(said)
-        if info.field_name == "label" and (said := inputs.pair_fault(info.data.get("type"), info.data, columns)):
+        task = TASKS.get(info.data.get("type", ""))
+        # A wrong `text` is a fault of its own: two columns fit every label.
+        said = task and task.column_fault(info.field_name, columns, info.data.get("text", ("", "")))
+        if said:
             raise ValueError(said)
         return columns
-
-    @field_validator(*inputs.ANSWER_KEYS)
-    @classmethod
-    def _long_texts_are_read_in_windows(cls, value: Any, info: ValidationInfo) -> Any:
-        longest = info.data.get("max_length")
-        if info.data.get("type") != "question-answering" or longest is None:
-            return value
-        if value is None:
-            return {"stride": longest // 3, "max_answer_length": 30, "null_threshold": 0.0}[info.field_name]
-        if info.field_name == "stride" and 2 * value >= longest:
-            said = f"{value} tokens shared by two windows of {longest} (task.max_length)"
-            raise ValueError(f"{said}: it has to be less than half, since a question may take the other half")
-        return value
 
     @field_validator("metric")
     @classmethod
     def _metrics_of_the_task(cls, metric: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        kind, problem = info.data.get("type"), info.data.get("problem", "auto")
-        usable = TASK_METRICS.get(kind, ()) if problem == "auto" else PROBLEMS[problem]
-        if kind == "feature-extraction":
-            labelled = bool(info.data.get("label"))
-            usable = tuple(name for name in usable if labelled == (name not in UNLABELLED_METRICS))
+        task, problem = TASKS.get(info.data.get("type", "")), info.data.get("problem", "auto")
+        if task is None:
+            return metric
+        usable = task.usable_metrics(problem, labelled=bool(info.data.get("label")))
+        what = task.name if problem == "auto" else problem
         faults = [
-            Wrong((i,), f"does not measure {kind if problem == 'auto' else problem}: use {' or '.join(usable)}")
+            Wrong((i,), f"does not measure {what}: use {' or '.join(usable)}")
             for i, name in enumerate(metric)
-            if usable and name not in usable
+            if name not in usable
         ]
         if faults:
             refuse(*faults)

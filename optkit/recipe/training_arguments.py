@@ -18,7 +18,7 @@ from typing import Any
 from optkit.errors import OptkitError
 from optkit.pruning.config import Span
 from optkit.recipe.fields import as_share, check_pattern
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 SPANS = ("warmup_steps", "eval_steps", "save_steps", "logging_steps")
 """Lengths of training, which may also be written as ``5%`` or ``1ep``."""

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from optkit.tasks import TASKS, Call
 
-class _Call(NamedTuple):
-    """How a task is called: what a pipeline takes, where transformers has one, and the texts a tokenizer takes."""
-
-    pipeline: str | None
-    inputs: tuple[str, ...]
-
-
-_SENTENCE = '"A sentence of your own."'
-_MASKED = 'f"A {reader.mask_token} of your own."'
-_PHOTO = 'Image.open("photo.jpg")'
-_CALLS = {
-    "text-classification": _Call(_SENTENCE, (_SENTENCE,)),
-    "token-classification": _Call(_SENTENCE, (_SENTENCE,)),
-    "fill-mask": _Call(_MASKED, (_MASKED,)),
-    "question-answering": _Call(None, ('"Whose sentence is it?"', '"It is a sentence of your own."')),
-    "feature-extraction": _Call(None, (_SENTENCE,)),
-    "image-classification": _Call(_PHOTO, (_PHOTO,)),
-}
-_PAIR = _Call('{"text": "A sentence.", "text_pair": "Another one."}', ('"A sentence."', '"Another one."'))
+#: For a task that this version does not know.
+_TEXT = Call(None, ('"A sentence of your own."',))
 
 
 def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[str, str]:
@@ -38,20 +22,21 @@ def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[s
     """
     config = '{"INFERENCE_PRECISION_HINT": "f32"}'
 
-    kind, image = task["type"], task["type"].startswith("image")
-    call = _PAIR if task["pair"] and kind == "text-classification" else _CALLS.get(kind, _Call(None, (_SENTENCE,)))
-    reader, part = ("AutoImageProcessor", "image_processor") if image else ("AutoTokenizer", "tokenizer")
+    known, kind = TASKS.get(task["type"]), task["type"]
+    image = known is not None and known.reads == "images"
+    call = ((task["pair"] and known.pair_call) or known.call) if known is not None else _TEXT
+    processor, part = ("AutoImageProcessor", "image_processor") if image else ("AutoTokenizer", "tokenizer")
     inputs, piped = _inputs(call, None if image else task["shape"]), call.pipeline and (image or not task["shape"])
     # Without torchvision AutoImageProcessor at the top of transformers stands for nothing.
     place = "transformers.models.auto.image_processing_auto" if image else "transformers"
-    names = alone = f"from {place} import {reader}"
+    names = alone = f"from {place} import {processor}"
     if piped:
         names = f"from transformers import pipeline\n{alone}" if image else f"{alone}, pipeline"
     head = ["from PIL import Image"] if image else []
     if piped:
-        use = [f'answer = pipeline("{kind}", model=model, {part}=reader)', f"print(answer({call.pipeline}))"]
+        use = [f'answer = pipeline("{kind}", model=model, {part}=processor)', f"print(answer({call.pipeline}))"]
     else:
-        use = [f'print(model(**reader({inputs}, return_tensors="pt")))']
+        use = [f'print(model(**processor({inputs}, return_tensors="pt")))']
     optimum = [
         f"from optimum.intel import {task['ov_class']}",
         *head,
@@ -59,16 +44,16 @@ def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[s
         "",
         f'name = "{name}"',
         f"model = {task['ov_class']}.from_pretrained(name{f', ov_config={config}' if f32 else ''})",
-        f"reader = {reader}.from_pretrained(name)",
+        f"processor = {processor}.from_pretrained(name)",
         *use,
     ]
-    if kind == "feature-extraction":
+    if known is not None and known.library == "sentence-transformers":
         given = f', model_kwargs={{"ov_config": {config}}}' if f32 else ""
         optimum = [
             "from sentence_transformers import SentenceTransformer",
             "",
             f'model = SentenceTransformer("{name}", backend="openvino"{given})',
-            f"print(model.encode([{_SENTENCE}]))",
+            f"print(model.encode([{call.inputs[0]}]))",
         ]
     optkit = [
         "import optkit.runtime",
@@ -78,7 +63,7 @@ def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[s
         "",
         f'folder = snapshot_download("{name}")',
         f'model = optkit.runtime.load(folder, ov_class="{task["ov_class"]}")',
-        f"reader = {reader}.from_pretrained(folder)",
+        f"processor = {processor}.from_pretrained(folder)",
         *use,
     ]
     openvino = [
@@ -89,14 +74,14 @@ def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[s
         "",
         f'folder = snapshot_download("{name}")',
         f'compiled = ov.Core().compile_model(f"{{folder}}/openvino_model.xml", "CPU"{f", {config}" if f32 else ""})',
-        f"reader = {reader}.from_pretrained(folder)",
-        f'inputs = reader({inputs}, return_tensors="np")',
+        f"processor = {processor}.from_pretrained(folder)",
+        f'inputs = processor({inputs}, return_tensors="np")',
         "print(compiled({port.any_name: inputs[port.any_name] for port in compiled.inputs})[0])",
     ]
     return {"optimum": "\n".join(optimum), "optkit": "\n".join(optkit), "openvino": "\n".join(openvino)}
 
 
-def _inputs(call: _Call, shape: Sequence[int] | None) -> str:
+def _inputs(call: Call, shape: Sequence[int] | None) -> str:
     """The arguments of a tokenizer: filled up to what a model takes that knows one shape alone."""
     if shape is None:
         return ", ".join(call.inputs)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from optkit.pipeline.run_folder import Stage
 
 NAME, FOLDER = "export", "openvino"
-#: Texts that both tokenizers are run on, and tasks whose two columns of texts are one input.
-_COMPARED, _PAIRED = 100, ("text-classification", "question-answering")
+#: How many texts both tokenizers are run on.
+_COMPARED = 100
 
 
 def needed(job: Job) -> bool:
@@ -154,7 +154,7 @@ def _write_tokenizer(job: Job, folder: Path) -> None:
     from optkit.adapters.tokenizers import convert_tokenizer
 
     rows, fixed = job.splits["train"][:_COMPARED], shape(job)
-    columns = job.task.text if job.task.export_task in _PAIRED else job.task.text[:1]
+    columns = job.task.text if job.task.type.joins_texts else job.task.text[:1]
     texts = [[" ".join(text) if isinstance(text, list) else str(text) for text in rows[name]] for name in columns]
     longest = job.task.longest(job.tokenizer)
     convert_tokenizer(job.tokenizer, folder, texts, max_length=longest, seq=fixed and fixed[1])

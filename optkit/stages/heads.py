@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.errors import PlanError
-from optkit.registry import PROBLEMS
+from optkit.tasks import PROBLEMS
 
 if TYPE_CHECKING:
     from optkit.models import Head, KeptHead

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optkit import metrics
 from optkit.errors import DataError, PlanError
 from optkit.tasks.columns import find_columns, text_problems
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from optkit.recipe import DistillSpec, Recipe
     from optkit.recipe.schema import ModelSpec
     from optkit.recipe.task import TaskSpec
+    from optkit.tasks.spec import TaskType
 
 _BATCH = 2000
 #: A column of encoded examples that begins like this is for the task's own use, and no batch holds it.
@@ -37,7 +39,7 @@ class Task:
         model: the recipe's, for a task that reads from it how outputs are used.
 
     Attributes:
-        auto_class, ov_class, export_task: the model's class in transformers and in optimum-intel, and optimum's word.
+        type: what is known of the task without its data: names, classes of models, metrics.
         answers: columns of encoded examples that are no input of the model.
         keeps_logits: whether a teacher's logits have one row an example, so that they can be kept with the data.
         unlabelled: whether examples without an answer may be taught by a teacher beside those with one.
@@ -48,9 +50,7 @@ class Task:
         objective: the loss, where it is not the model's own, see ``adapters.trainer.Objective``.
     """
 
-    auto_class: str
-    ov_class: str
-    export_task: str
+    type: TaskType
     answers: tuple[str, ...] = ("labels",)
     keeps_logits = False
     unlabelled = True
@@ -61,12 +61,25 @@ class Task:
     objective: Any = None
 
     def __init__(self, task: TaskSpec, model: ModelSpec | None = None):
-        from optkit import metrics
-
         self.spec, self.model = task, model
         self.text, self.label = tuple(task.text), tuple(task.label)
         self.max_length = task.max_length
         self.metrics = metrics.load(task.metric)
+
+    @property
+    def auto_class(self) -> str:
+        """The model's class in transformers."""
+        return self.type.auto_class
+
+    @property
+    def ov_class(self) -> str:
+        """The model's class in optimum-intel."""
+        return self.type.ov_class
+
+    @property
+    def export_task(self) -> str:
+        """optimum's name of the task."""
+        return self.type.name
 
     @property
     def columns(self) -> tuple[str, ...]:

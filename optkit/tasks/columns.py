@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optkit.registry import suggest
+from optkit.spelling import suggest
 
 if TYPE_CHECKING:
     import pyarrow as pa

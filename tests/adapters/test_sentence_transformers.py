@@ -98,7 +98,7 @@ def test_sentence_transformers_reads_what_is_written(tiny_checkpoint, tmp_path):
     model, tokenizer = AutoModel.from_pretrained(tiny_checkpoint), AutoTokenizer.from_pretrained(tiny_checkpoint)
     texts = ["the soup of day 3 was fine .", "poor", ""]
     inputs = tokenizer(texts, padding=True, return_tensors="pt")
-    from optkit.tasks.embeddings import EmbeddingObjective
+    from optkit.tasks.feature_extraction.embeddings import EmbeddingObjective
 
     for how in (Embedding(), Embedding("cls", False), Embedding("max")):
         folder = tmp_path / how.pooling
@@ -190,7 +190,7 @@ def test_each_pooling_is_that_of_sentence_transformers(pooling, side):
     import torch
     from sentence_transformers.sentence_transformer.modules import pooling as package
 
-    from optkit.tasks.embeddings import pool
+    from optkit.tasks.feature_extraction.embeddings import pool
 
     tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])

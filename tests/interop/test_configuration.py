@@ -99,7 +99,7 @@ def test_what_ends_in_model_and_has_a_head_is_no_encoder(pruned, tmp_path, archi
     change(pruned, architectures=[architecture])
     with pytest.raises(OptkitError) as raised:
         optkit.quantize(pruned, data=TEXTS, output=tmp_path / "ir")
-    way_out = ", one of text-classification, token-classification, question-answering, fill-mask, feature-extraction"
+    way_out = ", one of text-classification, token-classification, question-answering, feature-extraction, fill-mask"
     assert str(raised.value) == f"{pruned}/config.json: names '{architecture}': say what it is for with task={way_out}"
     printed = optkit_cli("quantize", pruned, "--output", tmp_path / "ir")
     assert printed.err.splitlines()[-1].endswith(f"say what it is for with --task{way_out}")

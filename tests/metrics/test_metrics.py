@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from optkit import metrics
 from optkit.errors import RecipeError
-from optkit.registry import TASK_METRICS, names
+from optkit.registry import names
+from optkit.tasks import TASKS
 
 
 def test_scores_of_two_classes():
@@ -51,7 +53,11 @@ def test_a_metric_can_be_computed_again():
 
 
 def test_the_registry_lists_what_is_shipped():
-    assert set(metrics.available()) == set(names("metric")) == {name for own in TASK_METRICS.values() for name in own}
+    assert set(names("metric")) == {name for task in TASKS.values() for name in task.metrics}
+    assert [name for name, folder in metrics.FOLDERS.items() if not (folder / f"{name}.py").is_file()] == []
+    places = [Path(metrics.__file__).parent, *(task.folder / "metrics" for task in TASKS.values())]
+    shipped = {script.stem for place in places for script in place.glob("*/*.py")}
+    assert shipped == set(names("metric")) == set(metrics.FOLDERS)
 
 
 def test_unknown_metrics_are_named_together():
@@ -59,7 +65,7 @@ def test_unknown_metrics_are_named_together():
         metrics.load(["acuracy", "bleu", "f1"])
     assert raised.value.problems == [
         "unknown metric 'acuracy', did you mean 'accuracy'?",
-        f"unknown metric 'bleu', one of {', '.join(metrics.available())}",
+        f"unknown metric 'bleu', one of {', '.join(sorted(metrics.SUMMARIES))}",
     ]
 
 

@@ -156,10 +156,10 @@ def test_the_chart_is_there_only_for_a_pruned_model(report, tmp_path):
         (
             "question-answering",
             False,
-            'model(**reader("Whose sentence is it?", "It is a sentence of your own.", return',
+            'model(**processor("Whose sentence is it?", "It is a sentence of your own.", return',
         ),
         ("feature-extraction", False, 'SentenceTransformer("ORG/NAME", backend="openvino")'),
-        ("image-classification", False, 'pipeline("image-classification", model=model, image_processor=reader)'),
+        ("image-classification", False, 'pipeline("image-classification", model=model, image_processor=processor)'),
     ],
 )
 def test_snippets_of_other_tasks_are_python(report, task, pair, holds):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from optkit.adapters.sentence_transformers import Embedding
-from optkit.tasks.embeddings import SCALE, EmbeddingObjective, cosent_loss, embedding_distance, pool
+from optkit.tasks.feature_extraction.embeddings import SCALE, EmbeddingObjective, cosent_loss, embedding_distance, pool
 
 RIGHT = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from optkit.tasks.masking import MaskedObjective, Masking, hide
+from optkit.tasks.fill_mask.masking import MaskedObjective, Masking, hide
 
 MASK, VOCABULARY = 4, 50
 HOW = {"mask": MASK, "vocabulary": VOCABULARY}

@@ -10,15 +10,16 @@ from optkit.data.generators.similar import SIMILAR
 from optkit.data.generators.topics import COMPLAINTS, RIVALS, STARS, TOPICS
 
 DEFAULT_SIZES = {"train": 24_000, "validation": 1_000}
+#: Every generator by its name in a recipe, in the order in which they are listed.
 GENERATORS: dict[str, Generator] = {
-    "answers": ANSWERS,
-    "complaints": COMPLAINTS,
-    "entities": ENTITIES,
-    "rivals": RIVALS,
     "shapes": SHAPES,
-    "similar": SIMILAR,
-    "stars": STARS,
     "topics": TOPICS,
+    "similar": SIMILAR,
+    "complaints": COMPLAINTS,
+    "rivals": RIVALS,
+    "stars": STARS,
+    "entities": ENTITIES,
+    "answers": ANSWERS,
 }
 
 __all__ = ["DEFAULT_SIZES", "GENERATORS", "Generator"]

@@ -76,4 +76,9 @@ def _example(rng: random.Random, index: int) -> dict[str, Any]:
     return {"question": question, "context": f"{context}.", "answers": answers}
 
 
-ANSWERS = Generator(_features, _example, key=lambda example: f"{example['question']} {example['context']}")
+ANSWERS = Generator(
+    "Seeded notes on people, with questions, some of which they do not answer.",
+    _features,
+    _example,
+    key=lambda example: f"{example['question']} {example['context']}",
+)

@@ -14,12 +14,14 @@ class Generator:
     """A data set that optkit writes itself.
 
     Attributes:
+        summary: one sentence, for ``optkit list``.
         features: gives the columns and their types, as ``datasets.Features``.
         example: makes one example, by column, from a random state and its index in the split; two calls may give the
             same one, and what takes turns goes by the index.
         key: a text that only equal examples share.
     """
 
+    summary: str
     features: Callable[[], Any]
     example: Callable[[random.Random, int], dict[str, Any]]
     key: Callable[[dict[str, Any]], str]

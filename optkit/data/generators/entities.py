@@ -85,4 +85,9 @@ def _example(rng: random.Random, index: int) -> dict[str, Any]:
     return {"tokens": [*tokens, "."], "ner_tags": [TAGS.index(tag) for tag in (*tags, "O")]}
 
 
-ENTITIES = Generator(_features, _example, key=lambda example: " ".join(example["tokens"]))
+ENTITIES = Generator(
+    "Seeded sentences with names of people, places and organisations, tagged in IOB2.",
+    _features,
+    _example,
+    key=lambda example: " ".join(example["tokens"]),
+)

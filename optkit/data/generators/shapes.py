@@ -59,4 +59,9 @@ def _key(example: dict[str, Any]) -> str:
     return hashlib.sha256(example["image"]["bytes"]).hexdigest()
 
 
-SHAPES = Generator(_features, _example, _key)
+SHAPES = Generator(
+    "Seeded small images, each of one drawn shape among noise.",
+    _features,
+    _example,
+    _key,
+)

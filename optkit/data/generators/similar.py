@@ -69,4 +69,9 @@ def _features() -> Any:
     return Features({"sentence1": Value("string"), "sentence2": Value("string"), "score": Value("float32")})
 
 
-SIMILAR = Generator(_features, _example, key=lambda example: f"{example['sentence1']}\t{example['sentence2']}")
+SIMILAR = Generator(
+    "Seeded pairs of sentences with a score of how much they share.",
+    _features,
+    _example,
+    key=lambda example: f"{example['sentence1']}\t{example['sentence2']}",
+)

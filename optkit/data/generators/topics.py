@@ -141,7 +141,27 @@ def _rival_example(rng: random.Random, index: int) -> dict[str, Any]:
             return {"first": first, "second": second, "better": index % 2}
 
 
-STARS = Generator(_star_features, _star_example, key=lambda example: example["text"])
-RIVALS = Generator(_rival_features, _rival_example, key=lambda example: f"{example['first']} {example['second']}")
-COMPLAINTS = Generator(_complaint_features, _complaint_example, key=lambda example: example["text"])
-TOPICS = Generator(_features, _example, key=lambda example: example["text"])
+STARS = Generator(
+    "Such sentences, with the share of praise in them as a score.",
+    _star_features,
+    _star_example,
+    key=lambda example: example["text"],
+)
+RIVALS = Generator(
+    "Pairs of such sentences, with which of the two praises more.",
+    _rival_features,
+    _rival_example,
+    key=lambda example: f"{example['first']} {example['second']}",
+)
+COMPLAINTS = Generator(
+    "The sentences of topics, with what they run down: one topic or two of five.",
+    _complaint_features,
+    _complaint_example,
+    key=lambda example: example["text"],
+)
+TOPICS = Generator(
+    "Seeded sentences on made-up topics, for trying optkit without a download.",
+    _features,
+    _example,
+    key=lambda example: example["text"],
+)

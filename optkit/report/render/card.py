@@ -16,6 +16,7 @@ from optkit.report.render.charts.sparsity import sparsity_chart
 from optkit.report.render.markdown import written
 from optkit.report.snippets import snippets
 from optkit.report.words import called, counted, served, sparse_layers
+from optkit.tasks import TASKS
 
 CARD, CHART = "README.md", "sparsity.svg"
 #: Stands in a card for a repository that has no name yet.
@@ -120,7 +121,7 @@ def _metadata(report: Mapping[str, Any]) -> Any:
     tags = ["openvino", "optkit", *(["int8"] if report["quantized"] else [])]
     return ModelCardData(
         model_name=report["name"],
-        library_name="sentence-transformers" if task["type"] == "feature-extraction" else "optimum",
+        library_name=TASKS[task["type"]].library if task["type"] in TASKS else "optimum",
         pipeline_tag=task["type"],
         base_model=base[0] if len(base) == 1 else base or None,
         base_model_relation=relation if base else None,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from optkit.data.generators.entities import ENTITIES, TAGS
-from optkit.metrics.entities import entities
+from optkit.tasks.token_classification.entities import entities
 
 
 def test_tags_are_those_of_whole_names():

@@ -11,6 +11,7 @@ import numpy as np
 from optkit.errors import DataError, PlanError
 from optkit.models.head import Head
 from optkit.tasks.base import ASIDE, Task, without_asides
+from optkit.tasks.fill_mask.spec import FILL_MASK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from optkit.recipe.schema import ModelSpec
     from optkit.recipe.task import TaskSpec
-    from optkit.tasks.masking import MaskedObjective
+    from optkit.tasks.fill_mask.masking import MaskedObjective
 
 _ROW = f"{ASIDE}row"
 _PLACES = f"{ASIDE}places"
@@ -36,9 +37,7 @@ class FillMask(Task):
     Which ones depends on the seed, the text's row and the epoch alone, so a resumed training goes on as it would have.
     """
 
-    auto_class = "AutoModelForMaskedLM"
-    ov_class = "OVModelForMaskedLM"
-    export_task = "fill-mask"
+    type = FILL_MASK
     agrees = "guess the same hidden token in"
 
     def __init__(self, task: TaskSpec, model: ModelSpec | None = None):
@@ -47,7 +46,7 @@ class FillMask(Task):
 
     @cached_property
     def objective(self) -> MaskedObjective:
-        from optkit.tasks.masking import MaskedObjective
+        from optkit.tasks.fill_mask.masking import MaskedObjective
 
         return MaskedObjective()
 
@@ -99,7 +98,7 @@ class FillMask(Task):
         """Batches with tokens hidden, and labels: the hidden tokens' ids, -100 everywhere else."""
         from transformers import DataCollatorForTokenClassification
 
-        from optkit.tasks.masking import Masking
+        from optkit.tasks.fill_mask.masking import Masking
 
         pad = without_asides(DataCollatorForTokenClassification(reader))
         return Masking(reader, pad, row=_ROW, places=_PLACES, training=training)

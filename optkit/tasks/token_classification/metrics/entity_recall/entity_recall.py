@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from optkit.metrics.entities import counts, share
+from optkit.tasks.token_classification.entities import counts, share
 
 
 class EntityRecall(evaluate.Metric):

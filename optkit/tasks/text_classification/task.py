@@ -11,13 +11,15 @@ from optkit.errors import DataError
 from optkit.models.config import make_config
 from optkit.models.head import Head
 from optkit.models.source import Source
-from optkit.registry import PROBLEMS
-from optkit.tasks import classes, labels, numbers
+from optkit.tasks import classes, numbers
 from optkit.tasks.base import Task
+from optkit.tasks.text_classification import labels
+from optkit.tasks.text_classification.spec import TEXT_CLASSIFICATION
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+PROBLEMS = TEXT_CLASSIFICATION.problems
 SINGLE, MULTI, REGRESSION = PROBLEMS
 _UNLABELLED = -100  # as torch's losses know it
 
@@ -30,9 +32,7 @@ class TextClassification(Task):
     metric is one of scores, or the start model has one output; with a fraction (3.0) they are refused otherwise.
     """
 
-    auto_class = "AutoModelForSequenceClassification"
-    ov_class = "OVModelForSequenceClassification"
-    export_task = "text-classification"
+    type = TEXT_CLASSIFICATION
     keeps_logits = True
     smooths = True
     agrees = "predict the same class for"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from optkit import metrics
-from optkit.metrics.answers import exact, normalized, overlap
+from optkit.tasks.question_answering.answer_scores import exact, normalized, overlap
 
 
 @pytest.mark.parametrize(

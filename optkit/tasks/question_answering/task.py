@@ -14,8 +14,9 @@ import numpy as np
 
 from optkit.errors import DataError
 from optkit.models.head import Head
-from optkit.tasks.answers import Gold, best_span, gold_answers, shortened, token_span
 from optkit.tasks.base import ASIDE, Task, needs_fast
+from optkit.tasks.question_answering.answers import Gold, best_span, gold_answers, shortened, token_span
+from optkit.tasks.question_answering.spec import QUESTION_ANSWERING
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,9 +39,7 @@ class QuestionAnswering(Task):
     ``null_threshold``.
     """
 
-    auto_class = "AutoModelForQuestionAnswering"
-    ov_class = "OVModelForQuestionAnswering"
-    export_task = "question-answering"
+    type = QUESTION_ANSWERING
     answers = ("start_positions", "end_positions")
     unlabelled = False
     windows = True

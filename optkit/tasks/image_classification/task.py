@@ -14,6 +14,7 @@ from optkit.errors import DataError
 from optkit.models.head import Head
 from optkit.tasks import classes, columns
 from optkit.tasks.base import ASIDE, Task
+from optkit.tasks.image_classification.spec import IMAGE_CLASSIFICATION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,9 +35,7 @@ class ImageClassification(Task):
     made batch by batch, and what is read of a file beforehand is its head alone.
     """
 
-    auto_class = "AutoModelForImageClassification"
-    ov_class = "OVModelForImageClassification"
-    export_task = "image-classification"
+    type = IMAGE_CLASSIFICATION
     keeps_logits = True
     smooths = True
     agrees = "predict the same class for"

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optkit.registry import PROBLEMS
 from optkit.tasks import numbers
 from optkit.tasks.classes import missing_label, spelled_alike
 from optkit.tasks.columns import classes_said, column_of, some
 from optkit.tasks.numbers import FRACTIONS, INTEGERS, WHOLE, form_of
+from optkit.tasks.text_classification.spec import TEXT_CLASSIFICATION
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SINGLE, MULTI, REGRESSION = PROBLEMS
+SINGLE, MULTI, REGRESSION = TEXT_CLASSIFICATION.problems
 
 
 def problem_of(
     splits: Mapping[str, Dataset], label: Sequence[str], scored: Callable[[], bool]
 ) -> tuple[str, list[str]]:
-    """What the labels look like, one of ``PROBLEMS``; and what is wrong where they do not tell.
+    """What the labels look like, one of the task's problems; and what is wrong where they do not tell.
 
     Args:
         scored: says whether whole numbers are scores, by the recipe's metric or the start model's only output.

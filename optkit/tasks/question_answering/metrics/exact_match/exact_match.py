@@ -1,12 +1,12 @@
-"""Mean F1 of the words of answers, as SQuAD's own evaluation counts, in [0, 1]."""
+"""Share of answers that are right to the word, as SQuAD's own evaluation counts, in [0, 1]."""
 
 import datasets
 import evaluate
 
-from optkit.metrics.answers import overlap
+from optkit.tasks.question_answering.answer_scores import exact
 
 
-class AnswerF1(evaluate.Metric):
+class ExactMatch(evaluate.Metric):
     def _info(self):
         text = datasets.Value("string")
         return evaluate.MetricInfo(
@@ -18,5 +18,5 @@ class AnswerF1(evaluate.Metric):
         )
 
     def _compute(self, predictions, references):
-        scores = [overlap(ours, theirs) for ours, theirs in zip(predictions, references, strict=True)]
-        return {"answer_f1": sum(scores) / len(scores)}
+        scores = [exact(ours, theirs) for ours, theirs in zip(predictions, references, strict=True)]
+        return {"exact_match": sum(scores) / len(scores)}

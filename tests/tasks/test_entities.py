@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from optkit import metrics
-from optkit.metrics.entities import counts, entities, is_tag
+from optkit.tasks.token_classification.entities import counts, entities, is_tag
 
 
 @pytest.mark.parametrize(

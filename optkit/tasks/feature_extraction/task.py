@@ -15,6 +15,7 @@ from optkit.models.head import Head
 from optkit.recipe.resolved import NO_MODEL
 from optkit.tasks import numbers
 from optkit.tasks.base import Task, needs_fast
+from optkit.tasks.feature_extraction.spec import FEATURE_EXTRACTION
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from optkit.recipe import DistillSpec, Recipe
     from optkit.recipe.schema import ModelSpec
-    from optkit.tasks.embeddings import EmbeddingObjective
+    from optkit.tasks.feature_extraction.embeddings import EmbeddingObjective
 
 #: Before the names of an example's columns, for each of its texts.
 _PREFIXES = ("", "second_")
@@ -35,9 +36,7 @@ class FeatureExtraction(Task):
     of single texts: embeddings are to be those of the dense model, and a teacher alone can train them.
     """
 
-    auto_class = "AutoModel"
-    ov_class = "OVModelForFeatureExtraction"
-    export_task = "feature-extraction"
+    type = FEATURE_EXTRACTION
     keeps_logits = True
     agrees = "give embeddings whose mean cosine is"
 
@@ -68,7 +67,7 @@ class FeatureExtraction(Task):
 
     @cached_property
     def objective(self) -> EmbeddingObjective:
-        from optkit.tasks.embeddings import EmbeddingObjective
+        from optkit.tasks.feature_extraction.embeddings import EmbeddingObjective
 
         return EmbeddingObjective(self.embedding, len(self.text))
 

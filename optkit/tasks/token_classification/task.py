@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.errors import DataError, PlanError
-from optkit.metrics.entities import OUTSIDE, is_tag
 from optkit.models.head import Head
 from optkit.models.labels import placeholders
-from optkit.tasks import tags
 from optkit.tasks.base import ASIDE, Task, needs_fast, without_asides
 from optkit.tasks.columns import some
+from optkit.tasks.token_classification import tags
+from optkit.tasks.token_classification.entities import OUTSIDE, is_tag
+from optkit.tasks.token_classification.spec import TOKEN_CLASSIFICATION
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,9 +33,7 @@ class TokenClassification(Task):
     as wrong.
     """
 
-    auto_class = "AutoModelForTokenClassification"
-    ov_class = "OVModelForTokenClassification"
-    export_task = "token-classification"
+    type = TOKEN_CLASSIFICATION
     unlabelled = False
     smooths = True
     agrees = "predict the same label for"
