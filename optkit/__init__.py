@@ -1,41 +1,138 @@
 """optkit: prune a Hugging Face model while it is fine-tuned, quantize it to int8, export an OpenVINO IR.
 
-Names are imported on first use, so that ``import optkit`` and ``optkit --help`` load neither torch nor OpenVINO.
+Every verb of the command line is a function of the same name here. Names are imported on first use, so that
+``import optkit`` and ``optkit --help`` load neither torch nor OpenVINO.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from optkit.benchmark.asked import Asked as BenchmarkOptions
+    from optkit.benchmark.bench import bench
+    from optkit.counting.sparsity import sparsity
+    from optkit.errors import OptkitError, RecipeError, UsageError
+    from optkit.experiments.compare import compare
+    from optkit.experiments.cost import cost
+    from optkit.experiments.pareto import pareto
+    from optkit.experiments.sweep import sweep
+    from optkit.export.onnx import export_onnx, read_onnx_tags
+    from optkit.export.openvino import export_openvino
+    from optkit.export.sparse_folder import load_sparse, pack_sparse, unpack_sparse
+    from optkit.hub.pull import pull
+    from optkit.hub.push import push
+    from optkit.interop.inspect import inspect
+    from optkit.interop.quantize import quantize
+    from optkit.ir.tags import read_tags
+    from optkit.pipeline.runner import enforce_max_drop, run
+    from optkit.pipeline.validate import validate
+    from optkit.progress import Reporter
+    from optkit.pruning.callback import PruningCallback
+    from optkit.pruning.compaction.checkpoint import load_compact
+    from optkit.pruning.distillation.mixin import DistillationMixin
+    from optkit.quantization.config import Quantization
+    from optkit.quantization.quantize import quantize as quantize_model
+    from optkit.quantization.sensitivity import measure_sensitivity
+    from optkit.recipe import load_recipe
+    from optkit.recipe.json_schema import recipe_schema as schema
+    from optkit.registry import entries as list
+    from optkit.report import render_html
+    from optkit.runtime import bake, compile_model
+    from optkit.runtime.doctor import examine as doctor
+
+__all__ = [
+    "BenchmarkOptions",
+    "DistillationMixin",
+    "OptkitError",
+    "PruningCallback",
+    "Quantization",
+    "RecipeError",
+    "Reporter",
+    "UsageError",
+    "__version__",
+    "bake",
+    "bench",
+    "compare",
+    "compile_model",
+    "cost",
+    "doctor",
+    "enforce_max_drop",
+    "export_onnx",
+    "export_openvino",
+    "inspect",
+    "list",
+    "load_compact",
+    "load_recipe",
+    "load_sparse",
+    "measure_sensitivity",
+    "pack_sparse",
+    "pareto",
+    "pull",
+    "push",
+    "quantize",
+    "quantize_model",
+    "read_onnx_tags",
+    "read_tags",
+    "render_html",
+    "run",
+    "schema",
+    "sparsity",
+    "sweep",
+    "unpack_sparse",
+    "validate",
+]
+
+#: The module of each public name, with ``:attribute`` where it has another name there.
 _NAMES = {
+    # Verbs of the command line.
     "run": "optkit.pipeline.runner",
-    "bench": "optkit.benchmark.bench",
-    "load_recipe": "optkit.recipe",
-    "sparsity": "optkit.counting.sparsity",
-    "Quantization": "optkit.quantization.config",
-    "export_openvino": "optkit.export.openvino",
+    "validate": "optkit.pipeline.validate",
     "quantize": "optkit.interop.quantize",
-    "compile_model": "optkit.runtime",
+    "inspect": "optkit.interop.inspect",
     "bake": "optkit.runtime",
-    "push": "optkit.hub.publishing",
-    "pull": "optkit.hub.publishing",
-    "load_compact": "optkit.pruning.compaction.checkpoint",
+    "bench": "optkit.benchmark.bench",
+    "compare": "optkit.experiments.compare",
+    "sweep": "optkit.experiments.sweep",
+    "pareto": "optkit.experiments.pareto",
+    "cost": "optkit.experiments.cost",
+    "push": "optkit.hub.push",
+    "pull": "optkit.hub.pull",
+    "doctor": "optkit.runtime.doctor:examine",
+    "list": "optkit.registry:entries",
+    "schema": "optkit.recipe.json_schema:recipe_schema",
+    # What they are made of.
+    "load_recipe": "optkit.recipe",
+    "enforce_max_drop": "optkit.pipeline.runner",
+    "sparsity": "optkit.counting.sparsity",
+    "read_tags": "optkit.ir.tags",
+    "read_onnx_tags": "optkit.export.onnx",
+    "render_html": "optkit.report",
+    "BenchmarkOptions": "optkit.benchmark.asked:Asked",
+    "Quantization": "optkit.quantization.config",
+    "quantize_model": "optkit.quantization.quantize:quantize",
+    "measure_sensitivity": "optkit.quantization.sensitivity",
+    "export_openvino": "optkit.export.openvino",
     "export_onnx": "optkit.export.onnx",
+    "compile_model": "optkit.runtime",
+    "load_compact": "optkit.pruning.compaction.checkpoint",
     "pack_sparse": "optkit.export.sparse_folder",
     "unpack_sparse": "optkit.export.sparse_folder",
     "load_sparse": "optkit.export.sparse_folder",
     "PruningCallback": "optkit.pruning.callback",
     "DistillationMixin": "optkit.pruning.distillation.mixin",
+    "Reporter": "optkit.progress",
     "OptkitError": "optkit.errors",
+    "UsageError": "optkit.errors",
+    "RecipeError": "optkit.errors",
 }
-
-__all__ = sorted(("__version__", *_NAMES))
 
 
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module 'optkit' has no attribute '{name}'")
-    return getattr(import_module(_NAMES[name]), name)
+    module, _, attribute = _NAMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)

@@ -14,14 +14,14 @@ _SPELLING = ContextVar("spelling", default="{}=")
 
 
 def argument(name: str) -> str:
-    """How whoever is told gives the argument ``name``: ``name=`` in Python, ``--name`` on the command line."""
+    """The spelling of the argument ``name`` for messages: ``name=`` in Python, ``--name`` on the command line."""
     spelling = _SPELLING.get()
     return spelling.format(name.replace("_", "-") if spelling.startswith("-") else name)
 
 
 @contextmanager
 def on_the_command_line() -> Iterator[None]:
-    """Within it messages name options, not arguments."""
+    """Inside this context messages name command line options instead of Python arguments."""
     before = _SPELLING.set("--{}")
     try:
         yield
@@ -29,7 +29,7 @@ def on_the_command_line() -> Iterator[None]:
         _SPELLING.reset(before)
 
 
-#: Characters of a message, and of a word in it, that are shown: a value may be a file that was pasted.
+#: The most characters of a message, and of one word in it, that are shown: a quoted value may be very long.
 _MESSAGE, _WORD = 2000, 400
 
 
@@ -43,7 +43,7 @@ class OptkitError(Exception):
 
 
 def one_line(text: str) -> str:
-    """``text`` without line breaks and other control characters, and without the most of what no one can read."""
+    """``text`` without line breaks and control characters, with very long words and messages shortened."""
     text = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
     text = re.sub(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", text)
     text = re.sub(rf"\S{{{_WORD},}}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", text)
@@ -51,21 +51,25 @@ def one_line(text: str) -> str:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What to print of any error: an OptkitError says it all, of others it is a bug that one may want to look into."""
+    """The line to print for any error; an error that is not an OptkitError is a bug, so its type is named too."""
     if isinstance(error, OptkitError):
         return str(error)
     said = " ".join(str(error).split())
     return f"unexpected {type(error).__name__}: {said} (run again with --debug for the traceback)"
 
 
-class RecipeError(OptkitError):
-    """The recipe or the arguments are wrong; ``problems`` holds every fault of one level, each printable as it is."""
+class UsageError(OptkitError):
+    """What the caller gave is wrong: an argument, a missing file. ``problems`` holds every fault, a line each."""
 
     exit_code = 2
 
     def __init__(self, problems: str | list[str]):
         self.problems = [one_line(text) for text in ([problems] if isinstance(problems, str) else problems)]
         Exception.__init__(self, "\n".join(self.problems))
+
+
+class RecipeError(UsageError):
+    """The recipe is wrong; ``problems`` holds every fault of one level."""
 
 
 class PlanError(RecipeError):

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from optkit.adapters import quiet, reason
 from optkit.adapters.optimum import class_for, copy_companions
 from optkit.checkpoints.plain import plain_folder
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.json_files import read_json
 from optkit.tasks import TASKS
 
@@ -36,7 +36,7 @@ def merge(adapter: Path, output: Path) -> list[str]:
         what is to be said of it: a low-rank update is dense, and fills zeros of the layers that it is added to.
 
     Raises:
-        RecipeError: if peft is not installed, or the adapter's files do not say what they are.
+        UsageError: if peft is not installed, or the adapter's files do not say what they are.
         OptkitError: if the base model is not there, the two do not fit, neither holds the head, or an adapter of this
             kind cannot be merged.
     """
@@ -46,12 +46,12 @@ def merge(adapter: Path, output: Path) -> list[str]:
     try:
         import peft
     except ImportError:
-        raise RecipeError(
+        raise UsageError(
             f"{adapter}: an adapter of {base}, not a model: install optkit[peft], or merge it: {_HAND_MADE}"
         ) from None
     kind = said.get("task_type")
     if kind is not None and (not isinstance(kind, str) or kind not in _HEADS):
-        raise RecipeError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
+        raise UsageError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
     from optkit.adapters.hub import model_folder
 
     way_out = f"fetch it, or merge the adapter where it is: {_HAND_MADE}"
@@ -117,7 +117,7 @@ def _config(adapter: Path) -> dict[str, Any]:
             return said
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise RecipeError(f"{file}: does not name its base model: copy the whole adapter again")
+    raise UsageError(f"{file}: does not name its base model: copy the whole adapter again")
 
 
 def _weights(adapter: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from optkit.cli import (
     validate,
 )
 from optkit.cli import list as list_
-from optkit.errors import Interrupted, OptkitError, RecipeError, in_a_line, on_the_command_line
+from optkit.errors import Interrupted, OptkitError, UsageError, in_a_line, on_the_command_line
 from optkit.versions import installed
 
 app = typer.Typer(
@@ -106,7 +106,7 @@ def _run(arguments: list[str]) -> int:
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            error = RecipeError(f"{error.filename}: too long for the path of a file: give another")
+            error = UsageError(f"{error.filename}: too long for the path of a file: give another")
         if "--debug" in arguments:
             raise error
         return report(error)

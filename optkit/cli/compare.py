@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,9 +27,8 @@ def command(
 ) -> None:
     """Show how two runs differ: recipe, scores, times, sparsity by layer, machine and versions."""
     from optkit.experiments.compare import compare
-    from optkit.experiments.runs import load_run
 
-    found = asdict(compare(load_run(first), load_run(second)))
+    found = compare(first, second).to_dict()
     if as_json:
         print(json.dumps(found, indent=2))
         return

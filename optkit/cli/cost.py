@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,18 +26,15 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Show what a million inferences cost with each engine on each machine, and what is saved against dense."""
-    from optkit.errors import RecipeError
-    from optkit.experiments.cost import costs, load_prices, load_rates
+    from optkit.errors import UsageError
+    from optkit.experiments.cost import cost
     from optkit.report.prices import FORM
 
     if prices is None:
-        raise RecipeError(f"--prices: name a YAML file of yours with {FORM}")
-    listed = load_prices(prices)
-    rates = load_rates(path, batch=batch, seq=seq)
-    found = costs(rates, listed)
+        raise UsageError(f"--prices: name a YAML file of yours with {FORM}")
+    found = cost(path, prices, batch=batch, seq=seq)
     if as_json:
-        facts = {"date": listed.date, "source": listed.source, "how": rates.how, "cpu": rates.cpu}
-        print(json.dumps(facts | {"costs": [asdict(cost) for cost in found]}, indent=2))
+        print(json.dumps(found.to_dict(), indent=2))
         return
     from rich.table import Table
 
@@ -47,14 +43,14 @@ def command(
     from optkit.report.tables import dollars
     from optkit.report.words import thread_words
 
-    table = Table(title=f"a million inferences of {rates.name}", title_justify="left")
+    table = Table(title=f"a million inferences of {found.rates.name}", title_justify="left")
     for column in ("machine", "engine", "inferences a second", "dollars", "saved"):
         table.add_column(column, justify="left" if column in ("machine", "engine") else "right", no_wrap=True)
-    for cost in found:
-        saved = "" if cost.saved is None else f"{cost.saved:.0%}"
-        table.add_row(cost.instance, engine(cost.engine), f"{cost.per_second:,.0f}", dollars(cost.dollars), saved)
+    for each in found.costs:
+        saved = "" if each.saved is None else f"{each.saved:.0%}"
+        table.add_row(each.instance, engine(each.engine), f"{each.per_second:,.0f}", dollars(each.dollars), saved)
     console = wide_console()
     console.print(table)
-    console.print(f"Measured on {rates.cpu}: {rates.how}, {thread_words(rates.threads)} each.")
-    console.print(f"Prices of {listed.date}: {listed.source}.", markup=False)
+    console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {thread_words(found.rates.threads)} each.")
+    console.print(f"Prices of {found.prices.date}: {found.prices.source}.", markup=False)
     console.print("Machines with more cores are taken to run copies side by side, an estimate.")

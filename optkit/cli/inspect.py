@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optkit.cli.options import Debug, Json
-from optkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,22 +45,17 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Show how sparse a checkpoint, an IR or a run is, layer by layer, or with --runtime how it would be run."""
-    if runtime:
-        from optkit.cli.inspect_runtime import show
-
-        show(path, plan, as_json)
-        return
     from optkit.cli.console import wide_console
-    from optkit.counting.sparsity import sparsity
-    from optkit.ir.io import find_xml
-    from optkit.runtime.loading import is_baked
+    from optkit.interop.inspect import RuntimeReport, inspect
 
-    xml = find_xml(path)
-    if xml is not None and is_baked(xml):
-        raise RecipeError(f"{path}: baked, its weights are packed: inspect the portable IR, or add --runtime")
-    report = sparsity(path)
+    report = inspect(path, runtime=runtime, plan=plan)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
+        return
+    if isinstance(report, RuntimeReport):
+        from optkit.cli.inspect_runtime import show
+
+        show(report)
         return
     console = wide_console()
     console.print(layer_table(report))

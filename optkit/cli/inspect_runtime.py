@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optkit.errors import RecipeError
-
 if TYPE_CHECKING:
+    from optkit.interop.inspect import RuntimeReport
     from optkit.runtime.planning import Plan
     from optkit.runtime.rewriting.rewrite import Rewrite
 
 
-def show(path: Path, mode: str, as_json: bool) -> None:
-    """Prints what becomes of the IR at ``path``, an xml or a folder, which may be a run's."""
-    from optkit.ir.io import find_xml
-    from optkit.runtime import explain
-    from optkit.runtime.loading import is_baked
-
-    if not path.exists():
-        raise RecipeError(f"{path}: not found")
-    xml = find_xml(path) or find_xml(path / "openvino")
-    if xml is None:
-        raise RecipeError(f"{path}: no OpenVINO IR here: --runtime needs an .xml, or a folder with openvino_model.xml")
-    if is_baked(xml):
-        _show_baked(xml, as_json)
-        return
-    plan, rewrite = explain(xml, mode)
-    if as_json:
-        print(json.dumps({"path": str(path), "baked": False, "plan": plan.to_dict(), **_placed(rewrite)}, indent=2))
-        return
-    _show_plan(plan, rewrite)
-
-
-def _placed(rewrite: Rewrite) -> dict:
-    programs = [
-        {
-            "name": each.name,
-            "layers": list(each.layers),
-            "fused": {name: list(with_) for name, with_ in each.fused.items()},
-        }
-        for each in rewrite.programs
-    ]
-    return {"programs": programs, "left_out": rewrite.left_out, "notes": rewrite.notes}
+def show(report: RuntimeReport) -> None:
+    """Prints what the sparse runtime makes of an IR."""
+    if report.plan is not None and report.rewrite is not None:
+        _show_plan(report.plan, report.rewrite)
+    else:
+        _show_baked(report.baked)
 
 
 def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
@@ -72,13 +44,7 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
     console.print(plan.reason, highlight=False, markup=False, soft_wrap=True)
 
 
-def _show_baked(xml: Path, as_json: bool) -> None:
-    from optkit.runtime.baking import baked_layers
-
-    layers = baked_layers(xml)
-    if as_json:
-        print(json.dumps({"path": str(xml), "baked": True, "layers": layers}, indent=2))
-        return
+def _show_baked(layers: dict[str, dict[str, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 

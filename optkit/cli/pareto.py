@@ -23,17 +23,15 @@ def command(
     """List runs by accuracy lost and speed gained; those that another one beats in both are marked."""
     from optkit.cli.console import write_chart
     from optkit.errors import OptkitError
-    from optkit.experiments.pareto import chart, frontier
-    from optkit.experiments.runs import find_runs
+    from optkit.experiments.pareto import pareto
 
-    found = frontier(find_runs(runs), batch=batch, seq=seq)
+    found = pareto(runs, batch=batch, seq=seq)
     taken = None if max_drop is None else found.within(max_drop)
     if plot is not None:
-        write_chart(plot, chart(found))
+        write_chart(plot, found.chart())
     if as_json:
-        points = [point.to_dict() for point in found.points]
         chosen = None if taken is None else str(taken.run.path)
-        print(json.dumps({"points": points, "left_out": found.left_out, "take": chosen}, indent=2))
+        print(json.dumps(found.to_dict() | {"take": chosen}, indent=2))
     else:
         _show(found)
     if max_drop is None:

@@ -19,7 +19,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Fetch a model from the Hub into a folder; nothing of it is run."""
-    from optkit.hub.publishing import pull
+    from optkit.hub.pull import pull
     from optkit.progress import size
 
     done = pull(repo, output, revision=revision, quiet=False)

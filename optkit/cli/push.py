@@ -20,7 +20,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Publish what a run exported, with its model card, in one commit."""
-    from optkit.hub.publishing import push
+    from optkit.hub.push import push
     from optkit.progress import size
 
     done = push(run, repo, private=private, dry_run=dry_run, quiet=False)

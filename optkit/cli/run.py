@@ -29,12 +29,12 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Prune, quantize, export and measure as a recipe says; does only what is missing or changed."""
-    from optkit.errors import RecipeError
+    from optkit.errors import UsageError
     from optkit.pipeline.runner import enforce_max_drop, run
     from optkit.recipe.schema import is_repository
 
     if push is not None and not is_repository(push):
-        raise RecipeError(f"--push: '{push}' names no repository: write ORG/NAME")
+        raise UsageError(f"--push: '{push}' is not a repository name: write ORG/NAME")
     set_ += [f"publish.repo_id={push}"] if push else []
     report = run(recipe, set_, output=output, stop_after=stop_after, fresh=fresh, reuse=reuse or (), quiet=quiet)
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -30,30 +29,13 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Run a recipe with every combination of some values; done runs are kept, failed ones do not stop the others."""
-    from rich.markup import escape
-
     from optkit.cli.console import wide_console
-    from optkit.errors import Interrupted, OptkitError
-    from optkit.experiments.sweep import Axis, Result, sweep, trials
-    from optkit.experiments.workers import Local, Ray
-    from optkit.progress import Reporter
+    from optkit.errors import OptkitError
+    from optkit.experiments.sweep import sweep
 
-    planned = trials(recipe, [Axis.parse(text) for text in grid], set_)
     root = output or Path("sweeps") / recipe.stem
-    reporter = Reporter()
-    reporter.say(f"{len(planned)} runs in {root}")
-
-    def tell(result: Result, done: int, total: int) -> None:
-        reporter.say(escape(f"[{done}/{total}] {result.name}: {_said(result)}"))
-
-    if ray or ray_address is not None:
-        launch = Ray(ray_address, max((os.cpu_count() or 1) // jobs, 1), root.resolve())
-    else:
-        launch = Local(jobs, root)
-    try:
-        results = sweep(recipe, planned, root, launch, tell)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; run the same command again to go on") from None
+    how = {"output": root, "jobs": jobs, "ray": ray, "ray_address": ray_address, "quiet": False}
+    results = sweep(recipe, grid, set_, **how)
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:
@@ -64,20 +46,6 @@ def command(
         raise OptkitError(
             f"{len(failed)} of {len(results)} runs failed, first {root / failed[0].name}.log: {failed[0].said}"
         )
-
-
-def _said(result) -> str:
-    from optkit.progress import duration
-
-    if not result.whole:
-        return f"failed: {result.said}"
-    facts = result.facts
-    parts = [result.status if not result.seconds else duration(result.seconds)]
-    if facts["drop"] is not None:
-        parts.append(f"{facts['drop']:.2f} points lost")
-    if "speedup" in facts:
-        parts.append(f"{facts['speedup']:.2f} times as fast as {facts['against']}")
-    return ", ".join([*parts, *([result.said] if result.said else [])])
 
 
 def _show(results) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from optkit.checkpoints.files import has_weights
 from optkit.counting.encoder import Encoder, encoder_of
 from optkit.counting.zeros import block_shares, count, detect_structure
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 
 if TYPE_CHECKING:
     from optkit.ir.layers import LinearLayer, Weight
@@ -159,12 +159,12 @@ def sparsity(path: str | Path) -> Report:
     pruned/ and openvino/), or a sparse folder.
 
     Raises:
-        RecipeError: if nothing is there, or it is no model.
+        UsageError: if nothing is there, or it is no model.
         OptkitError: if it is damaged, or a weight is NaN.
     """
     path = Path(path)
     if not path.exists():
-        raise RecipeError(f"{path}: not found")
+        raise UsageError(f"{path}: not found")
     if (path / "sparse.json").is_file():
         return _read_sparse(path)
     if path.suffix == ".xml" or (path / "openvino_model.xml").is_file():
@@ -175,7 +175,7 @@ def sparsity(path: str | Path) -> Report:
         return _read_checkpoint(path)
     if (path / "pruned").is_dir() or (path / "openvino").is_dir():
         return _read_run(path)
-    raise RecipeError(
+    raise UsageError(
         f"{path}: no model here: give a checkpoint folder, an OpenVINO IR, an ONNX model, a run or a sparse folder"
     )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError
-from optkit.experiments.runs import Run
+from optkit.experiments.runs import Run, load_run
 from optkit.report.speed import precision
 
 RECIPE = "recipe.resolved.yaml"
@@ -33,13 +33,22 @@ class Comparison:
     sparsity: list[Difference]
     machine: list[Difference]
 
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """Plain JSON types."""
+        return asdict(self)
 
-def compare(first: Run, second: Run) -> Comparison:
-    """What differs between two runs.
+
+def compare(first: Run | str | Path, second: Run | str | Path) -> Comparison:
+    """Lists what differs between two runs.
+
+    Args:
+        first, second: finished runs, or their folders.
 
     Raises:
-        OptkitError: if a recipe cannot be read.
+        UsageError: if one is not a finished run.
+        OptkitError: if a report or a recipe cannot be read.
     """
+    first, second = (run if isinstance(run, Run) else load_run(run) for run in (first, second))
     reports = first.report, second.report
     accuracy = [_flat(report["evaluate"]["splits"]) for report in reports]
     speed = [dict(_times(report["benchmark"])) for report in reports]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from optkit.errors import RecipeError
+from optkit.errors import UsageError
 from optkit.experiments.runs import load_run
 from optkit.json_files import read_json
 from optkit.report.prices import Cost, Prices, costs_of, load_prices
 from optkit.report.speed import inputs, per_second, precision, reference
 
-__all__ = ["Cost", "Prices", "Rates", "costs", "load_prices", "load_rates"]
+__all__ = ["Cost", "CostReport", "Prices", "Rates", "cost", "costs", "load_prices", "load_rates"]
 
 #: Inferences in a second, or threads, above which a file is damaged.
 _MOST = 1e12
@@ -40,6 +40,37 @@ class Rates:
     cpu: str
 
 
+@dataclass(frozen=True)
+class CostReport:
+    """Costs, and the rates and prices that they come from."""
+
+    rates: Rates
+    prices: Prices
+    costs: list[Cost]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        facts = {"date": self.prices.date, "source": self.prices.source, "how": self.rates.how, "cpu": self.rates.cpu}
+        return facts | {"costs": [asdict(cost) for cost in self.costs]}
+
+
+def cost(path: str | Path, prices: str | Path, *, batch: int | None = None, seq: int | None = None) -> CostReport:
+    """Computes what a million inferences cost with each engine on each machine of a price list.
+
+    Args:
+        path: a finished run's folder, or a file of ``optkit bench --json``.
+        prices: a price list, a YAML file.
+        batch, seq: of the inputs; the first that were measured where both are None.
+
+    Raises:
+        UsageError: if there is no such run, file or shape, or the price list is wrong.
+        OptkitError: if the report is damaged.
+    """
+    listed = load_prices(Path(prices))
+    rates = load_rates(Path(path), batch=batch, seq=seq)
+    return CostReport(rates, listed, costs(rates, listed))
+
+
 def load_rates(path: Path, *, batch: int | None = None, seq: int | None = None) -> Rates:
     """The rates in a finished run's folder, or in a file of ``optkit bench --json``.
 
@@ -47,7 +78,7 @@ def load_rates(path: Path, *, batch: int | None = None, seq: int | None = None) 
         batch, seq: of the inputs; the first that were measured where both are None.
 
     Raises:
-        RecipeError: if there is neither, or nothing was measured at this shape.
+        UsageError: if there is neither, or nothing was measured at this shape.
     """
     return _of_bench(path, batch, seq) if path.is_file() else _of_run(path, batch, seq)
 
@@ -65,8 +96,8 @@ def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
             how = f"one at a time, {inputs(row)}, OpenVINO in {precision(measured)}"
             return Rates(run.name, per_second(row), reference(row), measured["threads"], how, run.machine)
     if not measured["rows"]:
-        raise RecipeError(f"{path}: has no times: add `benchmark` to the recipe")
-    raise RecipeError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
+        raise UsageError(f"{path}: has no times: add `benchmark` to the recipe")
+    raise UsageError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
 
 
 def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
@@ -90,7 +121,7 @@ def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
         if not all(0 < rate < _MOST for rate in fast) or not all(0 < each.threads < _MOST for each in found):
             raise ValueError("a rate or a number of threads that nothing has")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, StopIteration):
-        raise RecipeError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
+        raise UsageError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
     if not found:
-        raise RecipeError(f"{path}: has no times of this shape: give it to `optkit bench`, too")
+        raise UsageError(f"{path}: has no times of this shape: give it to `optkit bench`, too")
     return found[0]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from optkit.errors import RecipeError
-from optkit.experiments.runs import Run, Speedup, same
+from optkit.errors import UsageError
+from optkit.experiments.runs import Run, Speedup, find_runs, same
 from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
 
 
@@ -55,6 +56,34 @@ class Frontier:
         """The fastest that loses no more than ``max_drop`` points; None if every one loses more."""
         return next((point for point in self.best if point.drop <= max_drop + 1e-9), None)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"points": [point.to_dict() for point in self.points], "left_out": self.left_out}
+
+    def chart(self) -> str:
+        """Accuracy lost against speed gained, an SVG."""
+        return chart(self)
+
+
+def pareto(
+    runs: str | Path | Sequence[str | Path],
+    *,
+    batch: int | None = None,
+    seq: int | None = None,
+) -> Frontier:
+    """Compares finished runs by accuracy lost and speed gained.
+
+    Args:
+        runs: folders of finished runs, or of many of them.
+        batch, seq: of the times; the first that a run measured where they are None.
+
+    Raises:
+        UsageError: if a folder holds no finished run, or no run can be placed.
+        OptkitError: if two runs measured different things, or a report is damaged.
+    """
+    folders = [runs] if isinstance(runs, (str, Path)) else runs
+    return frontier(find_runs(folders), batch=batch, seq=seq)
+
 
 def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None = None) -> Frontier:
     """Places ``runs`` by what they lost and how fast they are, at one batch and length.
@@ -63,7 +92,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
         batch, seq: of the times; the first that a run measured where they are None.
 
     Raises:
-        RecipeError: if none can be placed.
+        UsageError: if none can be placed.
         OptkitError: if two runs measured different things: another metric, baseline engine, precision, shape or CPU.
     """
     placed, left_out = [], {}
@@ -76,7 +105,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
         else:
             placed.append(Point(run, run.drop, speedup))
     if not placed:
-        raise RecipeError(f"no run can be placed: {_reasons(left_out)}: evaluate with a baseline, and add `benchmark`")
+        raise UsageError(f"no run can be placed: {_reasons(left_out)}: evaluate with a baseline, and add `benchmark`")
     kept = [point.run for point in placed]
     same(kept, "metric", [point.run.metric for point in placed])
     same(kept, "speedup's baseline", [point.speedup.reference for point in placed])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.experiments.report_format import Fault, check
 from optkit.json_files import read_json
 from optkit.report.speed import Speedup, speedup
@@ -63,12 +63,12 @@ def load_run(path: str | Path) -> Run:
     """The run in the folder ``path``.
 
     Raises:
-        RecipeError: if it is no finished run.
+        UsageError: if it is no finished run.
         OptkitError: if its report cannot be read.
     """
     file = Path(path) / REPORT
     if not file.is_file():
-        raise RecipeError(f"{path}: no {REPORT} here: name a folder that `optkit run` finished")
+        raise UsageError(f"{path}: no {REPORT} here: name a folder that `optkit run` finished")
     try:
         report = read_json(file)
         known = report["format"] in FORMATS and {"evaluate", "sparsity", "benchmark", "machine"} <= report.keys()
@@ -87,14 +87,14 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs in ``paths``: each a run's folder, or a folder of such folders, in the order of their names.
 
     Raises:
-        RecipeError: for a folder without a finished run.
+        UsageError: for a folder without a finished run.
         OptkitError: as ``load_run``.
     """
     found: dict[Path, Run] = {}
     for path in map(Path, paths):
         inside = [path] if (path / REPORT).is_file() else sorted(file.parent for file in path.glob(f"*/{REPORT}"))
         if not inside:
-            raise RecipeError(f"{path}: no finished run here: name folders that `optkit run` or `optkit sweep` made")
+            raise UsageError(f"{path}: no finished run here: name folders that `optkit run` or `optkit sweep` made")
         found |= {folder.resolve(): load_run(folder) for folder in inside}
     return list(found.values())
 

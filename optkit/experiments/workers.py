@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from optkit.errors import OptkitError, RecipeError
-from optkit.experiments.sweep import Trial
+from optkit.errors import OptkitError, UsageError
+from optkit.experiments.trials import Trial
 
 Work = Sequence[tuple[Trial, list[str]]]
 Ended = Iterator[tuple[Trial, int, float]]
@@ -81,7 +81,7 @@ class Ray:
         logs: as for ``Local``.
 
     Raises:
-        RecipeError: if Ray is not installed.
+        UsageError: if Ray is not installed.
         OptkitError: if the cluster cannot be reached.
     """
 
@@ -89,7 +89,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise RecipeError("--ray: Ray is not installed: pip install 'optkit[ray]'") from None
+            raise UsageError("--ray: Ray is not installed: pip install 'optkit[ray]'") from None
         self.ray, self.threads, self.logs = ray, threads, logs
         self._owns = not ray.is_initialized()
         if self._owns:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optkit.errors import DataError, OptkitError, RecipeError, argument
+from optkit.errors import DataError, OptkitError, UsageError, argument
 from optkit.spelling import suggest
 
 #: Where texts come from: a file, a dataset of the Hub (``name`` or ``name:config``), or the texts themselves, pairs of
@@ -29,7 +29,7 @@ def draw(
         seed: another one draws others.
 
     Raises:
-        RecipeError: if there is no tokenizer, or ``text`` names more than two columns.
+        UsageError: if there is no tokenizer, or ``text`` names more than two columns.
         DataError: if the data cannot be read, a column is missing or holds no texts.
         OptkitError: if the Hub can't be reached.
     """
@@ -55,7 +55,7 @@ def _tokenizer(setup: Path, max_length: int) -> tuple[Any, int]:
         tokenizer = load_tokenizer(setup)
     except OptkitError as error:
         said = str(error).partition(": give a folder")[0]
-        raise RecipeError(f"{said}: copy tokenizer.json and tokenizer_config.json beside the model") from error
+        raise UsageError(f"{said}: copy tokenizer.json and tokenizer_config.json beside the model") from error
     longest = longest_input(make_config(Source.of(setup)))
     return tokenizer, min(max_length, tokenizer.model_max_length, longest or max_length)
 
@@ -63,7 +63,7 @@ def _tokenizer(setup: Path, max_length: int) -> tuple[Any, int]:
 def _columns(data: Data, text: list[str]) -> list[Any]:
     """One column of texts, or two, each something of one length that gives a text by its row."""
     if len(text) > 2:
-        raise RecipeError(f"text: {len(text)} columns, and a model takes one text or a pair")
+        raise UsageError(f"text: {len(text)} columns, and a model takes one text or a pair")
     if not isinstance(data, (str, Path)):
         rows = [(row,) if isinstance(row, str) else tuple(row) for row in data]
         widths = {len(row) for row in rows}

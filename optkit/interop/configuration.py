@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.interop.opening import Opened
 from optkit.tasks import TASKS
 
@@ -27,7 +27,7 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
         notes: what was read otherwise than it stands there is added.
 
     Raises:
-        RecipeError: if there is no config.json, or it cannot be told which of the classes each output means.
+        UsageError: if there is no config.json, or it cannot be told which of the classes each output means.
         OptkitError: if it is no JSON mapping.
     """
     from transformers import CONFIG_MAPPING
@@ -36,10 +36,10 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
 
     source = opened.setup
     if not (source / _FILE).is_file():
-        raise RecipeError(f"{source}: no {_FILE} here: copy the checkpoint's beside the model")
+        raise UsageError(f"{source}: no {_FILE} here: copy the checkpoint's beside the model")
     values = read_values(source)
     if "auto_map" in values and values.get("model_type") not in CONFIG_MAPPING:
-        raise RecipeError(
+        raise UsageError(
             f"{source}: this model runs its own code, which is not done here: a recipe may, with "
             "model.trust_remote_code, or give it as ONNX"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from optkit.checkpoints.files import has_weights
-from optkit.errors import RecipeError
+from optkit.errors import UsageError
 from optkit.ir.io import find_xml
 
 ADAPTER = "adapter_config.json"
@@ -33,7 +33,7 @@ def open_model(name: str | Path, revision: str = "main") -> Opened:
     Of several forms in one folder the weights of PyTorch are taken, then those of an adapter, an IR, an ONNX model.
 
     Raises:
-        RecipeError: if nothing is there, or what is there is no model.
+        UsageError: if nothing is there, or what is there is no model.
         OptkitError: if the Hub can't be reached.
     """
     path = Path(name)
@@ -42,7 +42,7 @@ def open_model(name: str | Path, revision: str = "main") -> Opened:
             return Opened("onnx", path, path.parent)
         if path.suffix == ".xml":
             return Opened("ir", path, path.parent)
-        raise RecipeError(f"{path}: not a model that can be read: give its folder, or an .onnx or .xml file")
+        raise UsageError(f"{path}: not a model that can be read: give its folder, or an .onnx or .xml file")
     from optkit.adapters.hub import model_folder
 
     folder = model_folder(str(name), revision, key="model", others=True, way_out="give a folder, an .onnx or .xml file")
@@ -56,9 +56,9 @@ def open_model(name: str | Path, revision: str = "main") -> Opened:
     if (folder / "model.onnx").is_file() or len(models) == 1:
         return Opened("onnx", folder / "model.onnx" if (folder / "model.onnx").is_file() else models[0], folder)
     if models:
-        raise RecipeError(f"{folder}: which of {', '.join(file.name for file in models[:5])}? Name the file")
+        raise UsageError(f"{folder}: which of {', '.join(file.name for file in models[:5])}? Name the file")
     if has_weights(folder / "pruned"):
-        raise RecipeError(f"{folder}: a run folder: give its checkpoint, {folder / 'pruned'}")
-    raise RecipeError(
+        raise UsageError(f"{folder}: a run folder: give its checkpoint, {folder / 'pruned'}")
+    raise UsageError(
         f"{folder}: no model here: expected model.safetensors, pytorch_model.bin, model.onnx or openvino_model.xml"
     )

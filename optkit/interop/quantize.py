@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import OptkitError, RecipeError, argument
+from optkit.errors import OptkitError, UsageError, argument
 from optkit.interop.calibration import Data
 from optkit.interop.configuration import check_outputs, configured, name_architecture
 from optkit.interop.opening import Opened, open_model
@@ -99,7 +99,7 @@ def quantize(
         reporter: hears of each step, and how far it is.
 
     Raises:
-        RecipeError: if an argument is wrong, or what is needed is not there.
+        UsageError: if an argument is wrong, or what is needed is not there.
         OptkitError: if the model or the data is damaged, holds NaN or code, or cannot be quantized.
     """
     from optkit.export import precision
@@ -110,7 +110,7 @@ def quantize(
     from optkit.quantization.config import Quantization
 
     if samples < 1 or max_length < 2:
-        raise RecipeError("samples is at least 1, and max_length at least 2")
+        raise UsageError("samples is at least 1, and max_length at least 2")
     quantization = Quantization(target=target)
     opened = open_model(model, revision)
     folder = _output(output, model)
@@ -130,7 +130,7 @@ def quantize(
             notes.append("the model was int8 already: its weights are as they were, and no data was looked at")
             calibration, quantization = [], None
         elif data is None:
-            raise RecipeError(
+            raise UsageError(
                 "data: the ranges of int8 activations come from texts like those that the model will see: give a file "
                 f"or a dataset with {argument('data')}"
             )
@@ -179,7 +179,7 @@ def _output(output: str | Path | None, model: str | Path) -> Path:
     stem = Path(model).stem if Path(model).is_file() else Path(model).resolve().name
     folder = Path(output) if output is not None else Path(f"{stem}-int8")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecipeError(f"{folder}: there is something already: choose another {argument('output')}, new or empty")
+        raise UsageError(f"{folder}: there is something already: choose another {argument('output')}, new or empty")
     folder.parent.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -206,7 +206,7 @@ def _task(opened: Opened, task: str | None) -> tuple[str, str]:
         task = optimum.export_task(optimum.class_for(opened.setup, way_out))
     if task not in known:
         near = suggest(task, known) or f": one of {', '.join(known)}"
-        raise RecipeError(f"task '{task}' is not calibrated with texts{near}; others go through a recipe")
+        raise UsageError(f"task '{task}' is not calibrated with texts{near}; others go through a recipe")
     return task, TASKS[task].ov_class
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 
 if TYPE_CHECKING:
     import openvino
@@ -48,12 +48,12 @@ def read_model(path: Path) -> openvino.Model:
     """Reads the IR at ``path`` (an xml, or a folder with ``openvino_model.xml``); weights stay mapped to the file.
 
     Raises:
-        RecipeError: if there is no IR.
+        UsageError: if there is no IR.
         OptkitError: if OpenVINO cannot read it.
     """
     xml = find_xml(path)
     if xml is None:
-        raise RecipeError(f"{path}: no OpenVINO IR here: give an .xml file, or a folder that holds {MODEL_FILE}")
+        raise UsageError(f"{path}: no OpenVINO IR here: give an .xml file, or a folder that holds {MODEL_FILE}")
     weights = xml.with_suffix(".bin")
     if not weights.is_file():
         raise OptkitError(f"{xml}: its weights {weights.name} are missing: copy them beside it, or export again")

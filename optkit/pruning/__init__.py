@@ -6,8 +6,62 @@ The names are imported on first use, so that a rule can be written without loadi
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from optkit.pruning.callback import PruningCallback
+    from optkit.pruning.compaction.checkpoint import load_compact, save_compact
+    from optkit.pruning.compaction.compacting import compact
+    from optkit.pruning.config import (
+        FisherSearch,
+        Frozen,
+        Magnitude,
+        Movement,
+        Obert,
+        Random,
+        Reconstruction,
+        Rule,
+        Schedule,
+        SoftMovement,
+        Structure,
+        Taylor,
+        Wanda,
+    )
+    from optkit.pruning.distillation.mixin import DistillationMixin, distillation_loss
+    from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
+    from optkit.pruning.learning_rate import rewind_steps, rewinding_lr
+    from optkit.pruning.oneshot import one_shot
+    from optkit.pruning.pruner import Pruner
+
+__all__ = [
+    "AttentionDistillation",
+    "DistillationMixin",
+    "FisherSearch",
+    "Frozen",
+    "HiddenDistillation",
+    "Magnitude",
+    "Movement",
+    "Obert",
+    "Pruner",
+    "PruningCallback",
+    "Random",
+    "Reconstruction",
+    "Rule",
+    "Schedule",
+    "SoftMovement",
+    "Structure",
+    "Taylor",
+    "Wanda",
+    "compact",
+    "distillation_loss",
+    "load_compact",
+    "one_shot",
+    "rewind_steps",
+    "rewinding_lr",
+    "save_compact",
+]
+
+#: The module of each public name.
 _NAMES = {
     "PruningCallback": "optkit.pruning.callback",
     "Pruner": "optkit.pruning.pruner",
@@ -35,8 +89,6 @@ _NAMES = {
     "FisherSearch": "optkit.pruning.config",
     "one_shot": "optkit.pruning.oneshot",
 }
-
-__all__ = list(_NAMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from optkit.errors import RecipeError
+from optkit.errors import UsageError
 
 METHODS = ("int8", "int8_weights")
 TARGETS = ("any", "vnni", "optkit")
@@ -32,7 +32,7 @@ class Quantization:
         sensitivity: whether to measure what each layer's quantization does to the outputs.
 
     Raises:
-        RecipeError: if a value is unknown, out of range, or contradicts another.
+        UsageError: if a value is unknown, out of range, or contradicts another.
     """
 
     target: str = "any"
@@ -51,13 +51,13 @@ class Quantization:
         ):
             if value not in choices:
                 known = ", ".join(str(choice) for choice in choices)
-                raise RecipeError(f"unknown quantization {what} '{value}': one of {known}")
+                raise UsageError(f"unknown quantization {what} '{value}': one of {known}")
         if self.smooth_quant is not None and not 0 < self.smooth_quant <= 1:
-            raise RecipeError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
+            raise UsageError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
         if self.weights_only and (self.smooth_quant is not None or self.bias_correction is not None):
-            raise RecipeError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
+            raise UsageError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
-            raise RecipeError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
+            raise UsageError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
 
     @property
     def weights_only(self) -> bool:

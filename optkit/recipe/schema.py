@@ -106,7 +106,7 @@ class PublishSpec(Part):
     @classmethod
     def _hub_id(cls, repo_id: str | None) -> str | None:
         if repo_id is not None and not is_repository(repo_id):
-            raise ValueError(f"'{repo_id}' names no repository: write ORG/NAME")
+            raise ValueError(f"'{repo_id}' is not a repository name: write ORG/NAME")
         return repo_id
 
 

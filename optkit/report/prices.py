@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optkit.errors import RecipeError
+from optkit.errors import UsageError
 
 #: How a list looks.
 FORM = "`date`, `source` and `instances: {NAME: {hourly: 0.1, cores: 2}}`, dollars and physical cores"
@@ -80,7 +80,7 @@ def load_prices(file: Path) -> Prices:
     """The price list in the YAML ``file``.
 
     Raises:
-        RecipeError: for a file that is no price list: what is wrong, in a line.
+        UsageError: for a file that is no price list: what is wrong, in a line.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -88,16 +88,16 @@ def load_prices(file: Path) -> Prices:
     try:
         data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"{file}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{file}: byte {error.start} is not UTF-8: convert the file") from None
+        raise UsageError(f"{file}: byte {error.start} is not UTF-8: convert the file") from None
     except RecursionError:
-        raise RecipeError(f"{file}: not YAML: it is nested too deeply") from None
+        raise UsageError(f"{file}: not YAML: it is nested too deeply") from None
     except (YAMLError, ValueError) as error:  # a ValueError of a number, or a date, that is none
-        raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
     known = isinstance(data, dict) and isinstance(data.get("instances"), dict) and data["instances"]
     if not known or any(isinstance(data.get(name), (dict, list)) for name in ("date", "source")):
-        raise RecipeError(f"{file}: expected {FORM}")
+        raise UsageError(f"{file}: expected {FORM}")
     instances = [_instance(file, str(name), facts) for name, facts in data["instances"].items()]
     return Prices(str(data.get("date", "")), str(data.get("source", "")), tuple(instances))
 
@@ -106,5 +106,5 @@ def _instance(file: Path, name: str, facts: Any) -> Instance:
     hourly, cores = (facts.get("hourly"), facts.get("cores")) if isinstance(facts, dict) else (None, None)
     numbers = isinstance(hourly, (int, float)) and isinstance(cores, int) and not isinstance(hourly, bool)
     if not numbers or isinstance(cores, bool) or not (0 < hourly < _MOST and 0 < cores < _MOST):
-        raise RecipeError(f"{file}: instances.{name}: expected dollars and cores above 0, as {{hourly: 0.1, cores: 2}}")
+        raise UsageError(f"{file}: instances.{name}: expected dollars and cores above 0, as {{hourly: 0.1, cores: 2}}")
     return Instance(name, float(hourly), cores)

@@ -7,8 +7,30 @@ each layer. Names are imported on first use.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from optkit.runtime.baking import bake
+    from optkit.runtime.compiling import compile_model, explain, load
+    from optkit.runtime.extension import available, extension_path, missing_reason
+    from optkit.runtime.planning import LayerPlan, Plan, plan
+    from optkit.runtime.program import Kernel
+
+__all__ = [
+    "Kernel",
+    "LayerPlan",
+    "Plan",
+    "available",
+    "bake",
+    "compile_model",
+    "explain",
+    "extension_path",
+    "load",
+    "missing_reason",
+    "plan",
+]
+
+#: The module of each public name.
 _NAMES = {
     "compile_model": "compiling",
     "explain": "compiling",
@@ -22,8 +44,6 @@ _NAMES = {
     "available": "extension",
     "missing_reason": "extension",
 }
-
-__all__ = sorted(_NAMES)
 
 
 def __getattr__(name: str) -> Any:

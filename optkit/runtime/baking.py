@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.ir.io import find_xml, save_model
 from optkit.ir.tags import ROOT, Tags, optkit_version, write_tags
 from optkit.runtime import extension
@@ -86,7 +86,7 @@ def bake(
     model = read(source, core)
     xml = find_xml(source)
     if holds_programs(model):
-        raise RecipeError(f"{xml}: baked already: bake the portable IR that it was made from")
+        raise UsageError(f"{xml}: baked already: bake the portable IR that it was made from")
     if not isinstance(plan, Plan):
         options = {"config": config, "shape": shape, "isa": isa, "dynamic": dynamic}
         plan, _ = make_plan(model, plan, core=core, **options)
@@ -127,13 +127,13 @@ def _natural_order(name: str) -> list[tuple[int, str]]:
 
 def _check_output(source: Path, output: Path) -> None:
     if output.exists() and not output.is_dir():
-        raise RecipeError(f"{output}: is a file: choose a folder for the baked IR")
+        raise UsageError(f"{output}: is a file: choose a folder for the baked IR")
     if source.exists() and output.exists() and output.resolve() in (source.resolve(), source.resolve().parent):
-        raise RecipeError(f"{output}: holds the portable IR, which stays as it is: choose another folder")
+        raise UsageError(f"{output}: holds the portable IR, which stays as it is: choose another folder")
     if output.resolve() == Path.cwd():
-        raise RecipeError(f"{output}: is the current folder: choose another")
+        raise UsageError(f"{output}: is the current folder: choose another")
     if output.is_dir() and any(output.iterdir()):
-        raise RecipeError(f"{output}: is not empty: choose another folder, or remove it")
+        raise UsageError(f"{output}: is not empty: choose another folder, or remove it")
 
 
 def _why_nothing(plan: Plan, placed: Rewrite) -> str:

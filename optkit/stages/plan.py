@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import PlanError, PruningError, RecipeError
+from optkit.errors import PlanError, PruningError, UsageError
 from optkit.pipeline.context import Job
 from optkit.pipeline.estimate import measure
 from optkit.pipeline.plan_summary import Plan, RulePlan
@@ -94,7 +94,7 @@ def _plan(job: Job) -> Plan:
     def attempt(work: Any) -> Any:
         try:
             return work()
-        except RecipeError as error:
+        except UsageError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
         return None
 

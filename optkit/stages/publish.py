@@ -23,7 +23,7 @@ def key(job: Job) -> str:
 
 def problems(job: Job) -> list[str]:
     """Why it cannot be published, as far as that shows before there is anything."""
-    from optkit.adapters.hub_transfer import token_problem
+    from optkit.adapters.hub_upload import token_problem
 
     problem = token_problem() if needed(job) else None
     return [f"publish.repo_id: {problem}"] if problem else []
@@ -31,7 +31,7 @@ def problems(job: Job) -> list[str]:
 
 def run(job: Job, stage: Stage) -> None:
     """Adds ``url`` and ``commit`` to the stage's facts; None where the model lost more than ``evaluate.max_drop``."""
-    from optkit.hub.publishing import push_with
+    from optkit.hub.push import push_with
 
     if not job.run.facts("report")["within_max_drop"]:
         job.reporter.say("  not published: the model lost more than evaluate.max_drop allows")

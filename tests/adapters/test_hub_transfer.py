@@ -58,7 +58,7 @@ def test_a_private_one_stays_private_and_a_public_one_is_not_taken_for_private(h
     (folder / "openvino/config.json").write_text('{"a": 1}')
     refused = push(hub_commands, folder, "--private")
     assert refused.code == 1 and refused.err.count("\n") == 1 and hub.repositories[REPO].head == before
-    assert "is there and public: make it private in its settings, or leave out --private" in refused.err
+    assert "exists and is public: make it private in its settings, or leave out --private" in refused.err
 
 
 PASSING = {
@@ -94,20 +94,20 @@ LASTING = {
     "a broken token": (
         {"token": "hf_ two words"},
         None,
-        "from HF_TOKEN holds characters that no token has: copy the token again",
+        "from HF_TOKEN contains characters that tokens do not have: copy the token again",
     ),
     "a revoked token": ({"token": REVOKED}, None, "the Hub does not accept the token (from HF_TOKEN): make one with"),
     "no write permission": (
         {"token": READER},
         None,
-        "the token (from HF_TOKEN) may not write there: use one with write",
+        "the token (from HF_TOKEN) has no write permission there: use one that has it",
     ),
-    "another organisation": ({"repo": "other/tiny"}, None, "may not write there: use one with write permission"),
+    "another organisation": ({"repo": "other/tiny"}, None, "has no write permission there: use one that has it"),
     "a name the Hub refuses": ({"repo": "org/refused"}, None, "the Hub refuses (400): refused is a reserved name"),
     "no name": (
         {"repo": "tiny"},
         None,
-        "'tiny' names no repository: write ORG/NAME, with letters, digits, '-', '_' and",
+        "'tiny' is not a repository name: write ORG/NAME, with letters, digits, '-', '_' and",
     ),
     "a card the Hub refuses": (
         {},
@@ -118,7 +118,7 @@ LASTING = {
         {},
         (("POST", "/commit/"), {"status": 429, "headers": {"Retry-After": "3600"}}),
         "the Hub asks to wait 3600 s (429, too many requests): then run the same command again: what has arrived is not "
-        "sent twice; nothing was committed, and the new repository is empty",
+        "sent again; nothing was committed, and the new repository is empty",
     ),
     "500 for good": (
         {},
@@ -128,12 +128,12 @@ LASTING = {
     "cut for good": (
         {},
         (("POST", "/commit/"), {"cut": "before", "times": 99}),
-        ": run the same command again: what has arrived is not sent twice; whether the commit arrived is not known",
+        ": run the same command again: what has arrived is not sent again; it is not known whether the commit arrived",
     ),
     "somebody else's commit": (
         {},
         (("POST", "/commit/"), {"status": 412}),
-        "somebody else has committed meanwhile, and nothing of it was overwritten: run",
+        "somebody else has committed meanwhile, and nothing was overwritten: run",
     ),
 }
 
@@ -158,7 +158,7 @@ def test_without_write_permission_in_a_repository_nothing_is_sent(hub, hub_comma
     (folder / "openvino/openvino_model.bin").write_bytes(b"other")
     sent = hub.count("PUT", "")
     refused = push(hub_commands, folder, token=READER)
-    assert refused.code == 1 and "may not write there" in refused.err and "empty" not in refused.err
+    assert refused.code == 1 and "has no write permission there" in refused.err and "empty" not in refused.err
     assert hub.repositories[REPO].files["openvino_model.bin"] != b"other" and hub.count("PUT", "") == sent
 
 
@@ -239,9 +239,9 @@ def test_pull_goes_on_where_it_broke(hub, hub_commands, folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "more", "code", "said"),
     [
-        ("org/absent", [], 2, "pull org/absent: the Hub shows no such model, or not its revision 'main': correct them"),
-        (REPO, ["--revision", "v9"], 2, "or not its revision 'v9'"),
-        ("../etc", [], 2, "'../etc' names no repository: write ORG/NAME"),
+        ("org/absent", [], 2, "pull org/absent: the Hub has no such model or no revision 'main' of it: correct the name"),
+        (REPO, ["--revision", "v9"], 2, "or no revision 'v9' of it"),
+        ("../etc", [], 2, "'../etc' is not a repository name: write ORG/NAME"),
     ],
 )
 def test_pull_says_what_is_not_there(hub, hub_commands, folder, tmp_path, name, more, code, said):
@@ -259,10 +259,10 @@ def test_pull_refuses_what_is_damaged_or_would_lie_elsewhere(hub, hub_commands, 
     damaged = hub_commands("pull", REPO, "--output", tmp_path / "new")
     assert (damaged.code, damaged.err) == (
         1,
-        f"pull {REPO}: openvino_model.bin came damaged: run the same command again\n",
+        f"pull {REPO}: openvino_model.bin arrived damaged: run the same command again\n",
     )
     assert hub_commands("pull", REPO, "--output", tmp_path / "new").code == 0
     hub.repositories[REPO].commit({"../evil.py": b"1"})
     evil = hub_commands("pull", REPO, "--output", tmp_path / "evil")
-    assert evil.code == 1 and "would lie outside the folder: ../evil.py" in evil.err
+    assert evil.code == 1 and "its file ../evil.py would be written outside the folder: nothing was downloaded" in evil.err
     assert not (tmp_path / "evil.py").exists() and not (tmp_path / "evil").exists()

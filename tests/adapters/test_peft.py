@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from optkit.adapters import peft as adapters
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 
 peft = capabilities.package("peft")
 
@@ -185,5 +185,5 @@ def test_another_kind_of_task(bases, trained, tmp_path):
     adapter = trained(bases["full"], *SEQ)
     file = adapter / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"task_type": "CAUSAL_LM"}))
-    with pytest.raises(RecipeError, match="an adapter for CAUSAL_LM, which is not merged here"):
+    with pytest.raises(UsageError, match="an adapter for CAUSAL_LM, which is not merged here"):
         adapters.merge(adapter, tmp_path)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from optkit.cli import validate
 from optkit.cli.app import app, main
 from optkit.errors import Interrupted, OptkitError
+from optkit.pipeline import validate
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "recipes" / "bert_sst2_80sparse.yaml")

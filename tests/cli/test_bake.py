@@ -62,5 +62,5 @@ def test_inspect_tells_what_is_baked(optkit_cli, encoder_folder, tmp_path):
     done = optkit_cli("inspect", tmp_path / "baked", "--runtime", "--json")
     assert json.loads(done.out)["baked"] is True and len(json.loads(done.out)["layers"]) == 2
     done = optkit_cli("inspect", tmp_path / "baked")
-    wanted = f"{tmp_path / 'baked'}: baked, its weights are packed: inspect the portable IR, or add --runtime\n"
+    wanted = f"{tmp_path / 'baked'}: is baked, its weights are packed: inspect the portable IR, or add --runtime\n"
     assert (done.code, done.err) == (2, wanted)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from optkit.cli import validate
 from optkit.cli.app import main
 from optkit.errors import PlanError
+from optkit.pipeline import validate
 
 BAD = """\
 optkit: 1

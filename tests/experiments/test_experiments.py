@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from reports import write_run
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.experiments.compare import compare
 from optkit.experiments.cost import costs, load_prices, load_rates
 from optkit.experiments.pareto import chart, frontier
@@ -67,9 +67,9 @@ def test_runs_that_cannot_be_placed_are_told_together(tmp_path, optkit_cli):
 
 
 def test_folders_that_hold_no_run(tmp_path):
-    with pytest.raises(RecipeError, match="no finished run here"):
+    with pytest.raises(UsageError, match="no finished run here"):
         find_runs([tmp_path])
-    with pytest.raises(RecipeError, match="no report.json here"):
+    with pytest.raises(UsageError, match="no report.json here"):
         load_run(tmp_path)
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(OptkitError, match="not a report that this optkit can read"):
@@ -113,7 +113,7 @@ def test_a_report_that_was_edited_is_refused_by_the_value(tmp_path, place, value
 
 def test_files_in_other_encodings_are_told(tmp_path):
     (tmp_path / "prices.yaml").write_bytes("date: now\n".encode("utf-16"))
-    with pytest.raises(RecipeError, match="prices.yaml: byte 0 is not UTF-8: convert the file"):
+    with pytest.raises(UsageError, match="prices.yaml: byte 0 is not UTF-8: convert the file"):
         load_prices(tmp_path / "prices.yaml")
     runs = [load_run(write_run(tmp_path / name, 1.0)) for name in "ab"]
     (tmp_path / "b" / "recipe.resolved.yaml").write_bytes(b"seed: \xff\n")
@@ -137,7 +137,7 @@ def test_times_that_nothing_has_are_refused(tmp_path, change):
     (settings if name in settings else row)[name] = value
     report = {"settings": settings, "machine": {"cpu": "c"}, "shapes": [{"batch": 1, "seq": 8, "rows": [row]}]}
     (tmp_path / "bench.json").write_text(json.dumps(report))
-    with pytest.raises(RecipeError, match="neither a run's folder nor a file of `optkit bench --json`"):
+    with pytest.raises(UsageError, match="neither a run's folder nor a file of `optkit bench --json`"):
         load_rates(tmp_path / "bench.json")
 
 
@@ -189,7 +189,7 @@ def test_dollars_by_measured_throughput(tmp_path):
     with pytest.raises(OptkitError, match="bench.json: has no times of this shape"):
         load_rates(tmp_path / "bench.json", batch=2, seq=128)
     (tmp_path / "bench.json").write_text("[]")
-    with pytest.raises(RecipeError, match="neither a run's folder nor a file of `optkit bench --json`"):
+    with pytest.raises(UsageError, match="neither a run's folder nor a file of `optkit bench --json`"):
         load_rates(tmp_path / "bench.json")
 
 
@@ -210,7 +210,7 @@ def test_dollars_by_measured_throughput(tmp_path):
 def test_a_list_that_holds_no_prices(tmp_path, text, said):
     file = tmp_path / "prices.yaml"
     file.write_text(text)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(UsageError, match=said):
         load_prices(file)
 
 

@@ -11,8 +11,9 @@ import capabilities
 import pytest
 from reports import write_run
 
-from optkit.errors import RecipeError
-from optkit.experiments.sweep import Axis, Trial, sweep, trials
+from optkit.errors import UsageError
+from optkit.experiments.sweep import run_trials
+from optkit.experiments.trials import Axis, Trial, trials
 from optkit.experiments.workers import Local, Ray, shares
 
 GRID = ("--grid", "prune.encoder.schedule.to=[0.5, 0.8]", "--grid", "prune.encoder.structure=[1x4, element]")
@@ -33,7 +34,7 @@ def test_every_combination_has_a_name_and_a_recipe(generated_recipe):
 
 @pytest.mark.parametrize("text", ["prune.0.schedule.to", "=[1]", "a=1", "a=[]", "a=[1", "a={b: 1}"])
 def test_an_axis_that_is_none(text):
-    with pytest.raises(RecipeError, match="expected PATH="):
+    with pytest.raises(UsageError, match="expected PATH="):
         Axis.parse(text)
 
 
@@ -45,7 +46,7 @@ def test_wrong_values_are_told_before_anything_runs(generated_recipe, optkit_cli
     printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1]", "--grid", "seed=[2]")
     assert (printed.code, printed.err) == (2, "--grid seed: given twice: write one list\n")
     printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1, 2, 1]")
-    assert (printed.code, printed.err) == (2, "--grid seed: 1 is there twice: write each value once\n")
+    assert (printed.code, printed.err) == (2, "--grid seed: 1 is given twice: write each value once\n")
     printed = optkit_cli("sweep", generated_recipe, "--grid", "sede=[1, 2]")
     assert printed.code == 2 and printed.err.startswith("--grid: sede: unknown key, ") and printed.err.count("\n") == 1
 
@@ -53,7 +54,7 @@ def test_wrong_values_are_told_before_anything_runs(generated_recipe, optkit_cli
 def test_a_folder_that_holds_something_else_is_left_alone(generated_recipe, optkit_cli, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
     printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1, 2]", "--output", tmp_path)
-    said = f"{tmp_path}: is not empty and no sweep's folder: choose another --output\n"
+    said = f"{tmp_path}: is neither empty nor the folder of a sweep: choose another --output\n"
     assert (
         printed.code == 2 and printed.err.endswith(said) and [path.name for path in tmp_path.iterdir()] == ["note.txt"]
     )
@@ -70,14 +71,14 @@ def test_a_sweep_that_was_killed_before_its_first_result_goes_on(generated_recip
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(generated_recipe, planned, tmp_path / "sweep", killed)
+        run_trials(generated_recipe, planned, tmp_path / "sweep", killed)
 
     def launch(work):
         for trial, _ in work:
             written(tmp_path / "sweep", trial)
             yield trial, 0, 1.0
 
-    assert [result.status for result in sweep(generated_recipe, planned, tmp_path / "sweep", launch)] == ["done"] * 2
+    assert [result.status for result in run_trials(generated_recipe, planned, tmp_path / "sweep", launch)] == ["done"] * 2
 
 
 def test_processes_share_the_cores(monkeypatch):
@@ -111,7 +112,7 @@ def test_results_are_kept_as_they_come_and_not_made_again(generated_recipe, tmp_
             kept = json.loads((root / "sweep.json").read_text())["runs"]
             assert [run["name"] for run in kept] == launched
 
-    results = sweep(generated_recipe, planned, root, launch)
+    results = run_trials(generated_recipe, planned, root, launch)
     assert [(r.status, r.said) for r in results] == [("done", ""), ("failed", "the last thing said"), ("done", "")]
     assert results[0].facts["speedup"] == 2.0 and not results[1].facts
 
@@ -122,7 +123,7 @@ def test_results_are_kept_as_they_come_and_not_made_again(generated_recipe, tmp_
         (root / f"{planned[1].name}.log").write_text("1.00 points lost, 0.5 allowed\n")
         yield planned[1], 1, 2.0
 
-    results = sweep(generated_recipe, planned, root, again)
+    results = run_trials(generated_recipe, planned, root, again)
     assert [r.status for r in results] == ["done before", "done", "done before"]
     assert results[1].said == "1.00 points lost, 0.5 allowed"
 
@@ -181,5 +182,5 @@ def test_the_same_on_ray(tmp_path):
 
 def test_ray_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RecipeError, match="Ray is not installed: pip install 'optkit\\[ray\\]'"):
+    with pytest.raises(UsageError, match="Ray is not installed: pip install 'optkit\\[ray\\]'"):
         Ray(None, 1, tmp_path)

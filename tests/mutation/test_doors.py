@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from doors import call, judge
 
-from optkit.cli import validate
 from optkit.errors import PlanError
+from optkit.pipeline import validate
 
 RECIPE = "recipes/quickstart.yaml"
 

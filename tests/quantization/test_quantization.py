@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from optkit import runtime
-from optkit.errors import ExportError, RecipeError
+from optkit.errors import ExportError, UsageError
 from optkit.export.openvino import export_openvino
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers, parameters
@@ -184,7 +184,7 @@ def test_a_limit_that_nothing_keeps_is_told(tiny):
     ],
 )
 def test_options_that_contradict_are_refused(options, said):
-    with pytest.raises(RecipeError, match=f"^{said}"):
+    with pytest.raises(UsageError, match=f"^{said}"):
         Quantization(**options)
 
 

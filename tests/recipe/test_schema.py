@@ -45,9 +45,9 @@ from optkit.recipe import Recipe
         ("evaluate.max_drop=.nan", "evaluate.max_drop: expected a finite number, got nan"),
         ("benchmark={batch: [0]}", "benchmark.batch.0: must be at least 1, got 0"),
         ("benchmark={backends: [tourch]}", "benchmark.backends.0: unknown backend 'tourch', did you mean 'torch'?"),
-        ("publish.repo_id=a/b/c", "publish.repo_id: 'a/b/c' names no repository: write ORG/NAME"),
-        ("publish.repo_id=o/a--b", "publish.repo_id: 'o/a--b' names no repository"),
-        ("publish.repo_id=name", "publish.repo_id: 'name' names no repository"),
+        ("publish.repo_id=a/b/c", "publish.repo_id: 'a/b/c' is not a repository name: write ORG/NAME"),
+        ("publish.repo_id=o/a--b", "publish.repo_id: 'o/a--b' is not a repository name"),
+        ("publish.repo_id=name", "publish.repo_id: 'name' is not a repository name"),
     ],
 )
 def test_a_wrong_value_is_one_fault(recipes, override, said):

@@ -22,7 +22,7 @@ def job(monkeypatch):
             sent.append((run, repo, private))
             return {"url": f"https://hub/{repo}", "commit": "c0ffee", "files": {}}
 
-        monkeypatch.setattr("optkit.hub.publishing.push_with", push_with)
+        monkeypatch.setattr("optkit.hub.push.push_with", push_with)
         reporter = Reporter(quiet=True)
         monkeypatch.setattr(reporter, "say", said.append)
         run = SimpleNamespace(path=Path("run"), facts=lambda stage: {"within_max_drop": within_max_drop})

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from optkit.errors import RecipeError
+from optkit.errors import UsageError
 from optkit.recipe import load_recipe
 from optkit.recipe.resolved import identity
 from optkit.stages import benchmark
@@ -60,8 +60,8 @@ def test_prices_are_no_part_of_what_was_measured(generated_recipe, prices, monke
 
 def test_a_list_that_cannot_be_read_is_refused_before_anything_runs(generated_recipe, prices):
     prices.write_text("instances: {}")
-    with pytest.raises(RecipeError, match=r"prices.yaml: expected `date`, `source` and `instances:"):
+    with pytest.raises(UsageError, match=r"prices.yaml: expected `date`, `source` and `instances:"):
         make_plan(load_recipe(generated_recipe, [f"benchmark.prices={prices}"]))
     prices.unlink()
-    with pytest.raises(RecipeError, match=r"prices.yaml: cannot be read: No such file"):
+    with pytest.raises(UsageError, match=r"prices.yaml: cannot be read: No such file"):
         make_plan(load_recipe(generated_recipe, [f"benchmark.prices={prices}"]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.ir.tags import read_tags
 from optkit.runtime import extension
 from optkit.runtime.loading import holds_programs, new_core, read
@@ -52,9 +52,9 @@ def make_plan(
         OptkitError: for an unknown mode or instruction set, or an instruction set with a measured plan.
     """
     if mode not in MODES:
-        raise RecipeError(f"unknown plan '{mode}': one of {', '.join(MODES)}")
+        raise UsageError(f"unknown plan '{mode}': one of {', '.join(MODES)}")
     if isa is not None and mode == "measured":
-        raise RecipeError(f"a measured plan is for the kernels in use: leave isa='{isa}' out, or plan='static'")
+        raise UsageError(f"a measured plan is for the kernels in use: leave isa='{isa}' out, or plan='static'")
     if len(shape) != 2 or not all(isinstance(size, int) and size > 0 for size in shape):
         raise OptkitError(f"a plan's shape is (batch, sequence length), both positive, not {shape}")
     shape = (shape[0], shape[1])
@@ -65,7 +65,7 @@ def make_plan(
     options: dict[str, Any] = {"dynamic": dynamic, "attention": attention}
     if mode == "static":
         if isa is not None and isa not in (known := extension.compiled_isas()):
-            raise RecipeError(f"unknown instruction set '{isa}': the kernels are for {', '.join(known)}")
+            raise UsageError(f"unknown instruction set '{isa}': the kernels are for {', '.join(known)}")
         other = isa is not None and isa != machine.isa
         return (
             static_plan(

@@ -149,10 +149,10 @@ def test_what_is_no_run_or_has_no_card_is_refused(optkit_cli, tmp_path):
     assert "holds no exported model: name a folder that `optkit run` made" in refused(tmp_path)
     (tmp_path / "openvino").mkdir()
     (tmp_path / "openvino" / "openvino_model.xml").write_text("<net/>")
-    assert "its model has no card (README.md): `optkit run` writes one; or write it yourself" in refused(tmp_path)
+    assert "its model has no card (README.md): make one with `optkit run`, or write it yourself" in refused(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
-    assert "this run has not come to its report: let `optkit run` finish it" in refused(tmp_path)
-    assert "'tiny' names no repository: write ORG/NAME" in optkit_cli("push", tmp_path, "--repo", "tiny").err
+    assert "this run is not finished: run `optkit run` again to finish it" in refused(tmp_path)
+    assert "'tiny' is not a repository name: write ORG/NAME" in optkit_cli("push", tmp_path, "--repo", "tiny").err
 
 
 def test_a_link_to_a_file_elsewhere_is_not_published(finished_run, optkit_cli, tmp_path):
@@ -161,7 +161,7 @@ def test_a_link_to_a_file_elsewhere_is_not_published(finished_run, optkit_cli, t
     link = run / "openvino" / "notes.txt"
     link.symlink_to(tmp_path / "secret")
     printed = optkit_cli("push", run, "--repo", REPO, "--dry-run")
-    said = f"{link}: is a link to a file elsewhere: copy the file there, or remove the link\n"
+    said = f"{link}: links to a file outside the folder: copy the file there, or remove the link\n"
     assert (printed.code, printed.err) == (2, said)
     link.unlink()
     link.symlink_to(run / "openvino" / "config.json")

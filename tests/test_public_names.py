@@ -1,0 +1,62 @@
+"""The public surface: one list for `__all__`, lazy imports and type checkers, and a function for every verb."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import optkit
+from optkit.cli.app import app
+
+PACKAGES = ("optkit", "optkit.pruning", "optkit.runtime")
+
+
+def imported_for_type_checkers(package) -> dict[str, tuple[str, str]]:
+    """Module and attribute of each name in the package's ``if TYPE_CHECKING:`` block."""
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    return {
+        alias.asname or alias.name: (statement.module, alias.name)
+        for statement in block.body
+        for alias in statement.names
+    }
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_type_checkers_see_what_is_imported_on_first_use(name):
+    package = import_module(name)
+    seen = imported_for_type_checkers(package)
+    assert sorted(package.__all__) == list(package.__all__)
+    assert set(seen) == set(package._NAMES) == set(package.__all__) - {"__version__"}
+    for public, (module, attribute) in seen.items():
+        assert getattr(package, public) is getattr(import_module(module), attribute), public
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_an_unknown_name_is_an_attribute_error(name):
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'nope'"):
+        import_module(name).nope  # noqa: B018
+
+
+def test_every_verb_has_a_function_of_its_name():
+    verbs = [command.name for command in app.registered_commands]
+    assert len(verbs) == 15
+    for verb in verbs:
+        assert verb in optkit.__all__ and callable(getattr(optkit, verb)), verb
+
+
+def test_import_optkit_imports_nothing_heavy():
+    code = """
+import sys
+import optkit
+optkit.OptkitError, optkit.list(), optkit.schema(), optkit.Reporter
+heavy = {"torch", "transformers", "datasets", "openvino", "nncf", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
