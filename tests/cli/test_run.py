@@ -261,14 +261,14 @@ def test_control_c_does_not_load_torch_again():
     code = """
 import sys
 from pathlib import Path
-from optkit import pipeline
+from optkit.pipeline import runner
 from optkit.errors import Interrupted
 
 class Folder:
     path = Path("run")
 
 try:
-    with pipeline._one_line(Folder, "checkpoints"):
+    with runner._one_line(Folder, "checkpoints"):
         raise KeyboardInterrupt
 except Interrupted as error:
     print(error, "torch" in sys.modules)

@@ -225,7 +225,7 @@ def test_a_second_process_waits_for_what_another_makes(tmp_path):
 
 
 def test_memory_is_told_without_what_posix_alone_has(monkeypatch):
-    from optkit.pipeline.runner import estimate
+    from optkit.pipeline import estimate
 
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=5, peak_wset=7))
     monkeypatch.setitem(sys.modules, "resource", None)
