@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from optkit.errors import DataError
 from optkit.spelling import suggest
 
@@ -64,6 +62,8 @@ def part(rows: Dataset, wanted: int | float, seed: int) -> tuple[Dataset, Datase
         raise DataError(
             f"train.hold_out: {wanted:g} of {len(rows)} training examples is {count}: hold out some, not all"
         )
+    import numpy as np
+
     # A stream of its own: calibration draws from the same seed.
     order = np.random.default_rng([seed, 1]).permutation(len(rows))
     return tuple(rows.select(np.sort(rows_of), keep_in_memory=True) for rows_of in (order[count:], order[:count]))

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from optkit.errors import OptkitError, RecipeError
 from optkit.spelling import suggest
 from optkit.tasks import TASKS
@@ -67,6 +65,8 @@ class Metrics:
         Returns:
             accuracy and f1 in [0, 1], correlations in [-1, 1].
         """
+        import numpy as np
+
         if len(predictions) != len(references) or not len(references):
             raise ValueError(f"got {len(predictions)} predictions for {len(references)} references")
         options, several = {}, False

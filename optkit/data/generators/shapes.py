@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from optkit.data.generators.base import Generator
 
+if TYPE_CHECKING:
+    import numpy as np
+
 SIDE = 24
 NAMES = ("disc", "ring", "square", "cross", "triangle")
-_DOWN, _ACROSS = np.ogrid[:SIDE, :SIDE]
 _SIZES = (5.0, 8.0)
 _NOISE = 20.0
 _GROUNDS, _COLOURS = (0.0, 100.0), (130.0, 255.0)
@@ -25,6 +25,8 @@ _GROUNDS, _COLOURS = (0.0, 100.0), (130.0, 255.0)
 
 def _inside(name: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarray:
     """Which places (height, width) are a shape's own: x (1, width) and y (height, 1) from its middle, its radius."""
+    import numpy as np
+
     if name == "disc":
         return x**2 + y**2 <= size**2
     if name == "ring":
@@ -37,12 +39,15 @@ def _inside(name: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarray:
 
 
 def _example(rng: random.Random, index: int) -> dict[str, Any]:
+    import numpy as np  # here, since the list of generators answers without it
+
     label = index % len(NAMES)
+    down, across = np.ogrid[:SIDE, :SIDE]
     draw = np.random.default_rng(rng.getrandbits(64))
     size = draw.uniform(*_SIZES)
     middle = draw.uniform(size, SIDE - 1 - size, 2)
     ground, colour = draw.uniform(*_GROUNDS, 3), draw.uniform(*_COLOURS, 3)
-    y, x = _DOWN - middle[0], _ACROSS - middle[1]
+    y, x = down - middle[0], across - middle[1]
     image = np.where(_inside(NAMES[label], x, y, size)[:, :, None], colour, ground)
     image = np.clip(image + draw.normal(0, _NOISE, image.shape), 0, 255).astype(np.uint8)
     # The plainest of image files: a line that says how large it is, then the pixels.
