@@ -94,7 +94,9 @@ def required() -> frozenset[str]:
     names = frozenset(name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip())
     unknown = sorted(names - CAPABILITIES.keys())
     if unknown:
-        raise pytest.UsageError(f"{VARIABLE}: unknown {', '.join(unknown)}, known are {', '.join(sorted(CAPABILITIES))}")
+        raise pytest.UsageError(
+            f"{VARIABLE}: unknown {', '.join(unknown)}, known are {', '.join(sorted(CAPABILITIES))}"
+        )
     return names
 
 
