@@ -39,7 +39,7 @@ def first_step(
     args: TrainingArguments,
     examples: Any,
     task: Any,
-    reader: Any,
+    processor: Any,
     *,
     evaluates: bool,
     scores: bool,
@@ -64,8 +64,8 @@ def first_step(
             args,
             train_dataset=examples,
             eval_dataset=examples if evaluates else None,
-            collator=_within(task.collator(reader), small),
-            eval_collator=_within(task.collator(reader, training=False), small),
+            collator=_within(task.collator(processor), small),
+            eval_collator=_within(task.collator(processor, training=False), small),
             callbacks=[_Stops(evaluates)],
             compute_metrics=_predictions(examples, task) if scores else None,
             objective=task.objective,
@@ -106,7 +106,7 @@ def _within(collate: Callable, model: nn.Module) -> Callable:
 
 def _predictions(examples: Any, task: Any) -> Callable[[Any], dict[str, float]]:
     def compute(prediction: Any) -> dict[str, float]:
-        outputs = task.gathered(prediction.predictions)
+        outputs = task.postprocess(prediction.predictions)
         if len(outputs) != len(examples):
             raise ValueError(f"{len(outputs)} predictions come of {len(examples)} examples")
         return {name: 0.0 for name in task.metrics.names}

@@ -19,7 +19,7 @@ def predict(
     model: Any,
     encoded: Any,
     task: Any,
-    reader: Any,
+    processor: Any,
     *,
     batch_size: int = 32,
     tell: Callable[[int, int, Mapping[str, float]], None] = lambda done, total, facts: None,
@@ -32,9 +32,9 @@ def predict(
     Args:
         model: a torch or OpenVINO model called with a batch.
         task: see ``optkit.tasks.base.Task``.
-        reader: the model's tokenizer or image processor.
+        processor: the model's tokenizer or image processor.
     """
-    rows, collate = encoded.with_format(None), task.collator(reader, training=False)
+    rows, collate = encoded.with_format(None), task.collator(processor, training=False)
     order = np.argsort(lengths(encoded), kind="stable")
     if isinstance(model, nn.Module):
         model.eval()

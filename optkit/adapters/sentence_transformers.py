@@ -102,18 +102,18 @@ def read(name: str, revision: str = "main", *, key: str = "model.name") -> Embed
     return Embedding(_pooling(pooling, f"{key}: {name}"), "Normalize" in kinds, prompt, *encoder)
 
 
-def lower_case(reader: Any) -> None:
+def lower_case(processor: Any) -> None:
     """Sets a fast tokenizer to bring texts to lower case first, once, in the way that is saved with it."""
     from tokenizers import normalizers
 
-    own = reader.backend_tokenizer.normalizer
+    own = processor.backend_tokenizer.normalizer
     parts = list(own) if isinstance(own, normalizers.Sequence) else [own] if own is not None else []
     if not any(isinstance(part, normalizers.Lowercase) for part in parts):
-        reader.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
+        processor.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
 
 
-def as_stored(reader: Any, folder: Path, *, cut: bool = False) -> Any:
-    """``reader``, set to lower case where the files beside it say so.
+def as_stored(processor: Any, folder: Path, *, cut: bool = False) -> Any:
+    """``processor``, set to lower case where the files beside it say so.
 
     Args:
         cut: whether texts are to be cut where they say, too.
@@ -122,19 +122,19 @@ def as_stored(reader: Any, folder: Path, *, cut: bool = False) -> Any:
         PlanError: if it is no fast tokenizer.
     """
     if not (folder / MODULES).is_file():
-        return reader
+        return processor
     values: Any = None
     with contextlib.suppress(OSError, ValueError):
         values = read_json(folder / _LENGTH)
     if isinstance(values, dict) and values.get("do_lower_case") is True:
-        if not getattr(reader, "is_fast", False):
+        if not getattr(processor, "is_fast", False):
             raise PlanError(
                 f"{folder}: {_LENGTH} asks for lower case, which needs a fast tokenizer: save one beside it"
             )
-        lower_case(reader)
+        lower_case(processor)
     if cut and isinstance(values, dict) and (length := _encoder(values, str(folder))[1]) is not None:
-        reader.model_max_length = min(reader.model_max_length, length)
-    return reader
+        processor.model_max_length = min(processor.model_max_length, length)
+    return processor
 
 
 def write(

@@ -76,7 +76,7 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
             )
         curves = [bounded(curve, rule) for curve in measured_curves(job, spec, rule, others, points)]
         costs = [
-            _times(table, site, [count / curve.groups * rule.structure.most for count in curve.counts])
+            _times(table, site, [count / curve.groups * rule.structure.max_sparsity for count in curve.counts])
             for curve, site in zip(curves, sites, strict=True)
         ]
 

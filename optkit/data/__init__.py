@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from optkit.data.loading import load_splits, part
+from optkit.data.splits import load_splits, part
 
 __all__ = ["load_splits", "part"]

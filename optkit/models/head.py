@@ -43,6 +43,6 @@ class Head:
         return (self.problem or "single_label_classification") if whole and self.labels is not None else None
 
     @property
-    def sees(self) -> bool:
+    def reads_images(self) -> bool:
         """Whether the model's inputs are images."""
         return self.task == "ForImageClassification"

@@ -140,7 +140,7 @@ class Job:
 
     @cached_property
     def tokenizer(self) -> Any:
-        return self.task.reader(self.recipe.model, self.splits["train"])
+        return self.task.load_processor(self.recipe.model, self.splits["train"])
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -153,7 +153,7 @@ class Job:
         """How many tokens the start model has positions for; None where it has no such limit."""
         from optkit.models.config import make_config
 
-        if self.head.sees:
+        if self.head.reads_images:
             return None
         model = self.recipe.model
         trained_here = model.tokenizer is not None and not isinstance(model.tokenizer, str)
@@ -179,8 +179,8 @@ class Job:
 
     def calibration(self, samples: int) -> list[Mapping[str, Any]]:
         """``samples`` inputs of the training split for a model to run on one at a time, drawn as by ``drawn``."""
-        drawn, reader = self.drawn(samples), self.tokenizer
-        return [sample for example in drawn for sample in self.task.samples(example, reader)][:samples]
+        drawn, processor = self.drawn(samples), self.tokenizer
+        return [sample for example in drawn for sample in self.task.samples(example, processor)][:samples]
 
     def batches(self, samples: int, size: int = 32, *, labelled: bool = False) -> list[dict[str, Any]]:
         """What ``drawn`` gives as padded tensors, ``size`` examples each, by length so that little is padding."""

@@ -34,7 +34,7 @@ class RuleState:
 
     @property
     def sparsity(self) -> float:
-        return self.pruned / self.groups * self.structure.most
+        return self.pruned / self.groups * self.structure.max_sparsity
 
 
 def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:
@@ -114,8 +114,8 @@ class BoundRule:
         """The share of each site's groups that is pruned when the schedule asks for the sparsity ``target``."""
         if self.rule.shares:
             final, progress = dict(self.rule.shares), target / self.rule.schedule.to if target else 0.0
-            return [final[site.name] * progress / self.rule.structure.most for site in self.sites]
-        return [target / self.rule.structure.most] * len(self.sites)
+            return [final[site.name] * progress / self.rule.structure.max_sparsity for site in self.sites]
+        return [target / self.rule.structure.max_sparsity] * len(self.sites)
 
     @property
     def target(self) -> float:
@@ -124,7 +124,7 @@ class BoundRule:
             return self.rule.schedule.to
         groups = [site.grid.count * site.grid.size for site in self.sites]
         shares = self.shares(self.rule.schedule.to)
-        return sum(s * n for s, n in zip(shares, groups, strict=True)) / sum(groups) * self.rule.structure.most
+        return sum(s * n for s, n in zip(shares, groups, strict=True)) / sum(groups) * self.rule.structure.max_sparsity
 
     def wanted(self, target: float) -> int:
         """Exactly how many groups are pruned when the schedule asks for the sparsity ``target``."""
@@ -207,8 +207,8 @@ class BoundRule:
             pooled = [values / site.grid.size for values, site in zip(pooled, self.sites, strict=True)]
         if rule.normalize:
             pooled = normalized(pooled, living)
-        floor = min(rule.floor, target) / rule.structure.most
-        ceiling = min(rule.ceiling / rule.structure.most, 1.0)
+        floor = min(rule.floor, target) / rule.structure.max_sparsity
+        ceiling = min(rule.ceiling / rule.structure.max_sparsity, 1.0)
         return select_together(pooled, living, shares[0], floor=floor, ceiling=ceiling)
 
     def _mask(self, raw: nn.Parameter, mask: WeightMask, kept: Tensor) -> None:

@@ -100,15 +100,15 @@ def problem(bound: BoundRule, found: FormerZeros) -> str | None:
     if rule.schedule is None or rule.regrow or rule.shares or not found.zeros:
         return None
     dead = [groups_pruned(site, found) for site in bound.sites]
-    counts, most = [site.grid.count for site in bound.sites], rule.structure.most
+    counts, limit = [site.grid.count for site in bound.sites], rule.structure.max_sparsity
     if rule.scope == "global":
         there, total = sum(dead), sum(counts)
-        if (there - bound.wanted(rule.schedule.to)) / total * most <= _ROUNDING:
+        if (there - bound.wanted(rule.schedule.to)) / total * limit <= _ROUNDING:
             return None
-        return _below(f"rule '{rule.name}': ", there / total * most, rule.schedule.to)
+        return _below(f"rule '{rule.name}': ", there / total * limit, rule.schedule.to)
     for site, own, count, share in zip(bound.sites, dead, counts, bound.shares(rule.schedule.to), strict=True):
-        if (own - target_count(share, count)) / count * most > _ROUNDING:
-            return _below(f"rule '{rule.name}': {site.name}: ", own / count * most, share * most)
+        if (own - target_count(share, count)) / count * limit > _ROUNDING:
+            return _below(f"rule '{rule.name}': {site.name}: ", own / count * limit, share * limit)
     return None
 
 

@@ -272,7 +272,7 @@ class Pruner:
             shares = bound.shares(bound.steps.target(step)) if bound.steps else [0.0] * len(bound.sites)
             for site, share in zip(bound.sites, shares, strict=True):
                 for mask in site.masks():
-                    target = share * bound.rule.structure.most if bound.steps else _sparsity(mask)
+                    target = share * bound.rule.structure.max_sparsity if bound.steps else _sparsity(mask)
                     wanted[id(mask)] = max(wanted.get(id(mask), (0.0, 0)), (target, mask.mask.numel()))
         return sum(target * size for target, size in wanted.values()) / sum(size for _, size in wanted.values())
 

@@ -108,7 +108,7 @@ class Blocks:
         return self.spread(keep)
 
 
-class FewOfMany:
+class SemiStructured:
     """N:M: of M adjacent inputs of an output the N with the highest scores stay (Mishra et al. 2021,
     https://arxiv.org/abs/2104.08378). A group is pruned once it holds no more than N weights.
     """
@@ -162,7 +162,7 @@ class Slices:
         return part.unflatten(self.axis, (count, self.size)).movedim(self.axis, 0).flatten(1)
 
 
-class AcrossWeights:
+class GroupedAcrossLayers:
     """Heads or neurons: ``count`` groups, each a slice of several weights of the given ``shapes`` (out, in)."""
 
     def __init__(self, shapes: Sequence[tuple[int, int]], slices: Sequence[Slices], count: int):
@@ -198,4 +198,4 @@ def grid_of(structure: Structure, shape: tuple[int, int]) -> Grid:
     Raises:
         ValueError: if the groups do not tile the weight exactly.
     """
-    return FewOfMany(structure, shape) if structure.kind == "n:m" else Blocks(structure, shape)
+    return SemiStructured(structure, shape) if structure.kind == "n:m" else Blocks(structure, shape)

@@ -18,7 +18,7 @@ from optkit.pruning.criteria import build
 from optkit.pruning.layouts import Group, layouts
 from optkit.pruning.masking import WeightMask, mask_of, raw_of
 from optkit.pruning.obstacles import adapter_in, obstacles
-from optkit.pruning.structures import AcrossWeights, Grid, Slices, grid_of
+from optkit.pruning.structures import Grid, GroupedAcrossLayers, Slices, grid_of
 
 ENCODER_LINEAR = "encoder_linear"
 #: Where linear layers hold less of the weights than this, plans say so.
@@ -193,13 +193,13 @@ def _spanning_sites(model: nn.Module, rule: Rule, layers: dict[str, nn.Linear]) 
     return sites, problems
 
 
-def _across(group: Group, names: list[str], layers: dict[str, nn.Linear], structure: Structure) -> AcrossWeights:
+def _across(group: Group, names: list[str], layers: dict[str, nn.Linear], structure: Structure) -> GroupedAcrossLayers:
     """``structure.rows`` adjacent groups of a layout as one."""
     together = structure.rows
     if group.count % together:
         raise ValueError(f"{structure} does not divide {group.count} neurons: choose another number")
     slices = [Slices(names.index(m.layer), m.axis, m.offset, m.size * together) for m in group.members]
-    return AcrossWeights([tuple(layers[name].weight.shape) for name in names], slices, group.count // together)
+    return GroupedAcrossLayers([tuple(layers[name].weight.shape) for name in names], slices, group.count // together)
 
 
 def resolve_rules(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[list[Site]], list[tuple[int, str]]]:

@@ -185,8 +185,8 @@ class RuleSpec(Part):
         if allocate is not None and allocate.by == "latency":
             follows_from_speedup(schedule)
             return schedule.model_copy(update={"to": None})
-        if "to" not in schedule.model_fields_set and structure.most < schedule.to:
-            schedule = schedule.model_copy(update={"to": structure.most})
+        if "to" not in schedule.model_fields_set and structure.max_sparsity < schedule.to:
+            schedule = schedule.model_copy(update={"to": structure.max_sparsity})
         check_reach(structure, schedule.to)
         return schedule
 
@@ -206,7 +206,7 @@ class RuleSpec(Part):
         """The rule for optkit.pruning. What `allocate` chooses is not in it; by latency its `to` stands for that."""
         structure, schedule = Structure.parse(self.structure), self.schedule
         if schedule is not None and schedule.to is None:
-            to = min(max(0.8 * structure.most, self.floor), self.ceiling)
+            to = min(max(0.8 * structure.max_sparsity, self.floor), self.ceiling)
             schedule = schedule.model_copy(update={"to": to})
         return Rule(
             targets=self.targets,

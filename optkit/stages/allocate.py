@@ -161,7 +161,7 @@ def _by_sensitivity(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, othe
     from optkit.pruning.selection import target_count
 
     curves = measured_curves(job, spec, rule, others, grid(rule.structure, rule.schedule.to, spec.grid))
-    count = target_count(rule.schedule.to / rule.structure.most, sum(curve.groups for curve in curves))
+    count = target_count(rule.schedule.to / rule.structure.max_sparsity, sum(curve.groups for curve in curves))
     counts = by_sensitivity([bounded(curve, rule) for curve in curves], count)
     return facts(spec, rule, curves, counts)
 
@@ -203,7 +203,7 @@ def _device(job: Job) -> Any:
 
 def bounded(curve: Curve, rule: Rule) -> Curve:
     """``curve`` within the rule's floor and ceiling, with as many choices as there shall be."""
-    most = rule.structure.most
+    most = rule.structure.max_sparsity
     least = max(int(np.ceil(rule.floor / most * curve.groups - 1e-9)), curve.counts[0])
     highest = int(np.floor(min(rule.ceiling / most, 1.0) * curve.groups + 1e-9))
     return curve.between(least, max(min(highest, curve.counts[-1]), least)).refined()
@@ -211,7 +211,7 @@ def bounded(curve: Curve, rule: Rule) -> Curve:
 
 def facts(spec: AllocateSpec, rule: Rule, curves: Sequence[Curve], counts: Sequence[int]) -> dict[str, Any]:
     """A choice of how many groups of each layer to prune, as the allocation keeps it."""
-    most = rule.structure.most
+    most = rule.structure.max_sparsity
     layers = [
         {
             "name": curve.name,

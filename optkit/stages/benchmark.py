@@ -77,7 +77,7 @@ def run(job: Job, stage: Stage) -> None:
     rows, rounds = [], []
     for batch in spec.batch:
         for seq in job.lengths:
-            made = job.task.made_up(job.tokenizer, batch, seq, job.recipe.seed)
+            made = job.task.dummy_inputs(job.tokenizer, batch, seq, job.recipe.seed)
             inputs = {name: tensor.numpy() for name, tensor in made.items()}
             with job.reporter.task("benchmark") as task:
                 found, count = _row(engines, inputs, lambda done, total: task.advance(done, total, {"rounds": done}))

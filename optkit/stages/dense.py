@@ -45,7 +45,7 @@ def load(job: Job) -> tuple[Any, Any, list[int] | None] | None:
     if job.baseline == "trained":
         trained = folder(job)
         model = load_model(trained, job.head, seed=job.recipe.seed)
-        return model, job.task.reader(trained), None
+        return model, job.task.load_processor(trained), None
     if job.baseline == "start":
         return job.start_model(), job.tokenizer, None
     return load_teacher(_as_teacher(job), job.head, key=_key(job))
@@ -62,8 +62,8 @@ def problems(job: Job, student: Any) -> list[str]:
         return []
     from optkit.stages.heads import pixel_problems
 
-    model, reader, _ = load(job)
-    found = pixel_problems(job, _as_teacher(job), reader, _key(job))
+    model, processor, _ = load(job)
+    found = pixel_problems(job, _as_teacher(job), processor, _key(job))
     if job.task.references(job.splits["train"].select(range(1)), job.head) is None:
         ours, theirs = student.hidden_size, model.config.hidden_size
         if ours != theirs:

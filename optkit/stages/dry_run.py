@@ -54,7 +54,7 @@ def unused(job: Job, examples: int) -> list[str]:
     if train.get("label_smoothing_factor"):
         factor = train["label_smoothing_factor"]
         kind = job.head.problem or job.recipe.task.type
-        if not task.smooths or job.head.problem is not None:
+        if not task.label_smoothing or job.head.problem is not None:
             found.append(
                 f"train.label_smoothing_factor: {kind.replace('_', ' ')} has no classes that exclude each other to "
                 "smooth: remove it"

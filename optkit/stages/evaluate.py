@@ -56,7 +56,7 @@ def run(job: Job, stage: Stage) -> None:
     from optkit.report.precision import advice
 
     folder, task, head = job.path(train.FOLDER), job.task, job.head
-    pruned = (load_model(folder, head, seed=0), task.reader(folder), None)
+    pruned = (load_model(folder, head, seed=0), task.load_processor(folder), None)
     name, default = exported_name(job), default_precision()
     models = {"dense": dense.load(job), "pruned": pruned, name: (_openvino(job), pruned[1], None)}
     if default != F32[HINT]:
@@ -72,12 +72,12 @@ def run(job: Job, stage: Stage) -> None:
         for model_name, loaded in models.items():
             if loaded is None:
                 continue
-            model, reader, order = loaded
-            if id(reader) not in encoded:  # all but the dense model share one
+            model, processor, order = loaded
+            if id(processor) not in encoded:  # all but the dense model share one
                 with job.reporter.task(f"encoding {split}"):
-                    encoded[id(reader)] = task.encode(rows, reader, head)
-            found = encoded[id(reader)]
-            outputs[model_name] = _outputs(job, f"{model_name} on {split}", model, found, reader, order)
+                    encoded[id(processor)] = task.encode(rows, processor, head)
+            found = encoded[id(processor)]
+            outputs[model_name] = _outputs(job, f"{model_name} on {split}", model, found, processor, order)
             predictions[model_name] = task.decode(outputs[model_name], found, head)
         labels = {"labels": references} if isinstance(references, np.ndarray) else {}
         references = predictions["dense"] if references is None else references
@@ -147,10 +147,10 @@ def _precision(job: Job, default: str, predictions: Mapping[str, Any], reference
     return found | {"difference": 100 * difference, "error": 100 * error if np.isfinite(error) else None}
 
 
-def _outputs(job: Job, title: str, model: Any, encoded: Any, reader: Any, order: list[int] | None) -> np.ndarray:
+def _outputs(job: Job, title: str, model: Any, encoded: Any, processor: Any, order: list[int] | None) -> np.ndarray:
     """The outputs of a model on every example, its classes in our order."""
     from optkit.adapters import passes
 
     with job.reporter.task(title) as bar:
-        outputs = passes.predict(model, encoded, job.task, reader, tell=bar.advance)
+        outputs = passes.predict(model, encoded, job.task, processor, tell=bar.advance)
     return np.ascontiguousarray(outputs if order is None else outputs[..., order], np.float32)

@@ -99,7 +99,7 @@ def _format_problems(job: Job, model: Any) -> list[str]:
     fixed = shape(job)
     if fixed is None:
         return found
-    if not job.head.sees and fixed[1] < recipe.task.max_length:
+    if not job.head.reads_images and fixed[1] < recipe.task.max_length:
         found.append(
             f"export.shapes.seq: {fixed[1]} tokens, and an input may have task.max_length, {recipe.task.max_length}: "
             "set them alike"

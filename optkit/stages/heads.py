@@ -64,15 +64,15 @@ def notes(job: Job) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def pixel_problems(job: Job, spec: DistillSpec, reader: Any, key: str) -> list[str]:
+def pixel_problems(job: Job, spec: DistillSpec, processor: Any, key: str) -> list[str]:
     """Why a teacher or a baseline cannot take the images that its own image processor makes, a line each."""
     from optkit.models import meta_model
     from optkit.models.source import Source
 
-    if not job.head.sees:
+    if not job.head.reads_images:
         return []
     skeleton = meta_model(Source(spec.teacher, spec.revision, key=key), job.head)
-    return [f"{key}: {text.removeprefix('model: ')}" for text in job.task.model_problems(skeleton, reader)]
+    return [f"{key}: {text.removeprefix('model: ')}" for text in job.task.model_problems(skeleton, processor)]
 
 
 def _stored(name: str, revision: str, key: str, head: Head) -> list[str]:
@@ -104,8 +104,8 @@ def check_order(job: Job) -> None:
     """
     found = []
     for key, name, kept, ours, loaded in _trained(job):
-        model, reader, order = loaded()
-        reordered = _reordered(job, model, reader, order)
+        model, processor, order = loaded()
+        reordered = _reordered(job, model, processor, order)
         if reordered is not None:
             found.append(f"{key}: {name}: {_explained(reordered, ours, kept)}")
     if found:
@@ -114,7 +114,7 @@ def check_order(job: Job) -> None:
 
 def _trained(job: Job) -> Iterator[tuple[str, str, KeptHead, Sequence[str], Any]]:
     """The models with heads that count as they are: the recipe's key, the name, the head, our labels, and what loads
-    the model, its reader, and its output for each of our labels where they are in another order.
+    the model, its processor, and its output for each of our labels where they are in another order.
 
     A start model with names of its own that is trained is none: training makes its outputs mean what they are called.
     """
@@ -138,7 +138,7 @@ def _trained(job: Job) -> Iterator[tuple[str, str, KeptHead, Sequence[str], Any]
             yield source.key, source.name, kept, job.head.labels, lambda: dense.load(job)
 
 
-def _reordered(job: Job, model: Any, reader: Any, order: Sequence[int] | None) -> Reordered | None:
+def _reordered(job: Job, model: Any, processor: Any, order: Sequence[int] | None) -> Reordered | None:
     from optkit.adapters import passes
     from optkit.models.label_order import find_order
 
@@ -146,9 +146,9 @@ def _reordered(job: Job, model: Any, reader: Any, order: Sequence[int] | None) -
     count = min(max(_SAMPLES, _EACH * len(head.labels)), _MOST)
     chosen = np.random.default_rng(job.recipe.seed).permutation(len(rows))[:count]
     rows = rows.select(chosen)
-    encoded = task.encode(rows, reader, head)
+    encoded = task.encode(rows, processor, head)
     with job.reporter.task("comparing labels") as bar:
-        outputs = passes.predict(model, encoded, task, reader, tell=bar.advance)
+        outputs = passes.predict(model, encoded, task, processor, tell=bar.advance)
     outputs = outputs if order is None else outputs[..., order]
     predicted, truth = task.decode(outputs, encoded, head), task.references(rows, head)
     sizes = [np.size(each) if isinstance(truth, list) else 1 for each in truth]

@@ -105,7 +105,7 @@ def _plan(job: Job) -> Plan:
     problems += attempt(lambda: job.task.problems(recipe)) or []
     texts = attempt(lambda: teacher.count(job)) or 0
     examples = len(splits["train"]) + texts
-    problems += job.task.misfits(head)
+    problems += job.task.label_mismatches(head)
     # A tokenizer trained on the spot is not needed to see whether the recipe works.
     if job.task.windows:
         examples = attempt(lambda: len(job.encoded("train"))) or examples

@@ -96,8 +96,8 @@ def lessons(job: Job) -> tuple[Dataset, dict[str, Any]]:
     from datasets import Dataset
     from safetensors.numpy import load_file
 
+    from optkit.data.columns import with_columns
     from optkit.data.files import read_file
-    from optkit.data.tables import with_columns
     from optkit.models import load_teacher, reorder_head
 
     distill = job.recipe.distill
@@ -141,7 +141,7 @@ def problems(job: Job, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
             "lower it"
         )
     rows = job.splits["train"]
-    if not job.task.reads_alike(rows.select(range(min(_COMPARED, len(rows)))), job.tokenizer, tokenizer):
+    if not job.task.same_inputs(rows.select(range(min(_COMPARED, len(rows)))), job.tokenizer, tokenizer):
         way_out = ", or distil logits alone" if job.task.keeps_logits else ""
         found.append(
             f"distill.{which}: {distill.teacher} has another tokenizer than the student, so their tokens do not "

@@ -164,7 +164,7 @@ def _evaluated(job: Job) -> Any:
 
 def _scores(job: Job) -> Callable[[Any], dict[str, float]]:
     def scores(prediction: Any) -> dict[str, float]:
-        outputs = job.task.gathered(prediction.predictions)
+        outputs = job.task.postprocess(prediction.predictions)
         found = job.task.decode(outputs, job.hold_out, job.head)
         return job.task.score(found, job.task.references(job.hold_out_rows, job.head), job.head)
 
@@ -179,7 +179,7 @@ def _save(job: Job, model: Any, stage: Stage) -> None:
     with quiet():
         model.save_pretrained(stage.folder)
         job.tokenizer.save_pretrained(stage.folder)
-    job.task.finish(stage.folder, model, job.tokenizer)
+    job.task.save_extra_files(stage.folder, model, job.tokenizer)
 
 
 def _make_room(job: Job, folder: Path, identity: dict[str, Any]) -> None:

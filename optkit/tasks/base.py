@@ -1,7 +1,7 @@
-"""What every task answers: its columns, the model it needs, how examples become batches, and what outputs are worth.
+"""The interface of a task: columns of the data, the model's head, encoding and collation, decoding and scoring.
 
 A task knows nothing of runs or of engines. Stages ask it for a head, for encoded examples and for a collator; they run
-a model, keep what ``outputs`` makes of each batch, and have it decoded and scored.
+a model, keep what ``outputs`` returns for each batch, and have it decoded and scored.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 _BATCH = 2000
 #: A column of encoded examples that begins like this is for the task's own use, and no batch holds it.
-ASIDE = "_"
+PRIVATE = "_"
 
 
 class Task:
-    """A task as the recipe's ``task`` describes it. A subclass says what is written here as not there.
+    """A task as the recipe's ``task`` describes it. A subclass implements the methods that raise NotImplementedError.
 
     Args:
         task: names the columns, the metrics and the longest input.
@@ -44,7 +44,7 @@ class Task:
         keeps_logits: whether a teacher's logits have one row an example, so that they can be kept with the data.
         unlabelled: whether examples without an answer may be taught by a teacher beside those with one.
         windows: whether a row may become several examples, when it is longer than the longest input.
-        smooths: whether the loss of classes knows label smoothing.
+        label_smoothing: whether the loss of classes knows label smoothing.
         agrees: what ``agreement`` is the share of, for a report: "predict the same class for".
         files: columns that may hold names of files, relative to the data file that they are in.
         objective: the loss, where it is not the model's own, see ``adapters.trainer.Objective``.
@@ -55,7 +55,7 @@ class Task:
     keeps_logits = False
     unlabelled = True
     windows = False
-    smooths = False
+    label_smoothing = False
     agrees = "predict the same for"
     files: tuple[str, ...] = ()
     objective: Any = None
@@ -91,8 +91,8 @@ class Task:
         """The same by the key of ``task`` that names them."""
         return {"text": self.text, "label": self.label}
 
-    def reader(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
-        """What turns the columns into a model's inputs: its tokenizer.
+    def load_processor(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
+        """Loads the processor, which turns the columns into a model's inputs: its tokenizer.
 
         Args:
             model: the recipe's model, or a checkpoint folder.
@@ -103,11 +103,11 @@ class Task:
         return load_tokenizer(model, None if rows is None else self.texts(rows))
 
     def texts(self, rows: Dataset) -> Iterator[str]:
-        """All that a tokenizer may be trained on."""
+        """The texts that a tokenizer is trained on."""
         return (str(text) for column in self.text for text in rows[column])
 
     def check(self, splits: Mapping[str, Dataset]) -> None:
-        """Looks at every example before any work is done.
+        """Checks every example before any work is done.
 
         Raises:
             DataError: all faults at once, a line each: columns that are not there, splits without rows, missing texts
@@ -137,19 +137,19 @@ class Task:
         raise NotImplementedError
 
     def describe(self, splits: Mapping[str, Dataset], head: Head) -> str:
-        """What the labels are taken for, for the plan: the names of the classes; empty where there are none."""
+        """A line for the plan on how the labels are read: the names of the classes; empty where there are none."""
         return f"classes: {', '.join(head.labels)}" if head.labels else ""
 
-    def misfits(self, head: Head) -> list[str]:
-        """Why what is known of the model and the data together does not fit the task, a line each."""
+    def label_mismatches(self, head: Head) -> list[str]:
+        """Why the labels do not fit the recipe's metrics, a line each."""
         return []
 
     def problems(self, recipe: Recipe) -> list[str]:
         """Why the recipe cannot do this task, as far as that shows without data, a line each."""
         return []
 
-    def model_problems(self, model: Any, reader: Any) -> list[str]:
-        """Why a model (on the meta device) cannot take what the reader makes, a line each."""
+    def model_problems(self, model: Any, processor: Any) -> list[str]:
+        """Why a model (on the meta device) cannot take what the processor makes, a line each."""
         return []
 
     def teacher_problems(self, distill: DistillSpec, teacher: Any, student: Any) -> list[str]:
@@ -160,12 +160,12 @@ class Task:
         """Whether a named model that has such a head was trained for such a task."""
         return True
 
-    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+    def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """The model's inputs for each example, in order, in memory, not padded; and its answers.
 
         Args:
             dataset: one split, with this task's columns.
-            reader: see ``reader``.
+            processor: see ``load_processor``.
             head: what ``head`` gave; None for a split without labels.
 
         Raises:
@@ -173,19 +173,19 @@ class Task:
         """
         raise NotImplementedError
 
-    def longest(self, reader: Any) -> int:
+    def longest(self, processor: Any) -> int:
         """Tokens at which an input is cut."""
-        return min(self.max_length, reader.model_max_length)
+        return min(self.max_length, processor.model_max_length)
 
     def length(self, example: Mapping[str, Any]) -> int:
         """Tokens of an encoded example."""
         return len(example["input_ids"])
 
-    def samples(self, example: Mapping[str, Any], reader: Any) -> list[Mapping[str, Any]]:
-        """What an encoded example gives a model to run on, one at a time."""
+    def samples(self, example: Mapping[str, Any], processor: Any) -> list[Mapping[str, Any]]:
+        """The model's inputs that an encoded example holds, one at a time."""
         return [example]
 
-    def collator(self, reader: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
+    def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
         """Makes a batch of encoded examples, padded to its longest: tensors by name.
 
         Args:
@@ -193,10 +193,10 @@ class Task:
         """
         from transformers import DataCollatorWithPadding
 
-        return without_asides(DataCollatorWithPadding(reader))
+        return without_private_columns(DataCollatorWithPadding(processor))
 
-    def reads_alike(self, rows: Dataset, ours: Any, theirs: Any) -> bool:
-        """Whether two readers make the same inputs of ``rows``, so that models see the same side by side."""
+    def same_inputs(self, rows: Dataset, ours: Any, theirs: Any) -> bool:
+        """Whether two processors make the same inputs of ``rows``, so that one batch serves both models."""
         if ours.get_vocab() != theirs.get_vocab():
             return False
         return self.encode(rows, ours, None)["input_ids"][:] == self.encode(rows, theirs, None)["input_ids"][:]
@@ -205,12 +205,12 @@ class Task:
         """What is kept of a model's output on ``batch``, float (batch, ...): the logits."""
         return found.logits
 
-    def gathered(self, predictions: Any) -> np.ndarray:
-        """The same of a whole data set, from what the Trainer gathers when it evaluates."""
+    def postprocess(self, predictions: Any) -> np.ndarray:
+        """The ``outputs`` of a whole data set as one array (examples, ...), from what the Trainer returns for it."""
         return np.asarray(predictions)
 
     def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> Any:
-        """What ``outputs`` (examples, ...) mean, in a form that does not depend on the tokenizer."""
+        """The predictions that ``outputs`` (examples, ...) stand for, in a form that no tokenizer decides."""
         raise NotImplementedError
 
     def references(self, dataset: Dataset, head: Head) -> Any:
@@ -225,21 +225,21 @@ class Task:
         """How far two models' predictions are the same, 1 when they are: the share of equal ones."""
         return float(np.mean([np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)]))
 
-    def finish(self, folder: Path, model: Any, reader: Any) -> None:
-        """Adds to a checkpoint that was just saved what else its users look for."""
+    def save_extra_files(self, folder: Path, model: Any, processor: Any) -> None:
+        """Adds files to a checkpoint that was just saved, which other libraries look for."""
 
-    def sequence(self, reader: Any, length: int) -> int:
+    def sequence(self, processor: Any, length: int) -> int:
         """Tokens of an input of ``length`` tokens that a model reads: fewer where the tokenizer takes fewer."""
-        return min(length, reader.model_max_length)
+        return min(length, processor.model_max_length)
 
-    def made_up(self, reader: Any, batch: int, length: int, seed: int) -> dict[str, Tensor]:
-        """Inputs by chance, to time models with: (batch, length) tokens, fewer where the tokenizer takes fewer."""
+    def dummy_inputs(self, processor: Any, batch: int, length: int, seed: int) -> dict[str, Tensor]:
+        """Random inputs to time models with: (batch, length) tokens, fewer where the tokenizer takes fewer."""
         import torch
 
-        generator, length = torch.Generator().manual_seed(seed), self.sequence(reader, length)
-        ids = torch.randint(5, len(reader), (batch, length), generator=generator)
+        generator, length = torch.Generator().manual_seed(seed), self.sequence(processor, length)
+        ids = torch.randint(5, len(processor), (batch, length), generator=generator)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        if "token_type_ids" in reader.model_input_names:
+        if "token_type_ids" in processor.model_input_names:
             inputs["token_type_ids"] = torch.zeros_like(ids)
         return inputs
 
@@ -265,26 +265,26 @@ class Task:
         return {column: pa.chunked_array(arrays) for column, arrays in batches.items()}
 
 
-def needs_fast(reader: Any, why: str) -> Any:
-    """``reader``, if it is a fast tokenizer.
+def needs_fast(processor: Any, why: str) -> Any:
+    """``processor``, if it is a fast tokenizer.
 
     Raises:
         PlanError: if it is not; the message begins with ``why``.
     """
-    if getattr(reader, "is_fast", False):
-        return reader
+    if getattr(processor, "is_fast", False):
+        return processor
     raise PlanError(
-        f"{why}, which {type(reader).__name__} cannot say, being no fast tokenizer: give one with a tokenizer.json "
+        f"{why}, which {type(processor).__name__} cannot say, being no fast tokenizer: give one with a tokenizer.json "
         "as model.tokenizer"
     )
 
 
-def without_asides(
+def without_private_columns(
     collate: Callable[[Sequence[Mapping[str, Any]]], Any],
 ) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
     """``collate`` on examples without the columns that are for ``decode`` alone."""
 
     def collator(examples: Sequence[Mapping[str, Any]]) -> Any:
-        return collate([{k: v for k, v in example.items() if not k.startswith(ASIDE)} for example in examples])
+        return collate([{k: v for k, v in example.items() if not k.startswith(PRIVATE)} for example in examples])
 
     return collator

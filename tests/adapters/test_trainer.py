@@ -254,7 +254,7 @@ def test_watch_hears_steps_and_logs(tmp_path):
 class ToyTask:
     answers = ("labels",)
 
-    def collator(self, reader, training):
+    def collator(self, processor, training):
         assert not training
         return collate
 

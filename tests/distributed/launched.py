@@ -28,7 +28,7 @@ from forked import fork
 from safetensors.torch import save_file
 from transformers import Trainer
 
-import optkit.data.loading
+import optkit.data.splits
 import optkit.stages.plan
 import optkit.stages.train  # noqa: F401 - so that the children need not
 from optkit.cli.app import main

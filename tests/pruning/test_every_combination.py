@@ -173,7 +173,7 @@ def run(request, base, tmp_path_factory) -> Run:
     if criterion != Frozen.name:
         jumps = {"jumps": 2} if shape == "stepwise" else {}
         ends = {"begin": 1, "end": 5, "every": 2, **jumps}
-        schedule = Schedule(shape, initial=0.1 * structure.most, to=0.7 * structure.most, **ends)
+        schedule = Schedule(shape, initial=0.1 * structure.max_sparsity, to=0.7 * structure.max_sparsity, **ends)
     rule = Rule(criterion=CRITERIA[criterion](), structure=structure, scope=scope, schedule=schedule)
     model = copy.deepcopy(base)
     if criterion == Frozen.name:
@@ -205,7 +205,7 @@ def run(request, base, tmp_path_factory) -> Run:
             train(resumed, again, optimizer, step)
     end = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     states = pruner.fold()
-    asked = shares(shape, structure.most) if schedule else None
+    asked = shares(shape, structure.max_sparsity) if schedule else None
     return Run(
         rule, asked, original, masks, zeros_as_masked, folder, logits, end, dict(resumed.state_dict()), states, model
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from optkit.pruning.config import Structure
-from optkit.pruning.structures import AcrossWeights, Slices, alive, expand, grid_of, groups_shape, pool
+from optkit.pruning.structures import GroupedAcrossLayers, Slices, alive, expand, grid_of, groups_shape, pool
 
 STRUCTURES = ["element", "1x4", "3x1", "2x3", "6x1", "6x12"]
 
@@ -79,7 +79,7 @@ def test_the_dead_of_an_n_of_m_group_go_first_and_cost_nothing():
 def test_slices_of_several_weights_are_one_group():
     # Three heads of two rows: a fused weight with query from row 0 and key from row 6, and columns of the output.
     slices = [Slices(0, 0, 0, 2), Slices(0, 0, 6, 2), Slices(1, 1, 0, 2)]
-    grid = AcrossWeights([(14, 5), (4, 6)], slices, 3)
+    grid = GroupedAcrossLayers([(14, 5), (4, 6)], slices, 3)
     scores = [torch.arange(70.0).view(14, 5), torch.arange(24.0).view(4, 6)]
     living = [torch.ones(14, 5, dtype=torch.bool), torch.ones(4, 6, dtype=torch.bool)]
     living[1][0, 4] = False
@@ -106,4 +106,4 @@ def test_runs_are_the_adjacent_inputs_that_go_together(structure, run):
 
 def test_runs_across_weights_are_whole_rows_or_the_columns_of_a_group():
     slices = [Slices(0, 0, 0, 2), Slices(0, 0, 6, 2), Slices(1, 1, 0, 2)]
-    assert AcrossWeights([(14, 5), (4, 6)], slices, 3).runs == [5, 2]
+    assert GroupedAcrossLayers([(14, 5), (4, 6)], slices, 3).runs == [5, 2]

@@ -25,7 +25,7 @@ import transformers.trainer
 from forked import fork
 from transformers import modeling_utils
 
-import optkit.data.loading
+import optkit.data.splits
 import optkit.stages.plan
 import optkit.stages.train  # noqa: F401 - so that the children need not
 from optkit.adapters import best, checkpointing

@@ -244,7 +244,7 @@ def test_tags_in_another_order(recipe, tiny_checkpoint, tmp_path, monkeypatch):
     assert job.baseline == "start"
 
     def answers(turn):
-        def predict(model, encoded, task, reader, **_):
+        def predict(model, encoded, task, processor, **_):
             longest = max(map(len, encoded["labels"]))
             logits = np.zeros((len(encoded), longest, 2), np.float32)
             for row, labels in enumerate(encoded["labels"]):

@@ -55,7 +55,7 @@ def test_lengths_that_nobody_chose_are_cut_to_the_positions(files_recipe, unlimi
     sets = [f"model.name={unlimited}", "benchmark={backends: [openvino]}", by_latency, "prune.0.schedule=null"]
     job = Job(load_recipe(files_recipe, sets), None, Reporter(quiet=True))
     assert job.recipe.benchmark.seq is None and job.lengths == (128,)
-    assert job.task.made_up(job.tokenizer, 1, 128, seed=0)["input_ids"].shape == (1, 64)
+    assert job.task.dummy_inputs(job.tokenizer, 1, 128, seed=0)["input_ids"].shape == (1, 64)
     assert allocate.shape(job) == (1, 64)
     recipe = load_recipe(files_recipe, sets[:2])
     make_plan(recipe)

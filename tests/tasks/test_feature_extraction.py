@@ -207,7 +207,7 @@ def test_texts_are_measured_by_the_longer_and_calibrate_one_by_one(encoder):
     from optkit.adapters.trainer import lengths
 
     ours = task(encoder, max_length=6)
-    tokenizer = ours.reader(encoder)
+    tokenizer = ours.load_processor(encoder)
     encoded = ours.encode(pairs(), tokenizer, None)
     assert [ours.length(row) for row in encoded] == lengths(encoded) == [6, 3]
     assert np.isnan(encoded["labels"]).all()
@@ -219,7 +219,7 @@ def test_texts_are_measured_by_the_longer_and_calibrate_one_by_one(encoder):
 def test_a_prompt_stands_before_every_text(encoder, monkeypatch):
     ours = task(encoder)
     monkeypatch.setattr(ours, "embedding", Embedding(prompt="the song "))
-    tokenizer = ours.reader(encoder)
+    tokenizer = ours.load_processor(encoder)
     encoded = ours.encode(pairs(), tokenizer, None)
     assert tokenizer.decode(encoded[1]["input_ids"], skip_special_tokens=True) == "the song fine"
     assert tokenizer.decode(encoded[1]["second_input_ids"], skip_special_tokens=True) == "the song"

@@ -70,7 +70,7 @@ def test_a_tokenizer_without_a_mask_token(tiny_checkpoint, monkeypatch):
     maskless.mask_token = None
     monkeypatch.setattr(models, "load_tokenizer", lambda *_: maskless)
     with pytest.raises(PlanError, match="needs a tokenizer with a mask token"):
-        task().reader(tiny_checkpoint)
+        task().load_processor(tiny_checkpoint)
 
 
 RECIPE = """\

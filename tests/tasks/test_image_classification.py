@@ -164,15 +164,15 @@ def test_scores_and_random_inputs(processor):
     assert task(metric=["accuracy", "f1"]).score(found, task().references(train, head), head) == pytest.approx(
         {"accuracy": 2 / 3, "f1": 2 / 3}
     )
-    inputs = task().made_up(processor, 2, 128, seed=0)
+    inputs = task().dummy_inputs(processor, 2, 128, seed=0)
     assert inputs["pixel_values"].shape == (2, 3, 8, 8) and inputs["pixel_values"].std() > 0.02
-    assert torch.equal(inputs["pixel_values"], task().made_up(processor, 2, 64, seed=0)["pixel_values"])
+    assert torch.equal(inputs["pixel_values"], task().dummy_inputs(processor, 2, 64, seed=0)["pixel_values"])
 
 
 def test_processors_that_read_alike(processor):
     train = rows(greys(1, 2), ["a", "b"])
-    assert task().reads_alike(train, processor, models.load_image_processor(ModelSpec(config=VIT)))
-    assert not task().reads_alike(
+    assert task().same_inputs(train, processor, models.load_image_processor(ModelSpec(config=VIT)))
+    assert not task().same_inputs(
         train, processor, type(processor)(size={"height": 8, "width": 8}, image_mean=[0.4] * 3)
     )
 

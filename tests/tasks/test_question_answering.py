@@ -187,7 +187,7 @@ def test_what_is_kept_of_a_batch():
     found = type("Found", (), {"start_logits": torch.zeros(2, 5), "end_logits": torch.ones(2, 5)})
     kept = task().outputs(found, {})
     assert kept.shape == (2, 5, 2) and kept[0, 0].tolist() == [0, 1]
-    assert np.array_equal(task().gathered((np.zeros((2, 5)), np.ones((2, 5)))), kept)
+    assert np.array_equal(task().postprocess((np.zeros((2, 5)), np.ones((2, 5)))), kept)
 
 
 def test_a_tokenizer_without_offsets_is_refused():

@@ -38,14 +38,14 @@ def folder(tmp_path_factory):
     ends = [("[CLS]", 2), ("[SEP]", 3)]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    reader = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
+    processor = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **sizes))
     path = tmp_path_factory.mktemp("sentences")
     model.save_pretrained(path)
-    reader.save_pretrained(path)
+    processor.save_pretrained(path)
     sentence_transformers.write(path, Embedding(), width=16, max_length=LENGTH, source=None, revision="main")
     change(path, "sentence_bert_config.json", do_lower_case=True)
     change(path, "config_sentence_transformers.json", prompts={"q": "Query: "}, default_prompt_name="q")
@@ -105,11 +105,11 @@ def test_ids_are_those_of_sentence_transformers(folder):
     import datasets
 
     rows = datasets.Dataset.from_dict({"text": [text]})
-    assert task.encode(rows, task.reader(task.model), None)["input_ids"][0] == expected
+    assert task.encode(rows, task.load_processor(task.model), None)["input_ids"][0] == expected
     # Whoever else reads texts for it: calibration and benchmarks of a folder, and a teacher.
     assert load_tokenizer(folder)("Query: " + text)["input_ids"] == expected
-    _, reader, _ = load_teacher(DistillSpec(teacher=str(folder)), Head("AutoModel"))
-    assert reader("Query: " + text)["input_ids"] == expected and reader.model_max_length == LENGTH
+    _, processor, _ = load_teacher(DistillSpec(teacher=str(folder)), Head("AutoModel"))
+    assert processor("Query: " + text)["input_ids"] == expected and processor.model_max_length == LENGTH
 
 
 def test_a_baseline_that_embeds_otherwise_is_told_in_the_plan(folder, tmp_path):

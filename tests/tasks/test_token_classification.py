@@ -83,12 +83,12 @@ def test_a_label_that_training_has_not():
 
 
 def test_entities_need_tags():
-    assert task().misfits(HEAD) == []
-    words = task().misfits(Head(AUTO, ["NOUN", "VERB"]))
+    assert task().label_mismatches(HEAD) == []
+    words = task().label_mismatches(Head(AUTO, ["NOUN", "VERB"]))
     assert len(words) == 1 and "needs tags such as B-PER" in words[0] and "NOUN, VERB: use token_accuracy" in words[0]
-    numbers = task().misfits(Head(AUTO, ["LABEL_0", "LABEL_1"]))
+    numbers = task().label_mismatches(Head(AUTO, ["LABEL_0", "LABEL_1"]))
     assert len(numbers) == 1 and "is numbers without names, and the start model has none" in numbers[0]
-    assert task(metric="token_accuracy").misfits(Head(AUTO, ["NOUN", "VERB"])) == []
+    assert task(metric="token_accuracy").label_mismatches(Head(AUTO, ["NOUN", "VERB"])) == []
     with pytest.raises(PlanError, match="needs tags"):
         task().score([np.array([0])], [np.array([0])], Head(AUTO, ["NOUN", "VERB"]))
 
@@ -149,8 +149,8 @@ def test_predictions_do_not_depend_on_the_tokenizer(tokenizer):
 
     data = rows([["the", "soup", "of", "day"]], [[0, 1, 2, 0]], TAGS)
     other = train_wordpiece(["e h t"] * 2, vocab_size=64, max_length=64)
-    for reader in (tokenizer, other):
-        encoded = task().encode(data, reader, HEAD)
+    for processor in (tokenizer, other):
+        encoded = task().encode(data, processor, HEAD)
         outputs = logits_of([(0, place, label) for place, label in zip(encoded["_words"][0], (0, 1, 2, 0))], 64)
         assert task().decode(outputs, encoded, HEAD)[0].tolist() == [0, 1, 2, 0]
 
@@ -190,19 +190,19 @@ def test_words_are_read_as_within_a_text(kind):
         vocab_size=340, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     backend.train_from_iterator(["the cat sat on the mat", "a dog saw the cat"] * 9, trainer)
-    reader = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
+    processor = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
     words = ["the", "dog", "", "sats", " on ", "\u200b", "mat2"]
     text = "the dog sats on \u200b mat2"
     data = rows([words], [[0, 1, 0, 2, 0, 0, 1]], TAGS)
-    (encoded,) = task().encode(data, reader, HEAD)
-    assert encoded["input_ids"] == reader(text)["input_ids"]
+    (encoded,) = task().encode(data, processor, HEAD)
+    assert encoded["input_ids"] == processor(text)["input_ids"]
     # Each word begins where the running text has its first token.
     for word, first, label in zip(words, encoded["_words"], [0, 1, 0, 2, 0, 0, 1]):
         if not word:
             assert first == -1
             continue
         assert encoded["labels"][first] == label
-        pieces = reader.convert_ids_to_tokens(encoded["input_ids"][first:])
+        pieces = processor.convert_ids_to_tokens(encoded["input_ids"][first:])
         said = "".join(pieces).replace("\u0120", " ").replace("\u2581", " ").lstrip()
         assert word == "\u200b" or said.startswith(word.strip())
     assert sum(label != -100 for label in encoded["labels"]) == 6
@@ -219,4 +219,4 @@ def test_a_tokenizer_without_alignment_is_refused():
 def test_what_is_kept_of_a_batch():
     found = type("Found", (), {"logits": torch.zeros(2, 5, 3)})
     assert task().outputs(found, {}).shape == (2, 5, 3)
-    assert task().gathered(np.zeros((2, 5, 3))).shape == (2, 5, 3)
+    assert task().postprocess(np.zeros((2, 5, 3))).shape == (2, 5, 3)

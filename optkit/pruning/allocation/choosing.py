@@ -71,8 +71,8 @@ def grid(structure: Structure, to: float | None = None, given: Sequence[float] =
     """
     # Heads and neurons of a layer may all go: the layer itself is then pruned.
     shares = [*GRID, *([1.0] if structure.spans_layers else [])]
-    points = list(given) or [round(share * structure.most, 6) for share in shares]
-    return tuple(sorted({point for point in (*points, *([to] if to else [])) if 0.0 < point <= structure.most}))
+    points = list(given) or [round(share * structure.max_sparsity, 6) for share in shares]
+    return tuple(sorted({point for point in (*points, *([to] if to else [])) if 0.0 < point <= structure.max_sparsity}))
 
 
 def by_sensitivity(curves: Sequence[Curve], count: int) -> list[int]:

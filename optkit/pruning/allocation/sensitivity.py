@@ -30,7 +30,7 @@ from optkit.pruning.masking import lay_out
 from optkit.pruning.oneshot.replay import without_padding
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.selection import lowest, target_count
-from optkit.pruning.structures import AcrossWeights
+from optkit.pruning.structures import GroupedAcrossLayers
 from optkit.pruning.targets import Site, resolve_sites
 
 Batch = Mapping[str, Tensor]
@@ -76,7 +76,7 @@ def keeps(rule: Rule, site: Site, index: int, counts: Sequence[int]) -> Iterator
 def counts_at(site: Site, rule: Rule, sparsities: Sequence[float]) -> list[int]:
     """How many groups of a site are pruned at each of ``sparsities``: never fewer than are zero already and stay."""
     zero = 0 if rule.regrow else groups_pruned(site, former_zeros(site.layers))
-    return [max(target_count(sparsity / rule.structure.most, site.grid.count), zero) for sparsity in sparsities]
+    return [max(target_count(sparsity / rule.structure.max_sparsity, site.grid.count), zero) for sparsity in sparsities]
 
 
 @torch.no_grad()
@@ -119,7 +119,7 @@ def measure(
 
 def _outer(site: Site) -> dict[str, nn.Linear]:
     """The layers whose outputs leave a site: of a head its output projection, of a neuron the way down."""
-    if not isinstance(site.grid, AcrossWeights):
+    if not isinstance(site.grid, GroupedAcrossLayers):
         return site.layers
     last = {part.weight for part in site.grid.slices if part.axis == 1}
     return {name: layer for number, (name, layer) in enumerate(site.layers.items()) if number in last}

@@ -3,7 +3,7 @@
 A head or neuron goes when it can add nothing but a constant: the columns that its output goes through are zero, or its
 value is the same for every token because the rows that make it are zero, in which case the bias behind it takes up the
 constant. A layer that has lost all heads and all neurons adds a constant to the residual stream. Where the stream is
-not normalised within layers (ViT, ModernBERT) the layer before takes that up, and the layer is gone; a layer that
+not normalised within layers (ViT, ModernBERT) the layer before takes that up, and the layer is removed; a layer that
 normalises (BERT and its like) still does that, and stays without its matrices.
 """
 
@@ -29,8 +29,8 @@ _ADDING = ("modernbert", "vit")
 
 
 @dataclass(frozen=True)
-class Remains:
-    """What one layer has left: its ``heads`` by their former numbers, of ``heads_before``; how many neurons."""
+class KeptUnits:
+    """The units that one layer keeps: ``heads`` by their former numbers, of ``heads_before``; how many ``neurons``."""
 
     heads: tuple[int, ...]
     heads_before: int
@@ -44,13 +44,13 @@ class Compaction:
 
     Attributes:
         layers: by the layer's name in the compacted model.
-        dropped: what layers had that are gone altogether, by their names in the uncompacted model.
+        dropped: what layers had that were removed altogether, by their names in the uncompacted model.
         reduced: former shape (out, in) of each linear weight that became smaller, by its name in the compacted model.
-        removed: former shape of each linear weight that is gone, by its name in the uncompacted model.
+        removed: former shape of each linear weight that was removed, by its name in the uncompacted model.
     """
 
-    layers: Mapping[str, Remains]
-    dropped: Mapping[str, Remains]
+    layers: Mapping[str, KeptUnits]
+    dropped: Mapping[str, KeptUnits]
     reduced: Mapping[str, tuple[int, int]]
     removed: Mapping[str, tuple[int, int]]
 
@@ -97,8 +97,8 @@ def compact(model: nn.Module, rules: Sequence[Rule] = ()) -> Compaction:
     remains = {layout.prefix: _compact_layer(model, layout, blocks) for layout in found}
     dropped = _without_effect(model, found)
     renamed = _renumbered([layout.prefix for layout in found], dropped)
-    gone = tuple(f"{prefix}." for prefix in dropped)
-    now = {name: tuple(layer.weight.shape) for name, layer in _linear(model) if not name.startswith(gone)}
+    removed = tuple(f"{prefix}." for prefix in dropped)
+    now = {name: tuple(layer.weight.shape) for name, layer in _linear(model) if not name.startswith(removed)}
     drop_layers(model, dropped)
 
     def new_name(name: str) -> str:
@@ -124,7 +124,7 @@ def _blocks(model: nn.Module, rules: Sequence[Rule]) -> dict[str, int]:
     return found
 
 
-def _compact_layer(model: nn.Module, layout: LayerLayout, blocks: Mapping[str, int]) -> Remains:
+def _compact_layer(model: nn.Module, layout: LayerLayout, blocks: Mapping[str, int]) -> KeptUnits:
     heads, neurons = layout.heads, layout.neurons
     kept_heads, kept_neurons = [], []
     if heads is not None:
@@ -134,7 +134,7 @@ def _compact_layer(model: nn.Module, layout: LayerLayout, blocks: Mapping[str, i
         kept_neurons = _fold_constants(model, neurons, *_constant_neurons(model, neurons), blocks)
         keep_neurons(model, neurons, kept_neurons)
     counts = [group.count if group is not None else 0 for group in (heads, neurons)]
-    return Remains(tuple(kept_heads), counts[0], len(kept_neurons), counts[1])
+    return KeptUnits(tuple(kept_heads), counts[0], len(kept_neurons), counts[1])
 
 
 def _constant_heads(model: nn.Module, group: Group) -> tuple[Tensor, Tensor]:
@@ -168,18 +168,18 @@ def _fold_constants(
     columns = _part(output.weight, member, group.count)  # (out, groups, size)
     closed = ~columns.ne(0).any(dim=2).any(dim=0)
     added = torch.einsum("ogs,gs->go", columns.double(), values.double())
-    gone = closed | (constant if output.bias is not None else constant & (added == 0).all(dim=1))
+    removed = closed | (constant if output.bias is not None else constant & (added == 0).all(dim=1))
     together = lcm(*(blocks.get(member.layer, 1) for member in group.members))
-    gone = _aligned(gone, lcm(member.size, together) // member.size)
+    removed = _aligned(removed, lcm(member.size, together) // member.size)
     if output.bias is not None:
-        output.bias += added[gone & ~closed].sum(dim=0).to(output.bias)
-    return (~gone).nonzero().flatten().tolist()
+        output.bias += added[removed & ~closed].sum(dim=0).to(output.bias)
+    return (~removed).nonzero().flatten().tolist()
 
 
-def _aligned(gone: Tensor, size: int) -> Tensor:
-    """``gone`` (groups,), only where all of an aligned run of ``size`` groups are; runs that do not tile are one."""
-    size = len(gone) if len(gone) % size else size
-    return gone.view(-1, size).all(dim=1).repeat_interleave(size)
+def _aligned(removed: Tensor, size: int) -> Tensor:
+    """``removed`` (groups,), only where all of an aligned run of ``size`` groups are; runs that do not tile are one."""
+    size = len(removed) if len(removed) % size else size
+    return removed.view(-1, size).all(dim=1).repeat_interleave(size)
 
 
 def _any(model: nn.Module, member: Member, count: int) -> Tensor:
@@ -227,7 +227,7 @@ def _without_effect(model: nn.Module, found: list[LayerLayout]) -> list[str]:
 
 
 def _renumbered(prefixes: list[str], dropped: list[str]) -> dict[str, str]:
-    """The name that each layer that stays has once ``dropped`` are gone."""
+    """The name that each layer that stays has once ``dropped`` are removed."""
     names, taken = {}, 0
     for prefix in prefixes:
         if prefix in dropped:

@@ -68,7 +68,7 @@ class Rule:
             if self.schedule is not None:
                 raise ValueError("frozen keeps the zeros that are there and takes no schedule: remove it")
         elif self.schedule is None:
-            object.__setattr__(self, "schedule", Schedule(to=min(Schedule.to, self.structure.most)))
+            object.__setattr__(self, "schedule", Schedule(to=min(Schedule.to, self.structure.max_sparsity)))
         if self.schedule is not None:
             check_reach(self.structure, self.schedule.to)
             check_bounds(self.scope, self.schedule.to, self.normalize, self.floor, self.ceiling)
@@ -95,8 +95,8 @@ def check_occasion(criterion: Criterion, *, trains: bool, regrow: bool = False) 
 
 def check_reach(structure: Structure, to: float) -> None:
     """Raises ValueError if ``structure`` cannot reach the sparsity ``to``."""
-    if to > structure.most:
-        raise ValueError(f"{structure} reaches a sparsity of {structure.most:g} and no more, `to` is {to:g}")
+    if to > structure.max_sparsity:
+        raise ValueError(f"{structure} reaches a sparsity of {structure.max_sparsity:g} and no more, `to` is {to:g}")
 
 
 def check_bounds(scope: str, to: float, normalize: bool, floor: float, ceiling: float) -> None:

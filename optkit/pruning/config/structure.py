@@ -60,7 +60,7 @@ class Structure:
         return self.kind in ("head", "neuron")
 
     @property
-    def most(self) -> float:
+    def max_sparsity(self) -> float:
         """The highest share of zeros that the structure itself can reach, in [0, 1]."""
         return 1.0 - self.kept / self.cols if self.kind == "n:m" else 1.0
 

@@ -147,8 +147,8 @@ def marginal(losses: Tensor) -> Tensor:
     stand in for each other. Of MiniLM's layers a share s of the groups lost the sum times (1 - s)^-0.2 to (1 - s)^-0.5.
     """
     ordered, order = losses.double().clamp(min=0.0).sort(stable=True)
-    gone = (torch.arange(len(losses), dtype=ordered.dtype, device=losses.device) + 0.5) / len(losses)
-    together = ordered.cumsum(0) * (1.0 - gone) ** -_JOINT
+    removed = (torch.arange(len(losses), dtype=ordered.dtype, device=losses.device) + 0.5) / len(losses)
+    together = ordered.cumsum(0) * (1.0 - removed) ** -_JOINT
     return torch.empty_like(ordered).scatter(0, order, together.diff(prepend=together.new_zeros(1)))
 
 

@@ -114,10 +114,10 @@ def rearranged(fisher: Tensor, keep: Tensor, living: Tensor) -> Tensor:
         keep: bool (groups,), True where a group stays.
         living: bool (groups,), False for groups that went before and cannot stay.
     """
-    keep, gone = keep.clone(), ~living
+    keep, removed = keep.clone(), ~living
     diagonal = fisher.diagonal()
     for _ in range(int(keep.numel())):
-        out, stay = torch.nonzero(~keep & ~gone).flatten(), torch.nonzero(keep).flatten()
+        out, stay = torch.nonzero(~keep & ~removed).flatten(), torch.nonzero(keep).flatten()
         if not len(out) or not len(stay):
             break
         pull = fisher[:, ~keep].sum(1)

@@ -71,13 +71,13 @@ class FeatureExtraction(Task):
 
         return EmbeddingObjective(self.embedding, len(self.text))
 
-    def reader(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
+    def load_processor(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
         """The tokenizer, which reads texts as sentence-transformers does by the start model's files.
 
         Raises:
             PlanError: if it has to bring them to lower case, and is no fast one.
         """
-        tokenizer, stored = super().reader(model, rows), self.stored
+        tokenizer, stored = super().load_processor(model, rows), self.stored
         if stored is not None and stored.lower:
             sentence_transformers.lower_case(needs_fast(tokenizer, f"{self.model.name} brings texts to lower case"))
         if stored is not None and stored.max_length is not None:
@@ -148,7 +148,7 @@ class FeatureExtraction(Task):
     def describe(self, splits: Mapping[str, Dataset], head: Head) -> str:
         return numbers.described(splits, self.label[0]) if self.label else ""
 
-    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+    def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
         max_length ids; of a second text the same with ``second_`` before their names; and where there is a label,
         labels: the score, NaN without labels.
@@ -158,14 +158,14 @@ class FeatureExtraction(Task):
 
         columns: dict[str, Any] = {}
         for column, prefix in zip(self.text, _PREFIXES):
-            found = self.tokens(dataset, reader, columns=(column,), before=self.embedding.prompt)
+            found = self.tokens(dataset, processor, columns=(column,), before=self.embedding.prompt)
             columns |= {prefix + name: lists for name, lists in found.items()}
         if self.label:
             scores = self.references(dataset, head) if head is not None else np.full(len(dataset), np.nan, np.float32)
             columns["labels"] = pa.array(scores)
         return datasets.Dataset(pa.table(columns), split=dataset.split)
 
-    def samples(self, example: Mapping[str, Any], reader: Any) -> list[dict[str, Any]]:
+    def samples(self, example: Mapping[str, Any], processor: Any) -> list[dict[str, Any]]:
         """Its texts, each by itself; none that is empty."""
         texts = [_part(example, prefix) for prefix in _PREFIXES[: len(self.text)]]
         return [text for text in texts if len(text["input_ids"])]
@@ -174,12 +174,12 @@ class FeatureExtraction(Task):
         """Tokens of the longest of its texts."""
         return max(len(example[f"{prefix}input_ids"]) for prefix in _PREFIXES[: len(self.text)])
 
-    def collator(self, reader: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
+    def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
         """Batches of the first texts of all examples, then of the second ones: (examples * texts, seq)."""
         import torch
         from transformers import DataCollatorWithPadding
 
-        pad = DataCollatorWithPadding(reader)
+        pad = DataCollatorWithPadding(processor)
 
         def collate(examples: Sequence[Mapping[str, Any]]) -> Any:
             batch = pad([_part(example, prefix) for prefix in _PREFIXES[: len(self.text)] for example in examples])
@@ -225,7 +225,7 @@ class FeatureExtraction(Task):
         """The mean cosine of two models' embeddings."""
         return float(_cosines(ours, theirs).mean())
 
-    def finish(self, folder: Path, model: Any, tokenizer: Any) -> None:
+    def save_extra_files(self, folder: Path, model: Any, tokenizer: Any) -> None:
         """Adds the files of sentence-transformers: the start model's own, else new ones."""
         source = self.model if self.stored is not None else None
         sentence_transformers.write(

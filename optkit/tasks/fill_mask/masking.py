@@ -57,14 +57,14 @@ class Masking:
     workers of a data loader; else of the row alone, and always behind the mask token.
 
     Args:
-        reader: the tokenizer.
+        processor: the tokenizer.
         collate: makes a batch of examples with ``labels`` for each token.
         row, places: columns of the examples: their number, and where something may be hidden.
         training: see above.
     """
 
-    def __init__(self, reader: Any, collate: Callable[..., Any], *, row: str, places: str, training: bool):
-        self.mask, self.vocabulary, self.collate = reader.mask_token_id, len(reader), collate
+    def __init__(self, processor: Any, collate: Callable[..., Any], *, row: str, places: str, training: bool):
+        self.mask, self.vocabulary, self.collate = processor.mask_token_id, len(processor), collate
         self.row, self.places, self.training = row, places, training
         # In memory that forked workers share, since they live longer than an epoch where they are persistent.
         self._begun = torch.zeros(2, dtype=torch.int64).share_memory_()

@@ -10,7 +10,7 @@ import numpy as np
 
 from optkit.errors import DataError, PlanError
 from optkit.models.head import Head
-from optkit.tasks.base import ASIDE, Task, without_asides
+from optkit.tasks.base import PRIVATE, Task, without_private_columns
 from optkit.tasks.fill_mask.spec import FILL_MASK
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from optkit.recipe.task import TaskSpec
     from optkit.tasks.fill_mask.masking import MaskedObjective
 
-_ROW = f"{ASIDE}row"
-_PLACES = f"{ASIDE}places"
+_ROW = f"{PRIVATE}row"
+_PLACES = f"{PRIVATE}places"
 #: Where in the outputs of a text is how many hidden tokens were found, how many there are, how likely the right ones
 #: were, and the tokens that were put in their place.
 _HITS, _COUNT, _LIKELIHOOD, _FOUND = range(4)
@@ -50,13 +50,13 @@ class FillMask(Task):
 
         return MaskedObjective()
 
-    def reader(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
+    def load_processor(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
         """The tokenizer.
 
         Raises:
             PlanError: if it has no token to hide others by.
         """
-        tokenizer = super().reader(model, rows)
+        tokenizer = super().load_processor(model, rows)
         if tokenizer.mask_token_id is None:
             raise PlanError("task.type: fill-mask needs a tokenizer with a mask token, which the model's has not")
         return tokenizer
@@ -75,7 +75,7 @@ class FillMask(Task):
                 problems.append(f"split '{split}', row {empty + 1}: column '{column}' holds no text: remove the row")
         return problems
 
-    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+    def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids, nothing hidden yet.
 
         Raises:
@@ -84,7 +84,7 @@ class FillMask(Task):
         import datasets
         import pyarrow as pa
 
-        found = self.tokens(dataset, reader, return_special_tokens_mask=True)
+        found = self.tokens(dataset, processor, return_special_tokens_mask=True)
         places = [np.flatnonzero(np.asarray(special) == 0) for special in found.pop("special_tokens_mask").to_pylist()]
         empty = next((row for row, own in enumerate(places) if not len(own)), None)
         if empty is not None:
@@ -94,18 +94,18 @@ class FillMask(Task):
         found |= {_PLACES: pa.array(places, pa.list_(pa.int32())), _ROW: pa.array(np.arange(len(dataset)))}
         return datasets.Dataset(pa.table(found), split=dataset.split)
 
-    def collator(self, reader: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
+    def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
         """Batches with tokens hidden, and labels: the hidden tokens' ids, -100 everywhere else."""
         from transformers import DataCollatorForTokenClassification
 
         from optkit.tasks.fill_mask.masking import Masking
 
-        pad = without_asides(DataCollatorForTokenClassification(reader))
-        return Masking(reader, pad, row=_ROW, places=_PLACES, training=training)
+        pad = without_private_columns(DataCollatorForTokenClassification(processor))
+        return Masking(processor, pad, row=_ROW, places=_PLACES, training=training)
 
-    def samples(self, example: Mapping[str, Any], reader: Any) -> list[Mapping[str, Any]]:
+    def samples(self, example: Mapping[str, Any], processor: Any) -> list[Mapping[str, Any]]:
         """The text with the tokens hidden that are when a model is evaluated."""
-        batch = self.collator(reader, training=False)([example])
+        batch = self.collator(processor, training=False)([example])
         return [{name: tensor[0].numpy() for name, tensor in batch.items() if name not in self.answers}]
 
     def outputs(self, found: Any, batch: Mapping[str, Any]) -> Tensor:

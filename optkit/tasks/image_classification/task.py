@@ -13,7 +13,7 @@ from optkit.adapters import reason
 from optkit.errors import DataError
 from optkit.models.head import Head
 from optkit.tasks import classes, columns
-from optkit.tasks.base import ASIDE, Task
+from optkit.tasks.base import PRIVATE, Task
 from optkit.tasks.image_classification.spec import IMAGE_CLASSIFICATION
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from optkit.recipe.task import TaskSpec
 
 _UNLABELLED = -100  # as torch's losses know it
-_IMAGE, _WHERE = "image", f"{ASIDE}where"
+_IMAGE, _WHERE = "image", f"{PRIVATE}where"
 
 
 class ImageClassification(Task):
@@ -37,7 +37,7 @@ class ImageClassification(Task):
 
     type = IMAGE_CLASSIFICATION
     keeps_logits = True
-    smooths = True
+    label_smoothing = True
     agrees = "predict the same class for"
 
     def __init__(self, task: TaskSpec, model: ModelSpec | None = None):
@@ -49,7 +49,7 @@ class ImageClassification(Task):
     def keys(self) -> dict[str, tuple[str, ...]]:
         return {"image": (self.image,), "label": self.label}
 
-    def reader(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
+    def load_processor(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
         """The model's image processor."""
         from optkit.models import load_image_processor
 
@@ -73,10 +73,10 @@ class ImageClassification(Task):
                 return [_unreadable(where, error)]
         return []
 
-    def model_problems(self, model: Any, reader: Any) -> list[str]:
+    def model_problems(self, model: Any, processor: Any) -> list[str]:
         import torch
 
-        shape = self.made_up(reader, 1, 1, 0)["pixel_values"].shape
+        shape = self.dummy_inputs(processor, 1, 1, 0)["pixel_values"].shape
         try:
             with torch.no_grad():
                 model.eval()(pixel_values=torch.empty(shape, device="meta"))
@@ -103,11 +103,11 @@ class ImageClassification(Task):
             raise DataError(problems)
         return Head(self.auto_class, names)
 
-    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+    def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns image: as it came, not decoded; labels: the class id, -100 without labels. Nothing is copied."""
         import datasets
 
-        from optkit.data.tables import original_rows, with_columns
+        from optkit.data.columns import original_rows, with_columns
 
         rows = dataset.select_columns([self.image])
         if isinstance(rows.features[self.image], datasets.Image):
@@ -121,21 +121,21 @@ class ImageClassification(Task):
     def length(self, example: Mapping[str, Any]) -> int:
         return 1
 
-    def collator(self, reader: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
+    def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
         """Batches of pixel_values, float32 (batch, channels, height, width).
 
         Raises:
             DataError: when it is called, for an image that cannot be read, or where images stay of different sizes.
         """
-        return partial(_batch, reader)
+        return partial(_batch, processor)
 
-    def samples(self, example: Mapping[str, Any], reader: Any) -> list[Mapping[str, Any]]:
-        return [{"pixel_values": _batch(reader, [example])["pixel_values"][0].numpy()}]
+    def samples(self, example: Mapping[str, Any], processor: Any) -> list[Mapping[str, Any]]:
+        return [{"pixel_values": _batch(processor, [example])["pixel_values"][0].numpy()}]
 
-    def reads_alike(self, rows: Dataset, ours: Any, theirs: Any) -> bool:
+    def same_inputs(self, rows: Dataset, ours: Any, theirs: Any) -> bool:
         examples = self.encode(rows, ours, None)
         for example in (examples[row] for row in range(len(examples))):
-            pixels = [_batch(reader, [example])["pixel_values"].numpy() for reader in (ours, theirs)]
+            pixels = [_batch(processor, [example])["pixel_values"].numpy() for processor in (ours, theirs)]
             if not np.array_equal(*pixels):
                 return False
         return True
@@ -153,14 +153,14 @@ class ImageClassification(Task):
     def score(self, predictions: np.ndarray, references: np.ndarray, head: Head) -> dict[str, float]:
         return self.metrics.compute(predictions, references, classes=len(head.labels))
 
-    def sequence(self, reader: Any, length: int) -> int:
+    def sequence(self, processor: Any, length: int) -> int:
         """1: an image is one input of one size."""
         return 1
 
-    def made_up(self, reader: Any, batch: int, length: int, seed: int) -> dict[str, Tensor]:
-        """Images by chance of the size that the model takes, whatever ``length``."""
+    def dummy_inputs(self, processor: Any, batch: int, length: int, seed: int) -> dict[str, Tensor]:
+        """Random images of the size that the model takes, whatever ``length``."""
         noise = np.random.default_rng(seed).integers(0, 256, (batch, 64, 64, 3), np.uint8)
-        return _batch(reader, [{_IMAGE: image} for image in noise])
+        return _batch(processor, [{_IMAGE: image} for image in noise])
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -192,13 +192,13 @@ def _cells(values: pa.ChunkedArray) -> Iterator[Any]:
             yield cell.as_py()
 
 
-def _batch(reader: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+def _batch(processor: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     import torch
 
     from optkit.data.images import open_image, pixels
     from optkit.models.image_processor import channels_of
 
-    channels, made = channels_of(reader), []
+    channels, made = channels_of(processor), []
     for example in examples:
         where = example.get(_WHERE, "an image")
         try:
@@ -207,7 +207,7 @@ def _batch(reader: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tens
             raise DataError(_unreadable(where, error)) from error
         try:
             options = {"input_data_format": "channels_last", "return_tensors": "np"}
-            made.append(np.asarray(reader(image, **options)["pixel_values"][0], np.float32))
+            made.append(np.asarray(processor(image, **options)["pixel_values"][0], np.float32))
         except Exception as error:  # each value of preprocessor_config.json fails in its own way
             raise DataError(
                 f"{where}: its image processor cannot take it ({reason(error)}): correct preprocessor_config.json"
@@ -218,7 +218,7 @@ def _batch(reader: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tens
                 f"{made[-1].shape}: set size or crop_size in preprocessor_config.json"
             )
     found = {"pixel_values": torch.from_numpy(np.stack(made))}
-    others = [name for name in examples[0] if name != _IMAGE and not name.startswith(ASIDE)]
+    others = [name for name in examples[0] if name != _IMAGE and not name.startswith(PRIVATE)]
     return found | {name: torch.tensor([example[name] for example in examples]) for name in others}
 
 

@@ -97,13 +97,13 @@ def best_span(start: np.ndarray, end: np.ndarray, longest: int) -> tuple[float, 
     return float(scores[first, last]), int(firsts[first]), int(lasts[last])
 
 
-def shortened(questions: Sequence[str], reader: Any, longest: int) -> list[str]:
+def shortened(questions: Sequence[str], processor: Any, longest: int) -> list[str]:
     """``questions``, those of more than ``longest`` tokens without their ends."""
     found = list(questions)
-    for i, ids in enumerate(reader(found, add_special_tokens=False, verbose=False)["input_ids"]):
+    for i, ids in enumerate(processor(found, add_special_tokens=False, verbose=False)["input_ids"]):
         keep = longest
         while len(ids) > longest:
-            offsets = reader(questions[i], add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            offsets = processor(questions[i], add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
             found[i] = questions[i][: offsets[keep - 1][1]]
-            ids, keep = reader(found[i], add_special_tokens=False)["input_ids"], keep - 1
+            ids, keep = processor(found[i], add_special_tokens=False)["input_ids"], keep - 1
     return found

@@ -14,7 +14,7 @@ import numpy as np
 
 from optkit.errors import DataError
 from optkit.models.head import Head
-from optkit.tasks.base import ASIDE, Task, needs_fast
+from optkit.tasks.base import PRIVATE, Task, needs_fast
 from optkit.tasks.question_answering.answers import Gold, best_span, gold_answers, shortened, token_span
 from optkit.tasks.question_answering.spec import QUESTION_ANSWERING
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from optkit.recipe.task import TaskSpec
 
 _BATCH = 500
-_EXAMPLE, _CONTEXT, _NULL, _FIRST = (f"{ASIDE}{name}" for name in ("example", "context", "null", "first"))
-_STARTS, _ENDS = f"{ASIDE}starts", f"{ASIDE}ends"
+_EXAMPLE, _CONTEXT, _NULL, _FIRST = (f"{PRIVATE}{name}" for name in ("example", "context", "null", "first"))
+_STARTS, _ENDS = f"{PRIVATE}starts", f"{PRIVATE}ends"
 
 
 class QuestionAnswering(Task):
@@ -50,8 +50,8 @@ class QuestionAnswering(Task):
         self.stride, self.max_answer_length = task.stride, task.max_answer_length
         self.null_threshold = task.null_threshold
 
-    def reader(self, model: Any, rows: Dataset | None = None) -> Any:
-        return _with_offsets(super().reader(model, rows))
+    def load_processor(self, model: Any, rows: Dataset | None = None) -> Any:
+        return _with_offsets(super().load_processor(model, rows))
 
     def head(self, splits: Mapping[str, Dataset]) -> Head:
         """Whether the data have questions without an answer.
@@ -68,7 +68,7 @@ class QuestionAnswering(Task):
             raise DataError(problems)
         return Head(self.auto_class, unanswerable=unanswerable)
 
-    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+    def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """One row for each window, those of an example in turn.
 
         Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most max_length
@@ -83,15 +83,15 @@ class QuestionAnswering(Task):
         import datasets
         import pyarrow as pa
 
-        longest = self.longest(_with_offsets(reader))
-        room = max(longest // 2 - reader.num_special_tokens_to_add(pair=True), 1)
+        longest = self.longest(_with_offsets(processor))
+        room = max(longest // 2 - processor.num_special_tokens_to_add(pair=True), 1)
         known = self._gold(dataset) if head is not None else None
         found: dict[str, list[Any]] = {}
         for start in range(0, len(dataset), _BATCH):
             rows = dataset[start : start + _BATCH]
             questions, contexts = ([str(text) for text in rows[column]] for column in self.text)
-            encoded = reader(
-                shortened(questions, reader, room),
+            encoded = processor(
+                shortened(questions, processor, room),
                 contexts,
                 truncation="only_second",
                 max_length=longest,
@@ -104,7 +104,7 @@ class QuestionAnswering(Task):
             for window, i in enumerate(examples):
                 new = window == 0 or examples[window - 1] != i
                 gold = known[start + i] if known is not None else None
-                for name, value in _window(encoded.encodings[window], reader.cls_token_id, gold).items():
+                for name, value in _window(encoded.encodings[window], processor.cls_token_id, gold).items():
                     found.setdefault(name, []).append(value)
                 found.setdefault(_EXAMPLE, []).append(start + i)
                 found.setdefault(_CONTEXT, []).append(contexts[i] if new else None)
@@ -126,7 +126,7 @@ class QuestionAnswering(Task):
 
         return torch.stack((found.start_logits, found.end_logits), dim=-1)
 
-    def gathered(self, predictions: Any) -> np.ndarray:
+    def postprocess(self, predictions: Any) -> np.ndarray:
         return np.stack(predictions[:2], axis=-1)
 
     def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> list[str]:
@@ -174,5 +174,5 @@ def _window(encoding: Any, cls: int | None, gold: Gold | None) -> dict[str, Any]
     return found | {"start_positions": begin, "end_positions": end}
 
 
-def _with_offsets(reader: Any) -> Any:
-    return needs_fast(reader, "question-answering asks which characters a token is of")
+def _with_offsets(processor: Any) -> Any:
+    return needs_fast(processor, "question-answering asks which characters a token is of")

@@ -34,7 +34,7 @@ class TextClassification(Task):
 
     type = TEXT_CLASSIFICATION
     keeps_logits = True
-    smooths = True
+    label_smoothing = True
     agrees = "predict the same class for"
 
     def problem(self, splits: Mapping[str, Dataset]) -> str:
@@ -101,7 +101,7 @@ class TextClassification(Task):
         said = super().describe(splits, head)
         return said.replace("classes: ", "any number of the classes: ") if head.problem == MULTI else said
 
-    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+    def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
         max_length ids; labels: the class id, -100 without labels; for several labels a list of 0.0 and 1.0, one for
         each class; for a score the number.
@@ -114,7 +114,7 @@ class TextClassification(Task):
         else:
             found, kind = self._labels(dataset, head)
             answers = pa.array(found if kind == pa.int64() else list(found), kind)
-        table = pa.table(self.tokens(dataset, reader))
+        table = pa.table(self.tokens(dataset, processor))
         return datasets.Dataset(table.append_column("labels", answers), split=dataset.split)
 
     def _labels(self, dataset: Dataset, head: Head) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from optkit.errors import DataError, PlanError
 from optkit.models.head import Head
 from optkit.models.labels import placeholders
-from optkit.tasks.base import ASIDE, Task, needs_fast, without_asides
+from optkit.tasks.base import PRIVATE, Task, needs_fast, without_private_columns
 from optkit.tasks.columns import some
 from optkit.tasks.token_classification import tags
 from optkit.tasks.token_classification.entities import OUTSIDE, is_tag
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BATCH = 2000
 _IGNORED = -100  # as torch's losses know it
-_WORDS = f"{ASIDE}words"
+_WORDS = f"{PRIVATE}words"
 
 
 class TokenClassification(Task):
@@ -35,14 +35,14 @@ class TokenClassification(Task):
 
     type = TOKEN_CLASSIFICATION
     unlabelled = False
-    smooths = True
+    label_smoothing = True
     agrees = "predict the same label for"
 
     def texts(self, rows: Dataset) -> Iterator[str]:
         return (" ".join(words) for words in rows[self.text[0]])
 
-    def reader(self, model: Any, rows: Dataset | None = None) -> Any:
-        return _for_words(super().reader(model, rows))
+    def load_processor(self, model: Any, rows: Dataset | None = None) -> Any:
+        return _for_words(super().load_processor(model, rows))
 
     def input_problems(self, split: str, rows: Dataset) -> list[str]:
         return tags.word_problems(split, rows, self.text[0])
@@ -65,7 +65,7 @@ class TokenClassification(Task):
             raise DataError(problems)
         return Head(self.auto_class, names)
 
-    def misfits(self, head: Head) -> list[str]:
+    def label_mismatches(self, head: Head) -> list[str]:
         """Metrics of entities need labels that say where they stand in one."""
         asked = [name for name in self.metrics.names if name.startswith("entity_")]
         wrong = [name for name in head.labels if not is_tag(name)]
@@ -80,7 +80,7 @@ class TokenClassification(Task):
             "use token_accuracy"
         ]
 
-    def encode(self, dataset: Dataset, reader: Any, head: Head | None) -> Dataset:
+    def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most
         max_length ids; labels: the label id at the first token of each word, -100 at all others; ``_words``: the first
         token of each word, -1 where it has none.
@@ -88,13 +88,13 @@ class TokenClassification(Task):
         import datasets
         import pyarrow as pa
 
-        reader, longest = _for_words(reader), self.longest(reader)
+        processor, longest = _for_words(processor), self.longest(processor)
         known = self._ids(dataset, head) if head is not None else None
         found: dict[str, list[Any]] = {}
         for start in range(0, len(dataset), _BATCH):
             words = dataset[start : start + _BATCH][self.text[0]]
             texts, spans = zip(*map(_running_text, words), strict=True)
-            encoded = reader(list(texts), truncation=True, max_length=longest)
+            encoded = processor(list(texts), truncation=True, max_length=longest)
             for name, lists in encoded.items():
                 found.setdefault(name, []).extend(lists)
             for i in range(len(words)):
@@ -115,10 +115,10 @@ class TokenClassification(Task):
             raise DataError(problems)
         return found
 
-    def collator(self, reader: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
+    def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
         from transformers import DataCollatorForTokenClassification
 
-        return without_asides(DataCollatorForTokenClassification(reader))
+        return without_private_columns(DataCollatorForTokenClassification(processor))
 
     def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> list[np.ndarray]:
         """The label id of each word of each example, -1 where nothing was predicted and there is no ``O``.
@@ -144,7 +144,7 @@ class TokenClassification(Task):
         Raises:
             PlanError: if the labels are no tags of entities, and a metric needs them.
         """
-        if problems := self.misfits(head):
+        if problems := self.label_mismatches(head):
             raise PlanError(problems)
         names = (*head.labels, "")  # -1 is no label
         said = [[[names[i] for i in ids] for ids in of] for of in (predictions, references)]
@@ -190,10 +190,10 @@ def _first_tokens(encoding: Any, spans: np.ndarray) -> np.ndarray:
     return first
 
 
-def _for_words(reader: Any) -> Any:
-    """``reader``, if it can say which word a token is of.
+def _for_words(processor: Any) -> Any:
+    """``processor``, if it can say which word a token is of.
 
     Raises:
         PlanError: if it cannot.
     """
-    return needs_fast(reader, "token-classification asks which word a token is of")
+    return needs_fast(processor, "token-classification asks which word a token is of")

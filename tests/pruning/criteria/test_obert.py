@@ -155,7 +155,7 @@ def test_a_block_whose_weights_cancel_goes_first_though_each_is_dear(stack):
 @pytest.mark.parametrize("structure", ["element", "1x4", "4x4", "column", "2:4"])
 @pytest.mark.parametrize("scope", ["global", "local"])
 def test_a_state_dict_continues_bit_for_bit(stack, structure, scope):
-    to = min(0.75, Structure.parse(structure).most)
+    to = min(0.75, Structure.parse(structure).max_sparsity)
     schedule = Schedule("linear", 0.0, to, begin=1, end=8, every=2)
     rule = Rule(criterion=Obert(block=8), structure=structure, scope=scope, schedule=schedule)
 

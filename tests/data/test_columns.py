@@ -3,7 +3,7 @@ from __future__ import annotations
 import datasets
 import numpy as np
 
-from optkit.data.tables import original_rows, with_columns
+from optkit.data.columns import original_rows, with_columns
 
 
 def test_columns_beside_rows_that_were_selected():
