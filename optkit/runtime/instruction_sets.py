@@ -33,6 +33,7 @@ class InstructionSet:
     Attributes:
         name: as ``OPTKIT_ISA`` and plans say it.
         features: that the CPU must have, as Linux names them.
+        vector_bits: of its kernels' vectors; 0 where they are not compiled.
         compiled: whether the library holds its kernels: the compiler knew the features.
         supported: whether it is compiled, and this CPU has the features.
         rates: for the cost model.
@@ -41,6 +42,7 @@ class InstructionSet:
 
     name: str
     features: tuple[str, ...]
+    vector_bits: int
     compiled: bool
     supported: bool
     rates: Rates
@@ -54,6 +56,7 @@ def parse(table: str) -> tuple[InstructionSet, ...]:
         InstructionSet(
             name=row["name"],
             features=tuple(row["features"]),
+            vector_bits=int(row["vector_bits"]),
             compiled=row["compiled"],
             supported=row["supported"],
             rates=Rates(**row["rates"]),

@@ -78,7 +78,7 @@ def test_each_instruction_set_is_a_row_and_a_folder(extension):
     assert sorted(row.name for row in rows) == sorted(kernels)
     documented = (ROOT / "docs" / "runtime.md").read_text()
     for row in rows:
-        assert f"| `{row.name}` |" in documented
+        assert f"| `{row.name}` | " + f"{row.vector_bits} bits |" * row.compiled in documented
         assert min(vars(row.rates).values()) > 0
     assert extension.instruction_set("avx2").name == "avx2"
 

@@ -45,14 +45,6 @@ std::string json(const optkit::InstructionSet& set) {
     return text + ", \"rates\": " + json(set.rates) + ", \"rates_with_amx\": " + json(set.rates_with_amx) + "}";
 }
 
-std::string names(bool supported) {
-    std::string found;
-    for (const optkit::InstructionSet& set : optkit::instruction_sets())
-        if (supported ? set.supported() : set.kernels != nullptr)
-            found += (found.empty() ? "" : ",") + std::string(set.name);
-    return found;
-}
-
 }  // namespace
 
 /// The OpenVINO that this library was built for, which is the only one it loads into.
@@ -66,9 +58,6 @@ OPTKIT_API const char* optkit_instruction_sets() {
     answer += "]";
     return answer.c_str();
 }
-
-OPTKIT_API const char* optkit_compiled_isas() { return (answer = names(false)).c_str(); }
-OPTKIT_API const char* optkit_isas() { return (answer = names(true)).c_str(); }
 
 /// The name of the instruction set in use; empty when OPTKIT_ISA names none that can run here.
 OPTKIT_API const char* optkit_isa() {

@@ -26,7 +26,7 @@ def rates(monkeypatch):
         "avx512vnni": Rates(45.0, 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0, tall=1.3),
     }
     with_amx = {"avx512vnni": Rates(34.0, 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8)}
-    table = tuple(InstructionSet(name, (), True, True, of, with_amx.get(name)) for name, of in measured.items())
+    table = tuple(InstructionSet(name, (), 256, True, True, of, with_amx.get(name)) for name, of in measured.items())
     monkeypatch.setattr(extension, "instruction_sets", lambda: table)
 
 
