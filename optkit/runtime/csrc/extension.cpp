@@ -37,7 +37,9 @@ std::string json(const optkit::InstructionSet& set) {
     std::string features;
     for (const optkit::CpuFeature& feature : set.features)
         features += (features.empty() ? "\"" : ", \"") + std::string(feature.name) + '"';
-    const auto boolean = [](bool holds) { return holds ? "true" : "false"; };
+    const auto boolean = [](bool holds) {
+        return holds ? "true" : "false";
+    };
     std::string text = "{\"name\": \"" + std::string(set.name) + "\", \"features\": [" + features + "]";
     text += ", \"vector_bits\": " + std::to_string(set.kernels ? set.kernels->vector_bits : 0);
     text += std::string(", \"compiled\": ") + boolean(set.kernels);

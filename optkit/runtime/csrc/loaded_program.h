@@ -23,8 +23,8 @@ public:
     /// Whether these bytes are the program that the engine was made from.
     bool made_from(const void* bytes, size_t size) const;
 
-    /// The same for the bytes that a run is given: those of the constant itself, or a copy that OpenVINO made of it, which
-    /// is compared as a whole when it is first seen, and in samples from then on.
+    /// The same for the bytes that a run is given: those of the constant itself, or a copy that OpenVINO made of it,
+    /// which is compared as a whole when it is first seen, and in samples from then on.
     bool runs(const void* bytes, size_t size) const;
 
 private:

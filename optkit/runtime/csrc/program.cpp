@@ -61,15 +61,16 @@ void Program::validate_and_infer_types() {
     const Engine& engine = loaded_->engine();
     const auto& features = engine.features();
     ov::element::Type result = ov::element::f32;
-    NODE_VALIDATION_CHECK(this, engine.inputs().size() == last, "optkit: the program has ",
-                          engine.inputs().size(), " inputs, the node gives ", last);
+    NODE_VALIDATION_CHECK(this, engine.inputs().size() == last, "optkit: the program has ", engine.inputs().size(),
+                          " inputs, the node gives ", last);
     for (size_t i = 0; i < last; ++i) {
         const ov::PartialShape& shape = get_input_partial_shape(i);
         const ov::element::Type type = get_input_element_type(i);
         const uint32_t wanted = features[engine.inputs()[i]];
         if (wanted == 0) {
             // The CPU plugin turns booleans into bytes before it compiles.
-            NODE_VALIDATION_CHECK(this, type.compatible(ov::element::boolean) || type == ov::element::u8 || is_real(type),
+            NODE_VALIDATION_CHECK(this,
+                                  type.compatible(ov::element::boolean) || type == ov::element::u8 || is_real(type),
                                   "optkit: a mask is boolean, f32, f16 or bf16, not ", type);
             NODE_VALIDATION_CHECK(this, shape.rank().compatible(4), "optkit: a mask has four dimensions");
             continue;
@@ -134,8 +135,7 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
             input.boolean = !real;
             OPENVINO_ASSERT(dims.size() == 4 && (dims[0] == 1 || dims[0] == batch.sequences) &&
                                 (dims[1] == 1 || dims[1] == engine.heads_of(i)) &&
-                                (dims[2] == 1 || dims[2] == batch.length) &&
-                                (dims[3] == 1 || dims[3] == batch.length),
+                                (dims[2] == 1 || dims[2] == batch.length) && (dims[3] == 1 || dims[3] == batch.length),
                             "optkit: a mask of shape ", dims, " does not fit ", batch.sequences, " sequences of ",
                             batch.length, " tokens");
             std::copy(dims.begin(), dims.end(), input.dims);

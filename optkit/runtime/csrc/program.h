@@ -9,9 +9,10 @@
 
 namespace optkit {
 
-/// Inputs: the program's (values [.., features], boolean masks or ones of real numbers), then its packed form, a constant
-/// of u8. Outputs: [.., features] with the first input's leading dimensions. Values are float32, inside of a program always.
-/// Outside they are float16 or bfloat16 where OpenVINO has turned the graph around it into that: outputs are, too, then.
+/// Inputs: the program's (values [.., features], boolean masks or ones of real numbers), then its packed form, a
+/// constant of u8. Outputs: [.., features] with the first input's leading dimensions. Values are float32, inside of a
+/// program always. Outside they are float16 or bfloat16 where OpenVINO has turned the graph around it into that:
+/// outputs are, too, then.
 class Program : public ov::op::Op {
 public:
     OPENVINO_OP("Program", "optkit");

@@ -138,7 +138,9 @@ int main(int count, char** arguments) {
 #endif
     Counts counts;
     const auto start = std::chrono::steady_clock::now();
-    const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    const auto passed = [&] {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
     for (current_iteration = first; counts.iterations < iterations; ++current_iteration) {
         if (counts.iterations % 64 == 0 && passed() > seconds)
             break;

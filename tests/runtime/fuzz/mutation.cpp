@@ -39,8 +39,10 @@ struct Places {
 };
 
 uint32_t odd_number(Random& random, const Bytes& bytes) {
-    static const uint32_t numbers[] = {0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 32, 33, 63, 64, 65, 127, 255, 256, 65535, 65536,
-                                       65537, 1u << 20, 1u << 24, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFF0u, 0xFFFFFFFFu};
+    static const uint32_t numbers[] = {0,        1,        2,           3,           4,           5,          7,
+                                       8,        16,       31,          32,          33,          63,         64,
+                                       65,       127,      255,         256,         65535,       65536,      65537,
+                                       1u << 20, 1u << 24, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFF0u, 0xFFFFFFFFu};
     switch (random.below(4)) {
         case 0:
             return uint32_t(random.below(14));
@@ -54,8 +56,18 @@ uint32_t odd_number(Random& random, const Bytes& bytes) {
 }
 
 uint32_t odd_float(Random& random) {
-    static const float numbers[] = {0.0f, -0.0f, 1.0f, -1.0f, 1e-45f, 1e-38f, -1e-30f, 1e30f, 3.4e38f, -3.4e38f,
-                                    std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+    static const float numbers[] = {0.0f,
+                                    -0.0f,
+                                    1.0f,
+                                    -1.0f,
+                                    1e-45f,
+                                    1e-38f,
+                                    -1e-30f,
+                                    1e30f,
+                                    3.4e38f,
+                                    -3.4e38f,
+                                    std::numeric_limits<float>::infinity(),
+                                    -std::numeric_limits<float>::infinity(),
                                     std::numeric_limits<float>::quiet_NaN()};
     uint32_t bits;
     std::memcpy(&bits, &numbers[random.below(sizeof numbers / sizeof *numbers)], 4);

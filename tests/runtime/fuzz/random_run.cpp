@@ -12,8 +12,13 @@ namespace {
 constexpr uint32_t kUntouched = 0xFFBADBADu;  // a NaN that no arithmetic makes
 
 float number(Random& random) {
-    static const float odd[] = {0.0f, 1e-40f, 1e30f, -3.4e38f, std::numeric_limits<float>::infinity(),
-                                -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
+    static const float odd[] = {0.0f,
+                                1e-40f,
+                                1e30f,
+                                -3.4e38f,
+                                std::numeric_limits<float>::infinity(),
+                                -std::numeric_limits<float>::infinity(),
+                                std::numeric_limits<float>::quiet_NaN()};
     if (random.chance(2))
         return odd[random.below(sizeof odd / sizeof *odd)];
     return float(int64_t(random.next() >> 40) - (1 << 23)) / float(1 << 21);

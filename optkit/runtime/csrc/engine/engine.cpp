@@ -26,7 +26,8 @@ public:
           workspace_(workspace) {}
 
     void run() {
-        const size_t scratch = std::max(plan_.scratch_floats, plan_.attentions.empty() ? 0 : tiling_.batch.length * kLanes);
+        const size_t scratch =
+            std::max(plan_.scratch_floats, plan_.attentions.empty() ? 0 : tiling_.batch.length * kLanes);
         shared_ = workspace_.shared.reserve(tiling_.tiles() * plan_.shared_features * kLanes);
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(threads_.count)));
         for (Buffer& buffer : workspace_.scratch)
@@ -77,8 +78,8 @@ private:
                 const Timer timer(profile::kLoad);
                 const uint32_t features = plan_.features[action.value];
                 const float* from = static_cast<const float*>(inputs_[action.number].data);
-                kernels_.load(address(action.value, tile, scratch), from + tiling_.first_token(tile) * features, features,
-                              count, lanes);
+                kernels_.load(address(action.value, tile, scratch), from + tiling_.first_token(tile) * features,
+                              features, count, lanes);
                 break;
             }
             case Action::store: {
@@ -101,7 +102,8 @@ private:
                 const Timer timer(step.op == Op::layer_norm ? profile::kLayerNorm : profile::kElementwise);
                 const uint32_t rows = plan_.features[step.target];
                 const float* other = step.other == kNone ? nullptr : address(step.other, tile, scratch);
-                elementwise(step, address(step.target, tile, scratch), address(step.source, tile, scratch), other, 0, rows, lanes);
+                elementwise(step, address(step.target, tile, scratch), address(step.source, tile, scratch), other, 0,
+                            rows, lanes);
                 break;
             }
         }
@@ -134,12 +136,13 @@ private:
         const float *low = panel.lows.data(), *inverse = panel.inverses.data();
         if (panel.dynamic) {
             float* ranges = ranges_of(panel, scratch);
-            kernels_.token_ranges(source, features, lanes, panel.channel_scale, ranges, ranges + kLanes, ranges + 2 * kLanes);
+            kernels_.token_ranges(source, features, lanes, panel.channel_scale, ranges, ranges + kLanes,
+                                  ranges + 2 * kLanes);
             low = ranges;
             inverse = ranges + kLanes;
         }
-        (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(target, source, features, lanes, panel.channel_scale,
-                                                                  low, inverse);
+        (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(target, source, features, lanes,
+                                                                              panel.channel_scale, low, inverse);
     }
 
     /// Low, inverse and step of each token's range, behind its panel.
@@ -150,14 +153,16 @@ private:
     void linear(const LinearPlan& step, size_t tile, int lanes, float* scratch) const noexcept {
         const Layout& layout = step.layout;
         const size_t chunks = layout.chunks.size();
-        const void* source = step.panel >= 0 ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
-                                             : address(step.source, tile, scratch);
+        const void* source = step.panel >= 0
+                                 ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
+                                 : address(step.source, tile, scratch);
         float* sums = step.own_sums ? scratch + step.sums : address(step.target, tile, scratch);
         const bool one_block = step.own_sums && chunks == 1;  // the sums of a block are used up before the next
         const auto kernel = layout.kernel(kernels_);
         for (size_t number = 0; number < chunks; ++number)
             for (uint32_t row = 0; row < layout.rows(); row += kBlockOutputs / layout.height) {
-                const uint32_t rows = std::min(kBlockOutputs / layout.height, layout.rows() - row), first = row * layout.height;
+                const uint32_t rows = std::min(kBlockOutputs / layout.height, layout.rows() - row),
+                               first = row * layout.height;
                 float* block = sums + (one_block ? 0 : size_t(first) * kLanes);
                 {
                     const Timer timer(profile::kProducts);
@@ -191,7 +196,8 @@ private:
             kernels_.affine(block, block, rows, lanes, nullptr, step.bias.data() + first);
         }
         for (const Elementwise& after : step.after) {
-            const float* other = after.other == kNone ? nullptr : address(after.other, tile, scratch) + size_t(first) * kLanes;
+            const float* other =
+                after.other == kNone ? nullptr : address(after.other, tile, scratch) + size_t(first) * kLanes;
             elementwise(after, block, block, other, first, rows, lanes);
         }
         if (step.integers) {

@@ -8,8 +8,8 @@
 namespace optkit {
 
 /// Hands out the tasks of a segment, and lets threads wait until all are done. Threads that come late or never leave
-/// nothing undone, so it does not matter how many of them there really are; and one that is held up does not hold up the
-/// others' tasks.
+/// nothing undone, so it does not matter how many of them there really are; and one that is held up does not hold up
+/// the others' tasks.
 class Progress {
 public:
     /// Before any thread begins.

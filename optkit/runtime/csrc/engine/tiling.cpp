@@ -8,9 +8,7 @@ namespace {
 // Of a full tile's time, for half of its tokens.
 constexpr double kHalfTileTime = 0.6;
 
-Tiling cut(const Batch& batch, int width) {
-    return {batch, width, (batch.length + size_t(width) - 1) / size_t(width)};
-}
+Tiling cut(const Batch& batch, int width) { return {batch, width, (batch.length + size_t(width) - 1) / size_t(width)}; }
 
 double time(const Tiling& tiling, int threads) {
     const double tile = tiling.batch.length > 16 && tiling.width == 32 ? 1.0 : kHalfTileTime;

@@ -12,7 +12,7 @@ namespace optkit {
 /// Every sequence begins with a tile of its own, so that a tile's tokens share one attention.
 struct Tiling {
     Batch batch;
-    int width = kLanes;   // tokens of a full tile
+    int width = kLanes;  // tokens of a full tile
     size_t per_sequence = 0;
 
     size_t tiles() const noexcept { return batch.sequences * per_sequence; }
@@ -26,7 +26,8 @@ struct Tiling {
     int lanes(size_t tile) const noexcept { return count(tile) > 16 ? 32 : 16; }
 };
 
-/// Full tiles make the most of each weight that is read; half tiles keep more threads at work. What ends first is taken.
+/// Full tiles make the most of each weight that is read; half tiles keep more threads at work. What ends first is
+/// taken.
 Tiling choose_tiling(const Batch& batch, int threads);
 
 }  // namespace optkit

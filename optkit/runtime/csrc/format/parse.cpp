@@ -17,9 +17,7 @@ constexpr uint32_t kMaxIntegerInputs = 1u << 16;
 // Of one layer, zeros inside of blocks included: its entries, of which some are split in two, are counted in 32 bits.
 constexpr uint64_t kMaxStoredWeights = 1u << 30;
 
-[[noreturn]] void fail(const std::string& what) {
-    throw FormatError("the packed program is damaged: " + what);
-}
+[[noreturn]] void fail(const std::string& what) { throw FormatError("the packed program is damaged: " + what); }
 
 void check(bool holds, const std::string& what) {
     if (!holds)

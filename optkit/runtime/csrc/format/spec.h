@@ -44,8 +44,8 @@ struct PackedWeights {
     bool single = false;  // float32 values, else int8
     View<uint32_t> pointers;
     View<uint16_t> indices;
-    View<int8_t> bytes;    // blocks x rows x columns when int8
-    View<float> floats;    // the same when float32
+    View<int8_t> bytes;  // blocks x rows x columns when int8
+    View<float> floats;  // the same when float32
 };
 
 struct Step {
@@ -55,13 +55,13 @@ struct Step {
     // linear
     PackedWeights weights;
     Quantize quantize = Quantize::none;
-    float low = 0, high = 0;                 // of Quantize::fixed and fake_quantize
+    float low = 0, high = 0;  // of Quantize::fixed and fake_quantize
     View<float> scales, bias, channel_scale;
     // the others
     ActivationKind activation{};
     uint32_t levels = 0, heads = 0;
     float epsilon = 0, scale = 0;
-    View<float> first, second;               // affine: scale, shift; layer_norm: gamma, beta
+    View<float> first, second;  // affine: scale, shift; layer_norm: gamma, beta
 };
 
 struct Spec {

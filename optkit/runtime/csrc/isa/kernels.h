@@ -1,7 +1,8 @@
 // What an instruction set has to provide, and the shapes that its functions share.
 //
-// This header, and whatever the kernels include, holds no inline function of the standard library: of an inline function
-// that several objects define, the linker keeps any one, and one compiled for AVX-512 must not be the one that all use.
+// This header, and whatever the kernels include, holds no inline function of the standard library: of an inline
+// function that several objects define, the linker keeps any one, and one compiled for AVX-512 must not be the one that
+// all use.
 //
 // A tile holds up to 32 tokens, features first: float [feature][32]. Vectors run along tokens, so a sum over features
 // needs no sum across a vector. A panel is a tile's activations as u8, in the order that its kernel reads:
@@ -30,8 +31,8 @@ struct Chunk {
     const uint32_t* pairs_16bit;  // and so many of those after them in pairs
     const uint32_t* order;        // rows: which row of its block (layout.h: kBlockOutputs) each is
     const uint16_t* indices;
-    const int32_t* weights;       // int8 forms
-    const float* floats;          // single forms
+    const int32_t* weights;  // int8 forms
+    const float* floats;     // single forms
 };
 
 struct LinearArgs {
@@ -49,7 +50,7 @@ struct ScaleArgs {
     const float* bias;
     const float* token_scale = nullptr;  // dynamic quantization only
     const float* token_low = nullptr;
-    const float* low_factor = nullptr;   // sum of the row's weights x its scale
+    const float* low_factor = nullptr;  // sum of the row's weights x its scale
 };
 
 struct AttentionArgs {
@@ -64,9 +65,9 @@ struct AttentionArgs {
     uint32_t tile;                                  // of the queries
     int lanes;
     float scale;
-    const float* key_mask;                          // (length), added to each query's scores; or null
-    const float* mask;                              // [length][32 queries of this tile], added; or null
-    float* scratch;                                 // [length][32]
+    const float* key_mask;  // (length), added to each query's scores; or null
+    const float* mask;      // [length][32 queries of this tile], added; or null
+    float* scratch;         // [length][32]
 };
 
 /// A row's functions. None of them throws or allocates.

@@ -8,9 +8,9 @@ namespace optkit {
 
 // Weak: null where engine.cmake left a set's kernels out.
 #define OPTKIT_CPU_FEATURE(compiler, proc)
-#define OPTKIT_INSTRUCTION_SET(name, ...)                  \
-    namespace isa::name {                                  \
-    extern const Kernels kernels __attribute__((weak));    \
+#define OPTKIT_INSTRUCTION_SET(name, ...)               \
+    namespace isa::name {                               \
+    extern const Kernels kernels __attribute__((weak)); \
     }
 #include "isa/sets.def"
 #undef OPTKIT_CPU_FEATURE
@@ -28,7 +28,8 @@ const std::vector<InstructionSet>& instruction_sets() {
 }
 
 bool InstructionSet::supported() const {
-    return kernels && std::all_of(features.begin(), features.end(), [](const CpuFeature& each) { return each.present(); });
+    return kernels &&
+           std::all_of(features.begin(), features.end(), [](const CpuFeature& each) { return each.present(); });
 }
 
 const InstructionSet& selected_instruction_set() {

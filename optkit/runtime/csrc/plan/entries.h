@@ -33,8 +33,8 @@ struct Groups16Bit {
     uint32_t quads = 0, pairs = 0;  // entries, multiples of 4 and 2
 };
 
-/// Orders entries so that those that can share a 16-bit sum come first: fours, then pairs, then the others. The heaviest
-/// takes the lightest that fit.
+/// Orders entries so that those that can share a 16-bit sum come first: fours, then pairs, then the others. The
+/// heaviest takes the lightest that fit.
 Groups16Bit group_16bit(std::vector<Entry>& entries);
 
 /// Gathers the single weights of a row (number, column) four by four.

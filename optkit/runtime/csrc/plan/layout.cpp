@@ -70,9 +70,8 @@ Row element(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t
 Row element_rows4(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last, bool saturating_i16) {
     const uint32_t parts = weights.rows / 4;
     std::vector<std::pair<size_t, uint16_t>> found;
-    blocks(weights, row / parts, first, last, [&](size_t block, uint16_t column) {
-        found.emplace_back(block * weights.rows + row % parts * 4, column);
-    });
+    blocks(weights, row / parts, first, last,
+           [&](size_t block, uint16_t column) { found.emplace_back(block * weights.rows + row % parts * 4, column); });
     Row result;
     for (size_t i = 0; i < found.size(); i += 4) {
         std::array<Quad, 4> quads{};  // of each output
@@ -88,7 +87,9 @@ Row element_rows4(const PackedWeights& weights, uint32_t row, uint32_t first, ui
             ++result.entries;
             result.indices.insert(result.indices.end(), indices.begin(), indices.end());
             for (const Quad& quad : quads)
-                result.weights.push_back(pack_quad(!halve ? quad : half == 0 ? halves(quad).first : halves(quad).second));
+                result.weights.push_back(pack_quad(!halve      ? quad
+                                                   : half == 0 ? halves(quad).first
+                                                               : halves(quad).second));
         }
     }
     return result;
@@ -111,7 +112,8 @@ Row single(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t 
     return result;
 }
 
-Row make_row(Form form, const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last, bool saturating_i16) {
+Row make_row(Form form, const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last,
+             bool saturating_i16) {
     switch (form) {
         case Form::block4:
             return block4(weights, row, first, last, saturating_i16);
@@ -127,8 +129,8 @@ Row make_row(Form form, const PackedWeights& weights, uint32_t row, uint32_t fir
     return {};
 }
 
-/// Appends the rows of one block of outputs, sorted by length: a loop whose length keeps changing ends in a mispredicted
-/// branch each time, which costs as much as several entries.
+/// Appends the rows of one block of outputs, sorted by length: a loop whose length keeps changing ends in a
+/// mispredicted branch each time, which costs as much as several entries.
 void append(Layout::Owned& chunk, const std::vector<Row>& rows) {
     std::vector<uint32_t> order(rows.size());
     for (uint32_t i = 0; i < order.size(); ++i)

@@ -37,8 +37,8 @@ size_t place_scratch(const Spec& spec, const std::vector<ValueUse>& values, cons
     for (size_t i = 0; i < panels.size(); ++i)
         if (panels[i].segment == segment) {
             const size_t floats = plan.panels[i].bytes(spec.features[plan.panels[i].source]) / 4 + 3 * kLanes;
-            lives.push_back({panels[i].first, panels[i].last,
-                             (floats + kFloatsOfALine - 1) / kFloatsOfALine * kFloatsOfALine});
+            lives.push_back(
+                {panels[i].first, panels[i].last, (floats + kFloatsOfALine - 1) / kFloatsOfALine * kFloatsOfALine});
             offsets.push_back(&plan.panels[i].offset);
         }
     const auto& actions = plan.segments[segment].actions;

@@ -16,7 +16,8 @@ constexpr uint32_t kMaxIntegerHeadSize = 1u << 14;
 class Planner {
 public:
     Planner(const Spec& spec, Plan& plan, bool saturating_i16)
-        : spec_(spec), plan_(plan), saturating_i16_(saturating_i16), value_(spec.features.size()), folded_(spec.steps.size(), false) {
+        : spec_(spec), plan_(plan), saturating_i16_(saturating_i16), value_(spec.features.size()),
+          folded_(spec.steps.size(), false) {
         for (uint32_t i = 0; i < spec.steps.size(); ++i) {
             value_[spec.steps[i].target].producer = i;
             for (uint32_t source : spec.steps[i].sources)
@@ -44,10 +45,10 @@ public:
 private:
     struct Value : ValueUse {
         std::vector<size_t> readers;  // steps
-        uint32_t producer = kNone;     // step
+        uint32_t producer = kNone;    // step
         int input = -1;
         bool output = false;
-        size_t at = 0;                // the step with which it is computed, which may be earlier than its own
+        size_t at = 0;  // the step with which it is computed, which may be earlier than its own
     };
     using PanelKey = std::tuple<size_t, uint32_t, bool, bool, float, float, const float*>;
 
@@ -120,8 +121,15 @@ private:
         use({step.sources[0], step.sources[1], step.sources[2]});
         for (int i = 0; i < 3; ++i)
             value_[step.sources[i]].shared = true;
-        AttentionPlan attention{step.sources[0], step.sources[1], step.sources[2], step.target, step.sources[3],
-                                step.heads, spec_.features[step.target] / step.heads, step.scale, false};
+        AttentionPlan attention{step.sources[0],
+                                step.sources[1],
+                                step.sources[2],
+                                step.target,
+                                step.sources[3],
+                                step.heads,
+                                spec_.features[step.target] / step.heads,
+                                step.scale,
+                                false};
         const Step* query = integer_quantizer(step, 0);
         const Step* key = integer_quantizer(step, 1);
         if (query && key) {
@@ -141,13 +149,14 @@ private:
             emit_stores(step.target);
     }
 
-    /// The FakeQuantize that makes the query (0) or key (1) of an attention, if its 8-bit numbers can be used as they are:
-    /// a linear step comes just before, nothing else reads it, and zero is one of its steps.
+    /// The FakeQuantize that makes the query (0) or key (1) of an attention, if its 8-bit numbers can be used as they
+    /// are: a linear step comes just before, nothing else reads it, and zero is one of its steps.
     const Step* integer_quantizer(const Step& attention, int which) const {
         const uint32_t number = attention.sources[which];
         const uint32_t size = spec_.features[number] / attention.heads;
         const Value& value = value_[number];
-        if (size % 2 != 0 || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 || value.producer == kNone)
+        if (size % 2 != 0 || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 ||
+            value.producer == kNone)
             return nullptr;
         const Step& step = spec_.steps[value.producer];
         if (step.op != Op::fake_quantize || step.levels != 256)
@@ -167,7 +176,8 @@ private:
         if (value.readers.size() != 1)
             return false;
         const Step& reader = spec_.steps[value.readers[0]];
-        return reader.op == Op::attention && reader.sources[2] != number && integer_quantizer(reader, 0) && integer_quantizer(reader, 1);
+        return reader.op == Op::attention && reader.sources[2] != number && integer_quantizer(reader, 0) &&
+               integer_quantizer(reader, 1);
     }
 
     Elementwise describe_elementwise(const Step& step, uint32_t source) {
@@ -289,8 +299,13 @@ private:
 
     PanelKey key(const Step& step, uint32_t source) const {
         const bool dynamic = step.quantize == Quantize::dynamic;
-        return {plan_.segments.size(), source, dynamic, step.weights.columns == 4, dynamic ? 0.0f : step.low,
-                dynamic ? 0.0f : step.high, step.channel_scale.data};
+        return {plan_.segments.size(),
+                source,
+                dynamic,
+                step.weights.columns == 4,
+                dynamic ? 0.0f : step.low,
+                dynamic ? 0.0f : step.high,
+                step.channel_scale.data};
     }
 
     int panel(const Step& step, bool grouped) {

@@ -20,9 +20,9 @@ struct Place {
 struct Panel {
     uint32_t source;
     bool dynamic, grouped;
-    const float* channel_scale;           // into Plan::numbers
-    std::vector<float> lows, inverses;    // 32 each: fixed ranges, one number per token
-    size_t offset = 0;                    // floats; 3 x 32 floats of a dynamic range follow the panel
+    const float* channel_scale;         // into Plan::numbers
+    std::vector<float> lows, inverses;  // 32 each: fixed ranges, one number per token
+    size_t offset = 0;                  // floats; 3 x 32 floats of a dynamic range follow the panel
 
     size_t bytes(uint32_t features) const { return size_t((features + 3) / 4 * 4) * kLanes; }
 };
@@ -42,13 +42,13 @@ struct LinearPlan {
     uint64_t nonzeros = 0;
     std::vector<float> scales, bias, low_factor;  // by output, everything that is known before folded in
     bool dynamic = false;
-    int panel = -1;                // that it reads; -1: floats of `source`
+    int panel = -1;  // that it reads; -1: floats of `source`
     uint32_t source = kNone;
     std::vector<Elementwise> after;
-    uint32_t target = kNone;       // the value after them; kNone when only a panel is needed
-    int target_panel = -1;         // written directly
-    bool own_sums = false;         // the sums lie in scratch instead of the target
-    size_t sums = 0;               // where
+    uint32_t target = kNone;  // the value after them; kNone when only a panel is needed
+    int target_panel = -1;    // written directly
+    bool own_sums = false;    // the sums lie in scratch instead of the target
+    size_t sums = 0;          // where
     // The target holds queries or keys of integer attention: 8-bit numbers less their zero point.
     bool integers = false;
     float low = 0, inverse = 0;
@@ -86,7 +86,7 @@ struct Plan {
     std::vector<LinearPlan> linears;
     std::vector<Elementwise> elementwise;
     std::vector<AttentionPlan> attentions;
-    std::vector<Place> places;              // of each value
+    std::vector<Place> places;  // of each value
     std::vector<std::unique_ptr<float[]>> numbers;
     size_t scratch_floats = 0, shared_features = 0;
     const Kernels* kernels = nullptr;

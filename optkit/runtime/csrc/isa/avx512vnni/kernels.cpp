@@ -63,7 +63,8 @@ void block4_wide(const LinearArgs& args) {
             }
         }
         for (int v = 0; v < kVectors; ++v) {
-            const __m512i even = _mm512_add_epi32(sums[0][v], sums[2][v]), odd = _mm512_add_epi32(sums[1][v], sums[3][v]);
+            const __m512i even = _mm512_add_epi32(sums[0][v], sums[2][v]),
+                          odd = _mm512_add_epi32(sums[1][v], sums[3][v]);
             _mm512_storeu_si512(out + 16 * v, _mm512_add_epi32(even, odd));
         }
     }

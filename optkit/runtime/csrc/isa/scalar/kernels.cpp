@@ -16,8 +16,8 @@ inline Ints add_products(Ints sums, Ints a, Ints b) {
 
 #include "isa/shared/attention.inl"
 
-/// out[row x height + i][token] = sum over entries and j of weight[i][j] * panel(index, j, token). The sums lie in memory
-/// that holds floats before and after: each is copied in and out.
+/// out[row x height + i][token] = sum over entries and j of weight[i][j] * panel(index, j, token). The sums lie in
+/// memory that holds floats before and after: each is copied in and out.
 template <int kHeight, int kIndices, typename Number, typename Read>
 void rows(const LinearArgs& args, const Number* weights, Read read_panel) {
     for (uint32_t row = 0; row < args.rows; ++row)

@@ -31,8 +31,8 @@ inline void inner(Floats (&sums)[kRows][kVectors], const float* numbers, size_t 
     }
 }
 
-/// scores[j][lanes] = the sum over pairs of int16: keys and queries [count][32][2]. Not inlined: inside its caller's loop
-/// a compiler runs out of registers and keeps one of the sums in memory.
+/// scores[j][lanes] = the sum over pairs of int16: keys and queries [count][32][2]. Not inlined: inside its caller's
+/// loop a compiler runs out of registers and keeps one of the sums in memory.
 template <int kRows, int kVectors>
 __attribute__((noinline)) void integer_products(Floats (&scores)[kRows][kVectors], const int16_t* keys,
                                                 const int16_t* queries, uint32_t count) {

@@ -1,7 +1,10 @@
 // The matrix products with 256-bit vectors. What an instruction set adds is how four u8 x s8 products become 32 bits:
-//   struct Dot { static __m256i add(__m256i sums, __m256i panel, __m256i weights); static constexpr bool kSaturatingI16; }
-// and, where kSaturatingI16 says that products of two are added in 16 bits first: pairs(panel, weights), widen(sums, pairs).
-// Included once per translation unit, inside its unnamed namespace, after Dot is defined.
+//   struct Dot {
+//       static constexpr bool kSaturatingI16;
+//       static __m256i add(__m256i sums, __m256i panel, __m256i weights);
+//   };
+// and, where kSaturatingI16 says that products of two are added in 16 bits first, its pairs(panel, weights) and
+// widen(sums, pairs). Included once per translation unit, inside its unnamed namespace, after Dot is defined.
 
 inline __m256i load256(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 inline __m128i load128(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
@@ -67,8 +70,10 @@ struct Gathered {
     __m256i of[4];
 
     Gathered(const uint8_t* panel, const uint16_t* indices) {
-        const __m256i a = load256(panel + size_t(indices[0]) * kLanes), b = load256(panel + size_t(indices[1]) * kLanes);
-        const __m256i c = load256(panel + size_t(indices[2]) * kLanes), d = load256(panel + size_t(indices[3]) * kLanes);
+        const __m256i a = load256(panel + size_t(indices[0]) * kLanes),
+                      b = load256(panel + size_t(indices[1]) * kLanes);
+        const __m256i c = load256(panel + size_t(indices[2]) * kLanes),
+                      d = load256(panel + size_t(indices[3]) * kLanes);
         const __m256i ab = _mm256_unpacklo_epi8(a, b), AB = _mm256_unpackhi_epi8(a, b);
         const __m256i cd = _mm256_unpacklo_epi8(c, d), CD = _mm256_unpackhi_epi8(c, d);
         of[0] = _mm256_unpacklo_epi16(ab, cd);
@@ -138,8 +143,10 @@ void element_16(const LinearArgs& args) {
         __m256i low = _mm256_setzero_si256(), high = low;  // tokens 0-3 and 8-11; 4-7 and 12-15
         for (uint32_t entry = args.chunk.begin[args.row + row]; entry < end; ++entry) {
             const uint16_t* index = indices + size_t(entry) * 4;
-            const __m128i a = load128(panel + size_t(index[0]) * kLanes), b = load128(panel + size_t(index[1]) * kLanes);
-            const __m128i c = load128(panel + size_t(index[2]) * kLanes), d = load128(panel + size_t(index[3]) * kLanes);
+            const __m128i a = load128(panel + size_t(index[0]) * kLanes),
+                          b = load128(panel + size_t(index[1]) * kLanes);
+            const __m128i c = load128(panel + size_t(index[2]) * kLanes),
+                          d = load128(panel + size_t(index[3]) * kLanes);
             const __m256i ab = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
             const __m256i cd = _mm256_set_m128i(_mm_unpackhi_epi8(c, d), _mm_unpacklo_epi8(c, d));
             const __m256i w = _mm256_set1_epi32(weights[entry]);
@@ -149,8 +156,7 @@ void element_16(const LinearArgs& args) {
         const __m256i ordered[2] = {_mm256_permute2x128_si256(low, high, 0x20),
                                     _mm256_permute2x128_si256(low, high, 0x31)};
         for (int v = 0; v < 2; ++v)
-            store256(out + 8 * v,
-                     args.accumulate ? _mm256_add_epi32(ordered[v], load256(out + 8 * v)) : ordered[v]);
+            store256(out + 8 * v, args.accumulate ? _mm256_add_epi32(ordered[v], load256(out + 8 * v)) : ordered[v]);
     }
 }
 
@@ -194,7 +200,9 @@ void element_rows4(const LinearArgs& args) noexcept {
 
 void element(const LinearArgs& args) noexcept { args.lanes > 16 ? element_32<>(args) : element_16(args); }
 
-inline void block4_256(const LinearArgs& args) noexcept { args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args); }
+inline void block4_256(const LinearArgs& args) noexcept {
+    args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args);
+}
 
 /// See Kernels::peak; kSums at once hide an instruction's latency.
 template <int kSums>

@@ -7,7 +7,8 @@ void single_lanes(const LinearArgs& args, int lane) {
     const uint16_t* indices = args.chunk.indices;
     const float* weights = args.chunk.floats;
     for (uint32_t row = 0; row < args.rows; ++row) {
-        float* out = static_cast<float*>(args.out) + size_t(args.chunk.order[args.row + row]) * (kHeight * kLanes) + lane;
+        float* out =
+            static_cast<float*>(args.out) + size_t(args.chunk.order[args.row + row]) * (kHeight * kLanes) + lane;
         // Even and odd entries add up apart: one set of sums would wait for itself.
         constexpr int kSets = kHeight == 1 ? 2 : 1;
         Floats sums[kSets][kHeight][kVectors] = {};

@@ -63,7 +63,8 @@ void activation(float* target, const float* source, uint32_t rows, int lanes, Ac
     }
 }
 
-void affine(float* target, const float* source, uint32_t rows, int lanes, const float* scale, const float* shift) noexcept {
+void affine(float* target, const float* source, uint32_t rows, int lanes, const float* scale,
+            const float* shift) noexcept {
     for (uint32_t row = 0; row < rows; ++row) {
         const float factor = scale ? scale[row] : 1.0f, summand = shift ? shift[row] : 0.0f;
         for (int lane = 0; lane < lanes; lane += kWidth) {
@@ -126,8 +127,8 @@ inline Ints quantized(const float* source, float channel, Floats low, Floats inv
     return nearest(smaller(larger(steps, Floats{}), splat(255.0f)));
 }
 
-void quantize_panel4(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
-               const float* inverse) noexcept {
+void quantize_panel4(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
+                     const float* low, const float* inverse) noexcept {
     for (uint32_t row = 0; row < rows; row += 4) {
         const uint32_t count = rows - row < 4 ? rows - row : 4;
         for (int lane = 0; lane < lanes; lane += kWidth) {
@@ -142,7 +143,8 @@ void quantize_panel4(uint8_t* panel, const float* source, uint32_t rows, int lan
     }
 }
 
-void quantize_i16(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse, int32_t zero) noexcept {
+void quantize_i16(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse,
+                  int32_t zero) noexcept {
     for (uint32_t row = 0; row < rows; row += 2)
         for (int lane = 0; lane < lanes; lane += kWidth) {
             const float* at = source + size_t(row) * kLanes + lane;
@@ -173,8 +175,8 @@ inline void store_bytes(uint8_t* to, const Ints* numbers, int lanes) {
 #endif
 }
 
-void quantize_panel1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel, const float* low,
-               const float* inverse) noexcept {
+void quantize_panel1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
+                     const float* low, const float* inverse) noexcept {
     for (uint32_t row = 0; row < rows; ++row) {
         const float factor = channel ? channel[row] : 1.0f;
         Ints numbers[32 / kWidth] = {};
@@ -186,7 +188,7 @@ void quantize_panel1(uint8_t* panel, const float* source, uint32_t rows, int lan
 }
 
 void token_ranges(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
-           float* step) noexcept {
+                  float* step) noexcept {
     for (int lane = 0; lane < lanes; lane += kWidth) {
         Floats least = {}, most = {};
         for (uint32_t row = 0; row < rows; ++row) {
@@ -213,12 +215,11 @@ inline Floats4 read4(const float* from) {
 /// Writes a 4 x 4 block turned over its diagonal.
 inline void transpose4(const float* source, size_t source_stride, float* target, size_t target_stride) {
     const Floats4 a = read4(source), b = read4(source + source_stride), c = read4(source + 2 * source_stride),
-               d = read4(source + 3 * source_stride);
+                  d = read4(source + 3 * source_stride);
     const Floats4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
     const Floats4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    const Floats4 rows[4] = {
-        __builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
-        __builtin_shufflevector(AB, CD, 0, 1, 4, 5), __builtin_shufflevector(AB, CD, 2, 3, 6, 7)};
+    const Floats4 rows[4] = {__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+                             __builtin_shufflevector(AB, CD, 0, 1, 4, 5), __builtin_shufflevector(AB, CD, 2, 3, 6, 7)};
     for (int i = 0; i < 4; ++i)
         __builtin_memcpy(target + i * target_stride, &rows[i], sizeof(Floats4));
 }
