@@ -186,14 +186,17 @@ def test_what_the_extending_page_adds_works_in_the_files_that_it_names(extended)
 def test_every_package_is_on_the_architecture_page():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE))
-    assert {folder.parent.name for folder in (ROOT / "optkit").glob("*/__init__.py")} <= listed
+    packages = {folder.parent.name for folder in (ROOT / "optkit").glob("*/__init__.py")}
+    assert packages - listed == set(), "no row in docs/architecture.md"
+    assert listed - packages == set(), "rows in docs/architecture.md without a package"
 
 
 def test_files_that_the_extending_page_names_exist():
     text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:optkit|tests|scripts)/[\w/.]+)`", text))
     new = set(code_of("extending.md"))
-    assert [name for name in sorted(named - new) if "NAME" not in name and not (ROOT / name).exists()] == []
+    gone = [name for name in sorted(named - new) if "NAME" not in name and not (ROOT / name).exists()]
+    assert gone == [], "docs/extending.md says where these are: name the new places"
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.stem != "extending"))
