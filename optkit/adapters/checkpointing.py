@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from optkit.checkpoints.files import MARKER, whole_checkpoints
+from optkit.checkpoints.markers import MARKER, whole_checkpoints
 from optkit.errors import OptkitError
 
 #: Two, so that one whole checkpoint is there while the next is written.

@@ -13,14 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.allocation.choice import COSTS, facts
+from optkit.allocation.curves import bounded, measured_curves, reference
 from optkit.allocation.layer_times import called, check_runtime, measured_table, read_table
 from optkit.allocation.trials import Trials
 from optkit.errors import PruningError
+from optkit.ir.precision import default_precision
+from optkit.pruning.allocation.choosing import by_cost, grid
 
 if TYPE_CHECKING:
     from optkit.allocation.layer_times import Called
-    from optkit.pipeline.context import Job
-    from optkit.pipeline.run_folder import Stage
+    from optkit.pipeline.context import RunContext
+    from optkit.pipeline.run_folder import StageOutput
     from optkit.pruning.allocation.costs import CostTable
     from optkit.pruning.config import Rule
     from optkit.recipe.allocate import AllocateSpec
@@ -49,7 +53,9 @@ class Choice:
     attempts: int = 0
 
 
-def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Sequence[Rule]) -> dict[str, Any]:
+def choose(
+    context: RunContext, output: StageOutput, spec: AllocateSpec, rule: Rule, others: Sequence[Rule]
+) -> dict[str, Any]:
     """What was chosen for ``rule``, as the allocation keeps it; the table is written into the stage's folder.
 
     Args:
@@ -58,23 +64,23 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
     Raises:
         PruningError: if the speedup cannot be reached, or takes no pruning.
     """
-    from optkit.ir.precision import default_precision
-    from optkit.pruning.allocation.choosing import by_cost, grid
-    from optkit.stages.allocate import COSTS, bounded, facts, measured_curves, reference
-
     if spec.costs is None:
         check_runtime()
-    points, model = grid(rule.structure, None, spec.grid), reference(job)
-    sites = called(job, model, rule)
-    with tempfile.TemporaryDirectory(dir=stage.folder) as temporary:
-        trials = None if spec.costs else Trials(job, model, rule, others, Path(temporary))
-        table = read_table(job, spec.costs, rule) if spec.costs else measured_table(job, rule, sites, trials, points)
+    points, model = grid(rule.structure, None, spec.grid), reference(context)
+    sites = called(context, model, rule)
+    with tempfile.TemporaryDirectory(dir=output.folder) as temporary:
+        trials = None if spec.costs else Trials(context, model, rule, others, Path(temporary))
+        table = (
+            read_table(context, spec.costs, rule)
+            if spec.costs
+            else measured_table(context, rule, sites, trials, points)
+        )
         if spec.speedup <= table.dense / table.unpruned:
             raise PruningError(
                 f"a speedup of {spec.speedup:g} takes no pruning: the runtime reaches "
                 f"{table.dense / table.unpruned:.2f} without: ask for more"
             )
-        curves = [bounded(curve, rule) for curve in measured_curves(job, spec, rule, others, points)]
+        curves = [bounded(curve, rule) for curve in measured_curves(context, spec, rule, others, points)]
         costs = [
             _times(table, site, [count / curve.groups * rule.structure.max_sparsity for count in curve.counts])
             for curve, site in zip(curves, sites, strict=True)
@@ -95,9 +101,9 @@ def choose(job: Job, stage: Stage, spec: AllocateSpec, rule: Rule, others: Seque
                 one = trials.models([counts])
                 return one.reference / one.models[0]
 
-            with job.reporter.task(f"{rule.name}: timing choices on this machine") as bar:
+            with context.reporter.task(f"{rule.name}: timing choices on this machine") as bar:
                 found = fast_enough(spec.speedup, table, within, timed, ends, lambda n: bar.advance(n, ATTEMPTS))
-    (stage.folder / COSTS).write_text(table.to_json(), encoding="utf-8")
+    (output.folder / COSTS).write_text(table.to_json(), encoding="utf-8")
     return facts(spec, rule, curves, found.counts) | {
         "speedup": spec.speedup,
         "predicted": table.speedup(found.microseconds),

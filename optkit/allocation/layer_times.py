@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optkit.allocation.choice import COSTS
 from optkit.errors import PruningError
-from optkit.stages import allocate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from optkit.allocation.trials import Trials
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
     from optkit.pruning.allocation.costs import CostTable, Shapes
     from optkit.pruning.config import Rule
 
@@ -28,7 +28,7 @@ class Called:
     calls: int
 
 
-def called(job: Job, model: PreTrainedModel, rule: Rule) -> list[Called]:
+def called(context: RunContext, model: PreTrainedModel, rule: Rule) -> list[Called]:
     """The layers of ``model`` that ``rule`` matches, in its order; weights that are shared are called several times."""
     import torch
 
@@ -41,12 +41,12 @@ def called(job: Job, model: PreTrainedModel, rule: Rule) -> list[Called]:
             count = lambda *_, name=site.name: calls.update({name: calls.get(name, 0) + 1})  # noqa: E731
             hooks.callback(layer.register_forward_hook(count).remove)
         with torch.inference_mode():
-            model(**job.batches(1)[0])
+            model(**context.data.batches(1)[0])
     shapes = [tuple(tuple(layer.weight.shape) for layer in site.layers.values()) for site in sites]
     return [Called(own, calls.get(site.name, 1)) for site, own in zip(sites, shapes, strict=True)]
 
 
-def read_table(job: Job, path: str, rule: Rule) -> CostTable:
+def read_table(context: RunContext, path: str, rule: Rule) -> CostTable:
     """The table in a file, held against the recipe.
 
     Raises:
@@ -64,7 +64,7 @@ def read_table(job: Job, path: str, rule: Rule) -> CostTable:
     precision = {True: "int8", False: "fp32"}
     for what, theirs, ours in (
         ("of", table.structure, str(rule.structure)),
-        ("for", precision[table.int8], precision[job.recipe.quantize is not None]),
+        ("for", precision[table.int8], precision[context.recipe.quantize is not None]),
     ):
         if theirs != ours:
             raise PruningError(
@@ -73,7 +73,9 @@ def read_table(job: Job, path: str, rule: Rule) -> CostTable:
     return table
 
 
-def measured_table(job: Job, rule: Rule, sites: Sequence[Called], trials: Trials, points: Sequence[float]) -> CostTable:
+def measured_table(
+    context: RunContext, rule: Rule, sites: Sequence[Called], trials: Trials, points: Sequence[float]
+) -> CostTable:
     """Times of a rule's layers at each of ``points``, on this machine, as parts of the whole model.
 
     By itself a layer costs more than in its place, where activations stay in the cache between one and the next. So
@@ -94,7 +96,7 @@ def measured_table(job: Job, rule: Rule, sites: Sequence[Called], trials: Trials
     middle = trials.counts([tried[base]] * len(sites))
     #: By kind, a model's time with the kind at each of ``tried``, over its time with all layers in the middle.
     shares: dict[Shapes, list[float]] = {}
-    with job.reporter.task(f"{rule.name}: timing layers on this machine") as bar:
+    with context.reporter.task(f"{rule.name}: timing layers on this machine") as bar:
         for number, kind in enumerate(kinds):
             models = [
                 trials.counts([sparsity if site.shapes == kind else tried[base] for site in sites])
@@ -112,7 +114,7 @@ def measured_table(job: Job, rule: Rule, sites: Sequence[Called], trials: Trials
     ]
     return CostTable(
         structure=str(rule.structure),
-        int8=job.recipe.quantize is not None,
+        int8=context.recipe.quantize is not None,
         batch=trials.shape[0],
         seq=trials.shape[1],
         threads=found.threads,
@@ -132,5 +134,5 @@ def check_runtime() -> None:
     if not runtime.available():
         raise PruningError(
             f"by latency measures with the sparse runtime, which is missing: {runtime.missing_reason()}; or give "
-            f"`costs:` a table measured elsewhere, the {allocate.COSTS} of a run"
+            f"`costs:` a table measured elsewhere, the {COSTS} of a run"
         )

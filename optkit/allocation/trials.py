@@ -13,14 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.stages import allocate
+from optkit.allocation import choice
 
 if TYPE_CHECKING:
     import numpy as np
     import openvino
     from transformers import PreTrainedModel
 
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
     from optkit.pruning.config import Rule
 
 #: Examples to quantize with: times do not depend on the ranges that they give.
@@ -49,19 +49,19 @@ class Trials:
         OptkitError: if the model cannot be converted.
     """
 
-    def __init__(self, job: Job, model: PreTrainedModel, rule: Rule, others: Sequence[Rule], folder: Path):
+    def __init__(self, context: RunContext, model: PreTrainedModel, rule: Rule, others: Sequence[Rule], folder: Path):
         import torch
 
         from optkit.benchmark.engine import Setting
         from optkit.pruning.targets import resolve_sites, resolve_targets
 
         self._model, self._rule, self._others = model, rule, others
-        self.shape = allocate.shape(job)
+        self.shape = choice.shape(context)
         self._config = Setting(torch.get_num_threads()).config()  # as the benchmark compiles
         self._sites = resolve_sites(self._model, rule)[0]
         matched = [name for each in (rule, *others) for name in resolve_targets(self._model, each)]
-        self._dense, self._matmuls = dense_ir(job, self._model, folder, [f"{name}.weight" for name in matched])
-        self._sparse = _quantized(job, self._dense, self._matmuls) if job.recipe.quantize else self._dense
+        self._dense, self._matmuls = dense_ir(context, self._model, folder, [f"{name}.weight" for name in matched])
+        self._sparse = _quantized(context, self._dense, self._matmuls) if context.recipe.quantize else self._dense
 
     def on_kernels(self, choices: Sequence[Sequence[int]]) -> list[float]:
         """Milliseconds of whole models, by turns, as ``models`` takes them, with all layers on the sparse runtime."""
@@ -124,7 +124,9 @@ class Trials:
         }
 
 
-def dense_ir(job: Job, model: Any, folder: Path, required: Collection[str] = ()) -> tuple[Any, dict[str, list[str]]]:
+def dense_ir(
+    context: RunContext, model: Any, folder: Path, required: Collection[str] = ()
+) -> tuple[Any, dict[str, list[str]]]:
     """``model`` as an fp32 IR, and the MatMuls of each linear layer's parameter; ``folder`` is needed while it is used.
 
     Raises:
@@ -140,8 +142,8 @@ def dense_ir(job: Job, model: Any, folder: Path, required: Collection[str] = ())
     save_under_own_names(model)
     with quiet():
         model.save_pretrained(folder / "checkpoint")
-        job.tokenizer.save_pretrained(folder / "checkpoint")
-    optimum.convert(folder / "checkpoint", folder, task=job.task.export_task, seed=job.recipe.seed)
+        context.data.tokenizer.save_pretrained(folder / "checkpoint")
+    optimum.convert(folder / "checkpoint", folder, task=context.task.export_task, seed=context.recipe.seed)
     ir = read_model(folder)
     fix_image_size(ir, folder)
     weights = {f"{name}.weight": layer.weight.detach().numpy() for name, layer in torch_layers(model).items()}
@@ -151,11 +153,11 @@ def dense_ir(job: Job, model: Any, folder: Path, required: Collection[str] = ())
     return ir, names
 
 
-def _quantized(job: Job, ir: Any, names: dict[str, list[str]]) -> Any:
+def _quantized(context: RunContext, ir: Any, names: dict[str, list[str]]) -> Any:
     from dataclasses import replace
 
     from optkit.quantization.quantize import quantize
 
-    options = replace(job.recipe.quantize.build(), max_drop=None, sensitivity=False)
+    options = replace(context.recipe.quantize.build(), max_drop=None, sensitivity=False)
     parameters = {matmul: parameter for parameter, matmuls in names.items() for matmul in matmuls}
-    return quantize(ir, job.calibration(CALIBRATION), options, parameters=parameters).model
+    return quantize(ir, context.data.calibration(CALIBRATION), options, parameters=parameters).model

@@ -20,8 +20,6 @@ from optkit.json_files import read_json
 
 #: File of weights of a compacted checkpoint that only optkit loads.
 COMPACTED = "compact.safetensors"
-#: Says of a training's checkpoint that it is whole, see adapters/checkpointing.py.
-MARKER = "optkit-complete.json"
 
 _WHOLE = ("model.safetensors", COMPACTED, "pytorch_model.bin")
 
@@ -176,21 +174,3 @@ def _unpickled(file: Path, device: str) -> dict[str, Any]:
                 f"{file}: {name} is no plain tensor of numbers: save the dense model with save_pretrained"
             )
     return loaded
-
-
-def whole_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder`` that are whole, the newest last."""
-    found = {}
-    for marker in Path(folder).glob(f"checkpoint-*/{MARKER}"):
-        step = marker.parent.name.removeprefix("checkpoint-")
-        if step.isdecimal() and _holds(marker):
-            found[int(step)] = marker.parent
-    return [found[step] for step in sorted(found)]
-
-
-def _holds(marker: Path) -> bool:
-    try:
-        sizes = read_json(marker)
-        return bool(sizes) and all((marker.parent / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False

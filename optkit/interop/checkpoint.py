@@ -75,9 +75,7 @@ def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
     with torch.random.fork_rng(devices=[]):
         try:
             with quiet():
-                config = transformers.AutoConfig.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
+                config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
                 model, info = auto_class_for(auto_class, config).from_pretrained(
                     folder,
                     config=config,

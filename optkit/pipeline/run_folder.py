@@ -107,7 +107,7 @@ class RunDir:
         folder: str | None,
         versions: Mapping[str, str],
         machine: Mapping[str, Any] | None = None,
-    ) -> Iterator[Stage]:
+    ) -> Iterator[StageOutput]:
         """The temporary folder and the facts of a stage; both become the run's when the block ends without an error.
 
         Args:
@@ -116,13 +116,13 @@ class RunDir:
         temporary = self.path / f".tmp-{stage}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        work, begun = Stage(stage, temporary), time.perf_counter()
+        work, begun = StageOutput(stage, temporary), time.perf_counter()
         try:
             yield work
             if self._manifest["stages"].pop(stage, None):  # it tells of the folder that is replaced now
                 self._save()
             if folder is not None:
-                self.retire(self.path / folder)
+                self.archive(self.path / folder)
                 if any(temporary.iterdir()):  # a stage that had nothing to make leaves no folder
                     os.replace(temporary, self.path / folder)
         finally:
@@ -137,21 +137,21 @@ class RunDir:
         }
         self._save()
 
-    def borrow(self, donor: Path, stage: str, key: str, folder: str) -> bool:
+    def borrow(self, other: Path, stage: str, key: str, folder: str) -> bool:
         """Copies the ``folder`` of ``stage`` from another run that made it from the same input ``key``, if it did.
 
         Raises:
             OptkitError: if the other's manifest cannot be read.
         """
-        entry = _read(donor / MANIFEST)["stages"].get(stage)
-        if entry is None or entry["key"] != key or not (donor / folder).is_dir():
+        entry = _read(other / MANIFEST)["stages"].get(stage)
+        if entry is None or entry["key"] != key or not (other / folder).is_dir():
             return False
         with self.writing(stage, key, folder, entry["versions"], entry.get("machine")) as work:
-            shutil.copytree(donor / folder, work.folder, dirs_exist_ok=True)
+            shutil.copytree(other / folder, work.folder, dirs_exist_ok=True)
             work.facts |= entry["facts"]
         return True
 
-    def retire(self, path: Path) -> None:
+    def archive(self, path: Path) -> None:
         """Moves what is about to be replaced to ``stale/``, under a name of its own."""
         if not path.exists():
             return
@@ -166,7 +166,7 @@ class RunDir:
         """Forgets every finished stage; their folders go to ``stale/``."""
         for path in sorted(self.path.iterdir()):
             if path.is_dir() and path.name != "stale" and not path.name.startswith("."):
-                self.retire(path)
+                self.archive(path)
         self._manifest["stages"] = {}
         self._save()
 
@@ -176,7 +176,7 @@ def is_run(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def donors(reuse: Path, run: Path) -> list[Path]:
+def reusable_runs(reuse: Path, run: Path) -> list[Path]:
     """The runs that ``reuse`` names: itself, or those in it without ``run``.
 
     Raises:
@@ -191,7 +191,7 @@ def donors(reuse: Path, run: Path) -> list[Path]:
 
 
 @contextmanager
-def making(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
+def build_lock(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Lets one process at a time, of those that work in ``root``, make ``what``; ``tell`` hears that it waits."""
     from filelock import FileLock, Timeout
 
@@ -209,7 +209,7 @@ def making(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]
         lock.release()
 
 
-class Stage:
+class StageOutput:
     """What the stage ``name`` makes: files in ``folder``, and ``facts`` (plain data) for the manifest."""
 
     def __init__(self, name: str, folder: Path):

@@ -1,4 +1,4 @@
-"""The order of the stages. Each is skipped when it finished before from the same inputs, else run into its folder.
+"""Runs the stages in their order. One that finished before with an equal key is skipped.
 
 Of several processes the first does all this, and calls the others to the stages that train.
 """
@@ -9,24 +9,20 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from optkit.checkpoints.markers import whole_checkpoints
 from optkit.errors import Interrupted, OptkitError, RecipeError
 from optkit.json_files import read_json
-from optkit.pipeline.run_folder import RunDir, Stage, donors, is_run, making, write_atomic
+from optkit.pipeline.order import STAGES, load_stages
+from optkit.pipeline.run_folder import RunDir, StageOutput, build_lock, is_run, reusable_runs, write_atomic
 from optkit.progress import Reporter, duration
 from optkit.ranks import Team
 
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
+    from optkit.pipeline.stage import Stage
     from optkit.recipe import Recipe
-
-#: Names only, so that the command line can check one without loading torch.
-STAGES = (
-    *("plan", "dense", "teacher", "allocate", "train", "compact", "qat"),
-    *("export", "onnx", "sparse", "evaluate", "benchmark", "report", "publish"),
-)
 
 
 def run(
@@ -78,7 +74,7 @@ def run(
                 if fresh:
                     folder.start_over()
                 for other in reuse:
-                    donors(Path(other), path)
+                    reusable_runs(Path(other), path)
                 _run_stages(recipe, folder, Reporter(quiet), team, stop_after, [Path(run) for run in reuse])
         else:
             _join(recipe, path, team)
@@ -118,80 +114,62 @@ def _run_stages(
     stop_after: str | None,
     reuse: Sequence[Path],
 ) -> None:
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
 
     write_atomic(folder.path / "recipe.resolved.yaml", recipe.resolved_yaml())
     exports = stop_after in (None, "plan") or STAGES.index(stop_after) >= STAGES.index("export")
-    job = Job(recipe, folder, reporter, team, exports=exports)
+    context = RunContext(recipe, folder, reporter, team, stages=load_stages(), exports=exports)
     if team.size > 1:
         team.gather(recipe.hash())
-        _connect(job)
-    for number, name in enumerate(STAGES, 1):
-        stage = _load(name)
-        if stage.needed(job):
-            with _one_line(folder, getattr(stage, "CHECKPOINTS", None)):
-                _run_stage(stage, job, f"[{number}/{len(STAGES)}] {name}", reuse)
-        if name == stop_after:
+        _connect(context)
+    for number, stage in enumerate(context.stages, 1):
+        if stage.needed(context):
+            with _one_line(folder, stage.checkpoints):
+                _run_stage(stage, context, f"[{number}/{len(STAGES)}] {stage.name}", reuse)
+        if stage.name == stop_after:
             return
 
 
-def _connect(job: Job) -> None:
+def _connect(context: RunContext) -> None:
     """Makes one group of all processes, before anything asks torch which of them it is."""
     from optkit.adapters.accelerate import connect
 
-    with job.team.together("connect"):
-        connect(job.recipe.train)
+    with context.team.together("connect"):
+        connect(context.recipe.train)
 
 
 def _join(recipe: Recipe, path: Path, team: Team) -> None:
     """The part of a process that does not lead: the stages it is called to."""
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
 
-    job = Job(recipe, None, Reporter(quiet=True), team)
+    context = RunContext(recipe, None, Reporter(quiet=True), team, stages=load_stages())
 
     def work(name: str) -> None:
         if name == "connect":
-            return _connect(job)
-        job.run = RunDir(path, recipe.name)  # not entered: the lock is the leader's
-        return _load(name).run(job, Stage(name, path))
+            return _connect(context)
+        context.run = RunDir(path, recipe.name)  # not entered: the lock is the leader's
+        return context.stages[STAGES.index(name)].run(context, StageOutput(name, path))
 
     team.follow(recipe.hash(), work)
 
 
-def _run_stage(stage: ModuleType, job: Any, title: str, reuse: Sequence[Path]) -> None:
-    key = stage.key(job)
-    if job.run.is_done(stage.NAME, key, _made(stage, job)):
-        job.reporter.say(f"{title}: done before, skipped")
+def _run_stage(stage: Stage, context: RunContext, title: str, reuse: Sequence[Path]) -> None:
+    key, run = stage.key(context), context.run
+    if run.is_done(stage.name, key, stage.made_paths(context)):
+        context.reporter.say(f"{title}: done before, skipped")
         return
-    with ExitStack() as alone:
-        for shared in (path for path in reuse if stage.FOLDER and not is_run(path)):
-            what = f"{stage.NAME}-{key[:16]}"
-            alone.enter_context(making(shared, what, lambda said: job.reporter.say(f"{title}: {said}")))
-        for donor in (donor for path in reuse if stage.FOLDER for donor in donors(path, job.run.path)):
-            if job.run.borrow(donor, stage.NAME, key, stage.FOLDER):
-                job.reporter.say(f"{title}: copied from {donor}")
+    with ExitStack() as locks:
+        for shared in (path for path in reuse if stage.folder and not is_run(path)):
+            what = f"{stage.name}-{key[:16]}"
+            locks.enter_context(build_lock(shared, what, lambda said: context.reporter.say(f"{title}: {said}")))
+        for other in (other for path in reuse if stage.folder for other in reusable_runs(path, run.path)):
+            if run.borrow(other, stage.name, key, stage.folder):
+                context.reporter.say(f"{title}: copied from {other}")
                 return
-        _make(stage, job, title, key)
-
-
-def _make(stage: ModuleType, job: Any, title: str, key: str) -> None:
-    job.reporter.say(title)
-    with job.run.writing(stage.NAME, key, stage.FOLDER, job.versions, job.machine) as work:
-        stage.run(job, work)
-    job.reporter.say(f"{title}: {duration(job.run.entry(stage.NAME)['seconds'])}")
-
-
-def _made(stage: ModuleType, job: Job) -> Sequence[str]:
-    """What must be there for ``stage`` to have been done."""
-    if hasattr(stage, "made"):
-        return stage.made(job)
-    return [stage.FOLDER] if stage.FOLDER else getattr(stage, "FILES", ())
-
-
-def _load(name: str) -> ModuleType:
-    from importlib import import_module
-
-    return import_module(f"optkit.stages.{name}")
+        context.reporter.say(title)
+        with run.writing(stage.name, key, stage.folder, context.versions, context.machine) as output:
+            stage.run(context, output)
+        context.reporter.say(f"{title}: {duration(run.entry(stage.name)['seconds'])}")
 
 
 @contextmanager
@@ -215,8 +193,6 @@ def _one_line(folder: RunDir, checkpoints: str | None = None) -> Iterator[None]:
 
 
 def _last_checkpoint(folder: Path) -> str:
-    from optkit.checkpoints.files import whole_checkpoints  # no torch: its import may be what was interrupted
-
     whole = whole_checkpoints(folder)
     return f"the last whole checkpoint is {whole[-1]}" if whole else "no checkpoint is whole yet"
 

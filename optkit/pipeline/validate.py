@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.pipeline.order import load_stages
+from optkit.progress import Reporter
 from optkit.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from optkit.pipeline.plan_summary import Plan
+    from optkit.planning.summary import Plan
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ def validate(recipe: str | Path, overrides: Sequence[str] = (), *, plan: bool = 
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """Calls ``optkit.stages.plan.make_plan``, which is imported here because it needs torch."""
-    from optkit.stages import plan
+    """What ``recipe`` will do with its model and data; nothing is trained or written.
 
-    return plan.make_plan(recipe)
+    Raises:
+        PlanError: every reason why the recipe cannot work, a line each.
+    """
+    from optkit.pipeline.context import RunContext
+    from optkit.stages.plan import resolve_plan
+
+    return resolve_plan(RunContext(recipe, None, Reporter(quiet=True), stages=load_stages()))

@@ -19,7 +19,7 @@ from optkit.report.prices import load_prices
 from optkit.runtime.doctor import INSTRUCTION_SETS
 
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
 
 #: 2: OpenVINO is scored and timed at its default precision, where 1 had the f32 hint.
 FORMAT = 2
@@ -27,14 +27,14 @@ FORMAT = 2
 MEASURING = ("train", "evaluate", "benchmark")
 
 
-def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any]:
+def gather(context: RunContext, stages: Sequence[str], dense: Path | None) -> dict[str, Any]:
     """The report of a run, as plain data for report.json.
 
     Args:
         stages: those that the recipe asks for; all have finished.
         dense: folder of the baseline's checkpoint, if there is one.
     """
-    run, recipe, shapes = job.run, job.recipe, job.recipe.export.shapes
+    run, recipe, shapes = context.run, context.recipe, context.recipe.export.shapes
     evaluated = run.facts("evaluate")
     drop, most = evaluated["drop"], recipe.evaluate.max_drop
     compaction = run.facts("compact") if "compact" in stages else {}
@@ -51,7 +51,7 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
         "origin": origin(recipe),
         "task": {
             "type": recipe.task.type,
-            "ov_class": job.task.ov_class,
+            "ov_class": context.task.ov_class,
             "pair": len(recipe.task.text) == 2,
             "shape": None if shapes == DYNAMIC else [shapes.batch, shapes.seq],
             "dataset": dataset(recipe),
@@ -73,7 +73,7 @@ def gather(job: Job, stages: Sequence[str], dense: Path | None) -> dict[str, Any
         "training": {k: v for k, v in run.facts("train").items() if k != "history"},
         "history": run.facts("train").get("history", []),
         "seconds": {name: run.entry(name)["seconds"] for name in stages},
-        **_measured(job, stages),
+        **_measured(context, stages),
     }
     prices = recipe.benchmark and recipe.benchmark.prices
     return report | conclusions(report, load_prices(Path(prices)) if prices else None)
@@ -89,16 +89,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _measured(job: Job, stages: Sequence[str]) -> dict[str, Any]:
+def _measured(context: RunContext, stages: Sequence[str]) -> dict[str, Any]:
     """``versions`` and ``machine`` of the times, or of the scores where there are no times, and by stage in
     ``measured``, as those stages recorded them: the report may be written elsewhere. Of a run that recorded no machine,
     that of its earlier report.
     """
-    entries = {name: job.run.entry(name) or {} for name in MEASURING if name in stages}
+    entries = {name: context.run.entry(name) or {} for name in MEASURING if name in stages}
     last = next((entry for name, entry in reversed(entries.items()) if name != "train"), {})
     return {
-        "versions": last.get("versions") or job.versions,
-        "machine": last.get("machine") or _earlier(job.run.path) or machine(),
+        "versions": last.get("versions") or context.versions,
+        "machine": last.get("machine") or _earlier(context.run.path) or machine(),
         "measured": {
             name: {part: entry.get(part) for part in ("machine", "versions")} for name, entry in entries.items()
         },

@@ -44,7 +44,7 @@ def allocation(report: Mapping[str, Any], name: str) -> str:
 
 
 def allocated(found: Mapping[str, Any]) -> str:
-    """One sentence on what was chosen for a rule, see ``optkit.stages.allocate``."""
+    """One sentence on what was chosen for a rule, see ``optkit.allocation.choice``."""
     shares = [layer["sparsity"] for layer in found["layers"]]
     said = f"{len(shares)} layers at {min(shares):.0%} to {max(shares):.0%} by {found['by']}"
     said += f", {found['sparsity']:.2%} in all"

@@ -4,80 +4,94 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import optimum, passes, quiet
+from optkit.errors import PruningError
+from optkit.models import load_model
+from optkit.pipeline.stage import Stage
+from optkit.pruning.compaction.checkpoint import save_compact
+from optkit.pruning.compaction.compacting import compact
+from optkit.pruning.layouts import layouts
 from optkit.stages import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from optkit.pipeline.context import Job
-    from optkit.pipeline.run_folder import Stage
+    from optkit.pipeline.context import RunContext
+    from optkit.pipeline.run_folder import StageOutput
+    from optkit.pipeline.stage import ResolvedModel
 
 NAME, FOLDER = "compact", "compact"
 #: Sentences that both models are run on, and how far their outputs may lie apart, as a share of the largest.
 EXAMPLES, TOLERANCE = 8, 1e-4
 
 
-def needed(job: Job) -> bool:
-    return bool(job.recipe.prune) and job.recipe.export.compact is not False
+def needed(context: RunContext) -> bool:
+    return bool(context.recipe.prune) and context.recipe.export.compact is not False
 
 
-def made(job: Job) -> list[str]:
-    return [FOLDER] if job.run.facts(NAME).get("compacted") else []
+def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
+    """Why the model cannot be compacted though the recipe insists on it, a line at most."""
+    if not context.recipe.prune or context.recipe.export.compact is not True:
+        return []
+    try:
+        layouts(resolved.model)
+    except PruningError as error:
+        return [f"export.compact: {error}"]
+    return []
 
 
-def key(job: Job) -> str:
-    return job.key(pruned=train.key(job), compact=job.recipe.export.compact)
+def made(context: RunContext) -> list[str]:
+    return [FOLDER] if context.run.facts(NAME).get("compacted") else []
 
 
-def folder(job: Job) -> Path:
+def key(context: RunContext) -> str:
+    return context.key(pruned=train.key(context), compact=context.recipe.export.compact)
+
+
+def folder(context: RunContext) -> Path:
     """The checkpoint to export: compacted where there is such a one."""
-    return job.path(FOLDER if needed(job) and made(job) else train.FOLDER)
+    return context.path(FOLDER if needed(context) and made(context) else train.FOLDER)
 
 
-def run(job: Job, stage: Stage) -> None:
+def run(context: RunContext, output: StageOutput) -> None:
     """Adds ``compacted`` to the stage's facts, and either why not (``reason``), or ``kept``, whether the checkpoint is
     ``plain``, and by how much the outputs ``differ``.
 
     Raises:
         PruningError: if the recipe insists and there is nothing to remove, or the outputs differ.
     """
-    from optkit.adapters import optimum, quiet
-    from optkit.errors import PruningError
-    from optkit.models import load_model
-    from optkit.pruning.compaction.checkpoint import save_compact
-    from optkit.pruning.compaction.compacting import compact
-
-    source = job.path(train.FOLDER)
-    model = load_model(source, job.head, seed=0)
-    before = _outputs(job, model)
+    source = context.path(train.FOLDER)
+    model = load_model(source, context.data.head, seed=0)
+    before = _outputs(context, model)
     try:
-        done = compact(model, job.rules)
+        done = compact(model, context.rules)
         reason = "pruning left no head, neuron or layer empty"
     except PruningError as error:
         done, reason = None, str(error)
     if done is None or not done.changed:
-        if job.recipe.export.compact is True:
+        if context.recipe.export.compact is True:
             raise PruningError(f"export.compact: {reason}: prune heads or neurons, or set it to auto")
-        job.reporter.say(f"  nothing to remove: {reason}")
-        stage.facts |= {"compacted": False, "reason": reason}
+        context.reporter.say(f"  nothing to remove: {reason}")
+        output.facts |= {"compacted": False, "reason": reason}
         return
-    differ = float(abs(_outputs(job, model) - before).max())
+    differ = float(abs(_outputs(context, model) - before).max())
     if differ > TOLERANCE * max(1.0, float(abs(before).max())):
         raise PruningError(
             f"{source}: its outputs changed by {differ:.2g} when it was compacted: set export.compact=false"
         )
     with quiet():
-        plain = save_compact(model, done, stage.folder)
-    optimum.copy_companions(source, stage.folder, but=["config.json"])
+        plain = save_compact(model, done, output.folder)
+    optimum.copy_companions(source, output.folder, but=["config.json"])
     kept = done.counts()
     said = ", ".join(f"{left:,} of {all_:,} {name}" for name, (left, all_) in kept.items())
-    job.reporter.say(f"  kept {said}")
-    stage.facts |= {"compacted": True, "kept": kept, "plain": plain, "differ": differ}
+    context.reporter.say(f"  kept {said}")
+    output.facts |= {"compacted": True, "kept": kept, "plain": plain, "differ": differ}
 
 
-def _outputs(job: Job, model: Any) -> Any:
-    from optkit.adapters import passes
-
-    encoded = job.encoded("train")
+def _outputs(context: RunContext, model: Any) -> Any:
+    encoded = context.data.encoded("train")
     few = encoded.select(range(min(EXAMPLES, len(encoded))))
-    return passes.predict(model, few, job.task, job.tokenizer)
+    return passes.predict(model, few, context.task, context.data.tokenizer)
+
+
+STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed, made=made, problems=problems)

@@ -8,56 +8,45 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.recipe.export import DYNAMIC
+from optkit import runtime
+from optkit.adapters import optimum, passes, tokenizers
+from optkit.allocation import choice
+from optkit.export import trial
+from optkit.export.openvino import export_openvino
+from optkit.interop.structure import sentence
+from optkit.pipeline import serving
+from optkit.pipeline.stage import Stage
+from optkit.pruning.targets import matches
+from optkit.quantization.operations import hint
 from optkit.stages import qat, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from optkit.export.openvino import ExportResult
-    from optkit.pipeline.context import Job
-    from optkit.pipeline.run_folder import Stage
+    from optkit.pipeline.context import RunContext
+    from optkit.pipeline.run_folder import StageOutput
+    from optkit.pipeline.stage import ResolvedModel
 
-NAME, FOLDER = "export", "openvino"
+NAME, FOLDER = "export", serving.FOLDER
 #: How many texts both tokenizers are run on.
 _COMPARED = 100
 
 
-def needed(job: Job) -> bool:
-    return True
-
-
-def key(job: Job) -> str:
+def key(context: RunContext) -> str:
     # Not the hash that the tags carry: a recipe that only measures otherwise needs no new IR.
-    quantize = job.recipe.quantize
-    chosen = {"metric": job.recipe.task.metric[0]} if quantize and quantize.max_drop is not None else {}
-    export = {name: value for name, value in job.identity["export"].items() if name != "formats"}
-    return job.key("quantize", export=export, pruned=train.key(job), **chosen)
+    quantize = context.recipe.quantize
+    chosen = {"metric": context.recipe.task.metric[0]} if quantize and quantize.max_drop is not None else {}
+    export = {name: value for name, value in context.identity["export"].items() if name != "formats"}
+    return context.key("quantize", export=export, pruned=train.key(context), **chosen)
 
 
-def shape(job: Job) -> tuple[int, int] | None:
-    """Batch and length that the exported model takes; None for any."""
-    shapes = job.recipe.export.shapes
-    return None if shapes == DYNAMIC else (shapes.batch, shapes.seq)
-
-
-def one_shape(job: Job, model: Any) -> Any:
-    """``model``, called with batches of any size and length even where it was exported for one."""
-    from optkit.ir.shapes import OneShape
-
-    fixed = shape(job)
-    padding = {"input_ids": getattr(job.tokenizer, "pad_token_id", None) or 0}
-    return model if fixed is None else OneShape(model, *fixed, padding)
-
-
-def problems(job: Job, model: Any) -> list[str]:
-    """What of ``quantize`` and ``export`` cannot work with ``model`` (the meta device suffices), a line each."""
-    from optkit.pruning.targets import matches
-    from optkit.quantization.operations import hint
-
-    found = _format_problems(job, model) + _architecture_problems(job, model)
+def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
+    """What of ``quantize`` and ``export`` cannot work with the model, a line each."""
+    model = resolved.model
+    found = _format_problems(context) + _architecture_problems(context, model)
     names = [name for name, _ in model.named_modules() if name]
-    patterns = job.recipe.quantize.ignored if job.recipe.quantize else ()
+    patterns = context.recipe.quantize.ignored if context.recipe.quantize else ()
     return found + [
         f"quantize.ignored: '{pattern}' matches no module of the model{hint(pattern, names)}"
         for pattern in patterns
@@ -65,47 +54,35 @@ def problems(job: Job, model: Any) -> list[str]:
     ]
 
 
-def _architecture_problems(job: Job, model: Any) -> list[str]:
+def _architecture_problems(context: RunContext, model: Any) -> list[str]:
     """Why no model of this architecture can be exported, found on a small one where no table says."""
-    from optkit.adapters import onnx_package
-    from optkit.export import trial
-    from optkit.stages import allocate
-
     # The runtime is timed on an IR even if the run stops before the export.
-    if not job.exports and allocate.by_latency(job) is None:
+    if not context.exports and choice.by_latency(context) is None:
         return []
-    recipe, head = job.recipe, job.head
+    recipe, head = context.recipe, context.data.head
     trained_here = recipe.model.tokenizer is not None and not isinstance(recipe.model.tokenizer, str)
     options = {
-        "tokenizer": None if trained_here else job.tokenizer,
+        "tokenizer": None if trained_here else context.data.tokenizer,
         "quantization": recipe.quantize.build() if recipe.quantize else None,
     }
-    problem = trial.openvino_problem(model.config, head.auto_class, job.task.export_task, **options)
-    found = [] if problem is None else [problem]
-    if job.exports and "onnx" in recipe.export.formats and onnx_package.missing() is None:
-        why = trial.onnx_problem(model.config, head.auto_class)
-        found += [] if why is None else [f"export.formats: onnx: {model.config.model_type}: {why}"]
-    return found
+    problem = trial.openvino_problem(model.config, head.auto_class, context.task.export_task, **options)
+    return [] if problem is None else [problem]
 
 
-def _format_problems(job: Job, model: Any) -> list[str]:
-    from optkit.adapters import onnx_package, tokenizers
-
-    recipe, found = job.recipe, []
-    if "onnx" in recipe.export.formats and (why := onnx_package.missing()):
-        found.append(f"export.formats: onnx: {why}")
+def _format_problems(context: RunContext) -> list[str]:
+    recipe, found = context.recipe, []
     if recipe.export.tokenizer and (why := tokenizers.missing()):
         found.append(f"export.tokenizer: {why}")
-    fixed = shape(job)
+    fixed = serving.exported_shape(context)
     if fixed is None:
         return found
-    if not job.head.reads_images and fixed[1] < recipe.task.max_length:
+    if not context.data.head.reads_images and fixed[1] < recipe.task.max_length:
         found.append(
             f"export.shapes.seq: {fixed[1]} tokens, and an input may have task.max_length, {recipe.task.max_length}: "
             "set them alike"
         )
-    if job.longest is not None and fixed[1] > job.longest:
-        found.append(f"export.shapes.seq: {fixed[1]} is more than the {job.longest} tokens the model takes")
+    if context.data.longest is not None and fixed[1] > context.data.longest:
+        found.append(f"export.shapes.seq: {fixed[1]} is more than the {context.data.longest} tokens the model takes")
     spec = recipe.benchmark
     if spec is not None and (spec.batch, spec.seq or (fixed[1],)) != ((fixed[0],), (fixed[1],)):
         found.append(
@@ -115,97 +92,93 @@ def _format_problems(job: Job, model: Any) -> list[str]:
     return found
 
 
-def run(job: Job, stage: Stage) -> None:
-    from optkit.export.openvino import export_openvino
-
-    quantize = job.recipe.quantize
-    job.reporter.say("  converting" + (", quantizing to int8" if quantize else "") + ", tagging, verifying")
+def run(context: RunContext, output: StageOutput) -> None:
+    quantize = context.recipe.quantize
+    context.reporter.say("  converting" + (", quantizing to int8" if quantize else "") + ", tagging, verifying")
     result = export_openvino(
-        qat.folder(job),
-        stage.folder,
-        export_task=job.task.export_task,
-        rules=job.rules,
-        calibration=job.calibration(quantize.calibration.samples) if quantize else (),
+        qat.folder(context),
+        output.folder,
+        export_task=context.task.export_task,
+        rules=context.rules,
+        calibration=context.data.calibration(quantize.calibration.samples) if quantize else (),
         quantization=quantize.build() if quantize else None,
-        evaluate=_evaluator(job) if quantize and quantize.max_drop is not None else None,
-        shape=shape(job),
-        recipe_hash=job.recipe.hash(),
-        seed=job.recipe.seed,
-        reporter=job.reporter,
+        evaluate=_evaluator(context) if quantize and quantize.max_drop is not None else None,
+        shape=serving.exported_shape(context),
+        recipe_hash=context.recipe.hash(),
+        seed=context.recipe.seed,
+        reporter=context.reporter,
     )
-    if not job.rules:  # somebody else pruned it, or nobody
-        from optkit.interop.structure import sentence
-
-        job.reporter.say(f"  {sentence({tag.parameter: tag for tag in result.layers}, {})}")
-    if job.recipe.export.tokenizer:
-        _write_tokenizer(job, stage.folder)
-    stage.facts |= {
+    if not context.rules:  # somebody else pruned it, or nobody
+        context.reporter.say(f"  {sentence({tag.parameter: tag for tag in result.layers}, {})}")
+    if context.recipe.export.tokenizer:
+        _write_tokenizer(context, output.folder)
+    output.facts |= {
         "seconds": {name: round(value, 2) for name, value in result.seconds.items()},
         "decompression_rate": result.decompression_rate,
         "layers": len(result.layers),
     }
     if quantize:
-        stage.facts["quantization"] = _quantization(job, result)
+        output.facts["quantization"] = _quantization(context, result)
         if quantize.sensitivity:
-            job.reporter.say(result.sensitivity.render())
+            context.reporter.say(result.sensitivity.render())
 
 
-def _write_tokenizer(job: Job, folder: Path) -> None:
-    from optkit.adapters.tokenizers import convert_tokenizer
-
-    rows, fixed = job.splits["train"][:_COMPARED], shape(job)
-    columns = job.task.text if job.task.type.joins_texts else job.task.text[:1]
+def _write_tokenizer(context: RunContext, folder: Path) -> None:
+    rows, fixed = context.data.splits["train"][:_COMPARED], serving.exported_shape(context)
+    columns = context.task.text if context.task.type.joins_texts else context.task.text[:1]
     texts = [[" ".join(text) if isinstance(text, list) else str(text) for text in rows[name]] for name in columns]
-    longest = job.task.longest(job.tokenizer)
-    convert_tokenizer(job.tokenizer, folder, texts, max_length=longest, seq=fixed and fixed[1])
+    longest = context.task.longest(context.data.tokenizer)
+    tokenizers.convert_tokenizer(context.data.tokenizer, folder, texts, max_length=longest, seq=fixed and fixed[1])
 
 
-def _quantization(job: Job, result: ExportResult) -> dict[str, Any]:
+def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
     """Facts: ``fp32`` layers, what accuracy ``control`` did and by which metric on how many examples, and the table of
     ``sensitivity``.
     """
-    facts: dict[str, Any] = {"method": job.recipe.quantize.method, "fp32": list(result.fp32)}
+    facts: dict[str, Any] = {"method": context.recipe.quantize.method, "fp32": list(result.fp32)}
     if result.control is not None:
         facts["control"] = asdict(result.control) | {
-            "metric": job.recipe.task.metric[0],
-            "examples": len(_controlled_on(job)),
-            "held_out": job.hold_out_rows is not None,
+            "metric": context.recipe.task.metric[0],
+            "examples": len(_controlled_on(context)),
+            "held_out": context.data.hold_out_rows is not None,
         }
     if result.sensitivity is not None:
         facts["sensitivity"] = asdict(result.sensitivity)
     return facts
 
 
-def _controlled_on(job: Job) -> Any:
+def _controlled_on(context: RunContext) -> Any:
     """The examples that accuracy is held on: the hold-out, else some of the training split. No split that is reported.
 
     They are drawn from the other end of the order in which calibration draws, so that the two are apart where the split
     is large enough.
     """
-    if job.hold_out_rows is not None:
-        return job.hold_out_rows
-    rows = job.splits["train"]
-    order = np.random.default_rng(job.recipe.seed).permutation(len(rows))
-    return rows.select(order[-job.recipe.quantize.control.samples :])
+    if context.data.hold_out_rows is not None:
+        return context.data.hold_out_rows
+    rows = context.data.splits["train"]
+    order = np.random.default_rng(context.recipe.seed).permutation(len(rows))
+    return rows.select(order[-context.recipe.quantize.control.samples :])
 
 
-def _evaluator(job: Job) -> Callable[[Path], float]:
+def _evaluator(context: RunContext) -> Callable[[Path], float]:
     """Scores the model in a folder by the recipe's first metric, on the runtime that it is judged on."""
-    from optkit import runtime
-    from optkit.adapters import optimum, passes
-    from optkit.stages import served  # which asks this file for the shape
-
-    task, rows = job.task, _controlled_on(job)
-    encoded, references = task.encode(rows, job.tokenizer, job.head), task.references(rows, job.head)
+    task, rows = context.task, _controlled_on(context)
+    encoded, references = (
+        task.encode(rows, context.data.tokenizer, context.data.head),
+        task.references(rows, context.data.head),
+    )
 
     def evaluate(folder: Path) -> float:
-        if served.judged_on_runtime(job):
+        if serving.judged_on_runtime(context):
             # Not the plan that will be timed: each model that is tried would have to be measured for one.
             model = runtime.load(folder, plan="static", ov_class=task.ov_class)
         else:
             model = optimum.load(folder, task.ov_class)
-        outputs = passes.predict(model, encoded, task, job.tokenizer)
-        found = task.decode(outputs, encoded, job.head)
-        return task.score(found, references, job.head)[job.recipe.task.metric[0]]
+        outputs = passes.predict(model, encoded, task, context.data.tokenizer)
+        found = task.decode(outputs, encoded, context.data.head)
+        return task.score(found, references, context.data.head)[context.recipe.task.metric[0]]
 
     return evaluate
+
+
+STAGE = Stage(NAME, key, run, folder=FOLDER, problems=problems)

@@ -4,50 +4,68 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import onnx_package
+from optkit.adapters.onnxruntime import OnnxModel
+from optkit.export import trial
+from optkit.export.onnx import export_onnx
+from optkit.pipeline import serving
+from optkit.pipeline.stage import Stage
 from optkit.stages import export, qat
 
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
-    from optkit.pipeline.run_folder import Stage
+    from optkit.pipeline.context import RunContext
+    from optkit.pipeline.run_folder import StageOutput
+    from optkit.pipeline.stage import ResolvedModel
 
 NAME, FOLDER = "onnx", "onnx"
 
 
-def needed(job: Job) -> bool:
-    return "onnx" in job.recipe.export.formats
+def needed(context: RunContext) -> bool:
+    return "onnx" in context.recipe.export.formats
 
 
-def key(job: Job) -> str:
-    return job.key(exported=export.key(job))
+def key(context: RunContext) -> str:
+    return context.key(exported=export.key(context))
 
 
-def label(job: Job) -> str:
+def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
+    """Why no ONNX model can be written, a line at most."""
+    if not needed(context):
+        return []
+    problem = onnx_package.missing()
+    if problem is None and context.exports:
+        config = resolved.model.config
+        why = trial.onnx_problem(config, context.data.head.auto_class)
+        problem = why and f"{config.model_type}: {why}"
+    return [] if problem is None else [f"export.formats: onnx: {problem}"]
+
+
+def label(context: RunContext) -> str:
     """What its scores are called."""
-    return "int8 onnx" if job.recipe.quantize else "onnx"
+    return "int8 onnx" if context.recipe.quantize else "onnx"
 
 
-def load(job: Job) -> Any:
+def load(context: RunContext) -> Any:
     """The model, called as a transformers model is."""
-    from optkit.adapters.onnxruntime import OnnxModel
-
-    return export.one_shape(job, OnnxModel(job.path(FOLDER)))
+    return serving.one_shape(context, OnnxModel(context.path(FOLDER)))
 
 
-def run(job: Job, stage: Stage) -> None:
+def run(context: RunContext, output: StageOutput) -> None:
     """Adds ``opset`` and ``layers``, the number of linear layers, to the stage's facts."""
-    from optkit.export.onnx import export_onnx
-
-    quantize = job.recipe.quantize
+    quantize = context.recipe.quantize
     result = export_onnx(
-        qat.folder(job),
-        stage.folder,
-        rules=job.rules,
-        calibration=job.calibration(quantize.calibration.samples) if quantize else (),
+        qat.folder(context),
+        output.folder,
+        rules=context.rules,
+        calibration=context.data.calibration(quantize.calibration.samples) if quantize else (),
         quantization=quantize.build() if quantize else None,
         # What accuracy control gave back to fp32, too.
-        fp32=job.run.facts(export.NAME).get("quantization", {}).get("fp32", ()),
-        shape=export.shape(job),
-        recipe_hash=job.recipe.hash(),
-        seed=job.recipe.seed,
+        fp32=context.run.facts(export.NAME).get("quantization", {}).get("fp32", ()),
+        shape=serving.exported_shape(context),
+        recipe_hash=context.recipe.hash(),
+        seed=context.recipe.seed,
     )
-    stage.facts |= {"opset": result.opset, "layers": len(result.tags.layers)}
+    output.facts |= {"opset": result.opset, "layers": len(result.tags.layers)}
+
+
+STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed, problems=problems)

@@ -4,40 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optkit.adapters.hub_upload import token_problem
+from optkit.hub import push
+from optkit.pipeline.stage import Stage
+from optkit.stages import report
+
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
-    from optkit.pipeline.run_folder import Stage
+    from optkit.pipeline.context import RunContext
+    from optkit.pipeline.run_folder import StageOutput
 
-NAME, FOLDER = "publish", None
-
-
-def needed(job: Job) -> bool:
-    return job.recipe.publish.repo_id is not None
+NAME = "publish"
 
 
-def key(job: Job) -> str:
-    from optkit.stages import report  # which has the plan in it, and the plan asks this file
-
-    return job.key("publish", reported=report.key(job))
+def needed(context: RunContext) -> bool:
+    return context.recipe.publish.repo_id is not None
 
 
-def problems(job: Job) -> list[str]:
+def key(context: RunContext) -> str:
+    return context.key("publish", reported=report.key(context))
+
+
+def recipe_problems(context: RunContext) -> list[str]:
     """Why it cannot be published, as far as that shows before there is anything."""
-    from optkit.adapters.hub_upload import token_problem
-
-    problem = token_problem() if needed(job) else None
+    problem = token_problem() if needed(context) else None
     return [f"publish.repo_id: {problem}"] if problem else []
 
 
-def run(job: Job, stage: Stage) -> None:
+def run(context: RunContext, output: StageOutput) -> None:
     """Adds ``url`` and ``commit`` to the stage's facts; None where the model lost more than ``evaluate.max_drop``."""
-    from optkit.hub.push import push_with
-
-    if not job.run.facts("report")["within_max_drop"]:
-        job.reporter.say("  not published: the model lost more than evaluate.max_drop allows")
-        stage.facts |= {"url": None, "commit": None}
+    if not context.run.facts("report")["within_max_drop"]:
+        context.reporter.say("  not published: the model lost more than evaluate.max_drop allows")
+        output.facts |= {"url": None, "commit": None}
         return
-    spec = job.recipe.publish
-    done = push_with(job.reporter, job.run.path, spec.repo_id, private=spec.private)
-    job.reporter.say(f"  {done['url']}")
-    stage.facts |= {name: done[name] for name in ("url", "commit")}
+    spec = context.recipe.publish
+    done = push.push_with(context.reporter, context.run.path, spec.repo_id, private=spec.private)
+    context.reporter.say(f"  {done['url']}")
+    output.facts |= {name: done[name] for name in ("url", "commit")}
+
+
+STAGE = Stage(NAME, key, run, needed=needed, recipe_problems=recipe_problems)

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optkit.export.sparse_folder import pack_sparse
+from optkit.pipeline.stage import Stage
+from optkit.progress import size
 from optkit.stages import export, train
 
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
-    from optkit.pipeline.run_folder import Stage
+    from optkit.pipeline.context import RunContext
+    from optkit.pipeline.run_folder import StageOutput
 
 NAME, FOLDER = "sparse", "sparse"
 
 
-def needed(job: Job) -> bool:
-    return "sparse" in job.recipe.export.formats
+def needed(context: RunContext) -> bool:
+    return "sparse" in context.recipe.export.formats
 
 
-def key(job: Job) -> str:
-    return job.key(exported=export.key(job), quantized=job.recipe.quantize is not None)
+def key(context: RunContext) -> str:
+    return context.key(exported=export.key(context), quantized=context.recipe.quantize is not None)
 
 
-def run(job: Job, stage: Stage) -> None:
+def run(context: RunContext, output: StageOutput) -> None:
     """Adds ``files`` to the stage's facts: for each file of weights its ``size`` and the bytes ``stored`` for it."""
-    from optkit.export.sparse_folder import pack_sparse
-    from optkit.progress import size
-
     # The checkpoint in full shape, whose configuration the IR's is; in fp32 the IR would only repeat it.
-    sources = [job.path(train.FOLDER), *([job.path(export.FOLDER)] if job.recipe.quantize else [])]
-    packed = pack_sparse(sources, stage.folder)
+    sources = [context.path(train.FOLDER), *([context.path(export.FOLDER)] if context.recipe.quantize else [])]
+    packed = pack_sparse(sources, output.folder)
     files = {
-        name: {"size": file.size, "stored": (stage.folder / file.data).stat().st_size} for name, file in packed.items()
+        name: {"size": file.size, "stored": (output.folder / file.data).stat().st_size} for name, file in packed.items()
     }
     for name, found in files.items():
-        job.reporter.say(f"  {name}: {size(found['stored'])} for {size(found['size'])}")
-    stage.facts |= {"files": files}
+        context.reporter.say(f"  {name}: {size(found['stored'])} for {size(found['size'])}")
+    output.facts |= {"files": files}
+
+
+STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed)

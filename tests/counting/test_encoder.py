@@ -12,10 +12,10 @@ from torch import nn
 
 from optkit.counting.encoder import encoder_of, outside_encoder
 from optkit.counting.sparsity import sparsity
+from optkit.pipeline.validate import make_plan
 from optkit.pruning import Rule
 from optkit.pruning.targets import coverage, encoder_layers, linear_layers, resolve_sites, resolve_targets
 from optkit.recipe import load_recipe
-from optkit.stages.plan import make_plan
 
 SMALL = {"vocab_size": 50, "pad_token_id": 0}
 BERT = SMALL | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

@@ -396,7 +396,10 @@ def test_overrides_change_the_config(tiny_checkpoint):
     ("overrides", "message"),
     [
         ({"hidden_droput": 0.0}, "model.overrides.hidden_droput: bert has no such setting"),
-        ({"problem_type": "regression"}, "model.overrides.problem_type: what is asked of the model comes from the data"),
+        (
+            {"problem_type": "regression"},
+            "model.overrides.problem_type: what is asked of the model comes from the data",
+        ),
         ({"intermediate_size": 128}, "weights have another shape than the config says, first bert.encoder.layer.0"),
     ],
 )

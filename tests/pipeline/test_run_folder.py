@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from optkit.errors import OptkitError, RecipeError
-from optkit.pipeline.run_folder import RunDir, digest, making, write_atomic
+from optkit.pipeline.run_folder import RunDir, build_lock, digest, write_atomic
 
 
 def write(run: RunDir, stage: str, key: str, text: str = "", **facts) -> None:
@@ -76,7 +76,7 @@ def test_what_is_replaced_gets_a_number_of_its_own(tmp_path):
         stale = tmp_path / "r" / "stale"
         assert {p.name: (p / "file").read_text() for p in stale.iterdir()} == {"train-1": "first", "train-2": "second"}
         assert (tmp_path / "r" / "train" / "file").read_text() == "third"
-        run.retire(tmp_path / "r" / "nothing")
+        run.archive(tmp_path / "r" / "nothing")
         assert len(list(stale.iterdir())) == 2
 
 
@@ -181,14 +181,14 @@ sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))
 warnings.simplefilter("ignore")  # filelock says that it knows one kind of lock only
 import optkit, optkit.ranks, optkit.cli.app, optkit.cli.run
 from optkit.errors import OptkitError
-from optkit.pipeline.run_folder import RunDir, making
+from optkit.pipeline.run_folder import RunDir, build_lock
 with RunDir("run", "r"):
     try:
         with RunDir("run", "r"):
             sys.exit("locked twice")
     except OptkitError as error:
         assert "another optkit is at work here" in str(error)
-with RunDir("run", "r"), making(optkit.pipeline.run_folder.Path("."), "teacher", print):
+with RunDir("run", "r"), build_lock(optkit.pipeline.run_folder.Path("."), "teacher", print):
     pass
 print("done")
 """
@@ -210,7 +210,7 @@ def test_a_second_process_waits_for_what_another_makes(tmp_path):
     held, said = threading.Event(), []
 
     def first() -> None:
-        with making(tmp_path, "teacher", said.append):
+        with build_lock(tmp_path, "teacher", said.append):
             held.set()
             threading.Event().wait(0.3)
             said.append("made")
@@ -218,14 +218,14 @@ def test_a_second_process_waits_for_what_another_makes(tmp_path):
     thread = threading.Thread(target=first)
     thread.start()
     assert held.wait(10)
-    with making(tmp_path, "teacher", said.append):
+    with build_lock(tmp_path, "teacher", said.append):
         said.append("mine")
     thread.join()
     assert said == ["waiting for another run, which makes the same", "made", "mine"]
 
 
 def test_memory_is_told_without_what_posix_alone_has(monkeypatch):
-    from optkit.pipeline import estimate
+    from optkit.planning import estimate
 
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=5, peak_wset=7))
     monkeypatch.setitem(sys.modules, "resource", None)

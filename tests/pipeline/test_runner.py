@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,11 +197,11 @@ def test_a_change_of_evaluate_trains_nothing_and_max_drop_fails_the_run(
 
     measured = evaluate.run
 
-    def worse(job, stage):
-        measured(job, stage)
-        stage.facts["drop"] = 7.5
+    def worse(context, output):
+        measured(context, output)
+        output.facts["drop"] = 7.5
 
-    monkeypatch.setattr(evaluate, "run", worse)
+    monkeypatch.setattr(evaluate, "STAGE", replace(evaluate.STAGE, run=worse))
     folder = finished_run.copy(tmp_path)
     weights = (folder / "pruned" / "model.safetensors").stat().st_mtime_ns
     changed = ("run", generated_recipe, "--output", folder, "--set", "evaluate.max_drop=2.5")

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
+from optkit.allocation.curves import bounded
 from optkit.errors import PlanError, PruningError
+from optkit.pipeline.validate import make_plan
 from optkit.pruning import (
     Frozen,
     Magnitude,
@@ -27,8 +29,6 @@ from optkit.pruning import (
 from optkit.pruning.allocation import sensitivity
 from optkit.pruning.targets import resolve_targets
 from optkit.recipe import load_recipe
-from optkit.stages import allocate
-from optkit.stages.plan import make_plan
 
 BATCH = {"input_ids": torch.arange(8).view(1, 8)}
 LATE = Schedule(to=0.9, begin=4, end=8, every=2)
@@ -175,7 +175,7 @@ def test_an_allocation_takes_no_less_than_what_is_there(bert):
         name: int((~layer.weight.view(-1, 4).any(1)).sum()) for name, layer in resolve_targets(model, rule).items()
     }
     assert {curve.name: curve.counts[0] for curve in curves} == there
-    assert all(allocate.bounded(curve, rule).counts[0] == there[curve.name] for curve in curves)
+    assert all(bounded(curve, rule).counts[0] == there[curve.name] for curve in curves)
     # Chosen on another model: each layer keeps what it has.
     shares = tuple((name, 0.6) for name in there)
     pruner = Pruner(model, [replace(rule, schedule=Schedule("constant", to=0.6, begin=0), shares=shares)])

@@ -16,8 +16,8 @@ def test_stages_that_the_recipe_no_longer_asks_for_are_left_out(finished_run, ge
     run = RunDir(finished_run.folder, "tiny")
     recipe = load_recipe(generated_recipe, ["benchmark=null", "evaluate.max_drop=0.5"])
     task = SimpleNamespace(ov_class="OVModelForSequenceClassification")
-    job = SimpleNamespace(run=run, recipe=recipe, task=task, versions={"torch": "2"})
-    report = gather(job, ["train", "export"], None)
+    context = SimpleNamespace(run=run, recipe=recipe, task=task, versions={"torch": "2"})
+    report = gather(context, ["train", "export"], None)
     assert report["benchmark"] is None and list(report["seconds"]) == ["train", "export"]
     assert set(report["bytes"]) == {"pruned", "openvino"}
     drop = finished_run.report["evaluate"]["drop"]

@@ -15,7 +15,9 @@ SETS = sorted(path.parent.name for path in (CSRC / "isa").glob("*/kernels.cpp"))
 
 def options(name: str) -> list[str]:
     """The compiler's for the CPU features of a row of the table, as engine.cmake takes them from there."""
-    row = re.search(rf"^OPTKIT_INSTRUCTION_SET\({name},(.*?)OPTKIT_RATES", (CSRC / "isa/sets.def").read_text(), re.M | re.S)
+    row = re.search(
+        rf"^OPTKIT_INSTRUCTION_SET\({name},(.*?)OPTKIT_RATES", (CSRC / "isa/sets.def").read_text(), re.M | re.S
+    )
     return [f"-m{feature}" for feature in re.findall(r'OPTKIT_CPU_FEATURE\("([^"]+)"', row[1])]
 
 
@@ -34,7 +36,9 @@ def test_kernels_define_nothing_weak(tmp_path, name, level):
     command = ["c++", *flags, "-w", "-I", CSRC, "-c", CSRC / "isa" / name / "kernels.cpp", "-o", target]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-2000:]
-    listed = subprocess.run(["nm", "--defined-only", "--extern-only", target], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["nm", "--defined-only", "--extern-only", target], capture_output=True, text=True, check=True
+    )
     symbols = [line.split()[-2:] for line in listed.stdout.splitlines()]
     # Read-only data, or such that the loader fills with addresses.
     assert symbols in [[[kind, f"_ZN6optkit3isa{len(name)}{name}7kernelsE"]] for kind in "RD"]

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 import optkit
 from optkit import runtime
 from optkit.errors import OptkitError, PlanError
+from optkit.pipeline.validate import make_plan
 from optkit.pruning.allocation.costs import CostTable, LayerCosts
 from optkit.recipe import load_recipe
-from optkit.stages.plan import make_plan
 
 pytestmark = pytest.mark.slow
 

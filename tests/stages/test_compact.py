@@ -101,7 +101,7 @@ def test_outputs_that_change_stop_the_run(hybrid, optkit_cli, tmp_path, monkeypa
         model.classifier.bias.data[1] += 0.25
         return done
 
-    monkeypatch.setattr("optkit.pruning.compaction.compacting.compact", careless)
+    monkeypatch.setattr("optkit.stages.compact.compact", careless)
     run = shutil.copytree(hybrid[0], tmp_path / "run")
     again = optkit_cli("run", hybrid[0].parent / "hybrid.yaml", "--output", run, "--set", "export.compact=true")
     assert again.code == 1

@@ -94,7 +94,7 @@ def test_the_tokenizer_of_the_ir_gives_the_same_ids(run):
 
 def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch):
     from optkit.adapters import onnx_package, tokenizers
-    from optkit.stages.plan import make_plan
+    from optkit.pipeline.validate import make_plan
 
     def problems(*sets):
         with pytest.raises(PlanError) as caught:
@@ -110,6 +110,6 @@ def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch)
     monkeypatch.setattr(onnx_package, "find_spec", lambda name: None)
     monkeypatch.setattr(tokenizers, "find_spec", lambda name: None)
     assert problems("export.formats=[openvino, onnx]", "export.tokenizer=true") == [
-        "export.formats: onnx: onnx, onnxscript, onnxruntime are not installed: pip install 'optkit[onnx]'",
         "export.tokenizer: openvino-tokenizers is not installed: pip install 'optkit[tokenizers]'",
+        "export.formats: onnx: onnx, onnxscript, onnxruntime are not installed: pip install 'optkit[onnx]'",
     ]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from optkit.errors import PlanError
+from optkit.pipeline.validate import make_plan
 from optkit.recipe import load_recipe
-from optkit.stages.plan import make_plan
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def test_lengths_beyond_the_positions_are_refused_all_at_once(files_recipe, unli
     found = problems(files_recipe, f"model.name={unlimited}", *lengths, "prune.0.schedule=null")
     assert found[:2] == [
         "task.max_length: 70 is more than the 64 tokens the model takes",
-        "benchmark.seq: 65 is more than the 64 tokens the model takes",
+        "prune.0.allocate.seq: 100 is more than the 64 tokens the model takes",
     ]
-    assert "prune.0.allocate.seq: 100 is more than the 64 tokens the model takes" in found
+    assert "benchmark.seq: 65 is more than the 64 tokens the model takes" in found
 
 
 @pytest.mark.parametrize("length", ["num_train_epochs=1e9", "num_train_epochs=1e308", "max_steps=100000000000"])
@@ -47,22 +47,22 @@ def test_a_training_that_never_ends_is_refused_at_once(files_recipe, length):
 
 
 def test_lengths_that_nobody_chose_are_cut_to_the_positions(files_recipe, unlimited):
-    from optkit.pipeline.context import Job
+    from optkit.allocation import choice
+    from optkit.pipeline.context import RunContext
     from optkit.progress import Reporter
-    from optkit.stages import allocate
 
     by_latency = "prune.0.allocate={by: latency, speedup: 1.2}"
     sets = [f"model.name={unlimited}", "benchmark={backends: [openvino]}", by_latency, "prune.0.schedule=null"]
-    job = Job(load_recipe(files_recipe, sets), None, Reporter(quiet=True))
-    assert job.recipe.benchmark.seq is None and job.lengths == (128,)
-    assert job.task.dummy_inputs(job.tokenizer, 1, 128, seed=0)["input_ids"].shape == (1, 64)
-    assert allocate.shape(job) == (1, 64)
+    context = RunContext(load_recipe(files_recipe, sets), None, Reporter(quiet=True))
+    assert context.recipe.benchmark.seq is None and context.data.lengths == (128,)
+    assert context.task.dummy_inputs(context.data.tokenizer, 1, 128, seed=0)["input_ids"].shape == (1, 64)
+    assert choice.shape(context) == (1, 64)
     recipe = load_recipe(files_recipe, sets[:2])
     make_plan(recipe)
     # Nor does the copy that travels with the model ask for more.
     assert yaml.safe_load(recipe.resolved_yaml())["benchmark"] == {"batch": [1], "backends": ["openvino"]}
     fixed = load_recipe(files_recipe, [*sets[:2], "export.shapes={batch: 1, seq: 40}"])
-    assert Job(fixed, None, Reporter(quiet=True)).lengths == (40,)
+    assert RunContext(fixed, None, Reporter(quiet=True)).data.lengths == (40,)
 
 
 def test_positions_behind_the_padding_of_the_tokenizer_that_will_be_used(files_recipe, unlimited):

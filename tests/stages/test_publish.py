@@ -34,7 +34,7 @@ def job(monkeypatch):
 
 def test_only_what_the_recipe_asks_for_is_published(job):
     assert publish.needed(job()) and not publish.needed(job(repo_id=None))
-    assert publish.problems(job(repo_id=None)) == []
+    assert publish.recipe_problems(job(repo_id=None)) == []
     stage, asked = SimpleNamespace(facts={}), job()
     publish.run(asked, stage)
     assert asked.sent == [(Path("run"), "org/tiny", True)] and asked.said == ["  https://hub/org/tiny"]

@@ -11,10 +11,11 @@ from safetensors.numpy import load_file
 from optkit.errors import PlanError
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers
-from optkit.pipeline.context import Job
+from optkit.pipeline.context import RunContext
+from optkit.pipeline.validate import make_plan
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
-from optkit.stages import export, plan, qat
+from optkit.stages import export, qat
 
 pytestmark = pytest.mark.slow
 
@@ -78,25 +79,25 @@ def _score(control):
 
 
 def _job(recipe, *more):
-    return Job(load_recipe(recipe, [*SETS, *more]), None, Reporter(quiet=True))
+    return RunContext(load_recipe(recipe, [*SETS, *more]), None, Reporter(quiet=True))
 
 
 def test_accuracy_is_held_on_examples_that_calibration_does_not_see(files_recipe):
-    job = _job(files_recipe)
-    held = export._controlled_on(job)
-    seen = [sample["input_ids"] for sample in job.drawn(10)]
+    context = _job(files_recipe)
+    held = export._controlled_on(context)
+    seen = [sample["input_ids"] for sample in context.data.drawn(10)]
     assert len(held) == 20 and not any(
-        ids in seen for ids in job.task.encode(held, job.tokenizer, job.head)["input_ids"]
+        ids in seen for ids in context.task.encode(held, context.data.tokenizer, context.data.head)["input_ids"]
     )
     assert held[:] == export._controlled_on(_job(files_recipe))[:]
     kept = _job(files_recipe, "train={num_train_epochs: 1, hold_out: 0.25}")
-    assert export._controlled_on(kept)[:] == kept.hold_out_rows[:]
+    assert export._controlled_on(kept)[:] == kept.data.hold_out_rows[:]
 
 
 def test_it_is_done_again_only_where_it_would_be_another(files_recipe):
     def keys(*more):
-        job = _job(files_recipe, *more)
-        return qat.key(job), export.key(job)
+        context = _job(files_recipe, *more)
+        return qat.key(context), export.key(context)
 
     first = keys()
     for change, again in (
@@ -110,10 +111,10 @@ def test_it_is_done_again_only_where_it_would_be_another(files_recipe):
 
 def test_what_cannot_work_is_found_by_the_plan(files_recipe):
     with pytest.raises(PlanError) as caught:
-        plan.make_plan(load_recipe(files_recipe, [*SETS, "quantize.ignored=[classifier, '*.qeury']"]))
+        make_plan(load_recipe(files_recipe, [*SETS, "quantize.ignored=[classifier, '*.qeury']"]))
     assert caught.value.problems == [
         "quantize.ignored: '*.qeury' matches no module of the model, did you mean 'query'?"
     ]
-    job = _job(files_recipe)
-    job.team.size = 2
-    assert qat.problems(job)[0].startswith("quantize.finetune: trains in one process: stop this launch with")
+    context = _job(files_recipe)
+    context.team.size = 2
+    assert qat.problems(context, None)[0].startswith("quantize.finetune: trains in one process: stop this launch with")

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from optkit.errors import UsageError
+from optkit.pipeline.validate import make_plan
 from optkit.recipe import load_recipe
 from optkit.recipe.resolved import identity
 from optkit.stages import benchmark
-from optkit.stages.plan import make_plan
 
 LIST = "date: 2026-01-01\nsource: here\ninstances: {mine: {hourly: 0.36, cores: 2}}\n"
 
@@ -48,13 +48,13 @@ def test_other_prices_make_a_new_report_and_measure_nothing_again(
 
 def test_prices_are_no_part_of_what_was_measured(generated_recipe, prices, monkeypatch):
     for stage in (benchmark.export, benchmark.dense):
-        monkeypatch.setattr(stage, "key", lambda job: "same")
-    monkeypatch.setattr(benchmark.served, "kept_plan", lambda job: None)
+        monkeypatch.setattr(stage, "key", lambda context: "same")
+    monkeypatch.setattr(benchmark.serving, "kept_plan", lambda context: None)
     keys = []
     for change in ([], [f"benchmark.prices={prices}"], ["benchmark.batch=3"]):
         recipe = load_recipe(generated_recipe, change)
-        job = SimpleNamespace(recipe=recipe, identity=identity(recipe), key=lambda *parts, **more: (parts, more))
-        keys.append(benchmark.key(job))
+        context = SimpleNamespace(recipe=recipe, identity=identity(recipe), key=lambda *parts, **more: (parts, more))
+        keys.append(benchmark.key(context))
     assert keys[0] == keys[1] != keys[2]
 
 

@@ -14,10 +14,10 @@ from optkit.data.generators.entities import TAGS
 from optkit.errors import PlanError
 from optkit.models import load_model
 from optkit.models.wordpiece import train_wordpiece
-from optkit.pipeline.context import Job
+from optkit.pipeline.context import RunContext
+from optkit.pipeline.validate import make_plan
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
-from optkit.stages.plan import make_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = [
@@ -34,15 +34,17 @@ def test_a_model_has_the_score_that_it_was_chosen_for(name, tmp_path):
     path = RECIPES / f"{name}.yaml"
     optkit.run(path, sets, output=tmp_path / "run", stop_after="train")
     stages = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))["stages"]
-    job = Job(load_recipe(path, sets), None, Reporter(quiet=True))
-    model = load_model(tmp_path / "run" / "pruned", job.head, seed=0)
-    outputs = passes.predict(model, job.hold_out, job.task, job.tokenizer)
-    references = job.task.references(job.hold_out_rows, job.head)
-    scores = job.task.score(job.task.decode(outputs, job.hold_out, job.head), references, job.head)
+    context = RunContext(load_recipe(path, sets), None, Reporter(quiet=True))
+    model = load_model(tmp_path / "run" / "pruned", context.data.head, seed=0)
+    outputs = passes.predict(model, context.data.hold_out, context.task, context.data.tokenizer)
+    references = context.task.references(context.data.hold_out_rows, context.data.head)
+    scores = context.task.score(
+        context.task.decode(outputs, context.data.hold_out, context.data.head), references, context.data.head
+    )
     chosen = stages["train"]["facts"]["chosen"]
     assert chosen["score"] == pytest.approx(scores[chosen["metric"]], abs=1e-9) and chosen["score"] > 0
     # A long text is several examples, which the plan counts as the training does.
-    steps = math.ceil(len(job.encoded("train")) / 16) * 4
+    steps = math.ceil(len(context.data.encoded("train")) / 16) * 4
     assert stages["plan"]["facts"]["steps"] == stages["train"]["facts"]["steps"] == steps
     assert steps > math.ceil(112 / 16) * 4 or name == "tiny_ner_80sparse"
 

@@ -16,11 +16,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 import optkit
 from optkit.data.files import read_file
 from optkit.errors import PlanError
-from optkit.pipeline.context import Job
+from optkit.pipeline.context import RunContext
+from optkit.pipeline.validate import make_plan
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import teacher
-from optkit.stages.plan import make_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -40,7 +40,7 @@ def texts(tmp_path):
 
 @pytest.fixture
 def job(files_recipe):
-    return lambda *overrides: Job(load_recipe(files_recipe, overrides), None, Reporter(quiet=True))
+    return lambda *overrides: RunContext(load_recipe(files_recipe, overrides), None, Reporter(quiet=True))
 
 
 def test_texts_are_counted_asked_kept_and_trained_on(files_recipe, tiny_checkpoint, texts, tmp_path):
@@ -67,19 +67,19 @@ def test_texts_are_counted_asked_kept_and_trained_on(files_recipe, tiny_checkpoi
     before = json.loads((output / "manifest.json").read_text())["stages"]["teacher"]["key"]
     texts.write_text("another text\n")
     recipe = load_recipe(files_recipe, [given])
-    assert teacher.key(Job(recipe, None, Reporter(quiet=True))) != before
+    assert teacher.key(RunContext(recipe, None, Reporter(quiet=True))) != before
 
 
-def test_lessons_hold_labelled_rows_first_and_the_rest_without_label(job, tiny_checkpoint, texts, tmp_path):
+def test_teacher_logits_hold_labelled_rows_first_and_the_rest_without_label(job, tiny_checkpoint, texts, tmp_path):
     recipe = job(f"distill={{teacher: {tiny_checkpoint}, data: {{files: {texts}}}}}")
     recipe.path = lambda name: tmp_path / name
     (tmp_path / "teacher").mkdir()
-    stage = type("Stage", (), {"folder": tmp_path / "teacher", "facts": {}})
-    teacher.run(recipe, stage)
-    examples, how = teacher.lessons(recipe)
+    output = type("Stage", (), {"folder": tmp_path / "teacher", "facts": {}})
+    teacher.run(recipe, output)
+    examples, how = teacher.teacher_logits(recipe)
     assert examples["labels"][:][-4:] == [1, -100, -100, -100] and len(examples) == 99
     assert how == {"temperature": 2.0, "distillation_weight": 0.9}
-    decoded = recipe.tokenizer.decode(examples[98]["input_ids"], skip_special_tokens=True)
+    decoded = recipe.data.tokenizer.decode(examples[98]["input_ids"], skip_special_tokens=True)
     assert decoded == "sour letter"
     assert np.asarray(examples[98]["teacher_logits"]).shape == (2,)
 
@@ -90,11 +90,11 @@ def test_states_need_no_cached_logits_and_mind_the_order_of_labels(job, tiny_che
     config |= {"id2label": {"0": "right", "1": "left"}, "label2id": {"right": 0, "left": 1}}
     (turned / "config.json").write_text(json.dumps(config))
     recipe = job(f"distill={{teacher: {turned}, hidden: 1.0}}")
-    recipe.head = dataclasses.replace(recipe.head, labels=("left", "right"))
+    recipe.data.head = dataclasses.replace(recipe.data.head, labels=("left", "right"))
     assert not teacher.needed(recipe)
-    examples, how = teacher.lessons(recipe)
+    examples, how = teacher.teacher_logits(recipe)
     assert "teacher_logits" not in examples.column_names and (how["hidden"].weight, how["attention"]) == (1.0, None)
-    inputs = recipe.tokenizer("the soup was fine", return_tensors="pt")
+    inputs = recipe.data.tokenizer("the soup was fine", return_tensors="pt")
     plain = AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint).eval()
     with torch.no_grad():
         assert torch.allclose(how["teacher"](**inputs).logits, plain(**inputs).logits[:, [1, 0]])
@@ -102,16 +102,20 @@ def test_states_need_no_cached_logits_and_mind_the_order_of_labels(job, tiny_che
 
 def test_a_hold_out_is_neither_trained_on_nor_reported(job, files_recipe, tiny_checkpoint, tmp_path):
     whole, parted = job(), job("train.hold_out=12", f"distill={{teacher: {tiny_checkpoint}, data: {{augment: 1}}}}")
-    held = {parted.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.hold_out["input_ids"]}
-    kept = {parted.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.encoded("train")["input_ids"]}
-    every = {whole.tokenizer.decode(ids, skip_special_tokens=True) for ids in whole.encoded("train")["input_ids"]}
+    held = {parted.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.data.hold_out["input_ids"]}
+    kept = {
+        parted.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.data.encoded("train")["input_ids"]
+    }
+    every = {
+        whole.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in whole.data.encoded("train")["input_ids"]
+    }
     assert (len(held), len(kept)) == (12, 84) and held.isdisjoint(kept) and held | kept == every
-    assert set(parted.splits) == set(whole.splits) == {"train", "validation"}
-    assert parted.splits["validation"].to_dict() == whole.splits["validation"].to_dict()
+    assert set(parted.data.splits) == set(whole.data.splits) == {"train", "validation"}
+    assert parted.data.splits["validation"].to_dict() == whole.data.splits["validation"].to_dict()
     assert teacher.count(parted) == 84  # nothing is made of what is held out
-    assert job("train.hold_out=12").hold_out.to_dict() == parted.hold_out.to_dict()
-    assert job("train.hold_out=12", "seed=8").hold_out.to_dict() != parted.hold_out.to_dict()
-    assert len(job("train.hold_out=12.5%").hold_out) == 12
+    assert job("train.hold_out=12").data.hold_out.to_dict() == parted.data.hold_out.to_dict()
+    assert job("train.hold_out=12", "seed=8").data.hold_out.to_dict() != parted.data.hold_out.to_dict()
+    assert len(job("train.hold_out=12.5%").data.hold_out) == 12
 
     output = tmp_path / "run"
     optkit.run(files_recipe, ["train.hold_out=12", "train.eval_steps=2"], output=output, stop_after="train")
@@ -121,7 +125,7 @@ def test_a_hold_out_is_neither_trained_on_nor_reported(job, files_recipe, tiny_c
     assert chosen["step"] in (8, 10, 12) and (chosen["metric"], chosen["examples"]) == ("accuracy", 12)
     model = AutoModelForSequenceClassification.from_pretrained(output / "pruned").eval()
     with torch.no_grad():
-        rows = [parted.hold_out[i] for i in range(12)]
+        rows = [parted.data.hold_out[i] for i in range(12)]
         right = [
             int(model(input_ids=torch.tensor([row["input_ids"]])).logits.argmax()) == row["labels"] for row in rows
         ]

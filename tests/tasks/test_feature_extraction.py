@@ -16,10 +16,10 @@ from optkit.adapters import sentence_transformers
 from optkit.adapters.sentence_transformers import FILES, Embedding
 from optkit.errors import DataError, OptkitError, PlanError, RecipeError
 from optkit.models import Head
+from optkit.pipeline.validate import make_plan
 from optkit.recipe import load_recipe
 from optkit.recipe.schema import ModelSpec
 from optkit.recipe.task import TaskSpec
-from optkit.stages.plan import make_plan
 from optkit.tasks import get_task
 
 pytestmark = pytest.mark.slow

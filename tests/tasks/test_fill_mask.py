@@ -136,17 +136,20 @@ def test_the_output_layer_has_a_weight_in_onnx(whole):
 
 def test_the_best_is_chosen_by_masks_that_stay(whole):
     from optkit.adapters import passes
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
     from optkit.progress import Reporter
     from optkit.recipe import load_recipe
 
     path, folder, report = whole
-    job, chosen = Job(load_recipe(path), None, Reporter(quiet=True)), report["training"]["chosen"]
-    assert chosen["examples"] == len(job.hold_out) == 16
+    context, chosen = RunContext(load_recipe(path), None, Reporter(quiet=True)), report["training"]["chosen"]
+    assert chosen["examples"] == len(context.data.hold_out) == 16
     outputs = passes.predict(
-        models.load_model(folder / "pruned", job.head, seed=0), job.hold_out, job.task, job.tokenizer
+        models.load_model(folder / "pruned", context.data.head, seed=0),
+        context.data.hold_out,
+        context.task,
+        context.data.tokenizer,
     )
-    assert job.task.score(outputs, (), job.head)["masked_accuracy"] == pytest.approx(chosen["score"])
+    assert context.task.score(outputs, (), context.data.head)["masked_accuracy"] == pytest.approx(chosen["score"])
 
 
 def facts(folder):

@@ -17,10 +17,10 @@ from optkit.adapters.sentence_transformers import Embedding
 from optkit.errors import PlanError
 from optkit.models import load_teacher, load_tokenizer
 from optkit.models.head import Head
+from optkit.pipeline.validate import make_plan
 from optkit.recipe import DistillSpec, load_recipe
 from optkit.recipe.schema import ModelSpec
 from optkit.recipe.task import TaskSpec
-from optkit.stages.plan import make_plan
 from optkit.tasks import get_task
 
 WORDS = "soup song table garden river letter fine lovely great poor awful grim query: the was of".split()

@@ -221,9 +221,9 @@ def test_truth_values_in_columns_are_flags(tokenizer, flags):
     several = task(label=["rude", "kind"], metric="f1")
     head = several.head({"train": table})
     assert several.encode(table, tokenizer, head)["labels"][:] == [[1.0, 0.0], [0.0, 1.0]]
-    assert faults({"train": table.select([0]).map(lambda row: {"rude": "yes"})}, label=["rude", "kind"], metric="f1") == [
-        "split 'train', row 1: column 'rude' holds 'yes', neither 0 nor 1"
-    ]
+    assert faults(
+        {"train": table.select([0]).map(lambda row: {"rude": "yes"})}, label=["rude", "kind"], metric="f1"
+    ) == ["split 'train', row 1: column 'rude' holds 'yes', neither 0 nor 1"]
 
 
 def test_numbers_with_a_fraction_are_scores(tokenizer):

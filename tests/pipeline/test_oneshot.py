@@ -7,10 +7,11 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from optkit.pipeline.context import Job
+from optkit.pipeline import oneshot
+from optkit.pipeline.context import RunContext
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
-from optkit.stages import oneshot, train
+from optkit.stages import train
 
 pytestmark = pytest.mark.slow
 
@@ -56,14 +57,16 @@ def test_it_is_done_again_only_where_the_examples_are_others(done, files_recipe,
     run, _ = done
     again = optkit_cli("run", files_recipe, "--output", run, "--stop-after", "train", *arguments(*SETS))
     assert again.code == 0 and "train: done before, skipped" in again.err
-    keys = [train.key(Job(load_recipe(files_recipe, [*SETS, more]), None, Reporter(quiet=True))) for more in MORE]
+    keys = [
+        train.key(RunContext(load_recipe(files_recipe, [*SETS, more]), None, Reporter(quiet=True))) for more in MORE
+    ]
     done_with = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["stages"]["train"]["key"]
     assert [key == done_with for key in keys] == [True, False, False]
 
 
 def test_examples_are_drawn_by_the_seed_and_batched_by_length(files_recipe):
     def batches(*more):
-        return oneshot._batches(Job(load_recipe(files_recipe, [*SETS, *more]), None, Reporter(quiet=True)))
+        return oneshot._batches(RunContext(load_recipe(files_recipe, [*SETS, *more]), None, Reporter(quiet=True)))
 
     found = batches()
     assert [len(batch["labels"]) for batch in found] == [16, 16, 8]

@@ -5,50 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from optkit.pruning.config import check_occasion
+from optkit.pruning.oneshot import needs_loss, one_shot
+
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
     from optkit.pruning.binding import RuleState
     from optkit.pruning.config import Rule
 
 
-def problems(job: Job) -> list[str]:
+def problems(context: RunContext) -> list[str]:
     """Why the recipe's rules cannot prune as it says, in training or in one shot, a line each."""
-    from optkit.pruning.config import check_occasion
-    from optkit.pruning.oneshot import needs_loss
-
-    recipe, found = job.recipe, []
-    for index, rule in enumerate(job.rules):
+    recipe, found = context.recipe, []
+    for index, rule in enumerate(context.rules):
         try:
-            check_occasion(rule.criterion, trains=job.trains, regrow=rule.regrow)
+            check_occasion(rule.criterion, trains=context.trains, regrow=rule.regrow)
         except ValueError as error:
             found.append(f"prune.{index}: {error}")
-    if recipe.oneshot is not None and job.one_shot is None:
+    if recipe.oneshot is not None and context.one_shot is None:
         found.append("oneshot: belongs to a recipe with `prune` and without `train`: remove it, or train")
-    if job.one_shot is None:
+    if context.one_shot is None:
         return found
     if not recipe.task.label:
         found += [
             f"prune.{index}.criterion: {rule.criterion.name} needs a loss, and there are no labels to have one by: use "
             "magnitude, wanda, reconstruction or fisher, or write task.label"
-            for index, rule in enumerate(job.rules)
+            for index, rule in enumerate(context.rules)
             if needs_loss(rule.criterion)
         ]
     return found
 
 
-def prune(job: Job, rules: Sequence[Rule]) -> tuple[Any, list[RuleState]]:
+def prune(context: RunContext, rules: Sequence[Rule]) -> tuple[Any, list[RuleState]]:
     """The recipe's start model, pruned, and how far each rule went."""
-    import torch
-
-    from optkit.pruning.oneshot import one_shot
-
-    model = job.start_model().to("cuda" if torch.cuda.is_available() else "cpu")
-    with job.reporter.task("pruning") as bar:
+    model = context.start_model().to("cuda" if torch.cuda.is_available() else "cpu")
+    with context.reporter.task("pruning") as bar:
         tell = lambda rule, done, total: bar.advance(done, total, {})  # noqa: E731
-        loss = job.task.objective and job.task.objective.loss
-        states = one_shot(model, rules, _batches(job), loss=loss, tell=tell)
+        loss = context.task.objective and context.task.objective.loss
+        states = one_shot(model, rules, _batches(context), loss=loss, tell=tell)
     return model.cpu(), states
 
 
-def _batches(job: Job) -> list[dict[str, Any]]:
-    return job.batches(job.one_shot.samples, job.one_shot.batch_size, labelled=True)
+def _batches(context: RunContext) -> list[dict[str, Any]]:
+    return context.data.batches(context.one_shot.samples, context.one_shot.batch_size, labelled=True)

@@ -14,7 +14,8 @@ import optkit
 from optkit import cpu, runtime
 from optkit.benchmark.compiled import OpenVino
 from optkit.ir import precision
-from optkit.stages import evaluate, served
+from optkit.pipeline import serving
+from optkit.stages import evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -71,11 +72,11 @@ def test_a_model_that_the_default_precision_spoils_is_served_with_the_hint(
     monkeypatch.setattr(precision, "default_precision", lambda: "bf16")
     outputs = evaluate._outputs
 
-    def spoiled(job, title, *given):
+    def spoiled(context, title, *given):
         """Of the IR in f32 every answer is right, and at the default precision 10 of 40 are wrong."""
         if not title.startswith("int8 ") or "optkit" in title:
-            return outputs(job, title, *given)
-        labels = job.task.references(job.splits["validation"], job.head)
+            return outputs(context, title, *given)
+        labels = context.task.references(context.data.splits["validation"], context.data.head)
         moved = (np.arange(len(labels)) < 10) * ("f32" not in title)
         return np.eye(5, dtype=np.float32)[(labels + moved) % 5]
 
@@ -165,14 +166,14 @@ def job_of(target, *, method="int8", backends=None):
     ],
 )
 def test_weights_of_full_range_are_judged_where_they_are_exact(monkeypatch, target, saturates, there, judged, refused):
-    monkeypatch.setattr(served, "int8_saturates", lambda: saturates)
+    monkeypatch.setattr(serving, "int8_saturates", lambda: saturates)
     monkeypatch.setattr(runtime, "available", lambda: there)
     monkeypatch.setattr(runtime, "missing_reason", lambda: None if there else "it was not built")
-    assert served.judged_on_runtime(job_of(target)) is judged
-    said = served.problems(job_of(target))
+    assert serving.judged_on_runtime(job_of(target)) is judged
+    said = evaluate.problems(job_of(target), None)
     assert bool(said) is refused and all(f"quantize.target: {target}: " in s and "it was not built" in s for s in said)
     weights_only = job_of(target, method="int8_weights")
-    assert not served.judged_on_runtime(weights_only) and not served.problems(weights_only)
+    assert not serving.judged_on_runtime(weights_only) and not evaluate.problems(weights_only, None)
 
 
 @pytest.mark.parametrize(

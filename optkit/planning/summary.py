@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optkit.pipeline.estimate import Estimate
+    from optkit.planning.estimate import Estimate
 
 
 @dataclass(frozen=True)

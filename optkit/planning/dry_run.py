@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from optkit.adapters import dry_run, quiet, reason
+from optkit.adapters.arguments import steps_of, training_arguments
 from optkit.errors import OptkitError
 from optkit.ranks import world_size
 
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
 
 #: Examples of the stand-in's training; two make a batch, which losses of pairs need.
 _ROWS, _BATCH = 4, 2
@@ -29,7 +33,7 @@ _SMALL = {
 }
 
 
-def problems(job: Job, model: Any, examples: int) -> list[str]:
+def problems(context: RunContext, model: Any, examples: int) -> list[str]:
     """Why the recipe's training would not start, if it would not: a line.
 
     Args:
@@ -37,24 +41,22 @@ def problems(job: Job, model: Any, examples: int) -> list[str]:
         examples: rows that it trains on.
     """
     # Processes would wait for each other in a step that one of them does.
-    if not job.trains or job.team.size > 1:
+    if not context.trains or context.team.size > 1:
         return []
-    failure = _failure(job, model, job.recipe.train, examples)
+    failure = _failure(context, model, context.recipe.train, examples)
     # What an OptkitError says is told where the arguments, or the data, are looked at.
     if failure is None or isinstance(failure, OptkitError):
         return []
-    return [_said(job, model, job.recipe.train, examples, failure)]
+    return [_said(context, model, context.recipe.train, examples, failure)]
 
 
-def unused(job: Job, examples: int) -> list[str]:
+def unused(context: RunContext, examples: int) -> list[str]:
     """Arguments that would do nothing, or something else than they say, a line each."""
-    import torch
-
-    train, task, found = job.recipe.train, job.task, []
+    train, task, found = context.recipe.train, context.task, []
     if train.get("label_smoothing_factor"):
         factor = train["label_smoothing_factor"]
-        kind = job.head.problem or job.recipe.task.type
-        if not task.label_smoothing or job.head.problem is not None:
+        kind = context.data.head.problem or context.recipe.task.type
+        if not task.label_smoothing or context.data.head.problem is not None:
             found.append(
                 f"train.label_smoothing_factor: {kind.replace('_', ' ')} has no classes that exclude each other to "
                 "smooth: remove it"
@@ -74,40 +76,37 @@ def unused(job: Job, examples: int) -> list[str]:
     return found
 
 
-def _failure(job: Job, model: Any, train: Mapping[str, Any], examples: int) -> Exception | None:
+def _failure(context: RunContext, model: Any, train: Mapping[str, Any], examples: int) -> Exception | None:
     """What a training with ``train`` raises at its first step."""
-    from optkit.adapters import dry_run, quiet
-    from optkit.adapters.arguments import steps_of, training_arguments
-
     total, _ = steps_of(train, examples)
     given = {name: value for name, value in train.items() if name != "freeze"} | _SMALL | {"max_steps": total}
     given.pop("torch_compile", None)  # takes a minute
-    rows = job.splits["train"]
+    rows = context.data.splits["train"]
     try:
-        encoded = job.task.encode(rows.select(range(min(_ROWS, len(rows)))), job.tokenizer, job.head)
+        encoded = context.task.encode(
+            rows.select(range(min(_ROWS, len(rows)))), context.data.tokenizer, context.data.head
+        )
         with tempfile.TemporaryDirectory(prefix="optkit-dry-run-") as folder, quiet():
-            args = training_arguments(given, Path(folder), seed=job.recipe.seed, examples=examples)
+            args = training_arguments(given, Path(folder), seed=context.recipe.seed, examples=examples)
             evaluates = args.eval_strategy != "no"
             asked = {"evaluates": evaluates, "scores": evaluates and "hold_out" in train}
-            dry_run.first_step(model, args, encoded, job.task, job.tokenizer, **asked)
+            dry_run.first_step(model, args, encoded, context.task, context.data.tokenizer, **asked)
     except Exception as error:  # the Trainer's, and of any package that an argument brings in
         return error
     return None
 
 
-def _said(job: Job, model: Any, train: Mapping[str, Any], examples: int, failure: Exception) -> str:
+def _said(context: RunContext, model: Any, train: Mapping[str, Any], examples: int, failure: Exception) -> str:
     """The line for a training that failed: with the argument by which it does, where one alone is the reason."""
     said = _reason(failure)
     for name, value in train.items():
         others = {key: own for key, own in train.items() if key != name}
-        if _failure(job, model, others, examples) is None:
+        if _failure(context, model, others, examples) is None:
             return f"train.{name}: the training cannot start with {value}: {said}: correct it, or remove it"
     return f"train: the training cannot start with these arguments: {said}"
 
 
 def _reason(failure: Exception) -> str:
-    from optkit.adapters import reason
-
     text = str(failure)
     if isinstance(failure, TypeError) and (needs := re.search(r"missing \d+ required .*arguments?: (.+)", text)):
         return f"it needs {needs[1]}, which belongs into lr_scheduler_kwargs or optim_args"

@@ -8,8 +8,8 @@ import torch
 
 import optkit
 from optkit.errors import RecipeError
+from optkit.pipeline.validate import make_plan
 from optkit.recipe import load_recipe
-from optkit.stages.plan import make_plan
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TASKS = {
@@ -117,17 +117,19 @@ def test_label_smoothing_is_for_classes_that_exclude_each_other(tmp_path, data):
 def test_label_smoothing_changes_the_loss(tmp_path, data):
     from optkit.adapters import trainer
     from optkit.adapters.arguments import training_arguments
-    from optkit.pipeline.context import Job
+    from optkit.pipeline.context import RunContext
     from optkit.progress import Reporter
 
     losses = []
     for factor in (0.0, 0.3):
         asked = load_recipe(recipe(tmp_path, data=data, label_smoothing_factor=factor, max_steps=1, logging_steps=1))
-        job = Job(asked, None, Reporter(quiet=True))
-        examples = job.encoded("train")
+        context = RunContext(asked, None, Reporter(quiet=True))
+        examples = context.data.encoded("train")
         args = training_arguments(asked.train, tmp_path / "out", seed=1, examples=len(examples))
-        model = job.start_model().eval()
-        built = trainer.build(model, args, train_dataset=examples, collator=job.task.collator(job.tokenizer))
+        model = context.start_model().eval()
+        built = trainer.build(
+            model, args, train_dataset=examples, collator=context.task.collator(context.data.tokenizer)
+        )
         trainer.train(built, None)
         losses.append(next(entry["loss"] for entry in built.state.log_history if "loss" in entry))
     assert abs(losses[0] - losses[1]) > 1e-4

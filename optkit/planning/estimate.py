@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from optkit.adapters.arguments import training_arguments
+from optkit.adapters.checkpointing import KEPT
+from optkit.adapters.passes import time_steps
+from optkit.models import freezing, load_teacher
+from optkit.pruning.criteria import build
+from optkit.pruning.criteria.base import GroupCriterion
+
 if TYPE_CHECKING:
-    from optkit.pipeline.context import Job
-    from optkit.pipeline.plan_summary import Plan
+    from optkit.pipeline.context import RunContext
+    from optkit.planning.summary import Plan
 
 
 @dataclass(frozen=True)
@@ -20,19 +29,14 @@ class Estimate:
     disk: int
 
 
-def measure(job: Job, plan: Plan) -> Estimate:
+def measure(context: RunContext, plan: Plan) -> Estimate:
     """Times a few optimizer steps of plain fine-tuning, with the teacher's pass where it runs beside, and adds up what
     will be written.
     """
-    from optkit.adapters.arguments import training_arguments
-    from optkit.adapters.checkpointing import KEPT
-    from optkit.adapters.passes import time_steps
-    from optkit.models import freezing, load_teacher
-
-    recipe = job.recipe
-    model = job.start_model()
+    recipe = context.recipe
+    model = context.start_model()
     parameters = 4 * sum(p.numel() for p in model.parameters())
-    kept = _kept(job, plan, model)
+    kept = _kept(context, plan, model)
     runs = 1 + (plan.baseline == "trained" and bool(plan.rules))
     # Weights, two moments of Adam, masks and criteria's states in each kept checkpoint and the one being written; then
     # results.
@@ -42,13 +46,15 @@ def measure(job: Job, plan: Plan) -> Estimate:
     if not plan.steps:
         # In one shot: a dense copy, masks, and matrices of the largest layer beside what is there by now.
         return Estimate(0.0, 0.0, _peak() + 2 * parameters if plan.calibration else 2 * parameters, disk)
-    args = training_arguments(recipe.train, job.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"])
+    args = training_arguments(
+        recipe.train, context.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"]
+    )
     beside = None
     if recipe.distill is not None and recipe.distill.of_states:
-        beside = load_teacher(recipe.distill, job.head)[0].to(args.device)
+        beside = load_teacher(recipe.distill, context.data.head)[0].to(args.device)
     freezing.freeze(model, recipe.train.get("freeze", ()))
-    how = {"teacher": beside, "objective": job.task.objective}
-    step = time_steps(model, args, job.encoded("train"), job.task.collator(job.tokenizer), **how)
+    how = {"teacher": beside, "objective": context.task.objective}
+    step = time_steps(model, args, context.data.encoded("train"), context.task.collator(context.data.tokenizer), **how)
     return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
 
 
@@ -66,15 +72,10 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _kept(job: Job, plan: Plan, model: Any) -> int:
+def _kept(context: RunContext, plan: Plan, model: Any) -> int:
     """Bytes of the masks on ``model`` and of what criteria accumulate."""
-    import torch
-
-    from optkit.pruning.criteria import build
-    from optkit.pruning.criteria.base import GroupCriterion
-
     sizes: dict[tuple[str, str], int] = {}
-    for rule, matched in zip(job.rules, plan.rules, strict=True):
+    for rule, matched in zip(context.rules, plan.rules, strict=True):
         criterion = build(rule.criterion)
         for name in matched.layers:
             weight = model.get_submodule(name).weight.detach().to("meta")

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 import optkit
 from optkit.adapters import passes
 from optkit.errors import OptkitError, PlanError
-from optkit.pipeline.context import Job
+from optkit.pipeline.context import RunContext
+from optkit.pipeline.validate import make_plan
+from optkit.planning import label_order
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
-from optkit.stages import heads
-from optkit.stages.plan import make_plan
 
 NAMES = ("poor", "nice", "odd")
 
@@ -230,7 +230,9 @@ def test_names_that_the_outputs_contradict(recipe, trained, turned, key, names):
     path = recipe(turned) if part == "model" else recipe(trained, TRAIN + f"{part}: {{{name}: {turned}}}\n")
     said = refused(path, run=True)
     assert said.startswith(f"{key}: {turned}: its {', '.join(names)} answer the data's poor, nice, odd: ")
-    assert said.endswith('as they are named: name them in its config.json: "id2label": {"0": "poor", "1": "nice", "2": "odd"}')
+    assert said.endswith(
+        'as they are named: name them in its config.json: "id2label": {"0": "poor", "1": "nice", "2": "odd"}'
+    )
     edit(turned, id2label={"0": "poor", "1": "nice", "2": "odd"}, label2id={"poor": 0, "nice": 1, "odd": 2})
     optkit.run(path, output=path.parent / "run", stop_after="plan")
 
@@ -238,10 +240,10 @@ def test_names_that_the_outputs_contradict(recipe, trained, turned, key, names):
 def test_tags_in_another_order(recipe, tiny_checkpoint, tmp_path, monkeypatch):
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "tagger")
     edit(folder, architectures=["BertForTokenClassification"])
-    job = Job(
+    context = RunContext(
         load_recipe(recipe(folder, ALONE, "token-classification", "text: tokens, label: tags")), None, Reporter(True)
     )
-    assert job.baseline == "start"
+    assert context.baseline == "start"
 
     def answers(turn):
         def predict(model, encoded, task, processor, **_):
@@ -255,10 +257,10 @@ def test_tags_in_another_order(recipe, tiny_checkpoint, tmp_path, monkeypatch):
         return predict
 
     monkeypatch.setattr(passes, "predict", answers(turn=False))
-    heads.check_order(job)
+    label_order.check_order(context)
     monkeypatch.setattr(passes, "predict", answers(turn=True))
     with pytest.raises(PlanError, match="its LABEL_0, LABEL_1 answer the data's O, B-X"):
-        heads.check_order(job)
+        label_order.check_order(context)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""What each layer loses at each sparsity, measured on the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optkit.adapters.arguments import training_arguments
+from optkit.models import load_model
+from optkit.pipeline import baseline
+from optkit.pruning.allocation import sensitivity
+
+if TYPE_CHECKING:
+    from optkit.pipeline.context import RunContext
+    from optkit.pruning.allocation.choosing import Curve
+    from optkit.pruning.config import Rule
+    from optkit.recipe.allocate import AllocateSpec
+
+
+def measured_curves(
+    context: RunContext, spec: AllocateSpec, rule: Rule, others: Sequence[Rule], points: Sequence[float]
+) -> list[Curve]:
+    """What each layer that ``rule`` matches loses at each of ``points``, with ``others`` applied to the model."""
+    device = _device(context)
+    model = reference(context)
+    sensitivity.prune_now(model, others)
+    model.to(device)
+    moved = [
+        {name: tensor.to(device) for name, tensor in batch.items()} for batch in context.data.batches(spec.samples)
+    ]
+    with context.reporter.task(f"sensitivity of {rule.name}") as bar:
+        return sensitivity.measure(
+            model, rule, moved, points, lambda done, total: bar.advance(done, total, {"measured": done})
+        )
+
+
+def reference(context: RunContext) -> Any:
+    """The dense model that layers are measured on: the trained baseline where there is one, else the start model."""
+    if not baseline.is_trained_apart(context):
+        return context.start_model()
+    return load_model(context.path(baseline.FOLDER), context.data.head, seed=context.recipe.seed)
+
+
+def _device(context: RunContext) -> Any:
+    encoded = context.data.encoded("train")
+    args = training_arguments(
+        context.recipe.train, context.path("checkpoints"), seed=context.recipe.seed, examples=len(encoded)
+    )
+    return args.device
+
+
+def bounded(curve: Curve, rule: Rule) -> Curve:
+    """``curve`` within the rule's floor and ceiling, with as many choices as there shall be."""
+    most = rule.structure.max_sparsity
+    least = max(int(np.ceil(rule.floor / most * curve.groups - 1e-9)), curve.counts[0])
+    highest = int(np.floor(min(rule.ceiling / most, 1.0) * curve.groups + 1e-9))
+    return curve.between(least, max(min(highest, curve.counts[-1]), least)).refined()

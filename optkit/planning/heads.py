@@ -1,0 +1,78 @@
+"""The heads of a run's models: whether they are there, and how they were read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optkit.models import kept_head, meta_model, stored_head
+from optkit.models.config import mended, read_values
+from optkit.models.source import Source
+from optkit.tasks import PROBLEMS
+from optkit.tasks.columns import some
+
+if TYPE_CHECKING:
+    from optkit.models import Head
+    from optkit.pipeline.context import RunContext
+    from optkit.recipe import DistillSpec
+
+
+def problems(context: RunContext) -> list[str]:
+    """Why the start model cannot go untrained as the recipe says, a line at most."""
+    name, head = context.recipe.model.name, context.data.head
+    if context.trains or (name is not None and kept_head(context.recipe.model, head) is not None):
+        return []
+    said = "model: without `train` it has to be fine-tuned already, and"
+    if name is None:
+        return [f"{said} this one has random weights: write `train`"]
+    stored = stored_head(context.recipe.model, head)
+    what = f"no head for {head.kind}"
+    if stored:
+        what = f"a head for {some(stored)}, and the data has {some(head.labels)}"
+    return [f"{said} {name} has {what}: write `train`, or name another model"]
+
+
+def notes(context: RunContext) -> list[str]:
+    """What a plan says of the heads that there are: one that training replaces, names that were read otherwise than
+    they are stored.
+    """
+    model, head, found = context.recipe.model, context.data.head, []
+    if model.name is not None:
+        found += _stored(model.name, model.revision, "model.name", head)
+        if kept_head(model, head) is None:
+            stored, name = stored_head(model, head), _shown(model.name)
+            new = f"a new one for {some(head.labels)}" if head.labels else "a new one"
+            if stored:
+                found.append(f"the head of {name} ({some(stored)}) is replaced by {new}")
+            else:
+                found.append(f"{name} has no head for {head.kind}: {new} is trained")
+    if context.recipe.distill is not None:
+        found += _stored(context.recipe.distill.teacher, context.recipe.distill.revision, "distill.teacher", head)
+    if context.compared_with is not None:
+        found += _stored(context.compared_with, "main", "evaluate.baseline", head)
+    return list(dict.fromkeys(found))
+
+
+def pixel_problems(context: RunContext, spec: DistillSpec, processor: Any, key: str) -> list[str]:
+    """Why a teacher or a baseline cannot take the images that its own image processor makes, a line each."""
+    if not context.data.head.reads_images:
+        return []
+    skeleton = meta_model(Source(spec.teacher, spec.revision, key=key), context.data.head)
+    return [f"{key}: {text.removeprefix('model: ')}" for text in context.task.model_problems(skeleton, processor)]
+
+
+def _stored(name: str, revision: str, key: str, head: Head) -> list[str]:
+    """How the config.json of a checkpoint was read where it does not say what is meant."""
+    if head.labels is None:
+        return []
+    folder = Source(name, revision, key=key).folder(weights=False)
+    values = read_values(folder)
+    found, said = mended(values, folder)[1], values.get("problem_type")
+    if said in PROBLEMS and said != head.problem_type and head.problem_type is not None:
+        found.append(f"problem_type is {said}: the data's counts, {head.problem_type}")
+    return [f"config.json of {_shown(name)}: {note}" for note in found]
+
+
+def _shown(name: str) -> str:
+    """A model's name for a report, which others may read: of a folder here its last part."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
