@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from optkit import metrics
 from optkit.data.generators import GENERATORS
-from optkit.pruning.config import CRITERIA
+from optkit.pruning.config import CRITERIA, STRUCTURES
 from optkit.tasks import TASKS
 
 
@@ -43,8 +43,6 @@ _JUMPING = {"from": "0.0", "to": "0.8", "begin": "5%", "end": "70%"}
 _GROWING = {**_JUMPING, "every": "20"}
 
 _METHODS = (
-    Entry("structure", "element", "Single weights: the highest accuracy, and the hardest to make fast."),
-    Entry("structure", "RxC", "Blocks of R outputs x C inputs (1x4, 4x1, 32x1 ...); 1x4 is the grain of int8 kernels."),
     Entry("schedule", "cubic", "Removes fast at first and slowly at last.", _GROWING, _ZHU_GUPTA),
     Entry("schedule", "linear", "Removes the same share at every change of the masks.", _GROWING),
     Entry("schedule", "exponential", "Removes the same share of what is left at every change.", _GROWING, _FRANKLE),
@@ -115,10 +113,11 @@ def entries(kind: str | None = None) -> list[Entry]:
         )
         for name, cls in CRITERIA.items()
     ]
+    structures = [Entry("structure", name, summary) for name, summary in STRUCTURES.items()]
     tasks = [Entry("task", name, task.summary) for name, task in TASKS.items()]
     measures = [Entry("metric", name, summary) for name, summary in metrics.SUMMARIES.items()]
     datasets = [Entry("dataset", name, generator.summary) for name, generator in GENERATORS.items()]
-    every = (*criteria, *_METHODS, *tasks, *measures, *_OUTPUTS, *datasets)
+    every = (*criteria, *structures, *_METHODS, *tasks, *measures, *_OUTPUTS, *datasets)
     return [entry for entry in every if kind in (None, entry.kind)]
 
 

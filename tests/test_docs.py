@@ -122,9 +122,7 @@ def extended(tmp_path_factory) -> Path:
 
     edit(CRITERIA, "\nCriterion = (\n", f"\n{blocks[CRITERIA]}\nCriterion = (\n    Lamp |")
     edit(STRUCTURES, "\ndef grid_of(", f"\n{blocks[STRUCTURES]}\n\ndef grid_of(")
-    edit(
-        TASKS, "    for task in (\n        TEXT_", "    for task in (\n        ZERO_SHOT_CLASSIFICATION,\n        TEXT_"
-    )
+    edit(TASKS, "        TEXT_CLASSIFICATION,\n", "        TEXT_CLASSIFICATION,\n        ZERO_SHOT_CLASSIFICATION,\n")
     spec = "from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION"
     edit(TASKS, "\nfrom optkit.tasks.spec import", f"\n{spec}\nfrom optkit.tasks.spec import")
     return root
@@ -135,17 +133,20 @@ TASKS = "optkit/tasks/__init__.py"
 USES = """
 import torch
 from torch import nn
+from optkit.adapters import optimum
 from optkit.pruning.config import CRITERIA, Rule, Schedule, Structure
 from optkit.pruning.criteria import build
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.structures import Strided
 from optkit.recipe import load_recipe
 from optkit.tasks import get_task
-import optkit
+import optkit.pruning
 assert optkit.__file__.startswith(ROOT), optkit.__file__
 recipe = load_recipe(ROOT + "/recipe.yaml")
 assert recipe.prune[0].criterion.build() == CRITERIA["lamp"]()
 assert type(get_task(recipe.task)).__name__ == "ZeroShotClassification"
+assert optimum.export_task("OVModelForSequenceClassification") == "text-classification"
+assert build(optkit.pruning.Lamp()).config == CRITERIA["lamp"]()
 
 scores = build(CRITERIA["lamp"]()).score(torch.tensor([[3.0, -4.0], [0.0, 12.0]]), {}, 0)
 torch.testing.assert_close(scores, torch.tensor([[9 / 169, 16 / 160], [0.0, 1.0]]))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from optkit.pruning.config.criteria import CRITERIA
+
 if TYPE_CHECKING:
     from optkit.pruning.callback import PruningCallback
     from optkit.pruning.compaction.checkpoint import load_compact, save_compact
@@ -77,17 +79,8 @@ _NAMES = {
     "Rule": "optkit.pruning.config",
     "Schedule": "optkit.pruning.config",
     "Structure": "optkit.pruning.config",
-    "Magnitude": "optkit.pruning.config",
-    "Movement": "optkit.pruning.config",
-    "SoftMovement": "optkit.pruning.config",
-    "Taylor": "optkit.pruning.config",
-    "Wanda": "optkit.pruning.config",
-    "Obert": "optkit.pruning.config",
-    "Random": "optkit.pruning.config",
-    "Frozen": "optkit.pruning.config",
-    "Reconstruction": "optkit.pruning.config",
-    "FisherSearch": "optkit.pruning.config",
     "one_shot": "optkit.pruning.oneshot",
+    **{criterion.__name__: criterion.__module__ for criterion in CRITERIA.values()},
 }
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, cre
 from optkit.pruning.config import (
     CRITERIA,
     SHAPES,
+    STRUCTURES,
     Frozen,
     Rule,
     Schedule,
@@ -28,7 +29,8 @@ from optkit.recipe.fields import Many, Part, Share, SpanField, check_pattern
 from optkit.spelling import suggest
 
 _DEFAULT = Schedule()
-_STRUCTURES = ("element", "row", "column", "head", "neuron")
+#: Structures that are a word: RxC and N:M are none.
+_STRUCTURES = tuple(name for name in STRUCTURES if name.islower())
 
 
 class CriterionSpec(Part):

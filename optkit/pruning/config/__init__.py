@@ -35,9 +35,7 @@ from optkit.pruning.config.schedule import (
     every_of,
     jumps_of,
 )
-from optkit.pruning.config.structure import (
-    Structure,
-)
+from optkit.pruning.config.structure import STRUCTURES, Structure
 
 __all__ = [
     "CRITERIA",
@@ -52,6 +50,7 @@ __all__ = [
     "Reconstruction",
     "Rule",
     "SHAPES",
+    "STRUCTURES",
     "Schedule",
     "SoftMovement",
     "Span",

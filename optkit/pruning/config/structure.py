@@ -6,6 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+#: One sentence on each structure, by the form of its name in a recipe: ``Structure.parse`` reads them.
+STRUCTURES = {
+    "element": "Single weights: the highest accuracy, and the hardest to make fast.",
+    "RxC": "Blocks of R outputs x C inputs (1x4, 4x1, 32x1 ...); 1x4 is the grain of int8 kernels.",
+    "row": "Whole outputs of a weight.",
+    "column": "Whole inputs of a weight.",
+    "N:M": "Of M adjacent inputs of an output N stay (2:4 ...).",
+    "head": "Attention heads: their rows of query, key and value, and their columns of the output projection.",
+    "neuron": "Neurons of feed-forward layers, or with neuron:K groups of K adjacent ones.",
+}
+
 
 @dataclass(frozen=True)
 class Structure:
