@@ -122,6 +122,7 @@ def extended(tmp_path_factory) -> Path:
 
     edit(CRITERIA, "\nCriterion = (\n", f"\n{blocks[CRITERIA]}\nCriterion = (\n    Lamp |")
     edit(STRUCTURES, "\ndef grid_of(", f"\n{blocks[STRUCTURES]}\n\ndef grid_of(")
+    edit(ORDER, '"sparse", "evaluate",', '"sparse", "digest", "evaluate",')
     edit(TASKS, "        TEXT_CLASSIFICATION,\n", "        TEXT_CLASSIFICATION,\n        ZERO_SHOT_CLASSIFICATION,\n")
     spec = "from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION"
     edit(TASKS, "\nfrom optkit.tasks.spec import", f"\n{spec}\nfrom optkit.tasks.spec import")
@@ -129,9 +130,10 @@ def extended(tmp_path_factory) -> Path:
 
 
 CRITERIA, STRUCTURES = "optkit/pruning/config/criteria.py", "optkit/pruning/structures.py"
-TASKS = "optkit/tasks/__init__.py"
+ORDER, TASKS = "optkit/pipeline/order.py", "optkit/tasks/__init__.py"
 USES = """
 import torch
+from optkit.pipeline.order import load_stages
 from torch import nn
 from optkit.adapters import optimum
 from optkit.pruning.config import CRITERIA, Rule, Schedule, Structure
@@ -147,6 +149,7 @@ assert recipe.prune[0].criterion.build() == CRITERIA["lamp"]()
 assert type(get_task(recipe.task)).__name__ == "ZeroShotClassification"
 assert optimum.export_task("OVModelForSequenceClassification") == "text-classification"
 assert build(optkit.pruning.Lamp()).config == CRITERIA["lamp"]()
+assert [stage.name for stage in load_stages()][9:12] == ["sparse", "digest", "evaluate"]
 
 scores = build(CRITERIA["lamp"]()).score(torch.tensor([[3.0, -4.0], [0.0, 12.0]]), {}, 0)
 torch.testing.assert_close(scores, torch.tensor([[9 / 169, 16 / 160], [0.0, 1.0]]))
