@@ -154,23 +154,16 @@ def _labels(weights: dict[str, Any]) -> int | None:
 
 def _base(folder: Path, auto_class: str, labels: int | None) -> tuple[Any, list[str]]:
     """The base model, and the names of the weights that it lacks."""
-    import torch
     import transformers
 
     from optkit.models.config import make_config
+    from optkit.models.pretrained import load_with_info
     from optkit.models.source import Source
 
     config = make_config(Source.of(folder))
     if labels is not None:
         config.num_labels = labels
-    model, info = getattr(transformers, auto_class).from_pretrained(
-        folder,
-        config=config,
-        dtype=torch.float32,
-        local_files_only=True,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    model, info = load_with_info(getattr(transformers, auto_class), folder, config)
     # Embeddings are not made of what a pooler gives.
     optional = ".pooler." if auto_class == "AutoModel" else "\0"
     lacking = [*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]

@@ -71,20 +71,13 @@ def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
     import transformers
 
     from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
+    from optkit.models.pretrained import load_with_info
 
     with torch.random.fork_rng(devices=[]):
         try:
             with quiet():
                 config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-                model, info = auto_class_for(auto_class, config).from_pretrained(
-                    folder,
-                    config=config,
-                    dtype=torch.float32,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                )
+                model, info = load_with_info(auto_class_for(auto_class, config), folder, config)
         except Exception as error:  # each architecture fails in its own way
             raise OptkitError(f"{given(folder)}: cannot be loaded as {auto_class}: {reason(error)}") from error
     refuse_decoder(str(given(folder)), model)

@@ -116,24 +116,35 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any, seed: int) -> PreTrainedModel:
-    """The checkpoint as ``config`` says, refused if anything but the head is missing or of another shape."""
+def load_with_info(
+    model_class: Any, folder: Path, config: Any, *, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A float32 model of local files only, and the weights that transformers found missing, left over or of another
+    shape: its ``output_loading_info``.
+    """
     import torch
 
+    return model_class.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        local_files_only=True,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any, seed: int) -> PreTrainedModel:
+    """The checkpoint as ``config`` says, refused if anything but the head is missing or of another shape."""
     from optkit.adapters import quiet, reason
 
     weight_shapes(folder)
     where = given(folder)
     try:
         with _seeded(seed), quiet():
-            model, info = auto_class_for(auto_class, config).from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                local_files_only=True,
-                trust_remote_code=source.trust_remote_code,
+            model, info = load_with_info(
+                auto_class_for(auto_class, config), folder, config, trust_remote_code=source.trust_remote_code
             )
     except Exception as error:
         raise OptkitError(f"{where}: cannot be loaded as {auto_class}: {reason(error)}") from error
