@@ -1,0 +1,36 @@
+"""Which modules import which, imports inside functions included: packages downwards, and no files in a circle."""
+
+from __future__ import annotations
+
+import graphlib
+import re
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+from importlinter.cli import lint_imports
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    graph = grimp.build_graph("optkit", exclude_type_checking_imports=True, cache_dir=None)
+    return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+
+
+def test_packages_import_downwards(capfd):
+    failed = lint_imports(config_filename=str(PYPROJECT), no_cache=True, no_logo=True)
+    assert not failed, capfd.readouterr().out
+
+
+def test_every_module_that_imports_another_is_in_a_layer(imports):
+    [contract] = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = [module for layer in contract["layers"] for module in re.split(r" [:|] ", layer)]
+    placed = {module for module in imports for layer in layers if f"{module}.".startswith(f"{layer}.")}
+    assert {module for module in imports if imports[module]} - placed == {"optkit.__main__"}
+
+
+def test_no_files_import_each_other_in_a_circle(imports):
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError with the files of one
