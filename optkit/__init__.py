@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from optkit.benchmark.asked import Asked as BenchmarkOptions
     from optkit.benchmark.bench import bench
+    from optkit.benchmark.options import BenchmarkOptions
     from optkit.counting.sparsity import sparsity
     from optkit.errors import OptkitError, RecipeError, UsageError
     from optkit.experiments.compare import compare
@@ -111,7 +111,7 @@ _NAMES = {
     "read_tags": "optkit.ir.tags",
     "read_onnx_tags": "optkit.export.onnx",
     "render_html": "optkit.report",
-    "BenchmarkOptions": "optkit.benchmark.asked:Asked",
+    "BenchmarkOptions": "optkit.benchmark.options",
     "Quantization": "optkit.quantization.config",
     "quantize_model": "optkit.quantization.quantize:quantize",
     "measure_sensitivity": "optkit.quantization.sensitivity",

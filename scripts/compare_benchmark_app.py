@@ -21,7 +21,7 @@ from pathlib import Path
 
 from optkit.benchmark.compiled import OpenVino
 from optkit.benchmark.engine import Setting
-from optkit.benchmark.inputs import Needs, Shared
+from optkit.benchmark.inputs import InputSpec, SharedInputs
 from optkit.cpu import cpu_name, physical_cores
 from optkit.errors import OptkitError
 from optkit.ir.io import find_xml, import_openvino
@@ -95,7 +95,7 @@ def measure(options: argparse.Namespace) -> dict:
         raise OptkitError(f"{options.model}: no OpenVINO IR here")
     setting = Setting(options.threads, "throughput", options.streams)
     engine = OpenVino.of(xml, setting)
-    inputs = Shared.of([Needs.of(xml.parent)]).made_up(options.batch, options.seq)
+    inputs = SharedInputs.of([InputSpec.of(xml.parent)]).dummy_inputs(options.batch, options.seq)
     names = [next(name for name in inputs if name in port.get_names()) for port in engine.compiled.inputs]
     shapes = {name: list(inputs[name].shape) for name in names}
     feeds = [inputs]

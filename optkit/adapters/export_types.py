@@ -16,8 +16,8 @@ from typing import Any
 from optkit.adapters import quiet
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
+from optkit.machine import installed
 from optkit.tasks import TASKS
-from optkit.versions import installed
 
 #: Lengths of the texts that a model converted in another type's name is tried on, one more of each, and how far outputs
 #: may then be off, as a share of the largest.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from optkit.checkpoints.files import weight_files
+
 if TYPE_CHECKING:
     from optkit.runtime import Plan
 
@@ -23,6 +25,23 @@ class Source:
 
     kind: Literal["checkpoint", "onnx", "ir", "ctranslate2"]
     path: Path
+
+    def files(self) -> list[Path]:
+        """The files that a deployment would carry: weights and graph.
+
+        Raises:
+            OptkitError: if a checkpoint's are not whole.
+        """
+        if self.kind == "checkpoint":
+            return weight_files(self.path)
+        if self.kind == "ctranslate2":
+            return [file for file in sorted(self.path.iterdir()) if file.is_file()]
+        beside = [self.path.with_suffix(".bin")] if self.kind == "ir" else [Path(f"{self.path}.data")]
+        return [self.path, *(file for file in beside if file.is_file())]
+
+    def size(self) -> int:
+        """Bytes of ``files``."""
+        return sum(file.stat().st_size for file in self.files())
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from optkit.benchmark.backend_support import EXPORTS, RunnableModel
 from optkit.benchmark.engine import Inputs, Source
-from optkit.benchmark.offers import EXPORTS, Offer
 from optkit.progress import Reporter
 
 
-def export(offer: Offer, folder: Path, reporter: Reporter, samples: Sequence[Inputs] = ()) -> Source:
-    """The files that ``offer``'s backend loads: its source, or what is exported of it into ``folder``, once for all
+def export(model: RunnableModel, folder: Path, reporter: Reporter, samples: Sequence[Inputs] = ()) -> Source:
+    """The files that ``model``'s backend loads: its source, or what is exported of it into ``folder``, once for all
     backends that load the same.
 
     Args:
@@ -21,13 +21,13 @@ def export(offer: Offer, folder: Path, reporter: Reporter, samples: Sequence[Inp
     Raises:
         OptkitError: if the checkpoint cannot be exported.
     """
-    if not offer.exported:
-        return offer.source
-    return _export(EXPORTS[offer.backend], offer.source.path, folder, samples, lambda: _say(offer, reporter))
+    if not model.exported:
+        return model.source
+    return _export(EXPORTS[model.backend], model.source.path, folder, samples, lambda: _say(model, reporter))
 
 
-def _say(offer: Offer, reporter: Reporter) -> None:
-    reporter.say(f"exporting {offer.source.path} for {offer.backend}")
+def _say(model: RunnableModel, reporter: Reporter) -> None:
+    reporter.say(f"exporting {model.source.path} for {model.backend}")
 
 
 def _export(kind: str, checkpoint: Path, folder: Path, samples: Sequence[Inputs], say: Callable[[], None]) -> Source:

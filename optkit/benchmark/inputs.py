@@ -1,4 +1,4 @@
-"""What the engines are fed with: inputs by chance, or a file of texts in the batches that traffic makes of them."""
+"""What the engines are fed with: random inputs, or a file of texts in the batches that traffic makes of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.json_files import read_json
 
 #: Tokens that are no words in the vocabularies of BERT and its like.
@@ -18,7 +18,7 @@ _SPECIAL = 5
 
 
 @dataclass(frozen=True)
-class Needs:
+class InputSpec:
     """What the config beside a model says of its inputs.
 
     Attributes:
@@ -34,7 +34,7 @@ class Needs:
     pixels: tuple[int, int, int] | None
 
     @classmethod
-    def of(cls, setup: Path) -> Needs:
+    def of(cls, setup: Path) -> InputSpec:
         """Reads ``config.json`` in ``setup``, and ``preprocessor_config.json`` for the size of images.
 
         Raises:
@@ -84,29 +84,29 @@ def _image_size(config: dict[str, Any]) -> tuple[int, int, int] | None:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What all models of a comparison take alike, see ``Needs``."""
+class SharedInputs:
+    """What all models of a comparison take alike, see ``InputSpec``."""
 
     vocabulary: int | None
     longest: int | None
     pixels: tuple[int, int, int] | None
 
     @classmethod
-    def of(cls, needs: Sequence[Needs]) -> Shared:
-        """What all of ``needs`` allow.
+    def of(cls, specs: Sequence[InputSpec]) -> SharedInputs:
+        """What all of ``specs`` allow.
 
         Raises:
-            RecipeError: if some take images and some text, or images of several sizes.
+            UsageError: if some take images and some text, or images of several sizes.
         """
-        if len({each.pixels for each in needs}) > 1:
-            differ = next(each for each in needs if each.pixels != needs[0].pixels)
-            raise RecipeError(f"{differ.setup} and {needs[0].setup} take other inputs: bench them one by one")
-        limits = [each.longest for each in needs if each.longest is not None]
-        sizes = [each.vocabulary for each in needs if each.vocabulary is not None]
-        return cls(min(sizes, default=None), min(limits, default=None), needs[0].pixels)
+        if len({each.pixels for each in specs}) > 1:
+            differ = next(each for each in specs if each.pixels != specs[0].pixels)
+            raise UsageError(f"{differ.setup} and {specs[0].setup} take other inputs: bench them one by one")
+        limits = [each.longest for each in specs if each.longest is not None]
+        sizes = [each.vocabulary for each in specs if each.vocabulary is not None]
+        return cls(min(sizes, default=None), min(limits, default=None), specs[0].pixels)
 
-    def made_up(self, batch: int, seq: int, seed: int = 0) -> dict[str, np.ndarray]:
-        """Inputs by chance: tokens (batch, seq) without padding, or pixels (batch, channels, height, width)."""
+    def dummy_inputs(self, batch: int, seq: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """Random inputs: tokens (batch, seq) without padding, or pixels (batch, channels, height, width)."""
         rng = np.random.default_rng(seed)
         if self.pixels is not None:
             return {"pixel_values": rng.normal(size=(batch, *self.pixels)).astype(np.float32)}
@@ -121,17 +121,17 @@ class Texts:
     ids: list[list[int]]
     types: list[list[int]] | None
     padding: int
-    before: bool
+    left_padded: bool
 
     @classmethod
-    def read(cls, file: Path, needs: Sequence[Needs], seq: int | None) -> Texts:
+    def read(cls, file: Path, specs: Sequence[InputSpec], seq: int | None) -> Texts:
         """The lines of ``file`` that are not empty, cut to ``seq`` tokens, or to what the models take.
 
         Args:
-            needs: of all models; the first's tokenizer reads, and those of the others have to read alike.
+            specs: of all models; the first's tokenizer reads, and those of the others have to read alike.
 
         Raises:
-            RecipeError: if there are no texts, or the models take none, or do not read alike.
+            UsageError: if there are no texts, or the models take none, or do not read alike.
             OptkitError: if there is no tokenizer.
         """
         from optkit.models import load_tokenizer
@@ -140,16 +140,16 @@ class Texts:
             lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise RecipeError(f"--texts: {file}: {why}") from None
+            raise UsageError(f"--texts: {file}: {why}") from None
         if not lines:
-            raise RecipeError(f"--texts: {file}: no texts here: write one a line")
-        if needs[0].pixels is not None:
-            raise RecipeError(f"--texts: {needs[0].setup} takes images: leave --texts out")
-        tokenizer, sample = load_tokenizer(needs[0].setup), lines[:100]
-        for other in needs[1:]:
-            if other.setup != needs[0].setup and load_tokenizer(other.setup)(sample) != tokenizer(sample):
-                raise RecipeError(f"--texts: {other.setup} and {needs[0].setup} read texts otherwise: bench them apart")
-        limits = [seq, tokenizer.model_max_length, Shared.of(needs).longest]
+            raise UsageError(f"--texts: {file}: no texts here: write one a line")
+        if specs[0].pixels is not None:
+            raise UsageError(f"--texts: {specs[0].setup} takes images: leave --texts out")
+        tokenizer, sample = load_tokenizer(specs[0].setup), lines[:100]
+        for other in specs[1:]:
+            if other.setup != specs[0].setup and load_tokenizer(other.setup)(sample) != tokenizer(sample):
+                raise UsageError(f"--texts: {other.setup} and {specs[0].setup} read texts otherwise: bench them apart")
+        limits = [seq, tokenizer.model_max_length, SharedInputs.of(specs).longest]
         read = tokenizer(lines, truncation=True, max_length=min(limit for limit in limits if limit is not None))
         side = getattr(tokenizer, "padding_side", "right")
         return cls(read["input_ids"], read.get("token_type_ids"), tokenizer.pad_token_id, side == "left")
@@ -171,7 +171,7 @@ class Texts:
     def _padded(self, rows: Sequence[Sequence[int]], padding: int) -> np.ndarray:
         array = np.full((len(rows), max(map(len, rows))), padding, np.int64)
         for index, row in enumerate(rows):
-            array[index, array.shape[1] - len(row) if self.before else 0 :][: len(row)] = row
+            array[index, array.shape[1] - len(row) if self.left_padded else 0 :][: len(row)] = row
         return array
 
     def lengths(self) -> list[int]:

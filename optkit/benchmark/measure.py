@@ -1,237 +1,275 @@
-"""Rounds of engines at work on the same inputs, and the figures that come of them."""
+"""Times variants of models shape by shape, in turns on the same inputs: `optkit bench`, the stage of a recipe and the
+scripts all measure here.
+"""
 
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+from optkit import machine
+from optkit.benchmark import rounds
+from optkit.benchmark.backends import exact, rounds_by_default
+from optkit.benchmark.engine import Engine, Inputs, Setting, Source
+from optkit.benchmark.inputs import Texts
+from optkit.benchmark.load_time import measure_load
+from optkit.benchmark.options import BenchmarkOptions
+from optkit.benchmark.result import (
+    BenchmarkResult,
+    LeftOut,
+    Load,
+    Machine,
+    ModelFacts,
+    Row,
+    Settings,
+    Shape,
+    TextFacts,
+)
+from optkit.cpu import physical_cores
+from optkit.errors import OptkitError
+from optkit.ir import precision
+from optkit.progress import SILENT, Reporter
+from optkit.variant import Variant
 
-from optkit.benchmark.engine import Engine, Inputs
-from optkit.timing import LEAST, Spread, by_turns, percentile, ratios, spread, turn
-
-Name = TypeVar("Name", bound=Hashable)
-Tell = Callable[[int, int], None]
-
-#: Seconds of a turn, at least; inferences that it times, at least and at most.
-TURN, FEWEST, MOST = 0.05, 3, 1000
-#: Batches of texts that a turn takes, at least.
-_BATCHES = 4
-#: Waves of requests that a turn of throughput takes, at least.
-_WAVES = 10
-_WARM_UP = 2
+#: How far outputs of one model may lie apart, as a share of the largest: fp32, and int8 or bf16, which round.
+_EXACT, _ROUNDED = 1e-3, 0.1
+#: Batches on which they are compared: on one alone a model may be undecided, and all of its outputs small.
+COMPARED = 8
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one engine took.
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A variant to be timed.
 
     Attributes:
-        seconds: of an inference in each round; in throughput, of an inference while others are under way.
-        per_second: examples that were done in a second.
-        batches: of texts one by one, the seconds of every batch; else empty.
+        name: what tables call it.
+        load: the engine at a setting. It is called once, and for optkit, which plans for one shape, at each.
+        same_as: equal for all that should compute the same.
+        path: that the user named.
+        source: its files, where they are to be weighed and their loading timed.
+        exported: whether they were made for this benchmark.
+        backend: the word for it in warnings; the name if None.
     """
 
-    seconds: list[float]
-    per_second: float
-    batches: list[float]
+    variant: Variant
+    name: str
+    load: Callable[[Setting], Engine]
+    same_as: Hashable
+    path: Path | None = None
+    source: Source | None = None
+    exported: bool = False
+    backend: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """What all variants are fed with at one shape.
+
+    Attributes:
+        planned: (batch, tokens) that optkit plans for.
+        inputs: batches. Of texts all are timed; else the first is, and the others are for comparing outputs.
+        seq: tokens of a batch; None of images and texts.
+        pixels: of images, such as ``3 x 224 x 224``.
+        texts: that ``inputs`` are the batches of.
+    """
+
+    planned: tuple[int, int]
+    inputs: Sequence[Inputs]
+    seq: int | None = None
+    pixels: str | None = None
+    texts: Texts | None = None
 
     @property
-    def median(self) -> float:
-        """Seconds."""
-        return statistics.median(self.batches or self.seconds)
+    def words(self) -> str:
+        """For a reader who waits."""
+        batch = self.planned[0]
+        if self.texts is not None:
+            return f"texts, {batch} at a time"
+        return f"{batch} x {self.pixels} pixels" if self.pixels else f"{batch} x {self.seq} tokens"
 
 
-def latency(
-    engines: Mapping[Name, Engine], inputs: Inputs, *, seconds: float, tell: Tell | None = None
-) -> dict[Name, Measured]:
-    """Each engine alone, turn by turn, on the same ``inputs`` until each had ``seconds``.
-
-    All turns last about as long: a slow engine's a few inferences, a fast one's many, of which the median counts.
-    """
-    calls = {name: engine.ready(inputs) for name, engine in engines.items()}
-    each = {name: _pace(call) for name, call in calls.items()}
-    slot = max(TURN, (FEWEST + 1) * max(each.values()))
-    turns = {
-        name: turn(call, repeats=min(max(int(slot / each[name]) - 1, FEWEST), MOST)) for name, call in calls.items()
-    }
-    taken = by_turns(turns, rounds=max(LEAST, math.ceil(seconds / slot)), tell=tell)
-    return {name: Measured(values, _examples(inputs) / statistics.median(values), []) for name, values in taken.items()}
-
-
-def throughput(
-    engines: Mapping[Name, Engine], inputs: Inputs, *, seconds: float, tell: Tell | None = None
-) -> dict[Name, Measured]:
-    """Each engine with all its requests in flight, in windows of equal time, as OpenVINO's benchmark_app counts:
-    inferences that were done over the time until the last had ended.
-    """
-    feeds, waves = [inputs], []
-    for engine in engines.values():
-        engine.tune(feeds)
-        engine.stream(feeds, count=_WARM_UP * engine.requests)
-        waves.append(engine.stream(feeds, count=engine.requests)[1])
-    slot = max(TURN, seconds / _WAVES, _WAVES * max(waves))
-
-    def window(engine: Engine) -> Callable[[], float]:
-        def take() -> float:
-            engine.stream(feeds, count=engine.requests)
-            done, taken = engine.stream(feeds, seconds=slot)
-            return taken / done
-
-        return take
-
-    turns = {name: window(engine) for name, engine in engines.items()}
-    taken = by_turns(turns, rounds=max(LEAST, math.ceil(seconds / slot)), tell=tell)
-    return {name: Measured(values, _examples(inputs) / statistics.median(values), []) for name, values in taken.items()}
-
-
-def texts(
-    engines: Mapping[Name, Engine],
-    batches: Sequence[Inputs],
+def measure(
+    candidates: Sequence[Candidate],
+    workloads: Sequence[Workload],
+    options: BenchmarkOptions,
     *,
-    seconds: float,
-    streamed: bool = False,
-    tell: Tell | None = None,
-) -> tuple[dict[Name, Measured], int]:
-    """All engines on the same batches of texts: each round takes the next few of them, from the first again after the
-    last, so that a round's times compare although batches differ in length.
+    reference: int | None = None,
+    plain: int | None = None,
+    left_out: Sequence[LeftOut] = (),
+    command: str = "",
+    reporter: Reporter = SILENT,
+) -> BenchmarkResult:
+    """Times every candidate at every workload.
 
     Args:
-        streamed: whether requests are in flight together.
+        options: which of its fields chose candidates and workloads is no matter here.
+        reference, plain: numbers of the candidates that ratios are against, see ``Row``; None for none.
+        left_out: what the result says was not measured.
+        command: that was given, for the result.
 
-    Returns:
-        what each engine took, and how many different batches were timed.
+    Raises:
+        OptkitError: if a model cannot be loaded, or takes other inputs.
     """
-    calls = {name: [engine.ready(batch) for batch in batches] for name, engine in engines.items()}
-    some = [round(i * (len(batches) - 1) / 3) for i in range(4)]
-    each = {name: max(statistics.mean(_pace(own[i]) for i in dict.fromkeys(some)), 1e-9) for name, own in calls.items()}
-    slowest = max(each.values())
-    waves = _WAVES * max(engine.requests for engine in engines.values()) if streamed else _BATCHES
-    count = max(waves, math.ceil(TURN / slowest))
-    rounds = max(LEAST, math.ceil(seconds / (count * slowest)))
-    parts = [[(number * count + i) % len(batches) for i in range(count)] for number in range(rounds)]
-    if streamed:
-        for engine in engines.values():
-            engine.tune([batches[i] for i in parts[0]])
-    taken_by: dict[Name, list[float]] = {name: [] for name in engines}
-    turns = {
-        name: _streamed(engine, batches, parts) if streamed else _timed(calls[name], parts, taken_by[name])
-        for name, engine in engines.items()
-    }
-    taken = by_turns(turns, rounds=rounds, tell=tell)
-    seen = {i for part in parts for i in part}
-    timed = [i for part in parts for i in part]
-    examples = statistics.mean(_examples(batches[i]) for i in timed)
-    found = {
-        name: Measured(values, examples / statistics.mean(taken_by[name] or values), taken_by[name])
-        for name, values in taken.items()
-    }
-    return found, len(seen)
+    threads, monitor = options.threads or physical_cores(), machine.LoadMonitor()
+    setting = Setting(threads, options.mode, options.streams)
+    run = _Run(candidates, options, setting, reference, plain, reporter, [])
+    shapes = run.shapes(workloads)
+    models = [run.model(candidate, workloads[0]) for candidate in candidates]
+    facts = monitor.facts()
+    warnings = machine.load_warnings(facts, threads) + run.warnings
+    if noisy := sum(row.noisy for shape in shapes for row in shape.rows):
+        warnings.append(f"{noisy} ratios are noisy, their rounds too far apart to tell: raise --duration")
+    return BenchmarkResult(
+        command=command,
+        settings=Settings(
+            **{name: getattr(options, name) for name in ("mode", "streams", "duration", "rounds", "repeats", "limit")},
+            threads=threads,
+            texts=None if options.texts is None else str(options.texts),
+            precision=precision.default_precision(),
+        ),
+        machine=Machine(**machine.describe() | facts),
+        versions=machine.versions(),
+        models=models,
+        left_out=list(left_out),
+        shapes=shapes,
+        warnings=warnings,
+    )
 
 
-def _timed(
-    calls: Sequence[Callable[[], Any]], parts: Sequence[Sequence[int]], into: list[float]
-) -> Callable[[], float]:
-    """A turn on the next of ``parts``; seconds of a batch on the mean, and of each ``into`` the list."""
-    left = iter(parts)
+@dataclass
+class _Run:
+    """One benchmark under way."""
 
-    def take() -> float:
-        part = next(left)
-        calls[part[0]]()
-        begun = len(into)
-        for index in part:
-            start = time.perf_counter()
-            calls[index]()
-            into.append(time.perf_counter() - start)
-        return statistics.mean(into[begun:])
+    candidates: Sequence[Candidate]
+    options: BenchmarkOptions
+    setting: Setting
+    reference: int | None
+    plain: int | None
+    reporter: Reporter
+    warnings: list[str]
 
-    return take
+    def shapes(self, workloads: Sequence[Workload]) -> list[Shape]:
+        loaded: dict[int, Engine] = {}
+        found = []
+        for workload in workloads:
+            engines = self._engines(replace(self.setting, shape=workload.planned), loaded)
+            timed, texts = self._timed(engines, workload)
+            rows = self._rows(engines, timed, workload.inputs[:COMPARED])
+            found.append(
+                Shape(batch=workload.planned[0], seq=workload.seq, pixels=workload.pixels, texts=texts, rows=rows)
+            )
+        return found
 
+    def model(self, candidate: Candidate, first: Workload) -> ModelFacts:
+        """What is measured once: bytes, and load time and memory at the first workload."""
+        facts: dict[str, Any] = {"variant": candidate.variant, "name": candidate.name, "exported": candidate.exported}
+        facts |= {"path": None if candidate.path is None else str(candidate.path)}
+        if candidate.source is None:
+            return ModelFacts(**facts)
+        facts |= {"source": str(candidate.source.path), "bytes": candidate.source.size()}
+        if self.options.loads:
+            self.reporter.say(f"loading {candidate.name} in a process of its own")
+            at = replace(self.setting, shape=first.planned)
+            try:
+                found = measure_load(candidate.variant, candidate.source, at, first.inputs[0])
+                facts |= {"load": Load(**found)}
+            except OptkitError as error:
+                self.warnings.append(f"load time and memory of {candidate.name} were not measured: {error}")
+        return ModelFacts(**facts)
 
-def _streamed(engine: Engine, batches: Sequence[Inputs], parts: Sequence[Sequence[int]]) -> Callable[[], float]:
-    left = iter(parts)
+    def _engines(self, setting: Setting, loaded: dict[int, Engine]) -> list[Engine]:
+        """The engines; optkit anew for each shape, since it plans for one."""
+        for number, candidate in enumerate(self.candidates):
+            if number not in loaded or candidate.variant.engine == "optkit":
+                loaded.pop(number, None)
+                loaded[number] = candidate.load(setting)
+        return [loaded[number] for number in range(len(self.candidates))]
 
-    def take() -> float:
-        feeds = [batches[index] for index in next(left)]
-        engine.stream(feeds, count=engine.requests)
-        done, taken = engine.stream(feeds, count=len(feeds))
-        return taken / done
+    def _timed(
+        self, engines: Sequence[Engine], workload: Workload
+    ) -> tuple[dict[int, rounds.Measured], TextFacts | None]:
+        options, named = self.options, dict(enumerate(engines))
+        with self.reporter.task(workload.words) as task:
 
-    return take
+            def tell(done: int, total: int) -> None:
+                task.advance(done, total, {"rounds": done})
 
+            if workload.texts is not None:
+                streamed = options.mode == "throughput"
+                timed, seen = rounds.texts(
+                    named, workload.inputs, seconds=options.duration, streamed=streamed, tell=tell
+                )
+                return timed, _text_facts(workload.texts, workload.inputs[:seen])
+            if options.mode == "throughput":
+                return rounds.throughput(named, workload.inputs[0], seconds=options.duration, tell=tell), None
+            limits = {"rounds": options.rounds, "repeats": options.repeats, "limit": options.limit}
+            return rounds.latency(named, workload.inputs[0], seconds=options.duration, **limits, tell=tell), None
 
-def _pace(call: Callable[[], Any]) -> float:
-    """Seconds of a call that is warm."""
-    for _ in range(_WARM_UP):
-        call()
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
+    def _rows(
+        self, engines: Sequence[Engine], timed: Mapping[int, rounds.Measured], inputs: Sequence[Inputs]
+    ) -> list[Row]:
+        figures = rounds.figures(timed, self.reference)
+        over = None if self.plain is None else rounds.figures(timed, self.plain)
+        differences = self._differences(engines, inputs)
+        rows = []
+        for number, (candidate, engine) in enumerate(zip(self.candidates, engines, strict=True)):
+            facts = figures[number].to_dict() | {"reference": number == self.reference}
+            facts |= {"plain": number == self.plain, "over_plain": over and over[number].to_dict()["ratio"]}
+            if self.options.mode == "throughput":
+                facts |= {"streams": engine.streams, "requests": engine.requests}
+            rows.append(
+                Row(
+                    variant=candidate.variant,
+                    name=candidate.name,
+                    path=None if candidate.path is None else str(candidate.path),
+                    difference=differences[number],
+                    plan=None if engine.plan is None else engine.plan.reason,
+                    **facts,
+                )
+            )
+        return rows
 
-
-def _examples(inputs: Inputs) -> int:
-    return len(next(iter(inputs.values())))
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of one engine at one shape: times, and how they compare with the reference's.
-
-    Attributes:
-        times: seconds of an inference.
-        ratio: how many times as fast as the reference; None for the reference.
-    """
-
-    measured: Measured
-    times: Spread
-    ratio: Spread | None
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the ratio tells little; of the reference nothing is asked, since all share its rounds."""
-        return self.ratio is not None and self.ratio.noisy
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: milliseconds, ratios, and every round."""
-        own, ratio = self.measured, self.ratio
-        found: dict[str, Any] = {
-            "milliseconds": 1000 * own.median,
-            "quartiles": [1000 * value for value in self.times.quartiles],
-            "interval": [1000 * value for value in self.times.interval],
-            "per_second": own.per_second,
-            "ratio": None if ratio is None else [ratio.median, *ratio.interval],
-            "ratio_quartiles": None if ratio is None else list(ratio.quartiles),
-            "noisy": self.noisy,
-            "rounds": own.seconds,
-        }
-        if own.batches:
-            found |= {"p90": 1000 * percentile(own.batches, 0.9), "p99": 1000 * percentile(own.batches, 0.99)}
+    def _differences(self, engines: Sequence[Engine], inputs: Sequence[Inputs]) -> list[float | None]:
+        """How far each engine's outputs lie from those of the first that runs the same model; None for that one."""
+        first: dict[Hashable, int] = {}
+        outputs = [[engine.logits(batch) for batch in inputs] for engine in engines]
+        found: list[float | None] = []
+        for number, candidate in enumerate(self.candidates):
+            of = first.setdefault(candidate.same_as, number)
+            if of == number:
+                found.append(None)
+                continue
+            other = self.candidates[of]
+            off = rounds.difference(outputs[number], outputs[of])
+            found.append(off if math.isfinite(off) else None)  # JSON has no other numbers
+            allowed = _EXACT if exact(candidate.variant) and exact(other.variant) else _ROUNDED
+            if not off <= allowed:
+                self.warnings.append(_warning(candidate, other, off))
         return found
 
 
-def figures(measured: Mapping[Name, Measured], against: Name | None) -> dict[Name, Figures]:
-    """Spreads of the times, and of the ratios to ``against``, whose rounds are theirs."""
-    reference = None if against is None else measured[against].seconds
-    return {
-        name: Figures(
-            own,
-            spread(own.batches or own.seconds),
-            None if reference is None or name == against else ratios(reference, own.seconds),
-        )
-        for name, own in measured.items()
-    }
+def _warning(candidate: Candidate, other: Candidate, off: float) -> str:
+    said = f"outputs differ by {off:.1%}" if math.isfinite(off) else "outputs have other shapes, or are no numbers"
+    both = f"{candidate.name} and {other.backend or other.name}"
+    if rounds_by_default(candidate.variant):
+        return f"int8 by default settings loses much: of {both} {said}"
+    return f"{both} do not compute the same: {said}, so their times do not compare"
 
 
-def difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    """The largest difference of two models' outputs on some batches, as a share of the largest of ``theirs``; infinite
-    for other shapes.
-    """
-    if [one.shape for one in ours] != [two.shape for two in theirs]:
-        return math.inf
-    # numpy's maximum of anything with NaN is NaN.
-    off = np.max([np.abs(one - two).max() for one, two in zip(ours, theirs, strict=True)])
-    return float(off / max(np.max([np.abs(two).max() for two in theirs]), 1e-12))
+def _text_facts(texts: Texts, batches: Sequence[Inputs]) -> TextFacts:
+    """What was fed of the file's texts."""
+    lengths = sorted(texts.lengths())
+    masks = [batch["attention_mask"] for batch in batches]
+    tokens, slots = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
+    return TextFacts(
+        texts=len(lengths),
+        timed=sum(len(mask) for mask in masks),
+        batches=len(masks),
+        shortest=lengths[0],
+        median=lengths[len(lengths) // 2],
+        longest=lengths[-1],
+        padding=round(1 - tokens / slots, 4),
+    )

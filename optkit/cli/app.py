@@ -29,7 +29,7 @@ from optkit.cli import (
 )
 from optkit.cli import list as list_
 from optkit.errors import Interrupted, OptkitError, UsageError, in_a_line, on_the_command_line
-from optkit.versions import installed
+from optkit.machine import installed
 
 app = typer.Typer(
     no_args_is_help=True,

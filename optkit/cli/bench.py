@@ -6,12 +6,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from optkit.cli.options import Debug, Json
-from optkit.errors import RecipeError
+from optkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from optkit.benchmark.result import BenchmarkResult
 
 
 def command(
@@ -45,15 +48,15 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Measure latency or throughput of a model on real engines, and compare them."""
-    from optkit.benchmark.asked import Asked
-    from optkit.benchmark.bench import bench
+    from optkit.benchmark.bench import bench_result
+    from optkit.benchmark.options import BenchmarkOptions
     from optkit.progress import Reporter
 
     if plot is not None and not plot.absolute().parent.is_dir():
-        raise RecipeError(f"--plot: there is no folder {plot.parent}")
+        raise UsageError(f"--plot: there is no folder {plot.parent}")
     if plot is not None and plot.is_dir():
-        raise RecipeError(f"--plot: {plot} is a folder: name a file in it")
-    asked = Asked(
+        raise UsageError(f"--plot: {plot} is a folder: name a file in it")
+    options = BenchmarkOptions(
         backends=tuple(backends.split(",")) if backends else (),
         batch=_numbers("--batch", batch),
         seq=_numbers("--seq", seq) if seq else (),
@@ -65,33 +68,33 @@ def command(
         against=against,
         loads=loads,
     )
-    report = bench(paths, asked, command=shlex.join(["optkit", *sys.argv[1:]]), reporter=Reporter())
+    result = bench_result(paths, options, shlex.join(["optkit", *sys.argv[1:]]), Reporter())
     if plot is not None:
-        from optkit.benchmark.plot import chart
         from optkit.cli.console import write_chart
+        from optkit.report.render.benchmark_chart import benchmark_chart
 
-        write_chart(plot, chart(report))
+        write_chart(plot, benchmark_chart(result))
     if as_json:
-        print(json.dumps(report, indent=1))
+        print(json.dumps(result.to_dict(), indent=1))
     else:
-        _show(report)
+        _show(result)
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise RecipeError(f"{option}: '{text}' is no list of numbers such as 1,8") from None
+        raise UsageError(f"{option}: '{text}' is no list of numbers such as 1,8") from None
 
 
-def _show(report: dict[str, Any]) -> None:
-    from optkit.benchmark.tables import lines, load_table, shape_table
+def _show(result: BenchmarkResult) -> None:
+    from optkit.benchmark.result_tables import lines, load_table, shape_table
     from optkit.cli.console import wide_console
 
     console = wide_console()
-    for shape in report["shapes"]:
-        console.print(shape_table(report, shape))
-    if any(model.get("load") for model in report["models"]):
-        console.print(load_table(report))
-    for line in lines(report):
+    for shape in result.shapes:
+        console.print(shape_table(result, shape))
+    if any(model.load for model in result.models):
+        console.print(load_table(result))
+    for line in lines(result):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

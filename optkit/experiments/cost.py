@@ -15,9 +15,6 @@ from optkit.report.speed import inputs, per_second, precision, reference
 
 __all__ = ["Cost", "CostReport", "Prices", "Rates", "cost", "costs", "load_prices", "load_rates"]
 
-#: Inferences in a second, or threads, above which a file is damaged.
-_MOST = 1e12
-
 
 @dataclass(frozen=True)
 class Rates:
@@ -101,26 +98,24 @@ def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
 
 
 def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
-    from optkit.benchmark.tables import headline, names
+    from optkit.benchmark.result_migration import read_result
+    from optkit.benchmark.result_tables import row_names
 
     try:
-        report: Any = read_json(path)
+        result = read_result(read_json(path))
         found = [
             Rates(
                 path.stem,
-                dict(zip(names(report, shape), (float(row["per_second"]) for row in shape["rows"]), strict=True)),
-                next(name for name, row in zip(names(report, shape), shape["rows"], strict=True) if row["reference"]),
-                int(report["settings"]["threads"]),
-                f"{report['settings']['mode']}, {headline(report, shape)}",
-                str(report["machine"]["cpu"]),
+                dict(zip(row_names(shape.rows), (row.per_second for row in shape.rows), strict=True)),
+                next(name for name, row in zip(row_names(shape.rows), shape.rows, strict=True) if row.reference),
+                result.threads,
+                f"{result.settings.mode}, {shape.inputs}",
+                str(result.machine.cpu),
             )
-            for shape in report["shapes"]
-            if (batch, seq) in ((None, None), (shape["batch"], shape["seq"]))
+            for shape in result.shapes
+            if (batch, seq) in ((None, None), (shape.batch, shape.seq))
         ]
-        fast = [rate for each in found for rate in each.per_second.values()]
-        if not all(0 < rate < _MOST for rate in fast) or not all(0 < each.threads < _MOST for each in found):
-            raise ValueError("a rate or a number of threads that nothing has")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, StopIteration):
+    except (OSError, ValueError, StopIteration):
         raise UsageError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
     if not found:
         raise UsageError(f"{path}: has no times of this shape: give it to `optkit bench`, too")

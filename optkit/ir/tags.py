@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.counting.zeros import DENSE
 from optkit.errors import OptkitError
 from optkit.ir.io import read_model
-from optkit.versions import installed
+from optkit.machine import installed
 
 if TYPE_CHECKING:
     import openvino

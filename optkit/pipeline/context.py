@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.machine import describe, versions
 from optkit.models import has_trained_head, load_model
 from optkit.pipeline.run_data import RunData
 from optkit.pipeline.run_folder import digest
 from optkit.ranks import Team
 from optkit.recipe.resolved import NO_MODEL, identity
 from optkit.recipe.schema import OneShotSpec
-from optkit.report.facts import machine
 from optkit.tasks import get_task
-from optkit.versions import installed
 
 if TYPE_CHECKING:
     from optkit.pipeline.run_folder import RunDir
@@ -76,13 +74,12 @@ class RunContext:
     @cached_property
     def versions(self) -> dict[str, str]:
         """Installed versions of what a result may depend on."""
-        found = {package: installed(package) for package in PACKAGES}
-        return {"python": sys.version.split()[0]} | {name: own for name, own in found.items() if own is not None}
+        return versions(PACKAGES)
 
     @cached_property
     def machine(self) -> dict[str, Any]:
         """The machine that stages of this process run on."""
-        return machine()
+        return describe()
 
     @cached_property
     def rules(self) -> list[Rule]:

@@ -16,6 +16,7 @@ from optkit.ir.io import find_xml
 from optkit.ir.shapes import OneShape
 from optkit.pipeline.run_folder import digest
 from optkit.recipe.export import DYNAMIC
+from optkit.variant import Variant
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
@@ -65,6 +66,18 @@ def cannot_be_judged(context: RunContext) -> bool:
     return full_range(context) and int8_saturates() and not runtime.available()
 
 
+def exported_variant(context: RunContext) -> Variant:
+    """The exported IR in plain OpenVINO."""
+    quantize = context.recipe.quantize
+    return Variant("pruned", quantize.method if quantize is not None else "fp32", "openvino")
+
+
+def judged_variant(context: RunContext) -> Variant:
+    """The variant that a drop is of."""
+    exported = exported_variant(context)
+    return exported.on("optkit") if judged_on_runtime(context) else exported
+
+
 def plan_identity(context: RunContext) -> dict[str, Any] | None:
     """What decides which plan is made: the ``mode`` and the ``shape`` (batch, tokens); None where none is."""
     if not times_runtime(context) and not judged_on_runtime(context):
@@ -79,19 +92,23 @@ def config(precision: str | None = None) -> dict[str, Any]:
     return Setting(torch.get_num_threads(), precision=precision).config()
 
 
-def plan(context: RunContext) -> Plan:
+def plan(context: RunContext, shape: tuple[int, int] | None = None) -> Plan:
     """The runtime's plan for the exported model: the one beside the predictions, where it was made for this very model
     and shape, so that what is scored is what is timed; else a new one.
+
+    Args:
+        shape: (batch, tokens); the first that is timed if None.
     """
-    if context.run.facts("evaluate").get("plan_of") == plan_of(context):
+    identity = plan_identity(context)
+    batch, seq = identity["shape"]
+    first = (batch, context.task.sequence(context.data.tokenizer, seq))
+    shape = shape or first
+    if shape == first and context.run.facts("evaluate").get("plan_of") == plan_of(context):
         try:
             return runtime.Plan.from_json((context.path("predictions") / PLAN).read_text(encoding="utf-8"))
         except (OSError, OptkitError):
             pass
-    asked = plan_identity(context)
-    batch, seq = asked["shape"]
-    shape = (batch, context.task.sequence(context.data.tokenizer, seq))
-    return runtime.plan(find_xml(context.path(FOLDER)), asked["mode"], config=config(), shape=shape)
+    return runtime.plan(find_xml(context.path(FOLDER)), identity["mode"], config=config(), shape=shape)
 
 
 def kept_plan(context: RunContext) -> str | None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.adapters.tokenizers import TOKENIZER_FILE
 from optkit.counting.sparsity import sparsity
-from optkit.cpu import cpu_flags, cpu_name
 from optkit.json_files import read_json
+from optkit.machine import describe
 from optkit.recipe.export import DYNAMIC
 from optkit.report.conclusions import conclusions
 from optkit.report.origin import dataset, origin
 from optkit.report.prices import load_prices
-from optkit.runtime.doctor import INSTRUCTION_SETS
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
@@ -79,16 +76,6 @@ def gather(context: RunContext, stages: Sequence[str], dense: Path | None) -> di
     return report | conclusions(report, load_prices(Path(prices)) if prices else None)
 
 
-def machine() -> dict[str, Any]:
-    """This machine, as far as figures depend on it."""
-    return {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "instruction_sets": [name for name in INSTRUCTION_SETS if name in cpu_flags()],
-    }
-
-
 def _measured(context: RunContext, stages: Sequence[str]) -> dict[str, Any]:
     """``versions`` and ``machine`` of the times, or of the scores where there are no times, and by stage in
     ``measured``, as those stages recorded them: the report may be written elsewhere. Of a run that recorded no machine,
@@ -98,7 +85,7 @@ def _measured(context: RunContext, stages: Sequence[str]) -> dict[str, Any]:
     last = next((entry for name, entry in reversed(entries.items()) if name != "train"), {})
     return {
         "versions": last.get("versions") or context.versions,
-        "machine": last.get("machine") or _earlier(context.run.path) or machine(),
+        "machine": last.get("machine") or _earlier(context.run.path) or describe(),
         "measured": {
             name: {part: entry.get(part) for part in ("machine", "versions")} for name, entry in entries.items()
         },

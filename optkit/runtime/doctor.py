@@ -9,26 +9,11 @@ from typing import Any
 from optkit import __version__
 from optkit.cpu import cpu_flags, cpu_name, cpu_quota
 from optkit.errors import OptkitError
+from optkit.machine import INSTRUCTION_SETS, installed
 from optkit.runtime import extension
 from optkit.runtime.instruction_sets import InstructionSet
-from optkit.versions import installed
 
 PACKAGES = ("openvino", "torch", "transformers", "nncf", "optimum-intel", "numpy")
-
-#: CPU features that reports name, as Linux does: those that OpenVINO's kernels look for.
-INSTRUCTION_SETS = (
-    "avx2",
-    "fma",
-    "avx_vnni",
-    "avx512f",
-    "avx512bw",
-    "avx512dq",
-    "avx512vl",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_tile",
-    "amx_int8",
-)
 
 
 def examine() -> dict[str, Any]:

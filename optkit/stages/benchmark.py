@@ -8,7 +8,7 @@ served; where that is not f32, plain OpenVINO is timed with the f32 hint as well
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,31 +18,35 @@ from optkit import runtime
 from optkit.allocation import choice, trials
 from optkit.allocation.curves import reference as reference_model
 from optkit.benchmark.compiled import OpenVino
-from optkit.benchmark.engine import Setting
-from optkit.benchmark.machine import Watch
+from optkit.benchmark.engine import Engine, Setting, Source
+from optkit.benchmark.engines import load
+from optkit.benchmark.measure import Candidate, Workload, measure
+from optkit.benchmark.options import BenchmarkOptions
+from optkit.benchmark.result import BenchmarkResult, LeftOut
 from optkit.benchmark.threaded import Torch
 from optkit.errors import ExportError, UsageError
 from optkit.ir import precision
 from optkit.ir.io import find_xml
+from optkit.machine import describe, versions
 from optkit.models import load_model
 from optkit.pipeline import baseline, serving
 from optkit.pipeline.stage import Stage
 from optkit.pruning.compaction.checkpoint import load_compact
 from optkit.report.prices import load_prices
-from optkit.report.speed import DENSE, PLAIN
 from optkit.stages import compact, dense, export, train
-from optkit.timing import LEAST, by_turns, ratios, spread, turn
+from optkit.variant import DENSE, PRUNED, Variant
 
 if TYPE_CHECKING:
-    from optkit.benchmark.engine import Engine
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
     from optkit.pipeline.stage import ResolvedModel
 
 NAME = "benchmark"
-#: Timed turns of each engine, at most, after two that warm up; seconds after which no further turn begins, once there
-#: are enough for an interval; and inferences of a turn.
-ROUNDS, LONGEST, REPEATS, WARM_UP = 20, 30.0, 3, 1
+#: Timed turns of each engine, at most; seconds after which no further turn begins, once there are enough for an
+#: interval; and inferences of a turn.
+ROUNDS, LONGEST, REPEATS = 20, 30.0, 3
+#: Packages whose versions decide how fast a model is on what the recipe's backends name.
+_PACKAGES = {"torch": ("torch", "transformers"), "openvino": ("openvino",), "optkit": ("openvino", "optkit")}
 
 
 def needed(context: RunContext) -> bool:
@@ -50,10 +54,15 @@ def needed(context: RunContext) -> bool:
 
 
 def key(context: RunContext) -> str:
-    asked = context.identity.get("benchmark")
+    """Times are of one machine: its CPU, threads and the versions of what is timed are parts of the key."""
+    asked, machine = context.identity.get("benchmark"), describe()
     # Other prices change what times cost, and no time.
     asked = asked and {name: value for name, value in asked.items() if name != "prices"}
     parts = {"exported": export.key(context), "dense": dense.key(context), "runtime": serving.times_runtime(context)}
+    parts |= {"cpu": [machine["cpu"], machine["instruction_sets"]], "threads": torch.get_num_threads()}
+    backends = context.recipe.benchmark.backends if context.recipe.benchmark else ()
+    packages = sorted({package for backend in backends for package in _PACKAGES[backend]})
+    parts |= {"versions": {name: own for name, own in versions(packages).items() if name != "python"}}
     # What is timed is what was scored. Earlier releases timed with the f32 hint.
     return context.key(benchmark=asked, **parts, plan=serving.kept_plan(context), precision="default")
 
@@ -79,104 +88,141 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
 
 
 def run(context: RunContext, output: StageOutput) -> None:
-    """Adds ``rows``, one for each batch and seq (None for images, of so many ``pixels``): each engine's median
-    ``milliseconds`` and their ``quartiles``, and how many times as fast as ``against`` it is, ``ratios`` with their
-    95 % intervals, of which ``noisy`` names those that tell little; ``over_plain`` has the ratios to ``plain``, the
-    exported model in OpenVINO; and ``skipped``: backends with the reason.
+    """The facts are a ``BenchmarkResult``: a row for each variant at each batch and length.
 
-    ``precision`` is the one that OpenVINO computed in where no engine's name says another. Where the sparse runtime
-    runs, ``runtime`` says in a sentence what it took, planned for the first batch and seq. ``machine`` says what else
-    went on there.
+    Ratios are against the dense model in OpenVINO, or in torch, and ``over_plain`` against the exported one in
+    OpenVINO.
     """
-    spec, watch = context.recipe.benchmark, Watch()
-    skipped = {}
-    if "optkit" in spec.backends and not serving.times_runtime(context):
-        skipped["optkit"] = runtime.missing_reason()
-    engines = _engines(context, output, skipped)
-    rows, rounds = [], []
-    for batch in spec.batch:
+    output.facts |= _facts(_measure(context, output.folder))
+
+
+def _facts(result: BenchmarkResult) -> dict[str, Any]:
+    """In the layout of report.json."""
+
+    def named(values: dict[Variant, Any]) -> dict[str, Any]:
+        return {_name(variant): value for variant, value in values.items()}
+
+    rows = [
+        {
+            "batch": shape.batch,
+            "seq": shape.seq,
+            **({"pixels": shape.pixels} if shape.pixels else {}),
+            "milliseconds": named(shape.milliseconds),
+            "quartiles": named(shape.quartiles),
+            "against": shape.against and _name(shape.against),
+            "ratios": named(shape.ratios),
+            "plain": shape.plain and _name(shape.plain),
+            "over_plain": named(shape.over_plain),
+            "noisy": [_name(variant) for variant in shape.noisy],
+        }
+        for shape in result.shapes
+    ]
+    skipped = {"optkit" if own.engine == "optkit" else _name(own): why for own, why in result.skipped.items()}
+    facts = {"rows": rows, "skipped": skipped, "threads": result.threads, "rounds": result.rounds}
+    facts |= {"runtime": result.runtime} if result.runtime else {}
+    machine = {"load": result.machine.load, "steal": result.machine.steal}
+    return facts | {"machine": machine, "precision": result.precision}
+
+
+def _name(variant: Variant) -> str:
+    model = variant.model if variant.model == "dense" or variant.engine == "torch" else None
+    parts = (model, "int8" if variant.quantized else None, variant.engine, "f32" if variant.f32_hint else None)
+    return " ".join(part for part in parts if part)
+
+
+def _measure(context: RunContext, folder: Path) -> BenchmarkResult:
+    """Times what the recipe's backends run.
+
+    Args:
+        folder: for files that are needed meanwhile.
+
+    Raises:
+        OptkitError: if a model cannot be loaded, or the dense one, which a rule's speedup is against, not exported.
+    """
+    candidates, left_out = _candidates(context, folder)
+    variants = [candidate.variant for candidate in candidates]
+    options = BenchmarkOptions(
+        threads=torch.get_num_threads(), rounds=ROUNDS, repeats=REPEATS, limit=LONGEST, loads=False
+    )
+    exported = serving.exported_variant(context)
+    return measure(
+        candidates,
+        _workloads(context),
+        options,
+        reference=next((variants.index(own) for own in (DENSE.on("openvino"), DENSE) if own in variants), None),
+        plain=variants.index(exported) if exported in variants else None,
+        left_out=left_out,
+        reporter=context.reporter,
+    )
+
+
+def _workloads(context: RunContext) -> list[Workload]:
+    found = []
+    for batch in context.recipe.benchmark.batch:
         for seq in context.data.lengths:
             made = context.task.dummy_inputs(context.data.tokenizer, batch, seq, context.recipe.seed)
             inputs = {name: tensor.numpy() for name, tensor in made.items()}
-            with context.reporter.task("benchmark") as task:
-                found, count = _row(engines, inputs, lambda done, total: task.advance(done, total, {"rounds": done}))
             sizes = next(iter(inputs.values())).shape[1:]
-            size = {"seq": sizes[0]} if len(sizes) == 1 else {"seq": None, "pixels": " x ".join(map(str, sizes))}
-            rows.append({"batch": batch, **size, **found})
-            rounds.append(count)
-    output.facts |= {"rows": rows, "skipped": skipped, "threads": torch.get_num_threads(), "rounds": min(rounds)}
-    output.facts |= {"machine": watch.facts(), "precision": precision.default_precision()}
+            planned = (batch, context.task.sequence(context.data.tokenizer, seq))
+            text = len(sizes) == 1
+            pixels = None if text else " x ".join(map(str, sizes))
+            found.append(Workload(planned, [inputs], seq=sizes[0] if text else None, pixels=pixels))
+    return found
 
 
-def _row(engines: dict[str, Engine], inputs: dict[str, Any], tell: Any) -> tuple[dict[str, Any], int]:
-    """The figures of one shape, and of how many rounds they are."""
-    turns = {name: turn(engine.ready(inputs), repeats=REPEATS) for name, engine in engines.items()}
-    limits = {"rounds": ROUNDS, "seconds": LONGEST, "least": LEAST, "warm_up": WARM_UP}
-    taken = by_turns(turns, **limits, tell=tell)
-    times = {name: spread(values) for name, values in taken.items()}
-    against = next((name for name in DENSE if name in taken), None)
-    gains = {} if against is None else {n: ratios(taken[against], v) for n, v in taken.items() if n != against}
-    plain = next((name for name in PLAIN if name in taken), None)
-    over = {} if plain is None else {n: ratios(taken[plain], v) for n, v in taken.items() if n != plain}
-    judged = gains if against is not None else times
-    found = {
-        "milliseconds": {name: round(1000 * own.median, 3) for name, own in times.items()},
-        "quartiles": {name: [round(1000 * value, 4) for value in own.quartiles] for name, own in times.items()},
-        "against": against,
-        "ratios": {n: [round(value, 4) for value in (own.median, *own.interval)] for n, own in gains.items()},
-        "plain": plain,
-        "over_plain": {n: [round(value, 4) for value in (own.median, *own.interval)] for n, own in over.items()},
-        "noisy": [name for name, own in judged.items() if own.noisy],
-    }
-    return found, max((own.count for own in times.values()), default=0)
-
-
-def _engines(context: RunContext, output: StageOutput, skipped: dict[str, str]) -> dict[str, Engine]:
-    """What the recipe's backends run, by the name that a report calls it; the sentence on optkit's plan goes to the
-    stage's facts, and why the dense model is not in OpenVINO to ``skipped``.
-    """
-    spec, threads = context.recipe.benchmark, torch.get_num_threads()
-    setting, exported = Setting(threads), find_xml(context.path(export.FOLDER))
-    # Where f32 is not what OpenVINO computes in by default, it is timed beside.
-    hinted = (
-        replace(setting, precision="f32")
-        if precision.default_precision() != "f32" and "openvino" in spec.backends
-        else None
-    )
-    kind = "int8 " if context.recipe.quantize else ""
-    engines: dict[str, Engine] = {}
-
-    def openvino(name: str, xml: Path) -> dict[str, Engine]:
-        settings = {name: setting} | ({f"{name} f32": hinted} if hinted else {})
-        return {each: OpenVino.of(xml, own) for each, own in settings.items()}
-
-    compared = baseline.load(context) if {"torch", "openvino"} & set(spec.backends) else None
-    if "torch" in spec.backends and compared is not None:
-        engines["dense torch"] = Torch(compared[0], setting)
+def _candidates(context: RunContext, folder: Path) -> tuple[list[Candidate], list[LeftOut]]:
+    """What the recipe's backends run, in the order of tables, and which of it cannot be timed, with the reason."""
+    backends, left_out, found = set(context.recipe.benchmark.backends), [], []
+    exported, xml = serving.exported_variant(context), find_xml(context.path(export.FOLDER))
+    on_optkit = exported.on("optkit")
+    if "optkit" in backends and not serving.times_runtime(context):
+        left_out.append(LeftOut(variant=on_optkit, why=runtime.missing_reason()))
+    compared = baseline.load(context) if {"torch", "openvino"} & backends else None
+    if "torch" in backends and compared is not None:
+        found.append(_torch(DENSE, compared[0]))
     required = choice.by_latency(context) is not None
     reference = reference_model(context) if required else None  # what its speedup is against
-    if reference is None and compared is not None and "openvino" in spec.backends:
+    if reference is None and compared is not None and "openvino" in backends:
         reference = compared[0]
     if reference is not None:
         try:
-            trials.dense_ir(context, reference, output.folder)
+            trials.dense_ir(context, reference, folder)
         except ExportError as error:
             if required:
                 raise
-            skipped["dense openvino"] = str(error)
+            left_out.append(LeftOut(variant=DENSE.on("openvino"), why=str(error)))
         else:
-            engines |= openvino("dense openvino", find_xml(output.folder))
-    if "torch" in spec.backends:
-        engines["pruned torch"] = Torch(load_model(context.path(train.FOLDER), context.data.head, seed=0), setting)
+            found += _openvino(context, DENSE.on("openvino"), find_xml(folder))
+    if "torch" in backends:
+        found.append(_torch(PRUNED, load_model(context.path(train.FOLDER), context.data.head, seed=0)))
         if compact.folder(context) != context.path(train.FOLDER):
-            engines["compact torch"] = Torch(load_compact(compact.folder(context)), setting)
-    if "openvino" in spec.backends:
-        engines |= openvino(f"{kind}openvino", exported)
+            found.append(_torch(Variant("compact", "fp32", "torch"), load_compact(compact.folder(context))))
+    if "openvino" in backends:
+        found += _openvino(context, exported, xml)
     if serving.times_runtime(context):
-        sparse = OpenVino.of(exported, setting, sparse=True, plan=serving.plan(context))
-        engines[f"{kind}optkit"] = sparse
-        output.facts["runtime"] = sparse.plan.reason
-    return engines
+        found.append(_candidate(on_optkit, lambda setting: _on_runtime(context, xml, setting)))
+    return found, left_out
+
+
+def _candidate(variant: Variant, load: Callable[[Setting], Engine]) -> Candidate:
+    return Candidate(variant, variant.label, load, same_as=(variant.model, variant.precision))
+
+
+def _torch(variant: Variant, model: Any) -> Candidate:
+    return _candidate(variant, lambda setting: Torch(model, setting))
+
+
+def _openvino(context: RunContext, variant: Variant, xml: Path) -> list[Candidate]:
+    """An IR in plain OpenVINO, and with the f32 hint where f32 is not its default and the recipe asks for OpenVINO."""
+    hinted = precision.default_precision() != "f32" and "openvino" in context.recipe.benchmark.backends
+    return [
+        _candidate(own, lambda setting, own=own: load(own, Source("ir", xml), setting))
+        for own in (variant, *([variant.hinted()] if hinted else []))
+    ]
+
+
+def _on_runtime(context: RunContext, xml: Path, setting: Setting) -> Engine:
+    return OpenVino.of(xml, setting, sparse=True, plan=serving.plan(context, setting.shape))
 
 
 STAGE = Stage(NAME, key, run, needed=needed, problems=problems)

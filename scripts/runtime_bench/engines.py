@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx
 
+from optkit.benchmark.backends import missing as missing_backend
 from optkit.benchmark.compiled import OpenVino
 from optkit.benchmark.engine import Engine
 from optkit.benchmark.engine import Setting as Shared
-from optkit.benchmark.engines import missing as lacks
 from optkit.benchmark.threaded import OnnxRuntime, Torch
 from optkit.errors import OptkitError
 
@@ -86,13 +86,13 @@ def missing(engine: str) -> str | None:
     Raises:
         OptkitError: if OPTKIT_ISA names kernels that cannot run here.
     """
-    backend = "optkit" if engine.startswith("optkit") else engine
+    backend = "optkit" if engine.startswith("optkit") else engine.replace("-fp32", "")
     if backend == "optkit":
         from optkit.runtime import extension
 
         if extension.available():
             extension.isa()
-    return lacks(backend.removesuffix("-f32"))
+    return missing_backend(backend)
 
 
 def start(engine: str, case: Case, setting: Setting) -> Runner:

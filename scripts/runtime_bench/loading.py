@@ -12,7 +12,7 @@ from typing import Any
 from runtime_bench.engines import Setting
 from runtime_bench.models import DENSE, Case, ready
 
-from optkit.benchmark.loading import timed
+from optkit.benchmark.load_time import timed
 from optkit.errors import OptkitError
 from optkit.runtime.loading import new_core
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from optkit.benchmark import machine
+from optkit import machine
 from optkit.cpu import cpu_flags, load_average
 
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts
@@ -50,7 +50,10 @@ def keep_plans(cache: Path) -> None:
 def describe(isa: str | None) -> dict:
     """What a figure depends on, but for the settings of the run."""
     variables = sorted({name for limits in ENVIRONMENT.values() for name in limits})
-    return machine.describe() | {
+    found = machine.describe()
+    return found | {
+        "flags": found["instruction_sets"],
+        "versions": machine.versions(),
         "load": round(load_average() or 0.0, 2),
         "isa": isa,
         "precision": default_precision(isa),

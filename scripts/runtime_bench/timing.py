@@ -11,7 +11,7 @@ from typing import Any
 from runtime_bench.engines import REFERENCE, Runner, Setting
 from runtime_bench.machine import exact_int8
 
-from optkit.benchmark.measure import difference
+from optkit.benchmark.rounds import difference
 from optkit.timing import NOISY, by_turns, quartiles, turn
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optkit.benchmark.engines import BACKENDS, missing
+from optkit.benchmark.backends import BACKENDS, missing
 
 
 @pytest.fixture(scope="session")

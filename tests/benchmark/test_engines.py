@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from capabilities import need
 
+from optkit.benchmark.backends import BACKENDS
 from optkit.benchmark.compiled import OpenVino
 from optkit.benchmark.engine import Setting, Source
 from optkit.benchmark.engines import load
-from optkit.benchmark.inputs import Needs, Shared, Texts
+from optkit.benchmark.inputs import InputSpec, SharedInputs, Texts
 from optkit.benchmark.streams import Streams
 from optkit.errors import OptkitError
 
@@ -37,7 +38,7 @@ def batch(tiny_checkpoint, tmp_path_factory):
     """Texts of several lengths in one batch, padded."""
     file = tmp_path_factory.mktemp("texts") / "texts.txt"
     file.write_text(LINES)
-    return Texts.read(file, [Needs.of(tiny_checkpoint)], None).batches(3)[0]
+    return Texts.read(file, [InputSpec.of(tiny_checkpoint)], None).batches(3)[0]
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +53,19 @@ def expected(tiny_checkpoint, batch):
 
 def test_all_engines_compute_what_transformers_does(sources, batch, expected):
     for backend, source in sources.items():
-        engine = load(backend, source, Setting(1, shape=(3, 14), plan="static", precision="f32"))
+        engine = load(
+            BACKENDS[backend].variant("given"), source, Setting(1, shape=(3, 14), plan="static", precision="f32")
+        )
         assert np.abs(engine.logits(batch) - expected).max() < 1e-4 * np.abs(expected).max(), backend
 
 
 def test_plain_openvino_and_optkit_compute_the_same_int8(encoder_folder, batch):
     need("extension")
     source = Source("ir", encoder_folder / "openvino_model.xml")
-    plain, ours = (load(b, source, Setting(1, plan="static", precision="f32")) for b in ("openvino-int8", "optkit"))
+    plain, ours = (
+        load(BACKENDS[b].variant("given"), source, Setting(1, plan="static", precision="f32"))
+        for b in ("openvino-int8", "optkit")
+    )
     assert ours.plan.kernels and plain.plan is None
     assert np.abs(plain.logits(batch) - ours.logits(batch)).max() < 1e-4
 
@@ -67,7 +73,7 @@ def test_plain_openvino_and_optkit_compute_the_same_int8(encoder_folder, batch):
 def test_inference_leaves_the_inputs_and_goes_from_one_shape_to_another(sources, batch, expected):
     short = {name: array[:1, :3] for name, array in batch.items()}
     for backend, source in sources.items():
-        engine = load(backend, source, Setting(1, plan="static", precision="f32"))
+        engine = load(BACKENDS[backend].variant("given"), source, Setting(1, plan="static", precision="f32"))
         first, second = engine.ready(batch), engine.ready(short)
         for _ in range(2):
             assert np.allclose(np.asarray(first()), expected, atol=1e-4), backend
@@ -78,7 +84,7 @@ def test_inference_leaves_the_inputs_and_goes_from_one_shape_to_another(sources,
 def test_streams_count_what_they_do(sources, batch, streams):
     feeds = [batch, {name: array[:2] for name, array in batch.items()}]
     for backend, source in sources.items():
-        engine = load(backend, source, Setting(2, "throughput", streams, plan="static"))
+        engine = load(BACKENDS[backend].variant("given"), source, Setting(2, "throughput", streams, plan="static"))
         assert engine.streams == streams, backend
         done, taken = engine.stream(feeds, count=6)
         assert done == 6 and taken > 0
@@ -89,7 +95,7 @@ def test_streams_count_what_they_do(sources, batch, streams):
 def test_without_streams_an_engine_takes_as_many_as_serve_it(sources, batch):
     for backend in ("torch", "onnxruntime"):
         if backend in sources:
-            engine = load(backend, sources[backend], Setting(2, "throughput"))
+            engine = load(BACKENDS[backend].variant("given"), sources[backend], Setting(2, "throughput"))
             engine.tune([batch])
             assert engine.streams in (1, 2)
 
@@ -143,10 +149,10 @@ def test_an_ir_of_one_shape_takes_no_other(fp32_ir, tiny_checkpoint):
     model = read_model(fp32_ir)
     model.reshape({port: [1, 8] for port in model.inputs})
     engine = OpenVino(import_openvino().Core().compile_model(model, "CPU", Setting(1).config()))
-    shared = Shared.of([Needs.of(tiny_checkpoint)])
-    assert engine.logits(shared.made_up(1, 8)).shape == (1, 2)
+    shared = SharedInputs.of([InputSpec.of(tiny_checkpoint)])
+    assert engine.logits(shared.dummy_inputs(1, 8)).shape == (1, 2)
     with pytest.raises(OptkitError, match=r"the IR takes \[1,8\] alone as input_ids, and not 2 x 8"):
-        engine.ready(shared.made_up(2, 8))
+        engine.ready(shared.dummy_inputs(2, 8))
     with pytest.raises(OptkitError, match="the IR has an input 'attention_mask', which a benchmark does not make up"):
         engine.ready({"input_ids": np.zeros((1, 8), np.int64)})
 
@@ -155,8 +161,8 @@ def test_damaged_models_are_a_line(tmp_path, here):
     (tmp_path / "model.onnx").write_bytes(b"no model")
     if "onnxruntime" in here:
         with pytest.raises(OptkitError, match="model.onnx: ONNX Runtime cannot load it"):
-            load("onnxruntime", Source("onnx", tmp_path / "model.onnx"), Setting(1))
+            load(BACKENDS["onnxruntime"].variant("given"), Source("onnx", tmp_path / "model.onnx"), Setting(1))
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert"}')
     (tmp_path / "model.safetensors").write_bytes(b"x")
     with pytest.raises(OptkitError, match="model.safetensors: damaged or only half written"):
-        load("torch", Source("checkpoint", tmp_path), Setting(1))
+        load(BACKENDS["torch"].variant("given"), Source("checkpoint", tmp_path), Setting(1))

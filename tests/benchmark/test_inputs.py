@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
-from optkit.benchmark.inputs import Needs, Shared, Texts
-from optkit.errors import OptkitError, RecipeError
+from optkit.benchmark.inputs import InputSpec, SharedInputs, Texts
+from optkit.errors import OptkitError, UsageError
 
 LINES = ["the soup was fine .", "grim", "", "the song of day 3 was lovely and the river was sour .", "great table", "x"]
 
 
 @pytest.fixture
 def needs(tiny_checkpoint):
-    return Needs.of(tiny_checkpoint)
+    return InputSpec.of(tiny_checkpoint)
 
 
 @pytest.fixture
@@ -29,30 +29,30 @@ def file(tmp_path):
 def test_tokens_by_chance(needs, tiny_checkpoint):
     config = json.loads((tiny_checkpoint / "config.json").read_text())
     assert (needs.vocabulary, needs.longest, needs.pixels) == (config["vocab_size"], 64, None)
-    made = Shared.of([needs]).made_up(3, 17)
+    made = SharedInputs.of([needs]).dummy_inputs(3, 17)
     assert set(made) == {"input_ids", "attention_mask", "token_type_ids"}
     assert {array.shape for array in made.values()} == {(3, 17)}
     assert {array.dtype for array in made.values()} == {np.dtype(np.int64)}
     assert made["attention_mask"].all() and not made["token_type_ids"].any()
     assert made["input_ids"].min() >= 5 and made["input_ids"].max() < needs.vocabulary
-    again = Shared.of([needs]).made_up(3, 17)
+    again = SharedInputs.of([needs]).dummy_inputs(3, 17)
     assert np.array_equal(made["input_ids"], again["input_ids"])
 
 
 def test_pixels_by_chance(tiny_vit, tmp_path):
-    made = Shared.of([Needs.of(tiny_vit)]).made_up(2, 1)
+    made = SharedInputs.of([InputSpec.of(tiny_vit)]).dummy_inputs(2, 1)
     assert {name: array.shape for name, array in made.items()} == {"pixel_values": (2, 3, 24, 24)}
     shutil.copyfile(tiny_vit / "config.json", tmp_path / "config.json")  # without a processor the config tells
-    assert Needs.of(tmp_path).pixels == (3, 24, 24)
+    assert InputSpec.of(tmp_path).pixels == (3, 24, 24)
 
 
 def test_several_models_share_what_all_take(needs, tiny_vit, tmp_path):
     (tmp_path / "config.json").write_text('{"vocab_size": 50, "max_position_embeddings": 514, "model_type": "roberta"}')
-    other = Needs.of(tmp_path)
+    other = InputSpec.of(tmp_path)
     assert other.longest == 512  # its positions start behind its padding
-    assert Shared.of([needs, other]) == Shared(50, 64, None)
-    with pytest.raises(RecipeError, match="take other inputs: bench them one by one"):
-        Shared.of([needs, Needs.of(tiny_vit)])
+    assert SharedInputs.of([needs, other]) == SharedInputs(50, 64, None)
+    with pytest.raises(UsageError, match="take other inputs: bench them one by one"):
+        SharedInputs.of([needs, InputSpec.of(tiny_vit)])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_configs_that_do_not_tell(tmp_path, config, said):
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(OptkitError, match=said):
-        Needs.of(tmp_path)
+        InputSpec.of(tmp_path)
 
 
 def test_texts_keep_their_order_and_lengths(needs, file, tiny_checkpoint):
@@ -104,19 +104,19 @@ def test_padding_on_the_left():
 
 
 def test_texts_that_cannot_be_fed_are_a_line(needs, file, tmp_path, tiny_vit, tiny_checkpoint):
-    with pytest.raises(RecipeError, match="--texts: .*nothing.txt: No such file"):
+    with pytest.raises(UsageError, match="--texts: .*nothing.txt: No such file"):
         Texts.read(tmp_path / "nothing.txt", [needs], None)
     empty = tmp_path / "empty.txt"
     empty.write_text("\n \n")
-    with pytest.raises(RecipeError, match="no texts here: write one a line"):
+    with pytest.raises(UsageError, match="no texts here: write one a line"):
         Texts.read(empty, [needs], None)
-    with pytest.raises(RecipeError, match="takes images: leave --texts out"):
-        Texts.read(file, [Needs.of(tiny_vit)], None)
+    with pytest.raises(UsageError, match="takes images: leave --texts out"):
+        Texts.read(file, [InputSpec.of(tiny_vit)], None)
     other = shutil.copytree(tiny_checkpoint, tmp_path / "other")
     stored = json.loads((other / "tokenizer.json").read_text())
     vocabulary = stored["model"]["vocab"]
     words = sorted(vocabulary, key=vocabulary.get)
     stored["model"]["vocab"] = {word: number for number, word in enumerate(words[:5] + words[5:][::-1])}
     (other / "tokenizer.json").write_text(json.dumps(stored))
-    with pytest.raises(RecipeError, match="read texts otherwise: bench them apart"):
-        Texts.read(file, [needs, Needs.of(other)], None)
+    with pytest.raises(UsageError, match="read texts otherwise: bench them apart"):
+        Texts.read(file, [needs, InputSpec.of(other)], None)

@@ -10,16 +10,16 @@ import pytest
 from capabilities import need
 
 from optkit.adapters import ctranslate2
-from optkit.benchmark import bench as bench_module
-from optkit.benchmark import engines, threaded
-from optkit.benchmark.asked import Asked
-from optkit.benchmark.bench import bench
+from optkit.benchmark import backends, engines, threaded
+from optkit.benchmark.backend_support import backend_support
+from optkit.benchmark.backends import BACKENDS
+from optkit.benchmark.bench import bench, reference
 from optkit.benchmark.engine import Setting
-from optkit.benchmark.engines import BACKENDS, load
+from optkit.benchmark.engines import load
 from optkit.benchmark.exporting import export
-from optkit.benchmark.inputs import Needs, Shared
-from optkit.benchmark.offers import offers
-from optkit.errors import ExportError, OptkitError, RecipeError
+from optkit.benchmark.inputs import InputSpec, SharedInputs
+from optkit.benchmark.options import BenchmarkOptions
+from optkit.errors import ExportError, OptkitError, UsageError
 from optkit.progress import SILENT
 
 pytestmark = pytest.mark.slow
@@ -36,19 +36,19 @@ NEEDS = {
 
 @pytest.fixture(scope="module")
 def shared(tiny_checkpoint):
-    return Shared.of([Needs.of(tiny_checkpoint)])
+    return SharedInputs.of([InputSpec.of(tiny_checkpoint)])
 
 
 @pytest.fixture(scope="module")
 def loaded(tiny_checkpoint, shared, tmp_path_factory):
     """An engine on ``tiny_checkpoint``, what it is made of exported once."""
     folder = tmp_path_factory.mktemp("exported")
-    samples = [shared.made_up(1, 16, seed) for seed in range(4)]
+    samples = [shared.dummy_inputs(1, 16, seed) for seed in range(4)]
 
     def call(backend, setting=None):
         need(*NEEDS.get(backend, ()))
-        (offer,) = (offer for offer in offers(tiny_checkpoint).runs if offer.backend == backend)
-        return load(backend, export(offer, folder, SILENT, samples), setting or Setting(1))
+        (model,) = (each for each in backend_support(tiny_checkpoint).models if each.backend == backend)
+        return load(model.variant, export(model, folder, SILENT, samples), setting or Setting(1))
 
     return call
 
@@ -59,11 +59,11 @@ def off(ours, theirs):
 
 @pytest.mark.parametrize("backend", ["onnxruntime-int8", "onnxruntime-int8-dynamic", "ctranslate2-int8"])
 def test_int8_by_default_settings_is_near_and_not_the_same(loaded, shared, backend):
-    inputs = shared.made_up(2, 12)
+    inputs = shared.dummy_inputs(2, 12)
     expected, engine = loaded("torch").logits(inputs), loaded(backend)
     assert 1e-5 < off(engine.logits(inputs), expected) < 0.5
     # Another shape, and several at once.
-    assert engine.logits(shared.made_up(1, 5)).shape == (1, 2)
+    assert engine.logits(shared.dummy_inputs(1, 5)).shape == (1, 2)
     streamed = loaded(backend, Setting(2, "throughput", 2))
     assert streamed.stream([inputs], count=4)[0] == 4
 
@@ -80,7 +80,7 @@ def test_static_and_dynamic_are_two_models(loaded):
 
 def test_padding_is_no_token_for_ctranslate2(loaded, shared):
     engine, plain = loaded("ctranslate2-int8"), loaded("torch")
-    inputs = {name: array.copy() for name, array in shared.made_up(2, 12).items()}
+    inputs = {name: array.copy() for name, array in shared.dummy_inputs(2, 12).items()}
     inputs["attention_mask"][1, 7:] = 0
     assert off(engine.logits(inputs), plain.logits(inputs)) < 0.5
     changed = {**inputs, "input_ids": inputs["input_ids"].copy()}
@@ -95,17 +95,17 @@ def test_what_ctranslate2_does_not_know_is_left_out_with_the_reason(tiny_vit, tm
     need("ctranslate2")
     with pytest.raises(ExportError, match=f"{tiny_vit}: CTranslate2 cannot convert it: "):
         ctranslate2.convert(tiny_vit, tmp_path / "converted")
-    report = bench([tiny_vit, tiny_vit], Asked(backends=("torch", "ctranslate2-int8"), **QUICK))
+    report = bench([tiny_vit, tiny_vit], BenchmarkOptions(backends=("torch", "ctranslate2-int8"), **QUICK))
     assert {each["backend"] for each in report["left_out"]} == {"ctranslate2-int8"}
     assert all("CTranslate2 cannot convert it" in each["why"] for each in report["left_out"])
     monkeypatch.setattr(ctranslate2, "find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"ctranslate2-int8 cannot run it: ctranslate2 is not installed: pip install"):
-        bench([tiny_vit], Asked(backends=("ctranslate2-int8",), **QUICK))
+    with pytest.raises(UsageError, match=r"ctranslate2-int8 cannot run it: ctranslate2 is not installed: pip install"):
+        bench([tiny_vit], BenchmarkOptions(backends=("ctranslate2-int8",), **QUICK))
 
 
 def test_a_compiled_model_computes_what_it_did(loaded, shared):
     """By the real compiler, in bfloat16, which differs from fp32 only in what the model is cast to."""
-    inputs = shared.made_up(1, 8)
+    inputs = shared.dummy_inputs(1, 8)
     assert 0 < off(loaded("torch-compile-bf16").logits(inputs), loaded("torch").logits(inputs)) < 0.05
 
 
@@ -113,8 +113,8 @@ def test_without_a_compiler_torch_compile_is_left_out(monkeypatch, tiny_checkpoi
     monkeypatch.setattr(threaded.shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     said = "torch.compile needs a C\\+\\+ compiler, and there is no g\\+\\+ or clang\\+\\+ here"
-    with pytest.raises(RecipeError, match=said):
-        bench([tiny_checkpoint], Asked(backends=("torch-compile",), **QUICK))
+    with pytest.raises(UsageError, match=said):
+        bench([tiny_checkpoint], BenchmarkOptions(backends=("torch-compile",), **QUICK))
     monkeypatch.undo()
 
     def compile_(model):
@@ -124,30 +124,32 @@ def test_without_a_compiler_torch_compile_is_left_out(monkeypatch, tiny_checkpoi
         return call
 
     monkeypatch.setattr(sys.modules["torch"], "compile", compile_)
-    monkeypatch.setattr(threaded, "compiler_missing", lambda: None)
+    monkeypatch.setattr(backends, "compiler_missing", lambda: None)
     with pytest.raises(OptkitError, match="torch.compile cannot compile the model: "):
-        loaded("torch-compile").logits(shared.made_up(1, 8))
+        loaded("torch-compile").logits(shared.dummy_inputs(1, 8))
 
 
 @pytest.mark.parametrize("default", ["f32", "bf16"])
 def test_what_is_measured_unless_it_is_named(monkeypatch, default):
-    monkeypatch.setattr(engines, "default_precision", lambda: default)
-    left = {backend for backend in BACKENDS if engines.not_by_default(backend) is not None}
+    monkeypatch.setattr(backends, "default_precision", lambda: default)
+    left = {backend for backend in BACKENDS if backends.not_by_default(backend) is not None}
     slow = {"torch-compile", "torch-compile-bf16"}
     assert left == slow | ({"openvino-f32", "openvino-int8-f32"} if default == "f32" else set())
-    assert engines.exact("openvino") is (default == "f32") and engines.exact("openvino-f32")
+    exact = {name: backends.exact(BACKENDS[name].variant("dense")) for name in BACKENDS}
+    assert exact["openvino"] is exact["optkit"] is (default == "f32") and exact["openvino-f32"] and exact["torch"]
+    assert not exact["openvino-int8-f32"] and not exact["torch-compile-bf16"] and not exact["ctranslate2-int8"]
 
 
 def test_the_hint_is_given_where_it_is_said(monkeypatch, tmp_path):
     given = []
     monkeypatch.setattr(engines.OpenVino, "of", lambda path, setting, sparse: given.append(setting.config()))
     for backend in ("openvino", "openvino-f32", "openvino-int8-f32", "optkit"):
-        load(backend, SimpleNamespace(path=tmp_path), Setting(1))
+        load(BACKENDS[backend].variant("given"), SimpleNamespace(path=tmp_path), Setting(1))
     assert [config.get("INFERENCE_PRECISION_HINT") for config in given] == [None, "f32", "f32", None]
 
 
 @pytest.mark.parametrize(
-    ("backends", "against", "there", "reference"),
+    ("backends", "against", "there", "expected"),
     [
         ((), None, ("torch", "onnxruntime", "openvino", "openvino-int8", "optkit"), "openvino"),
         ((), None, ("openvino-int8", "optkit"), "openvino-int8"),
@@ -156,7 +158,6 @@ def test_the_hint_is_given_where_it_is_said(monkeypatch, tmp_path):
         ((), "optkit", ("openvino", "optkit"), "optkit"),
     ],
 )
-def test_what_ratios_are_against(backends, against, there, reference):
-    work = bench_module._Work(Asked(backends=backends, against=against), SILENT, None, None, [])
-    models = [(SimpleNamespace(backend=backend), None) for backend in there]
-    assert there[work._reference(models)] == reference
+def test_what_ratios_are_against(backends, against, there, expected):
+    models = [SimpleNamespace(backend=backend) for backend in there]
+    assert there[reference(models, BenchmarkOptions(backends=backends, against=against))] == expected

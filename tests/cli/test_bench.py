@@ -9,8 +9,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from optkit.benchmark import bench, exporting
-from optkit.benchmark.engines import BACKENDS, QUANTIZING, exact, missing, not_by_default
+from optkit.benchmark.backends import BACKENDS, backend_of, exact, missing, not_by_default, rounds_by_default
 from optkit.cpu import cpu_cores
+from optkit.variant import Variant
 
 pytestmark = pytest.mark.slow
 
@@ -31,12 +32,12 @@ def exported_once(tmp_path_factory):
     """Keeps what is exported of a checkpoint: the second benchmark of a run takes it from there."""
     kept = {}
 
-    def export(offer, folder, reporter, samples):
-        if not offer.exported:
-            return offer.source
-        key = offer.source.path, offer.backend
+    def export(model, folder, reporter, samples):
+        if not model.exported:
+            return model.source
+        key = model.source.path, model.backend
         if key not in kept:
-            kept[key] = exporting.export(offer, tmp_path_factory.mktemp("exported"), reporter, samples)
+            kept[key] = exporting.export(model, tmp_path_factory.mktemp("exported"), reporter, samples)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -44,12 +45,17 @@ def exported_once(tmp_path_factory):
         yield
 
 
+def by_backend(rows):
+    """Rows, or facts of models, by the backend that ran them."""
+    return {backend_of(Variant.parse(row["variant"])): row for row in rows}
+
+
 def checked(done, mode):
     """The report, its figures held against its rounds."""
     assert done.code == 0, done.err
     report = json.loads(done.out)
-    assert report["format"] == 2 and report["settings"]["mode"] == mode
-    assert report["machine"]["cpu"] and report["machine"]["versions"]["openvino"] and "steal" in report["machine"]
+    assert report["format"] == 3 and report["settings"]["mode"] == mode
+    assert report["machine"]["cpu"] and report["versions"]["openvino"] and "steal" in report["machine"]
     for shape in report["shapes"]:
         (reference,) = (row for row in shape["rows"] if row["reference"])
         assert reference["ratio"] is None
@@ -70,26 +76,28 @@ def test_latency_on_every_backend(quick, finished_run, tmp_path):
     report = checked(quick(finished_run.folder, "--json", "--plot", chart, "--seq", 16), "latency")
     (shape,) = report["shapes"]
     assert (shape["batch"], shape["seq"]) == (1, 16)
-    rows = {row["backend"]: row for row in shape["rows"]}
+    rows = by_backend(shape["rows"])
     assert list(rows) == HERE
-    assert {row["model"] for row in shape["rows"]} == {"dense", "int8 IR"}
+    kinds = {row["name"].partition(", ")[0]: Variant.parse(row["variant"]).model for row in shape["rows"]}
+    assert kinds == {"dense": "dense", "int8 IR": "pruned"}
     # The same inputs: what runs the same model computes the same, and integers are rounded alike.
     assert rows["torch"]["difference"] is None and rows["openvino-int8"]["difference"] is None
-    for backend in ("onnxruntime", "openvino", "openvino-f32"):
-        assert backend not in rows or rows[backend]["difference"] < (1e-4 if exact(backend) else 0.1), backend
-    for backend in QUANTIZING:
-        assert backend not in rows or 1e-4 < rows[backend]["difference"] < 1, backend
+    for backend in {"onnxruntime", "openvino", "openvino-f32"} & rows.keys():
+        allowed = 1e-4 if exact(Variant.parse(rows[backend]["variant"])) else 0.1
+        assert rows[backend]["difference"] < allowed, backend
+    for backend, row in rows.items():
+        assert not rounds_by_default(Variant.parse(row["variant"])) or 1e-4 < row["difference"] < 1, backend
     # What anybody would run is what others are held against: dense in OpenVINO, and int8 in OpenVINO.
-    assert rows["openvino"]["reference"] and rows["openvino"]["over_int8"][0] > 0
-    assert rows["openvino-int8"]["over_int8"] is None
+    assert rows["openvino"]["reference"] and rows["openvino"]["over_plain"][0] > 0
+    assert rows["openvino-int8"]["over_plain"] is None
     if "optkit" in rows:
         assert rows["optkit"]["difference"] < 0.1 and "at 1 x 16 tokens" in rows["optkit"]["plan"]
-    assert [model["backend"] for model in report["models"]] == HERE
+    assert list(by_backend(report["models"])) == HERE
     for model in report["models"]:
         load = model["load"]
         assert len(load["all"]) == 3 and sorted(load["all"])[1] == load["seconds"] > 0
         assert load["peak"] is None or load["peak"] >= load["imports"] > 1 << 20
-    sizes = {model["backend"]: model["bytes"] for model in report["models"]}
+    sizes = {backend: model["bytes"] for backend, model in by_backend(report["models"]).items()}
     assert sizes["torch"] == finished_run.report["bytes"]["dense"]
     assert sizes["openvino-int8"] == finished_run.report["bytes"]["openvino"]
     assert ET.parse(chart).getroot().find("{http://www.w3.org/2000/svg}desc").text.startswith("1 x 16 tokens: dense,")
@@ -100,7 +108,7 @@ def test_throughput_on_every_backend(quick, finished_run):
     report = checked(quick(finished_run.folder, *asked, threads=THREADS), "throughput")
     assert report["settings"]["threads"] == THREADS
     (shape,) = report["shapes"]
-    assert [row["backend"] for row in shape["rows"]] == HERE and shape["rows"][0]["reference"]
+    assert list(by_backend(shape["rows"])) == HERE and shape["rows"][0]["reference"]
     for row in shape["rows"]:
         assert (row["streams"], row["requests"]) == (THREADS, THREADS)
         assert row["per_second"] == pytest.approx(1000 / row["milliseconds"])

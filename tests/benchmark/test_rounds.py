@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from optkit.benchmark import measure
+from optkit.benchmark import rounds
 from optkit.benchmark.engine import Engine
 from optkit.timing import LEAST, ratios, spread
 
@@ -61,7 +61,7 @@ def inputs(batch):
 
 def test_latency_gives_each_engine_turns_that_last_as_long(clock):
     engines = {"slow": Steady(clock, 0.02), "fast": Steady(clock, 0.001)}
-    found = measure.latency(engines, inputs(2), seconds=1.5)
+    found = rounds.latency(engines, inputs(2), seconds=1.5)
     # The slow one takes 40 ms: four of it make a turn of 0.16 s, of which there are ten.
     assert [len(own.seconds) for own in found.values()] == [10, 10]
     assert found["slow"].seconds == pytest.approx([0.04] * 10)
@@ -72,13 +72,13 @@ def test_latency_gives_each_engine_turns_that_last_as_long(clock):
 
 
 def test_latency_takes_enough_rounds_for_an_interval(clock):
-    found = measure.latency({"one": Steady(clock, 5.0)}, inputs(1), seconds=0.1)
+    found = rounds.latency({"one": Steady(clock, 5.0)}, inputs(1), seconds=0.1)
     assert len(found["one"].seconds) == LEAST
 
 
 def test_throughput_counts_what_was_done_in_windows_of_equal_time(clock):
     engines = {"alone": Steady(clock, 0.01), "many": Steady(clock, 0.01, requests=4)}
-    found = measure.throughput(engines, inputs(2), seconds=6.0)
+    found = rounds.throughput(engines, inputs(2), seconds=6.0)
     assert found["alone"].per_second == pytest.approx(100.0)
     assert found["many"].per_second == pytest.approx(400.0)
     for engine in engines.values():
@@ -89,7 +89,7 @@ def test_throughput_counts_what_was_done_in_windows_of_equal_time(clock):
 def test_texts_are_the_same_for_all_and_in_order(clock):
     batches = [inputs(size) for size in (4, 1, 3, 2, 4, 1, 2)]
     engines = {"slow": Steady(clock, 0.02), "fast": Steady(clock, 0.01)}
-    found, seen = measure.texts(engines, batches, seconds=0.2)
+    found, seen = rounds.texts(engines, batches, seconds=0.2)
     assert seen == len(batches)
     orders = []
     for engine in engines.values():
@@ -104,21 +104,21 @@ def test_texts_are_the_same_for_all_and_in_order(clock):
     assert fast.per_second == pytest.approx(100.0)
     # The slow one takes twice as long for the same texts, however they differ from round to round.
     assert len(set(np.round(fast.seconds, 6))) > 1
-    ratio = measure.figures(found, "slow")["fast"].ratio
+    ratio = rounds.figures(found, "slow")["fast"].ratio
     assert (ratio.median, ratio.interval) == (pytest.approx(2.0), pytest.approx((2.0, 2.0)))
 
 
 def test_texts_in_flight(clock):
     batches = [inputs(2), inputs(4)]
     engines = {"alone": Steady(clock, 0.01), "many": Steady(clock, 0.01, requests=2)}
-    found, seen = measure.texts(engines, batches, seconds=0.5, streamed=True)
+    found, seen = rounds.texts(engines, batches, seconds=0.5, streamed=True)
     assert seen == 2 and found["alone"].batches == []
     assert found["alone"].per_second == pytest.approx(100.0) and found["many"].per_second == pytest.approx(200.0)
 
 
 def test_figures_against_the_reference():
     seconds = {"a": [4.0, 4.4, 3.6, 4.0, 4.2, 3.9], "b": [2.0, 2.2, 1.9, 2.0, 2.0, 2.0]}
-    found = measure.figures({name: measure.Measured(own, 1.0, []) for name, own in seconds.items()}, "a")
+    found = rounds.figures({name: rounds.Measured(own, 1.0, []) for name, own in seconds.items()}, "a")
     assert found["a"].ratio is None and not found["a"].noisy
     assert found["b"].ratio == ratios(seconds["a"], seconds["b"])
     told = found["b"].to_dict()
@@ -129,14 +129,14 @@ def test_figures_against_the_reference():
 
 
 def test_percentiles_of_texts():
-    own = measure.Measured([1.0], 1.0, [float(number) for number in range(1, 101)])
-    told = measure.figures({"a": own}, "a")["a"].to_dict()
+    own = rounds.Measured([1.0], 1.0, [float(number) for number in range(1, 101)])
+    told = rounds.figures({"a": own}, "a")["a"].to_dict()
     assert (told["milliseconds"], told["p90"], told["p99"]) == (50_500.0, 90_000.0, 99_000.0)
 
 
 def test_difference():
     small, large = np.array([0.25, 0.5]), np.array([1.0, -4.0])
-    assert measure.difference([np.array([1.0, -2.0])], [large]) == 0.5
-    assert measure.difference([np.array([0.75, 0.5]), large], [small, large]) == 0.125
-    assert math.isnan(measure.difference([small, np.array([math.nan, 1.0])], [small, large]))
-    assert measure.difference([np.zeros((2, 3))], [np.zeros((3, 2))]) == math.inf
+    assert rounds.difference([np.array([1.0, -2.0])], [large]) == 0.5
+    assert rounds.difference([np.array([0.75, 0.5]), large], [small, large]) == 0.125
+    assert math.isnan(rounds.difference([small, np.array([math.nan, 1.0])], [small, large]))
+    assert rounds.difference([np.zeros((2, 3))], [np.zeros((3, 2))]) == math.inf

@@ -23,8 +23,8 @@ import numpy as np
 from optkit.adapters.ctranslate2 import CHECKPOINT
 from optkit.benchmark.engine import Inputs, Setting, Source
 from optkit.benchmark.engines import load
-from optkit.benchmark.offers import files
 from optkit.errors import OptkitError, in_a_line
+from optkit.variant import Variant
 
 #: Loads of which the median counts.
 REPEATS = 3
@@ -32,7 +32,7 @@ _STATUS = Path("/proc/self/status")
 _PAGES = 1 << 24
 
 
-def measure(backend: str, source: Source, setting: Setting, inputs: Inputs) -> dict[str, Any]:
+def measure_load(variant: Variant, source: Source, setting: Setting, inputs: Inputs) -> dict[str, Any]:
     """Loads ``source`` in a process of its own and runs one inference.
 
     Returns:
@@ -46,14 +46,14 @@ def measure(backend: str, source: Source, setting: Setting, inputs: Inputs) -> d
     with tempfile.TemporaryDirectory(prefix="optkit-bench-") as folder:
         file = Path(folder) / "inputs.npz"
         np.savez(file, **inputs)
-        asked = {
-            "backend": backend,
+        request = {
+            "variant": variant.id,
             "source": asdict(source) | {"path": str(source.path.resolve())},
             "setting": asdict(setting),
             "inputs": str(file),
         }
-        words = [sys.executable, "-m", "optkit.benchmark.loading"]
-        done = subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, check=False)
+        words = [sys.executable, "-m", "optkit.benchmark.load_time"]
+        done = subprocess.run(words, input=json.dumps(request), capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout.splitlines()[-1])  # libraries may print before
     except (ValueError, IndexError):
@@ -64,13 +64,14 @@ def measure(backend: str, source: Source, setting: Setting, inputs: Inputs) -> d
     return found
 
 
-def _load(asked: dict[str, Any]) -> dict[str, Any]:
-    source = Source(asked["source"]["kind"], Path(asked["source"]["path"]))
-    setting = Setting(**asked["setting"] | {"shape": tuple(asked["setting"]["shape"])})
-    with np.load(asked["inputs"], allow_pickle=False) as stored:
+def _load(request: dict[str, Any]) -> dict[str, Any]:
+    variant = Variant.parse(request["variant"])
+    source = Source(request["source"]["kind"], Path(request["source"]["path"]))
+    setting = Setting(**request["setting"] | {"shape": tuple(request["setting"]["shape"])})
+    with np.load(request["inputs"], allow_pickle=False) as stored:
         inputs = {name: stored[name] for name in stored.files}
     _import(source)
-    for file in files(source):
+    for file in source.files():
         _read(file)
     imports, peaks = peak_memory(), []
 
@@ -79,7 +80,7 @@ def _load(asked: dict[str, Any]) -> dict[str, Any]:
             engine.ready(inputs)()
             peaks.append(peak_memory())
 
-    seconds = timed(lambda: load(asked["backend"], source, setting), first)
+    seconds = timed(lambda: load(variant, source, setting), first)
     return {"seconds": statistics.median(seconds), "all": seconds, "imports": imports, "peak": peaks[0]}
 
 

@@ -1,4 +1,4 @@
-"""What each kind of path offers to which backend, and the reason where it offers nothing."""
+"""Which backends can run each kind of path, and the reason where one cannot."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import shutil
 import pytest
 from capabilities import need
 
-from optkit.benchmark.engines import BACKENDS
-from optkit.benchmark.offers import files, offers, size
-from optkit.errors import OptkitError, RecipeError
+from optkit.benchmark.backend_support import backend_support
+from optkit.benchmark.backends import BACKENDS
+from optkit.errors import OptkitError, UsageError
 
 #: What runs an fp32 checkpoint: by itself, and after an export.
 DENSE = [("torch", False), ("torch-compile", False), ("torch-compile-bf16", False), ("onnxruntime", True)]
@@ -19,28 +19,28 @@ DENSE += [("openvino", True), ("openvino-f32", True)]
 
 
 def told(path):
-    return [(offer.model, offer.backend, offer.source.kind, offer.exported) for offer in offers(path).runs]
+    return [(model.kind, model.backend, model.source.kind, model.exported) for model in backend_support(path).models]
 
 
 def test_a_run(run_folder):
-    found = offers(run_folder)
+    found = backend_support(run_folder)
     assert told(run_folder) == [
         *(("dense", backend, "checkpoint", exported) for backend, exported in DENSE),
         ("int8 IR", "openvino-int8", "ir", False),
         ("int8 IR", "openvino-int8-f32", "ir", False),
         ("int8 IR", "optkit", "ir", False),
     ]
-    assert {offer.source.path for offer in found.runs} == {
+    assert {model.source.path for model in found.models} == {
         run_folder / "dense",
         run_folder / "openvino" / "openvino_model.xml",
     }
-    assert found.without == {}
+    assert found.unsupported == {}
 
 
 def test_a_run_whose_ir_is_fp32_times_it_beside_the_dense_one(run_folder, fp32_ir):
     shutil.rmtree(run_folder / "openvino")
     shutil.copytree(fp32_ir, run_folder / "openvino")
-    models = [(offer.model, offer.backend) for offer in offers(run_folder).runs]
+    models = [(model.kind, model.backend) for model in backend_support(run_folder).models]
     assert models == [
         *(("dense", backend) for backend, _ in DENSE[:-1]),
         ("fp32 IR", "openvino"),
@@ -49,33 +49,37 @@ def test_a_run_whose_ir_is_fp32_times_it_beside_the_dense_one(run_folder, fp32_i
         ("fp32 IR", "optkit"),
     ]
     said = f"{run_folder} exported an fp32 IR"
-    assert offers(run_folder).without == {"openvino-int8": said, "openvino-int8-f32": said}
+    assert backend_support(run_folder).unsupported == {"openvino-int8": said, "openvino-int8-f32": said}
 
 
 def test_a_run_that_was_moved_finds_the_baseline_that_it_trained(run_folder, tmp_path):
     moved = run_folder.rename(tmp_path / "moved")
-    assert offers(moved).runs[0].source.path == moved / "dense"
+    assert backend_support(moved).models[0].source.path == moved / "dense"
 
 
 def test_a_run_without_its_baseline_says_so(run_folder):
     report = run_folder / "report.json"
     report.write_text(json.dumps({"format": 1, "folders": {"dense": "/nowhere/teacher"}}))
-    found = offers(run_folder)
-    assert [offer.backend for offer in found.runs] == ["openvino-int8", "openvino-int8-f32", "optkit"]
-    assert found.without["torch"] == (
+    found = backend_support(run_folder)
+    assert [model.backend for model in found.models] == ["openvino-int8", "openvino-int8-f32", "optkit"]
+    assert found.unsupported["torch"] == (
         f"the dense baseline of {run_folder} is not at /nowhere/teacher any more: name its checkpoint as another path"
     )
     report.write_text(json.dumps({"format": 1, "folders": {}}))
-    assert offers(run_folder).without["openvino"].startswith(f"{run_folder} has no dense baseline: name a checkpoint")
+    assert (
+        backend_support(run_folder)
+        .unsupported["openvino"]
+        .startswith(f"{run_folder} has no dense baseline: name a checkpoint")
+    )
 
 
 def test_a_run_that_is_not_finished_or_damaged_is_a_line(run_folder):
     (run_folder / "report.json").write_text("[]")
     with pytest.raises(OptkitError, match="report.json: not a report that this optkit can read"):
-        offers(run_folder)
+        backend_support(run_folder)
     shutil.rmtree(run_folder / "openvino")
-    with pytest.raises(RecipeError, match="this run has no IR in openvino/ yet: finish it with `optkit run`"):
-        offers(run_folder)
+    with pytest.raises(UsageError, match="this run has no IR in openvino/ yet: finish it with `optkit run`"):
+        backend_support(run_folder)
 
 
 def test_a_checkpoint(tiny_checkpoint):
@@ -83,7 +87,9 @@ def test_a_checkpoint(tiny_checkpoint):
         *(("checkpoint", backend, "checkpoint", exported) for backend, exported in DENSE),
     ]
     said = f"{tiny_checkpoint} is a checkpoint: give its IR"
-    assert offers(tiny_checkpoint).without == dict.fromkeys(("openvino-int8", "openvino-int8-f32", "optkit"), said)
+    assert backend_support(tiny_checkpoint).unsupported == dict.fromkeys(
+        ("openvino-int8", "openvino-int8-f32", "optkit"), said
+    )
 
 
 def test_irs(fp32_ir, encoder_folder):
@@ -92,7 +98,7 @@ def test_irs(fp32_ir, encoder_folder):
     assert told(encoder_folder / "openvino_model.xml") == [
         *(("int8 IR", backend, "ir", False) for backend in ("openvino-int8", "openvino-int8-f32", "optkit"))
     ]
-    assert offers(fp32_ir).without["openvino-int8"] == f"{fp32_ir} is an fp32 IR"
+    assert backend_support(fp32_ir).unsupported["openvino-int8"] == f"{fp32_ir} is an fp32 IR"
 
 
 def test_a_baked_ir_is_for_optkit_alone(encoder_folder, tmp_path):
@@ -107,23 +113,23 @@ def test_onnx(tiny_checkpoint, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"x" * 10)
     (tmp_path / "model.onnx.data").write_bytes(b"x" * 90)
     for path in (tmp_path, tmp_path / "model.onnx"):
-        (offer,) = offers(path).runs
-        assert (offer.model, offer.backend, offer.setup) == ("ONNX", "onnxruntime", tmp_path)
-        assert size(offer.source) == 100
-    assert set(offers(tmp_path).without) == set(BACKENDS) - {"onnxruntime"}
+        (model,) = backend_support(path).models
+        assert (model.kind, model.backend, model.setup) == ("ONNX", "onnxruntime", tmp_path)
+        assert model.source.size() == 100
+    assert set(backend_support(tmp_path).unsupported) == set(BACKENDS) - {"onnxruntime"}
 
 
 def test_what_a_deployment_carries(run_folder):
     from optkit.report.facts import weight_bytes
 
-    for offer in offers(run_folder).runs:
-        assert size(offer.source) == weight_bytes(_folder(offer))
-    names = {file.name for offer in offers(run_folder).runs for file in files(offer.source)}
+    for model in backend_support(run_folder).models:
+        assert model.source.size() == weight_bytes(_folder(model))
+    names = {file.name for model in backend_support(run_folder).models for file in model.source.files()}
     assert names == {"model.safetensors", "openvino_model.xml", "openvino_model.bin"}
 
 
-def _folder(offer):
-    return offer.source.path if offer.source.path.is_dir() else offer.source.path.parent
+def _folder(model):
+    return model.source.path if model.source.path.is_dir() else model.source.path.parent
 
 
 @pytest.mark.parametrize("name", ["nowhere/at/all", "empty", "notes.txt"])
@@ -131,11 +137,11 @@ def test_rubbish_is_one_line(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(OptkitError) as raised:
-        offers(tmp_path / name)
+        backend_support(tmp_path / name)
     assert "\n" not in str(raised.value) and str(tmp_path / name) in str(raised.value)
 
 
 def test_an_adapter_is_no_model(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(RecipeError, match="an adapter, and no model by itself: merge it"):
-        offers(tmp_path)
+    with pytest.raises(UsageError, match="an adapter, and no model by itself: merge it"):
+        backend_support(tmp_path)

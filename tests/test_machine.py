@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optkit import cpu
-from optkit.benchmark import machine
+from optkit import cpu, machine
 
 
 @pytest.fixture
@@ -23,16 +22,16 @@ def stat(monkeypatch, tmp_path):
 def test_steal_is_the_share_of_ticks_since(stat, monkeypatch):
     monkeypatch.setattr(machine, "load_average", lambda: 0.333)
     stat(500, 10)
-    watch = machine.Watch()
+    monitor = machine.LoadMonitor()
     stat(590, 20)
-    assert watch.facts() == {"load": [0.33], "steal": 0.1}
+    assert monitor.facts() == {"load": [0.33], "steal": 0.1}
 
 
 def test_systems_that_do_not_tell(monkeypatch, tmp_path):
     monkeypatch.setattr(cpu, "STAT", tmp_path / "nothing")
     monkeypatch.setattr(machine, "load_average", lambda: None)
-    assert machine.Watch().facts() == {"load": [], "steal": None}
-    assert machine.complaints({"load": [], "steal": None}, 1) == []
+    assert machine.LoadMonitor().facts() == {"load": [], "steal": None}
+    assert machine.load_warnings({"load": [], "steal": None}, 1) == []
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_systems_that_do_not_tell(monkeypatch, tmp_path):
 )
 def test_a_busy_machine_is_named(monkeypatch, load, steal, threads, said):
     monkeypatch.setattr(machine, "cpu_cores", lambda: 4)
-    found = machine.complaints({"load": [load], "steal": steal}, threads)
+    found = machine.load_warnings({"load": [load], "steal": steal}, threads)
     assert len(found) == said
     if said == 2:
         assert found[0].startswith("the machine was busy at the start: load 2.00, and 3 of 4 CPUs")
@@ -76,4 +75,6 @@ def test_hyper_threads_of_a_core_count_once(monkeypatch, tmp_path):
 def test_describe_names_what_figures_depend_on():
     found = machine.describe()
     assert found["cpu"] and found["physical_cores"] >= 1 and found["cores"] >= found["physical_cores"]
-    assert {"python", "openvino", "torch"} <= set(found["versions"])
+    assert found["system"] and set(found["instruction_sets"]) <= set(machine.INSTRUCTION_SETS)
+    assert {"python", "openvino", "torch"} <= set(machine.versions())
+    assert list(machine.versions(("no_such_package", "torch"))) == ["python", "torch"]

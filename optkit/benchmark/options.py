@@ -1,4 +1,4 @@
-"""What a user asks to be measured, and what of it cannot be."""
+"""What a benchmark measures and how long, and which of it cannot be measured anywhere."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from optkit.benchmark.engines import BACKENDS
+from optkit.benchmark.backends import BACKENDS
 from optkit.cpu import cpu_cores, physical_cores
-from optkit.errors import RecipeError
+from optkit.errors import UsageError
 
-#: Tokens where nobody says how many.
+#: Tokens where no number is given.
 SEQ = 128
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenchmarkOptions:
     """What to measure; defaults as on the command line.
 
     Attributes:
@@ -29,6 +29,9 @@ class Asked:
         against: the backend that ratios are against; None for the first that is named, or where none is for the first
             of openvino, openvino-int8 and any other that takes part.
         loads: whether to measure load time and memory, each in a process of its own.
+        rounds: of latency, at most; None for as many as ``duration`` takes.
+        repeats: timed inferences of a turn; None for as many as let all turns last about as long.
+        limit: seconds of a shape after which no further round begins, once there are enough for an interval.
     """
 
     backends: tuple[str, ...] = ()
@@ -41,9 +44,12 @@ class Asked:
     texts: Path | None = None
     against: str | None = None
     loads: bool = True
+    rounds: int | None = None
+    repeats: int | None = None
+    limit: float | None = None
 
     def check(self) -> None:
-        """Raises RecipeError, with every fault, if this cannot be measured anywhere."""
+        """Raises UsageError, with every fault, if this cannot be measured anywhere."""
         found = [
             f"{option}: '{name}' is none of {', '.join(BACKENDS)}"
             for option, names in (("--backends", self.backends), ("--against", [self.against] if self.against else []))
@@ -51,6 +57,7 @@ class Asked:
             if name not in BACKENDS
         ]
         numbers = {"--batch": self.batch, "--seq": self.seq, "--threads": (self.threads,), "--streams": (self.streams,)}
+        numbers |= {"rounds": (self.rounds,), "repeats": (self.repeats,)}
         found += [
             f"{o}: must be at least 1, got {n}" for o, own in numbers.items() for n in own if n is not None and n < 1
         ]
@@ -69,4 +76,4 @@ class Asked:
         if not self.batch:
             found.append("--batch: give a number")
         if found:
-            raise RecipeError(found)
+            raise UsageError(found)
