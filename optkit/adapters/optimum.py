@@ -147,7 +147,8 @@ def _encoder_alone(checkpoint: Path, task: str) -> Any:
 
     from optkit.models.encoder_decoder import encoder_alone
 
-    if task != "feature-extraction":
+    known = TASKS.get(task)
+    if known is None or known.head:
         return None
     config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
     if not encoder_alone("AutoModel", config):

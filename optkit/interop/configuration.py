@@ -43,8 +43,8 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
             f"{source}: this model runs its own code, which is not done here: a recipe may, with "
             "model.trust_remote_code, or give it as ONNX"
         )
-    usable, found = mended(values, source, strict=TASKS[task].has_classes)
-    if TASKS[task].has_classes:
+    usable, found = mended(values, source, strict=TASKS[task].classes_of is not None)
+    if TASKS[task].classes_of is not None:
         notes += [f"{_FILE}: {note}" for note in found]
         names = _numbered_by_weights(opened, task, usable)
         if names is not None:
@@ -112,7 +112,7 @@ def check_outputs(made: NamedModel, task: str) -> None:
     Raises:
         OptkitError: that says both numbers.
     """
-    if not TASKS[task].has_classes:
+    if TASKS[task].classes_of is None:
         return
     from optkit.models.config import read_values
     from optkit.models.labels import stored_names

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optkit.tasks import TASKS, TaskType
+
 
 @dataclass(frozen=True)
 class Head:
@@ -39,10 +41,15 @@ class Head:
     @property
     def problem_type(self) -> str | None:
         """transformers' word for what is asked of a classifier of whole inputs; None for other heads."""
-        whole = self.task in ("ForSequenceClassification", "ForImageClassification")
-        return (self.problem or "single_label_classification") if whole and self.labels is not None else None
+        if self.labels is None or not any(task.classes_of == "inputs" for task in self._tasks()):
+            return None
+        return self.problem or "single_label_classification"
 
     @property
     def reads_images(self) -> bool:
         """Whether the model's inputs are images."""
-        return self.task == "ForImageClassification"
+        return any(task.reads == "images" for task in self._tasks())
+
+    def _tasks(self) -> list[TaskType]:
+        """The tasks that models of this class are for."""
+        return [task for task in TASKS.values() if task.auto_class == self.auto_class]

@@ -9,7 +9,7 @@ from optkit.models import kept_head, meta_model, stored_head
 from optkit.models.config import mended, read_values
 from optkit.models.source import Source
 from optkit.tasks import PROBLEMS
-from optkit.tasks.columns import some
+from optkit.tasks.columns import first_few
 
 if TYPE_CHECKING:
     from optkit.models import Head
@@ -28,7 +28,7 @@ def problems(context: RunContext) -> list[str]:
     stored = stored_head(context.recipe.model, head)
     what = f"no head for {head.kind}"
     if stored:
-        what = f"a head for {some(stored)}, and the data has {some(head.labels)}"
+        what = f"a head for {first_few(stored)}, and the data has {first_few(head.labels)}"
     return [f"{said} {name} has {what}: write `train`, or name another model"]
 
 
@@ -41,9 +41,9 @@ def notes(context: RunContext) -> list[str]:
         found += _stored(model.name, model.revision, "model.name", head)
         if kept_head(model, head) is None:
             stored, name = stored_head(model, head), _shown(model.name)
-            new = f"a new one for {some(head.labels)}" if head.labels else "a new one"
+            new = f"a new one for {first_few(head.labels)}" if head.labels else "a new one"
             if stored:
-                found.append(f"the head of {name} ({some(stored)}) is replaced by {new}")
+                found.append(f"the head of {name} ({first_few(stored)}) is replaced by {new}")
             else:
                 found.append(f"{name} has no head for {head.kind}: {new} is trained")
     if context.recipe.distill is not None:

@@ -15,7 +15,7 @@ from optkit.models.label_order import find_order
 from optkit.models.labels import placeholders
 from optkit.models.source import Source
 from optkit.pipeline import baseline
-from optkit.tasks.columns import some
+from optkit.tasks.columns import first_few
 
 if TYPE_CHECKING:
     from optkit.models import KeptHead
@@ -103,8 +103,8 @@ def _explained(found: Reordered, ours: Sequence[str], kept: KeptHead) -> str:
     if placeholders(ours):
         meant = [name.removeprefix("LABEL_") for name in meant]
     said = (
-        f"its {some(kept.names)} answer the data's {some(meant)}: {found.right:.0%} of the training examples looked "
-        f"at are right so, and {found.now:.0%} as they are {'numbered' if kept.by_number else 'named'}: "
+        f"its {first_few(kept.names)} answer the data's {first_few(meant)}: {found.right:.0%} of the training examples "
+        f"looked at are right so, and {found.now:.0%} as they are {'numbered' if kept.by_number else 'named'}: "
     )
     if not placeholders(ours):
         names = json.dumps({str(i): name for i, name in enumerate(meant)}, ensure_ascii=False)

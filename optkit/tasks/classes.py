@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optkit.tasks import numbers
-from optkit.tasks.columns import classes_said, column_of, first_true, is_text, some
+from optkit.tasks.columns import column_of, first_few, first_true, format_classes, is_text
 from optkit.tasks.numbers import AS_CLASSES, FRACTIONS, INTEGERS, WHOLE, form_of
 
 if TYPE_CHECKING:
@@ -22,14 +22,16 @@ _MANY = 8
 _DELIMITERS = ";|,"
 
 
-def label_names(splits: Mapping[str, Dataset], column: str, *, said: bool = False) -> tuple[list[str], list[str]]:
+def label_names(
+    splits: Mapping[str, Dataset], column: str, *, are_classes: bool = False
+) -> tuple[list[str], list[str]]:
     """The class names that the training split gives, and what is wrong with its labels.
 
     The names of a ClassLabel; ``LABEL_0`` ... for the integers 0 to n - 1; else the different words, sorted, words that
     are integers by their value.
 
     Args:
-        said: whether the recipe says that the labels are classes, so that words may look like numbers or lists.
+        are_classes: whether the recipe says that the labels are classes, so that words may look like numbers or lists.
     """
     import pyarrow.compute as pc
 
@@ -41,10 +43,10 @@ def label_names(splits: Mapping[str, Dataset], column: str, *, said: bool = Fals
     if is_class_label(rows, column):
         return list(rows.features[column].names), []
     values, problems = _values(rows, column), []
-    if said and is_text(values.type) and form_of(values) == WHOLE:
+    if are_classes and is_text(values.type) and form_of(values) == WHOLE:
         values = _whole(values)
     if is_text(values.type):
-        if not said:
+        if not are_classes:
             problems = _no_words(split, rows, column, values)
         names = in_order(pc.unique(values).to_pylist())
         others = {name: _values(rows, column) for name, rows in splits.items() if not is_class_label(rows, column)}
@@ -80,7 +82,8 @@ def label_ids(split: str, rows: Dataset, column: str, names: Sequence[str]) -> t
     if None in ids:
         row = ids.index(None)
         return [], [
-            f"split '{split}', row {row + 1}: label {labels[row]!r} is no class: the classes are {classes_said(names)}"
+            f"split '{split}', row {row + 1}: label {labels[row]!r} is no class: the classes are "
+            f"{format_classes(names)}"
         ]
     return ids, []
 
@@ -89,7 +92,7 @@ def two_or_more(names: Sequence[str], split: str, column: str) -> list[str]:
     """The fault of a column that has one label alone."""
     if len(names) > 1:
         return []
-    return [f"task.label: every row of split '{split}' has the same label in column '{column}': {some(names)}"]
+    return [f"task.label: every row of split '{split}' has the same label in column '{column}': {first_few(names)}"]
 
 
 def seen_once(values: pa.ChunkedArray, split: str, column: str) -> list[str]:
@@ -138,7 +141,7 @@ def other_forms(values: Mapping[str, pa.ChunkedArray], column: str, names: Seque
         return []
     return [
         f"task.label: split '{split}' numbers the labels of column '{column}', and the training split names them "
-        f"({some(names, 3)}): write them alike"
+        f"({first_few(names, 3)}): write them alike"
         for split, own in values.items()
         if _is_numbered(own, names)
     ]
@@ -206,7 +209,7 @@ def _numbered(values: pa.ChunkedArray, split: str, column: str) -> tuple[list[st
     absent = sorted(set(range(max(found) + 1)) - found) if max(found) < 10 * len(found) + 10 else [0]
     if min(found) < 0 or absent:
         return [], [
-            f"task.label: the labels of column '{column}' in split '{split}' are {some(sorted(found))}: "
+            f"task.label: the labels of column '{column}' in split '{split}' are {first_few(sorted(found))}: "
             "number the classes from 0 without a gap, or write words"
         ]
     return [f"LABEL_{i}" for i in range(len(found))], []

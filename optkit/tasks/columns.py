@@ -49,17 +49,17 @@ def text_problems(split: str, rows: Dataset, columns: Sequence[str]) -> list[str
     return problems
 
 
-def classes_said(names: Sequence[str]) -> str:
+def format_classes(names: Sequence[str]) -> str:
     """The class names, for a message."""
     if all(re.fullmatch(r"LABEL_\d+", name) for name in names):
         return f"0 to {len(names) - 1}"
-    return some(names)
+    return first_few(names)
 
 
-def some(values: Sequence[Any], most: int = 12) -> str:
-    """The first ``most`` values, for a message."""
-    shown = ", ".join(str(value) for value in values[:most])
-    return shown + (f" and {len(values) - most} more" if len(values) > most else "")
+def first_few(values: Sequence[Any], count: int = 12) -> str:
+    """The first ``count`` values, for a message."""
+    shown = ", ".join(str(value) for value in values[:count])
+    return shown + (f" and {len(values) - count} more" if len(values) > count else "")
 
 
 def column_of(rows: Dataset, column: str) -> pa.ChunkedArray:

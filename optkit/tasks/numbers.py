@@ -102,7 +102,7 @@ def score_problems(splits: Mapping[str, Dataset], column: str) -> list[str]:
     return []
 
 
-def described(splits: Mapping[str, Dataset], column: str) -> str:
+def describe_scores(splits: Mapping[str, Dataset], column: str) -> str:
     """The range of the scores of all splits, which have been checked."""
     found = [value for split, rows in splits.items() for value in scores(split, rows, column)[0]]
     return f"label: scores from {min(found):g} to {max(found):g}"

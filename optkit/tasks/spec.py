@@ -56,7 +56,7 @@ class TaskType:
             is one problem only.
         reads: the kind of input, texts through a tokenizer or images through an image processor.
         labelled: whether ``task.label`` names columns; False where the answers are part of the inputs.
-        has_classes: whether the model's config names what its outputs are.
+        classes_of: what has a class, whole inputs or tokens; None where the model's outputs are no classes.
         joins_texts: whether two columns of texts are one input.
         pair_call: how a model card calls it with two texts, where that differs.
         library: what a model card says the model is loaded with.
@@ -81,7 +81,7 @@ class TaskType:
     problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reads: Literal["texts", "images"] = "texts"
     labelled: bool = True
-    has_classes: bool = False
+    classes_of: Literal["inputs", "tokens"] | None = None
     joins_texts: bool = False
     pair_call: Call | None = None
     library: str = "optimum"

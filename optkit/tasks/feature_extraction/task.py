@@ -146,7 +146,7 @@ class FeatureExtraction(Task):
         return Head(self.auto_class)
 
     def describe(self, splits: Mapping[str, Dataset], head: Head) -> str:
-        return numbers.described(splits, self.label[0]) if self.label else ""
+        return numbers.describe_scores(splits, self.label[0]) if self.label else ""
 
     def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most

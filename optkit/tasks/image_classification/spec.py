@@ -15,6 +15,6 @@ IMAGE_CLASSIFICATION = TaskType(
     outputs=("logits",),
     metrics=("accuracy", "f1", "matthews_correlation"),
     reads="images",
-    has_classes=True,
+    classes_of="inputs",
     call=Call(_PHOTO, (_PHOTO,)),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.tasks import numbers
 from optkit.tasks.classes import missing_label, spelled_alike
-from optkit.tasks.columns import classes_said, column_of, some
+from optkit.tasks.columns import column_of, first_few, format_classes
 from optkit.tasks.numbers import FRACTIONS, INTEGERS, WHOLE, form_of
 from optkit.tasks.text_classification.spec import TEXT_CLASSIFICATION
 
@@ -72,8 +72,8 @@ def set_names(splits: Mapping[str, Dataset], label: Sequence[str]) -> tuple[list
     if len(found) > 1 and all(len(values) == len(found) for values in column_of(rows, column).to_pylist()):
         return [], [
             f"task.label: every row of split '{split}' has all labels of column '{column}', "
-            f"{some(sorted(found, key=str))}: a list holds the classes of a row; of flags (0 and 1) make a column for "
-            "each class"
+            f"{first_few(sorted(found, key=str))}: a list holds the classes of a row; of flags (0 and 1) make a column "
+            "for each class"
         ]
     if len({type(value) for value in found}) > 1 or any(isinstance(value, float) for value in found):
         return [], [f"task.label: column '{column}' of split '{split}' holds lists of neither words nor whole numbers"]
@@ -85,8 +85,8 @@ def set_names(splits: Mapping[str, Dataset], label: Sequence[str]) -> tuple[list
     )
     if min(found, default=0) < 0 or absent:
         return [], [
-            f"task.label: the labels of column '{column}' in split '{split}' are {some(sorted(found))}: number the "
-            "classes from 0 without a gap, or write words"
+            f"task.label: the labels of column '{column}' in split '{split}' are {first_few(sorted(found))}: number "
+            "the classes from 0 without a gap, or write words"
         ]
     return _two_or_more([f"LABEL_{i}" for i in range(len(found))], split, column)
 
@@ -111,7 +111,8 @@ def memberships(
         wrong = [value for value in values if value not in known]
         if wrong:
             return [], [
-                f"split '{split}', row {row + 1}: label {wrong[0]!r} is no class: the classes are {classes_said(names)}"
+                f"split '{split}', row {row + 1}: label {wrong[0]!r} is no class: the classes are "
+                f"{format_classes(names)}"
             ]
         flags = [0.0] * len(names)
         for value in values:

@@ -19,7 +19,7 @@ TEXT_CLASSIFICATION = TaskType(
         "multi_label_classification": ("f1", "accuracy"),
         "regression": ("pearson", "spearman"),
     },
-    has_classes=True,
+    classes_of="inputs",
     joins_texts=True,
     call=Call(_SENTENCE, (_SENTENCE,)),
     pair_call=Call('{"text": "A sentence.", "text_pair": "Another one."}', ('"A sentence."', '"Another one."')),

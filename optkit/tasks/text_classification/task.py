@@ -79,8 +79,8 @@ class TextClassification(Task):
                 f"'{self.label[0]}' is for: use {' or '.join(PROBLEMS[problem])}, or set task.problem"
             )
         if problem == SINGLE:
-            said = self.spec.problem == SINGLE
-            found, problems = classes.label_names(splits, self.label[0], said=said)
+            are_classes = self.spec.problem == SINGLE
+            found, problems = classes.label_names(splits, self.label[0], are_classes=are_classes)
             check = classes.label_ids
         elif problem == MULTI:
             found, problems = labels.set_names(splits, self.label)
@@ -97,9 +97,9 @@ class TextClassification(Task):
 
     def describe(self, splits: Mapping[str, Dataset], head: Head) -> str:
         if head.problem == REGRESSION:
-            return numbers.described(splits, self.label[0])
-        said = super().describe(splits, head)
-        return said.replace("classes: ", "any number of the classes: ") if head.problem == MULTI else said
+            return numbers.describe_scores(splits, self.label[0])
+        line = super().describe(splits, head)
+        return line.replace("classes: ", "any number of the classes: ") if head.problem == MULTI else line
 
     def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns input_ids, attention_mask and, if the tokenizer makes them, token_type_ids: lists of at most

@@ -32,7 +32,7 @@ TOKEN_CLASSIFICATION = TaskType(
         "entity_recall": "Share of the entities that were found.",
         "token_accuracy": "Share of words whose label is right.",
     },
-    has_classes=True,
+    classes_of="tokens",
     column_fault=_column_fault,
     call=Call(_SENTENCE, (_SENTENCE,)),
 )

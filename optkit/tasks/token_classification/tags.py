@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.tasks.classes import ids_of_integers, in_order, is_class_label, other_forms, spelled_alike
-from optkit.tasks.columns import classes_said, column_of, is_text, some
+from optkit.tasks.columns import column_of, first_few, format_classes, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,14 +50,16 @@ def tag_names(splits: Mapping[str, Dataset], column: str) -> tuple[list[str], li
     found = list(set(values.flatten().drop_null().to_pylist()))
     found = in_order(found) if is_text(values.type.value_type) else sorted(found)
     if len(found) < 2:
-        return [], [f"task.label: every word of split '{split}' has the same label in column '{column}': {some(found)}"]
+        return [], [
+            f"task.label: every word of split '{split}' has the same label in column '{column}': {first_few(found)}"
+        ]
     if is_text(values.type.value_type):
         lists = {name: column_of(rows, column) for name, rows in splits.items() if not is_class_label(rows, column)}
         others = {name: own.combine_chunks().flatten() for name, own in lists.items() if _is_list(own.type)}
         return found, spelled_alike(found, split, column) or other_forms(others, column, found)
     if found != list(range(len(found))):
         return [], [
-            f"task.label: the labels of column '{column}' in split '{split}' are {some(found)}: "
+            f"task.label: the labels of column '{column}' in split '{split}' are {first_few(found)}: "
             "number them from 0 without a gap, or write words"
         ]
     return [f"LABEL_{i}" for i in found], []
@@ -98,7 +100,7 @@ def tag_ids(
             if labels[word] is None:
                 return [], [f"{where}: word {word + 1} has no label in column '{column}'"]
             no_class = f"label {labels[word]!r} of word {word + 1} is no class"
-            return [], [f"{where}: {no_class}: the classes are {classes_said(names)}"]
+            return [], [f"{where}: {no_class}: the classes are {format_classes(names)}"]
         ids.append(np.array(found, dtype=np.int64))
     return ids, []
 

@@ -11,7 +11,7 @@ from optkit.errors import DataError, PlanError
 from optkit.models.head import Head
 from optkit.models.labels import placeholders
 from optkit.tasks.base import PRIVATE, Task, needs_fast, without_private_columns
-from optkit.tasks.columns import some
+from optkit.tasks.columns import first_few
 from optkit.tasks.token_classification import tags
 from optkit.tasks.token_classification.entities import OUTSIDE, is_tag
 from optkit.tasks.token_classification.spec import TOKEN_CLASSIFICATION
@@ -74,7 +74,7 @@ class TokenClassification(Task):
         if placeholders(head.labels):
             what = "is numbers without names, and the start model has none for them"
         else:
-            what = f"has labels that are none: {some(wrong)}"
+            what = f"has labels that are none: {first_few(wrong)}"
         return [
             f"task.metric: {asked[0]} needs tags such as B-PER, I-PER and O, and column '{self.label[0]}' {what}: "
             "use token_accuracy"
@@ -147,8 +147,7 @@ class TokenClassification(Task):
         if problems := self.label_mismatches(head):
             raise PlanError(problems)
         names = (*head.labels, "")  # -1 is no label
-        said = [[[names[i] for i in ids] for ids in of] for of in (predictions, references)]
-        return self.metrics.compute(*said)
+        return self.metrics.compute(*([[names[i] for i in ids] for ids in of] for of in (predictions, references)))
 
     def agreement(self, ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
         """The share of words with the same label."""
