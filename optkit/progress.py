@@ -40,10 +40,22 @@ class Reporter:
         if self.quiet:
             yield Task()
         elif self.console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                ProgressColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
 
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
-            columns += (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+            columns += [
+                TextColumn("{task.fields[count]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            ]
             with Progress(*columns, TextColumn("{task.fields[facts]}"), console=self.console, transient=True) as bar:
                 yield _Bar(bar, bar.add_task(name, total=None, facts="", count=""))
         else:

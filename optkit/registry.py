@@ -107,7 +107,7 @@ def entries(kind: str | None = None) -> list[Entry]:
         Entry(
             "criterion",
             name,
-            cls.__doc__.split("\n\n")[0].replace("\n    ", " "),
+            (cls.__doc__ or "").split("\n\n")[0].replace("\n    ", " "),
             {field.name: f"{field.default}" for field in dataclasses.fields(cls)},
             cls.paper,
         )

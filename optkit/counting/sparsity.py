@@ -183,9 +183,9 @@ def sparsity(path: str | Path) -> Report:
 def _read_run(path: Path) -> Report:
     """The pruned checkpoint of a run with the int8 sparsity of its IR; the IR alone where there is no checkpoint."""
     pruned, exported = path / "pruned", path / "openvino"
-    ir = _read_ir(exported) if exported.is_dir() else None
     if not pruned.is_dir():
-        return replace(ir, path=str(path), kind="run")
+        return replace(_read_ir(exported), path=str(path), kind="run")
+    ir = _read_ir(exported) if exported.is_dir() else None
     report = _read_checkpoint(pruned)
     int8 = {layer.name: layer.int8_sparsity for layer in ir.layers} if ir else {}
     layers = tuple(replace(layer, int8_sparsity=int8.get(layer.name)) for layer in report.layers)
@@ -256,9 +256,9 @@ def _of_graph(
         name = names.get(weight.constant, weight.constant)
         if name not in counted:
             counted.add(name)
-            layer = found.get(name)
-            zeros, size = (layer.zeros, layer.size) if layer else _counted(name, weight.values)
-            gone = layer.gone if layer else 0
+            known = found.get(name)
+            zeros, size = (known.zeros, known.size) if known else _counted(name, weight.values)
+            gone = known.gone if known else 0
             totals.add(_groups(role, name in encoder), zeros + gone, size + gone)
     if tags and tags.removed:
         notes.append(totals.add_removed(dict(tags.removed), encoder))

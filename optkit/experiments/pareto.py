@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import UsageError
-from optkit.experiments.runs import Run, Speedup, find_runs, same
+from optkit.experiments.runs import Run, find_runs, same
 from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
+from optkit.report.speed import Speedup
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _check_times(benchmark: Mapping[str, Any]) -> None:
 
 def _get(held: Any, key: str, kind: type, at: str = "") -> Any:
     if not isinstance(held, dict) or not isinstance(held.get(key), kind):
-        words = {dict: "mapping", list: "list", str: "text"}[kind]
+        words = {"dict": "mapping", "list": "list", "str": "text"}[kind.__name__]
         raise Fault(f"{at}{key} is no {words}")
     return held[key]
 

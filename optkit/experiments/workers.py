@@ -5,6 +5,7 @@ On a cluster every machine has to see the sweep's folder under the same path, an
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import time
@@ -33,7 +34,7 @@ class Local:
 
     def __init__(self, jobs: int, logs: Path):
         self.jobs, self.logs = jobs, logs
-        self._running: set[subprocess.Popen] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._lock, self._stopped = Lock(), Event()
 
     def __call__(self, work: Work) -> Ended:
@@ -95,7 +96,7 @@ class Ray:
         if self._owns:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
             try:
-                ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 said = str(error).strip().splitlines()[0]
                 raise OptkitError(f"--ray {address}: the cluster cannot be reached: {said}") from error

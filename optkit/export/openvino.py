@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optkit.adapters import optimum
 from optkit.counting.zeros import count
@@ -101,8 +101,8 @@ def export_openvino(
     with tempfile.TemporaryDirectory(dir=output, prefix="fp32-") as folder:
         made = convert(Path(checkpoint), Path(folder), export_task=export_task, rules=rules, seed=seed)
         clock.lap("convert")
-        how = {"calibration": calibration, "quantization": quantization, "evaluate": evaluate, "reporter": reporter}
-        how["shape"] = shape
+        how: dict[str, Any] = {"calibration": calibration, "quantization": quantization, "evaluate": evaluate}
+        how |= {"shape": shape, "reporter": reporter}
         result = finish(made, output, recipe_hash=recipe_hash, **how)
     return replace(result, seconds=clock.laps | result.seconds)
 
@@ -126,7 +126,7 @@ def finish(
     clock, quantized = _Clock(), Quantized(made.model)
     if quantization is not None:
         score = None if evaluate is None else lambda model: _scored(model, made.setup, evaluate)
-        more = {"parameters": made.parameters, "score": score, "reporter": reporter}
+        more: dict[str, Any] = {"parameters": made.parameters, "score": score, "reporter": reporter}
         quantized = quantize(made.model, calibration, quantization, **more)
     model = quantized.model
     if shape is not None:

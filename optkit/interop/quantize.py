@@ -111,7 +111,7 @@ def quantize(
 
     if samples < 1 or max_length < 2:
         raise UsageError("samples is at least 1, and max_length at least 2")
-    quantization = Quantization(target=target)
+    quantization: Quantization | None = Quantization(target=target)
     opened = open_model(model, revision)
     folder = _output(output, model)
     with ExitStack() as stack:
@@ -146,7 +146,7 @@ def quantize(
         reporter.say(structure)
         reporter.say("quantizing to int8, tagging, verifying" if quantization else "tagging, verifying")
         (work / "openvino").mkdir()
-        how = {"calibration": calibration, "quantization": quantization, "reporter": reporter}
+        how: dict[str, Any] = {"calibration": calibration, "quantization": quantization, "reporter": reporter}
         result = finish(made, work / "openvino", **how)
         notes.append(precision.advice(result.xml, calibration))
         if quantization is not None and target != "any":

@@ -112,7 +112,7 @@ def suggest_decompression_rate(layers: Iterable[LayerTag]) -> float:
     """
     layers = list(layers)
     pruned = [layer for layer in layers if layer.structure != DENSE and not any(size % 64 for size in layer.shape)]
-    worth = [layer.int8_sparsity for layer in pruned if (layer.int8_sparsity or 0) >= LOWEST_RATE]
+    worth = [share for layer in pruned if (share := layer.int8_sparsity or 0.0) >= LOWEST_RATE]
     rate = math.floor(min(worth) * 100 + 1e-9) / 100 if worth else 1.0
     broken = [layer for layer in layers if layer.shape == BROKEN_SHAPE and (layer.int8_sparsity or 0) >= rate]
     return 1.0 if broken else rate

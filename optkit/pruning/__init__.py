@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from optkit.pruning.distillation.mixin import DistillationMixin, distillation_loss
     from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
     from optkit.pruning.learning_rate import rewind_steps, rewinding_lr
-    from optkit.pruning.oneshot import one_shot
+    from optkit.pruning.oneshot.one_shot import one_shot
     from optkit.pruning.pruner import Pruner
 
 __all__ = [

@@ -15,10 +15,11 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from optkit.errors import PruningError
+from optkit.pruning.binding import RuleState
 from optkit.pruning.config import Rule
 from optkit.pruning.former_zeros import loose_zeros
 from optkit.pruning.mask_files import FILE, MaskFiles
-from optkit.pruning.pruner import Pruner, RuleState
+from optkit.pruning.pruner import Pruner
 from optkit.pruning.schedules import Steps
 
 #: What ``TrainerState.stateful_callbacks``, and so a checkpoint, keeps this under.
@@ -55,7 +56,7 @@ class PruningCallback(TrainerCallback):
     # Masks must be there before a checkpoint is loaded and before the optimizer takes the parameters: both happen
     # between the end of the Trainer's construction and on_train_begin.
     def on_init_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
     ) -> None:
         _refuse_splitting()
         self.pruner = Pruner(model, self.rules)
@@ -66,7 +67,7 @@ class PruningCallback(TrainerCallback):
             self._files = MaskFiles(self.pruner)
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
     ) -> None:
         self._require_masks()
         if self.pruner.model is not model and self.pruner.model not in list(model.modules()):
@@ -107,11 +108,11 @@ class PruningCallback(TrainerCallback):
         return found
 
     def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.pruner.observe(skip_nonfinite=args.fp16)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.pruner.update(state.global_step):
             self._sparsity = self.pruner.sparsity()
         if not self.pruner.at_target(state.global_step - 1):
@@ -119,7 +120,12 @@ class PruningCallback(TrainerCallback):
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         if self.pruner is None or not logs or "loss" not in logs:
             return
@@ -128,14 +134,16 @@ class PruningCallback(TrainerCallback):
         if state.log_history:
             state.log_history[-1].update(extra)
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._require_masks()
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._files is not None and args.should_save:
             self._files.save(_checkpoint(args, state.global_step))
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self._files is not None and args.load_best_model_at_end and state.best_model_checkpoint:
             self._restore_best(Path(state.best_model_checkpoint))
         if not self.pruner.at_target(state.global_step):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
 
 from optkit.errors import PruningError
 from optkit.pruning import parallel
@@ -58,7 +60,7 @@ class Pruner:
         require_loaded({name: layer for sites in matched for site in sites for name, layer in site.layers.items()})
         lay_out(model)
         self.model = model
-        self._hooks: list = []
+        self._hooks: list[RemovableHandle] = []
         self._done = 0
         self._folded = False
         self._rules = [BoundRule(rule, sites) for rule, sites in zip(rules, matched)]
@@ -121,12 +123,12 @@ class Pruner:
         if "inputs" in criterion.watches:
             self._hooks.append(layer.register_forward_pre_hook(partial(self._see_inputs, bound)))
 
-    def _see_padding(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _see_padding(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
         self._real = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
 
     @torch.no_grad()
-    def _see_inputs(self, bound: BoundRule, layer: nn.Linear, args: tuple) -> None:
+    def _see_inputs(self, bound: BoundRule, layer: nn.Linear, args: tuple[Any, ...]) -> None:
         if not layer.training:
             return
         inputs, real = args[0].detach(), self._real

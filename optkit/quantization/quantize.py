@@ -100,13 +100,13 @@ def quantize(
         nonlocal table
         if table is None:
             with reporter.task("sensitivity of layers") as bar:
-                more = {"parameters": parameters, "tell": bar.advance}
+                more: dict[str, Any] = {"parameters": parameters, "tell": bar.advance}
                 table = measure_sensitivity(model, samples, quantization, **more)
         return table
 
     if quantization.sensitivity:
         measured()
-    if quantization.max_drop is None:
+    if quantization.max_drop is None or score is None:
         return Quantized(first, tuple(ignored), None, table)
     reference = score(model)
     lost = lambda candidate: 100.0 * (reference - score(candidate))  # noqa: E731

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from optkit.runtime.baking import bake
     from optkit.runtime.compiling import compile_model, explain, load
     from optkit.runtime.extension import available, extension_path, missing_reason
-    from optkit.runtime.planning import LayerPlan, Plan, plan
+    from optkit.runtime.planning.making import plan
+    from optkit.runtime.planning.plan import LayerPlan, Plan
     from optkit.runtime.program import Kernel
 
 __all__ = [

@@ -84,11 +84,11 @@ def bake(
     _check_output(source, output)
     core = new_core()
     model = read(source, core)
-    xml = find_xml(source)
+    xml = find_xml(source) or source
     if holds_programs(model):
         raise UsageError(f"{xml}: baked already: bake the portable IR that it was made from")
     if not isinstance(plan, Plan):
-        options = {"config": config, "shape": shape, "isa": isa, "dynamic": dynamic}
+        options: dict[str, Any] = {"config": config, "shape": shape, "isa": isa, "dynamic": dynamic}
         plan, _ = make_plan(model, plan, core=core, **options)
     baked, placed = apply(model, plan)
     if not placed.programs:

@@ -144,7 +144,7 @@ def _architecture(folder: Path, values: dict[str, Any]) -> Any:
 def own_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The state dict, a tensor that has several names under the first of them."""
     found: dict[str, torch.Tensor] = {}
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
