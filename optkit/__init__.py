@@ -130,9 +130,10 @@ _NAMES = {
     "RecipeError": "optkit.errors",
 }
 
+if not TYPE_CHECKING:  # else a type checker would take every name for a public one
 
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'optkit' has no attribute '{name}'")
-    module, _, attribute = _NAMES[name].partition(":")
-    return getattr(import_module(module), attribute or name)
+    def __getattr__(name: str) -> Any:
+        if name not in _NAMES:
+            raise AttributeError(f"module 'optkit' has no attribute '{name}'")
+        module, _, attribute = _NAMES[name].partition(":")
+        return getattr(import_module(module), attribute or name)

@@ -200,7 +200,7 @@ def _lengths(options: BenchmarkOptions, shared: SharedInputs, texts: Texts | Non
     return list(options.seq or [SEQ if longest is None else min(SEQ, longest)])
 
 
-def _samples(shared: SharedInputs, texts: Texts | None) -> list[Inputs]:
+def _samples(shared: SharedInputs, texts: Texts | None) -> Sequence[Inputs]:
     """Inputs one by one for int8 ranges: of the texts, else random."""
     if texts is not None:
         return texts.batches(1)[:_SAMPLES]

@@ -83,8 +83,9 @@ _NAMES = {
     **{criterion.__name__: criterion.__module__ for criterion in CRITERIA.values()},
 }
 
+if not TYPE_CHECKING:  # else a type checker would take every name for a public one
 
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'optkit.pruning' has no attribute '{name}'")
-    return getattr(import_module(_NAMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _NAMES:
+            raise AttributeError(f"module 'optkit.pruning' has no attribute '{name}'")
+        return getattr(import_module(_NAMES[name]), name)

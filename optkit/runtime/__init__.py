@@ -46,10 +46,11 @@ _NAMES = {
     "missing_reason": "extension",
 }
 
+if not TYPE_CHECKING:  # else a type checker would take every name for a public one
 
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'optkit.runtime' has no attribute '{name}'")
-    value = getattr(import_module(f"optkit.runtime.{_NAMES[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _NAMES:
+            raise AttributeError(f"module 'optkit.runtime' has no attribute '{name}'")
+        value = getattr(import_module(f"optkit.runtime.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value

@@ -115,7 +115,8 @@ def plan(
         raise OptkitError(
             "the model is baked: what it runs was decided then; plan for the portable IR it was made from"
         )
-    options = {"config": config, "shape": shape, "isa": isa, "dynamic": dynamic, "attention": attention}
+    options: dict[str, Any] = {"config": config, "shape": shape, "isa": isa, "dynamic": dynamic}
+    options["attention"] = attention
     return make_plan(model, mode, core=core, cached=cached, **options)[0]
 
 
@@ -130,5 +131,5 @@ def _rate(model: openvino.Model) -> float:
 
 def _without_extension(layers: list[LinearSite], mode: str, shape: tuple[int, int], dynamic: bool) -> Plan:
     said = f"plain OpenVINO: the sparse runtime is missing: {extension.missing_reason()}"
-    plans = tuple(layer_plan(site, None, False, say=str, note="the sparse runtime is missing") for site in layers)
+    plans = tuple(layer_plan(site, None, False, say=lambda ours, theirs: "", note="the sparse runtime is missing") for site in layers)
     return Plan(mode, "", shape, None, plans, said, dynamic=dynamic)
