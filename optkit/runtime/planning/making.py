@@ -131,5 +131,6 @@ def _rate(model: openvino.Model) -> float:
 
 def _without_extension(layers: list[LinearSite], mode: str, shape: tuple[int, int], dynamic: bool) -> Plan:
     said = f"plain OpenVINO: the sparse runtime is missing: {extension.missing_reason()}"
-    plans = tuple(layer_plan(site, None, False, say=lambda ours, theirs: "", note="the sparse runtime is missing") for site in layers)
+    how: dict[str, Any] = {"say": lambda ours, theirs: "", "note": "the sparse runtime is missing"}
+    plans = tuple(layer_plan(site, None, False, **how) for site in layers)
     return Plan(mode, "", shape, None, plans, said, dynamic=dynamic)
