@@ -45,7 +45,8 @@ def write_run(folder: Path, sparsity: float = 0.8) -> None:
 
 def write_bench(file: Path) -> None:
     """A file of `optkit bench --json`, as far as `cost` reads it."""
-    row = {"path": "m", "model": "dense", "backend": "torch", "per_second": 100.0, "reference": True, "noisy": False}
+    row = {"path": "m", "model": "dense", "backend": "torch", "milliseconds": 10.0, "per_second": 100.0}
+    row |= {"reference": True, "noisy": False}
     report = {
         "format": 1,
         "settings": {"threads": 2, "mode": "latency", "streams": None, "duration": 5.0, "texts": None},

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from capabilities import need
 
 import optkit
-from optkit import runtime
+from optkit import machine, runtime
 from optkit.allocation import trials
 from optkit.errors import ExportError
+from optkit.pipeline.context import RunContext
+from optkit.pipeline.run_folder import RunDir
+from optkit.progress import SILENT
+from optkit.recipe import load_recipe
+from optkit.stages import benchmark
 from optkit.timing import LEAST
 
 pytestmark = pytest.mark.slow
@@ -63,3 +69,37 @@ def test_without_a_dense_model_there_is_nothing_to_compare_with(finished_run, ge
     assert row["against"] is None and row["ratios"] == {}
     timed = dict.fromkeys(name.removesuffix(" f32") for name in row["milliseconds"])
     assert list(timed) == ["int8 optkit" if backends == "[optkit]" else "int8 openvino"]
+
+
+def test_times_are_of_one_machine_and_its_versions(finished_run, generated_recipe, tmp_path, monkeypatch):
+    context = RunContext(load_recipe(generated_recipe), RunDir(finished_run.copy(tmp_path), "tiny"), SILENT)
+    keys = [benchmark.STAGE.key(context)]
+    assert benchmark.STAGE.key(context) == keys[0] == context.run.entry("benchmark")["key"]
+    installed = machine.installed
+    for name, other in {
+        "cpu_name": lambda: "Another CPU",
+        "cpu_flags": lambda: frozenset({"avx2"}),
+        "installed": lambda package: "2099.1" if package == "openvino" else installed(package),
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(machine, name, other)
+            keys.append(benchmark.STAGE.key(context))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 99)
+        keys.append(benchmark.STAGE.key(context))
+    assert len(set(keys)) == 5
+
+
+def test_optkit_plans_for_each_shape(finished_run, generated_recipe, tmp_path, monkeypatch):
+    need("extension")
+    planned, plan = [], runtime.plan
+
+    def watch(*arguments, shape, **options):
+        planned.append(tuple(shape))
+        return plan(*arguments, shape=shape, **options)
+
+    monkeypatch.setattr(runtime, "plan", watch)
+    sets = ["benchmark={batch: [1, 2], seq: 8, backends: [openvino, optkit]}"]
+    optkit.run(generated_recipe, sets, output=finished_run.copy(tmp_path))
+    # The first shape's is the one that was scored.
+    assert planned == [(1, 8), (2, 8)]
