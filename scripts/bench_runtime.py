@@ -108,6 +108,8 @@ def measure(options: argparse.Namespace) -> dict:
     from runtime_bench import engines, inside, loading, timing
     from runtime_bench.models import DENSE, Case
 
+    from optkit.timing import NOISY
+
     torch.set_num_threads(options.threads)
     said: list[str] = []
     cases = list(dict.fromkeys(Case.parse(text) for text in options.cases.split(",")))
@@ -156,7 +158,7 @@ def measure(options: argparse.Namespace) -> dict:
         report["loads"], more = loading.loads(names, cases, shapes[0])
         said += more
     if any(row["noisy"] for shape in report["shapes"] for row in shape["rows"]):
-        said.append(f"noisy: quartiles further apart than {timing.NOISY:.0%} of the ratio; raise --rounds.")
+        said.append(f"noisy: quartiles or interval further apart than {NOISY:.0%} of the ratio; raise --rounds.")
     return report | {"notes": notes(machine) + said}
 
 

@@ -204,9 +204,18 @@ class _Run:
                 )
                 return timed, _text_facts(workload.texts, workload.inputs[:seen])
             if options.mode == "throughput":
-                return rounds.throughput(named, workload.inputs[0], seconds=options.duration, tell=tell), None
-            limits = {"rounds": options.rounds, "repeats": options.repeats, "limit": options.limit}
-            return rounds.latency(named, workload.inputs[0], seconds=options.duration, **limits, tell=tell), None
+                inputs, seconds = workload.inputs[0], options.duration
+                return rounds.throughput(named, inputs, seconds=seconds, rounds=options.rounds, tell=tell), None
+            timed = rounds.latency(
+                named,
+                workload.inputs[0],
+                seconds=options.duration,
+                rounds=options.rounds,
+                repeats=options.repeats,
+                limit=options.limit,
+                tell=tell,
+            )
+            return timed, None
 
     def _rows(
         self, engines: Sequence[Engine], timed: Mapping[int, rounds.Measured], inputs: Sequence[Inputs]

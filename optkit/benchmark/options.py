@@ -29,9 +29,9 @@ class BenchmarkOptions:
         against: the backend that ratios are against; None for the first that is named, or where none is for the first
             of openvino, openvino-int8 and any other that takes part.
         loads: whether to measure load time and memory, each in a process of its own.
-        rounds: of latency, at most; None for as many as ``duration`` takes.
-        repeats: timed inferences of a turn; None for as many as let all turns last about as long.
-        limit: seconds of a shape after which no further round begins, once there are enough for an interval.
+        rounds: at most, but for texts; None for as many as ``duration`` takes.
+        repeats: timed inferences of a turn of latency; None for as many as let all turns last about as long.
+        limit: seconds of latency at a shape after which no further round begins, once there are enough for an interval.
     """
 
     backends: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from optkit.variant import Variant, VariantId
 
 #: 3: rows name a variant; 2: OpenVINO computed at its default precision, where in 1 it had the f32 hint.
-FORMAT = 3
+FORMAT: Literal[3] = 3
 #: Above what a number is none that was measured; Python's whole numbers may be too large for any arithmetic of floats.
 _LARGEST = 1e12
 Positive = Annotated[float, Field(gt=0, lt=_LARGEST)]

@@ -78,10 +78,18 @@ def latency(
 
 
 def throughput(
-    engines: Mapping[Name, Engine], inputs: Inputs, *, seconds: float, tell: Tell | None = None
+    engines: Mapping[Name, Engine],
+    inputs: Inputs,
+    *,
+    seconds: float,
+    rounds: int | None = None,
+    tell: Tell | None = None,
 ) -> dict[Name, Measured]:
     """Each engine with all its requests in flight, in windows of equal time, as OpenVINO's benchmark_app counts:
     inferences that were done over the time until the last had ended.
+
+    Args:
+        rounds: at most; None for as many as ``seconds`` take.
     """
     feeds, waves = [inputs], []
     for engine in engines.values():
@@ -99,7 +107,7 @@ def throughput(
         return take
 
     turns = {name: window(engine) for name, engine in engines.items()}
-    taken = by_turns(turns, rounds=max(LEAST, math.ceil(seconds / slot)), tell=tell)
+    taken = by_turns(turns, rounds=rounds or max(LEAST, math.ceil(seconds / slot)), tell=tell)
     return {name: Measured(values, _examples(inputs) / statistics.median(values), []) for name, values in taken.items()}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx
 
+from optkit.benchmark.backends import BACKENDS, Backend
 from optkit.benchmark.backends import missing as missing_backend
 from optkit.benchmark.compiled import OpenVino
 from optkit.benchmark.engine import Engine
@@ -27,6 +28,14 @@ ENGINES = {
     "openvino-int8-f32": "OpenVINO, int8, f32 hint",
     "optkit": "optkit, int8",
     "optkit-fp32": "optkit, fp32 weights",
+}
+#: What each stands for.
+VARIANTS = {
+    **{name: BACKENDS[name] for name in ("torch", "onnxruntime", "openvino-int8", "openvino-int8-f32")},
+    "openvino-fp32": BACKENDS["openvino"],
+    "openvino-fp32-f32": BACKENDS["openvino-f32"],
+    "optkit": Backend("optkit", "int8"),
+    "optkit-fp32": Backend("optkit", "fp32"),
 }
 DENSE_ONLY = ("torch", "onnxruntime", "openvino-fp32", "openvino-fp32-f32")
 STREAMED = tuple(name for name in ENGINES if name not in ("torch", "onnxruntime"))

@@ -1,72 +1,47 @@
-"""Times engines by turns in one process, and says how far the figures scatter."""
+"""Times engines by the benchmark of optkit, and adds what each plan gave to whom."""
 
 from __future__ import annotations
 
-import statistics
-import sys
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
-from runtime_bench.engines import REFERENCE, Runner, Setting
+from runtime_bench.engines import REFERENCE, VARIANTS, Runner, Setting
 from runtime_bench.machine import exact_int8
+from runtime_bench.models import DENSE
 
+from optkit.benchmark.measure import Candidate, Workload, measure
+from optkit.benchmark.options import BenchmarkOptions
 from optkit.benchmark.rounds import difference
-from optkit.timing import NOISY, by_turns, quartiles, turn
-
-
-def throughput_turn(runner: Runner, inputs: Any, repeats: int) -> Callable[[], float]:
-    """A turn: seconds for each inference while every stream has its next request waiting."""
-    engine, feeds = runner.running, [inputs]
-
-    def take() -> float:
-        engine.stream(feeds, count=engine.requests)
-        done, taken = engine.stream(feeds, count=4 * engine.requests * repeats)
-        return taken / done
-
-    return take
-
-
-def progress(label: str) -> Callable[[int, int], None]:
-    """Says how many rounds are done: each on a terminal, the last elsewhere."""
-
-    def tell(done: int, total: int) -> None:
-        if sys.stderr.isatty() or done == total:
-            end = "\n" if done == total else "\r"
-            print(f"{label}: round {done} of {total}", end=end, file=sys.stderr, flush=True)
-
-    return tell
+from optkit.progress import Reporter
 
 
 def compare(runners: list[Runner], setting: Setting, rounds: int, repeats: int) -> dict:
     """The figures of one shape; ratios are of the reference's seconds to the engine's in the same round."""
-    inputs = setting.inputs()
-    turns = {
-        (runner.engine, runner.case): throughput_turn(runner, inputs, repeats)
-        if setting.streams > 1
-        else turn(runner.running.ready(inputs), repeats=repeats)
-        for runner in runners
-    }
-    label = f"{setting.batch} x {setting.seq} tokens, {setting.streams} stream{'s' * (setting.streams > 1)}"
-    taken = by_turns(turns, rounds=rounds, warm_up=1, tell=progress(label))
-    reference = taken[REFERENCE]
+    shared, inputs = setting.shared(), setting.inputs()
+    options = BenchmarkOptions(
+        threads=shared.threads, mode=shared.mode, streams=shared.streams, rounds=rounds, repeats=repeats, loads=False
+    )
+    result = measure(
+        [_candidate(runner) for runner in runners],
+        [Workload((setting.batch, setting.seq), [inputs], seq=setting.seq)],
+        options,
+        reference=[(runner.engine, runner.case) for runner in runners].index(REFERENCE),
+        reporter=Reporter(),
+    )
     rows = []
-    plans = {(runner.engine, runner.case): runner.running.plan for runner in runners}
-    for (engine, case), seconds in taken.items():
-        ratios = [ours / theirs for ours, theirs in zip(reference, seconds)]
-        ratio, low_high = statistics.median(ratios), quartiles(ratios)
+    for runner, row in zip(runners, result.shapes[0].rows, strict=True):
         rows.append(
             {
-                "engine": engine,
-                "case": str(case),
-                "milliseconds": 1e3 * statistics.median(seconds),
-                "milliseconds_quartiles": [1e3 * value for value in quartiles(seconds)],
-                "samples_per_second": setting.batch / statistics.median(seconds),
-                "ratio": ratio,
-                "ratio_quartiles": list(low_high),
-                "noisy": low_high[1] - low_high[0] > NOISY * ratio,
-                "seconds": seconds,
-                "layers": layers(plans[engine, case]),
+                "engine": runner.engine,
+                "case": str(runner.case),
+                "milliseconds": row.milliseconds,
+                "milliseconds_quartiles": row.quartiles,
+                "samples_per_second": row.per_second,
+                "ratio": row.ratio[0] if row.ratio else 1.0,
+                "ratio_quartiles": row.ratio_quartiles or [1.0, 1.0],
+                "noisy": row.noisy,
+                "seconds": row.rounds,
+                "layers": layers(runner.running.plan),
             }
         )
     return {
@@ -76,6 +51,12 @@ def compare(runners: list[Runner], setting: Setting, rounds: int, repeats: int) 
         "rows": rows,
         "differences": differences(runners, inputs),
     }
+
+
+def _candidate(runner: Runner) -> Candidate:
+    variant = VARIANTS[runner.engine].variant("dense" if runner.case == DENSE else "pruned")
+    # The model of each case is another one.
+    return Candidate(variant, f"{runner.engine}, {runner.case}", lambda _: runner.running, same_as=id(runner))
 
 
 def layers(plan: Any) -> dict[str, int] | None:
