@@ -16,7 +16,7 @@ from optkit.pipeline.run_folder import digest
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
-    from optkit.pruning.allocation.choosing import Curve
+    from optkit.pruning.allocation.knapsack import Curve
     from optkit.pruning.config import Rule
     from optkit.recipe.allocate import AllocateSpec
 

@@ -19,7 +19,7 @@ from optkit.allocation.layer_times import called, check_runtime, measured_table,
 from optkit.allocation.trials import Trials
 from optkit.errors import PruningError
 from optkit.ir.precision import default_precision
-from optkit.pruning.allocation.choosing import by_cost, grid
+from optkit.pruning.allocation.knapsack import by_cost, grid
 
 if TYPE_CHECKING:
     from optkit.allocation.layer_times import Called

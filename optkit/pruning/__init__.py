@@ -13,7 +13,7 @@ from optkit.pruning.config.criteria import CRITERIA
 if TYPE_CHECKING:
     from optkit.pruning.callback import PruningCallback
     from optkit.pruning.compaction.checkpoint import load_compact, save_compact
-    from optkit.pruning.compaction.compacting import compact
+    from optkit.pruning.compaction.compaction import compact
     from optkit.pruning.config import (
         FisherSearch,
         Frozen,
@@ -73,7 +73,7 @@ _NAMES = {
     "AttentionDistillation": "optkit.pruning.distillation.states",
     "rewinding_lr": "optkit.pruning.learning_rate",
     "rewind_steps": "optkit.pruning.learning_rate",
-    "compact": "optkit.pruning.compaction.compacting",
+    "compact": "optkit.pruning.compaction.compaction",
     "save_compact": "optkit.pruning.compaction.checkpoint",
     "load_compact": "optkit.pruning.compaction.checkpoint",
     "Rule": "optkit.pruning.config",

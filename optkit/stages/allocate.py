@@ -11,7 +11,7 @@ from optkit.allocation.curves import bounded, measured_curves
 from optkit.allocation.layer_times import check_runtime, read_table
 from optkit.errors import PlanError, PruningError
 from optkit.pipeline.stage import Stage
-from optkit.pruning.allocation.choosing import by_sensitivity, grid
+from optkit.pruning.allocation.knapsack import by_sensitivity, grid
 from optkit.pruning.selection import target_count
 from optkit.report.paragraphs import allocated
 from optkit.stages import dense

@@ -9,7 +9,7 @@ from optkit.errors import PruningError
 from optkit.models import load_model
 from optkit.pipeline.stage import Stage
 from optkit.pruning.compaction.checkpoint import save_compact
-from optkit.pruning.compaction.compacting import compact
+from optkit.pruning.compaction.compaction import compact
 from optkit.pruning.layouts import layouts
 from optkit.stages import train
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from optkit.errors import PruningError
-from optkit.pruning.allocation.choosing import Curve
+from optkit.pruning.allocation.knapsack import Curve
 from optkit.pruning.config import ONE_SHOT, Magnitude, Rule, Schedule
 from optkit.pruning.criteria import build
 from optkit.pruning.former_zeros import former_zeros, groups_pruned

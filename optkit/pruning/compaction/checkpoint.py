@@ -30,7 +30,7 @@ from optkit.checkpoints.compact_config import FORMAT, KEY, needs_loader, read_co
 from optkit.checkpoints.files import COMPACTED
 from optkit.checkpoints.plain import plain_folder
 from optkit.errors import PruningError
-from optkit.pruning.compaction.compacting import Compaction
+from optkit.pruning.compaction.compaction import Compaction
 from optkit.pruning.compaction.surgery import cut
 
 _WIDTHS = {"distilbert": "hidden_dim"}

@@ -183,7 +183,7 @@ def test_layers_with_unequal_numbers_of_heads(tmp_path):
 
     from optkit.adapters import optimum
     from optkit.pruning.compaction.checkpoint import save_compact
-    from optkit.pruning.compaction.compacting import compact
+    from optkit.pruning.compaction.compaction import compact
 
     model = emptied("bert", heads=((0,), (1, 2)))
     save_compact(model, compact(model), tmp_path / "checkpoint")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from optkit.errors import PruningError
-from optkit.pruning.allocation import choosing
-from optkit.pruning.allocation.choosing import Curve, by_cost, by_sensitivity, cheapest, grid
+from optkit.pruning.allocation import knapsack
+from optkit.pruning.allocation.knapsack import Curve, by_cost, by_sensitivity, cheapest, grid
 from optkit.pruning.config import Structure
 
 
@@ -46,7 +46,7 @@ def test_no_other_choice_loses_less(seed):
 
 
 def test_a_budget_of_many_units_is_divided_into_steps_and_kept(monkeypatch):
-    monkeypatch.setattr(choosing, "STEPS", 1000)
+    monkeypatch.setattr(knapsack, "STEPS", 1000)
     rng = np.random.default_rng(0)
     losses, usage = -np.sort(-rng.random((4, 5))), np.sort(rng.integers(0, 10**9, (4, 5)))
     budget = int(usage.mean() * 4)
