@@ -17,6 +17,7 @@ from optkit.adapters import quiet
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
 from optkit.machine import installed
+from optkit.models import longest_input
 from optkit.tasks import TASKS
 
 #: Lengths of the texts that a model converted in another type's name is tried on, one more of each, and how far outputs
@@ -122,8 +123,6 @@ def check_outputs(model: Any, xml: Path) -> None:
 def _trial_inputs(model: Any, names: Collection[str]) -> Iterator[dict[str, Any]]:
     """Inputs of these ``names`` by chance, of several sizes; of texts of several lengths."""
     import torch
-
-    from optkit.models import longest_input
 
     config = model.config
     if "pixel_values" in names:

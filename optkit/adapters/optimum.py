@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from optkit.adapters import export_types, quiet, reason, sentence_transformers
+from optkit.checkpoints.compact_config import needs_loader, read_config
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.io import find_xml, import_openvino
 from optkit.json_files import read_json
+from optkit.models.encoder_decoder import encoder_alone, has_decoder
+from optkit.pruning.compaction.checkpoint import load_compact, write_former_config
 from optkit.tasks import TASKS, TaskType
 
 # What a checkpoint holds beside its weights. Copied byte for byte, since a tokenizer that is loaded and saved again
@@ -74,8 +77,6 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
     from optimum.exporters.openvino.convert import export_from_model
     from optimum.intel import OVConfig
 
-    from optkit.pruning.compaction.checkpoint import write_former_config
-
     traced = output / "traced"
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -100,8 +101,6 @@ def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None
 
 
 def _why(checkpoint: Path, task: str, error: Exception) -> str:
-    from optkit.checkpoints.compact_config import read_config
-
     own = export_types.own_problem(read_config(checkpoint).get("model_type", ""), task)
     # OpenVINO's own first line names its source code.
     traced = re.search(r"Exception:\s*(\S.*)", str(error))
@@ -116,10 +115,6 @@ def _traceable(checkpoint: Path, task: str) -> tuple[Any, bool]:
     """
     import torch
     from optimum.exporters.tasks import TasksManager
-
-    from optkit.checkpoints.compact_config import needs_loader, read_config
-    from optkit.models.encoder_decoder import encoder_alone, has_decoder
-    from optkit.pruning.compaction.checkpoint import load_compact
 
     if needs_loader(read_config(checkpoint)):
         model = load_compact(checkpoint).float()
@@ -144,8 +139,6 @@ def _encoder_alone(checkpoint: Path, task: str) -> Any:
     """The encoder in a checkpoint of a type that may have a decoder; None for other types."""
     import torch
     from transformers import AutoConfig, AutoModelForTextEncoding
-
-    from optkit.models.encoder_decoder import encoder_alone
 
     known = TASKS.get(task)
     if known is None or known.head:

@@ -12,10 +12,16 @@ from typing import Any
 from safetensors.torch import save_file
 
 from optkit.adapters import quiet, reason
+from optkit.adapters.hub import model_folder
 from optkit.adapters.optimum import class_for, copy_companions
+from optkit.checkpoints.files import state_dict, tensors
 from optkit.checkpoints.plain import plain_folder
+from optkit.counting.parameters import parameter_kinds
 from optkit.errors import OptkitError, UsageError
 from optkit.json_files import read_json
+from optkit.models.config import make_config
+from optkit.models.pretrained import load_with_info
+from optkit.models.source import Source
 from optkit.tasks import TASKS
 
 _CONFIG, _SAFE = "adapter_config.json", "adapter_model.safetensors"
@@ -52,7 +58,6 @@ def merge(adapter: Path, output: Path) -> list[str]:
     kind = said.get("task_type")
     if kind is not None and (not isinstance(kind, str) or kind not in _HEADS):
         raise UsageError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
-    from optkit.adapters.hub import model_folder
 
     way_out = f"fetch it, or merge the adapter where it is: {_HAND_MADE}"
     fetched = model_folder(base, str(said.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out)
@@ -122,8 +127,6 @@ def _config(adapter: Path) -> dict[str, Any]:
 
 def _weights(adapter: Path) -> dict[str, Any]:
     """The tensors of an adapter, by name."""
-    from optkit.checkpoints.files import state_dict
-
     for name in (_SAFE, "adapter_model.bin"):
         if (adapter / name).is_file():
             return {name: tensor.contiguous() for name, tensor in state_dict(adapter / name).items()}
@@ -156,10 +159,6 @@ def _base(folder: Path, auto_class: str, labels: int | None) -> tuple[Any, list[
     """The base model, and the names of the weights that it lacks."""
     import transformers
 
-    from optkit.models.config import make_config
-    from optkit.models.pretrained import load_with_info
-    from optkit.models.source import Source
-
     config = make_config(Source.of(folder))
     if labels is not None:
         config.num_labels = labels
@@ -173,9 +172,6 @@ def _base(folder: Path, auto_class: str, labels: int | None) -> tuple[Any, list[
 def _zeros(folder: Path) -> dict[str, Any]:
     """Where the linear weights of a checkpoint that hold zeros are zero, by name."""
     import torch
-
-    from optkit.checkpoints.files import tensors
-    from optkit.counting.parameters import parameter_kinds
 
     kinds = parameter_kinds(folder)
     weights = {kinds.own(name): array for name, array, _ in tensors(folder)}

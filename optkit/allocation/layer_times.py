@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optkit import runtime
 from optkit.allocation.choice import COSTS
+from optkit.cpu import cpu_name
 from optkit.errors import PruningError
+from optkit.pruning.allocation.costs import CostTable, LayerCosts, falling
+from optkit.pruning.targets import resolve_sites
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,8 +36,6 @@ def called(context: RunContext, model: PreTrainedModel, rule: Rule) -> list[Call
     """The layers of ``model`` that ``rule`` matches, in its order; weights that are shared are called several times."""
     import torch
 
-    from optkit.pruning.targets import resolve_sites
-
     sites, calls = resolve_sites(model, rule)[0], {}
     with ExitStack() as hooks:
         for site in sites:
@@ -52,8 +54,6 @@ def read_table(context: RunContext, path: str, rule: Rule) -> CostTable:
     Raises:
         PruningError: if it cannot be read, or is of another structure or precision.
     """
-    from optkit.pruning.allocation.costs import CostTable
-
     try:
         table = CostTable.from_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -88,9 +88,6 @@ def measured_table(
     Raises:
         OptkitError: if a model cannot be timed.
     """
-    from optkit.cpu import cpu_name
-    from optkit.pruning.allocation.costs import CostTable, LayerCosts, falling
-
     tried = 0.0, *points
     kinds, base = list(dict.fromkeys(site.shapes for site in sites)), len(tried) // 2
     middle = trials.counts([tried[base]] * len(sites))
@@ -129,8 +126,6 @@ def measured_table(
 
 def check_runtime() -> None:
     """Raises PruningError where nothing can be measured, with the way out."""
-    from optkit import runtime
-
     if not runtime.available():
         raise PruningError(
             f"by latency measures with the sparse runtime, which is missing: {runtime.missing_reason()}; or give "

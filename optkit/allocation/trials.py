@@ -13,7 +13,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import optimum, quiet
 from optkit.allocation import choice
+from optkit.benchmark.engine import Setting
+from optkit.ir.io import read_model
+from optkit.ir.layers import linear_layers, map_parameters
+from optkit.ir.shapes import fix_image_size
+from optkit.pruning.allocation import sensitivity
+from optkit.pruning.callback import save_under_own_names
+from optkit.pruning.targets import linear_layers as torch_layers
+from optkit.pruning.targets import resolve_sites, resolve_targets
+from optkit.quantization.quantize import quantize
+from optkit.runtime.planning.sparsities import kernel_times, model_times, with_zeros
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,9 +63,6 @@ class Trials:
     def __init__(self, context: RunContext, model: PreTrainedModel, rule: Rule, others: Sequence[Rule], folder: Path):
         import torch
 
-        from optkit.benchmark.engine import Setting
-        from optkit.pruning.targets import resolve_sites, resolve_targets
-
         self._model, self._rule, self._others = model, rule, others
         self.shape = choice.shape(context)
         self._config = Setting(torch.get_num_threads()).config()  # as the benchmark compiles
@@ -65,8 +73,6 @@ class Trials:
 
     def on_kernels(self, choices: Sequence[Sequence[int]]) -> list[float]:
         """Milliseconds of whole models, by turns, as ``models`` takes them, with all layers on the sparse runtime."""
-        from optkit.runtime.planning.sparsities import kernel_times
-
         return kernel_times([self._with_zeros(counts) for counts in choices], shape=self.shape, config=self._config)
 
     def models(self, choices: Sequence[Sequence[int]]) -> Found:
@@ -75,30 +81,22 @@ class Trials:
         Args:
             choices: for each model, how many groups of each site are pruned.
         """
-        from optkit.runtime.planning.sparsities import model_times
-
         models = [self._with_zeros(counts) for counts in choices]
         options = {"shape": self.shape, "config": self._config, "reference_config": self._config}
         return Found(*model_times(self._dense, models, **options))
 
     def counts(self, sparsities: Sequence[float]) -> list[int]:
         """How many groups of each site are pruned, at a sparsity for each."""
-        from optkit.pruning.allocation import sensitivity
-
         each = zip(self._sites, sparsities, strict=True)
         return [sensitivity.counts_at(site, self._rule, [sparsity])[0] for site, sparsity in each]
 
     def _with_zeros(self, counts: Sequence[int]) -> openvino.Model:
-        from optkit.runtime.planning.sparsities import with_zeros
-
         masks = dict(self._zeros_of_others)
         for number, count in enumerate(counts):
             masks |= self._masks(number, count)
         return with_zeros(self._sparse, {name: mask for own, mask in masks.items() for name in self._matmuls[own]})
 
     def _masks(self, number: int, count: int) -> dict[str, np.ndarray]:
-        from optkit.pruning.allocation import sensitivity
-
         site, first = self._sites[number], self._first[number]
         masks = next(sensitivity.keeps(self._rule, site, first, [count]))
         return {f"{name}.weight": mask.numpy() for name, mask in zip(site.layers, masks, strict=True)}
@@ -111,9 +109,6 @@ class Trials:
     @cached_property
     def _zeros_of_others(self) -> dict[str, np.ndarray]:
         import copy
-
-        from optkit.pruning.allocation import sensitivity
-        from optkit.pruning.targets import resolve_targets
 
         pruned = copy.deepcopy(self._model)
         sensitivity.prune_now(pruned, self._others)
@@ -132,13 +127,6 @@ def dense_ir(
     Raises:
         ExportError: if it cannot be converted, or a ``required`` parameter is in no MatMul.
     """
-    from optkit.adapters import optimum, quiet
-    from optkit.ir.io import read_model
-    from optkit.ir.layers import linear_layers, map_parameters
-    from optkit.ir.shapes import fix_image_size
-    from optkit.pruning.callback import save_under_own_names
-    from optkit.pruning.targets import linear_layers as torch_layers
-
     save_under_own_names(model)
     with quiet():
         model.save_pretrained(folder / "checkpoint")
@@ -155,8 +143,6 @@ def dense_ir(
 
 def _quantized(context: RunContext, ir: Any, names: dict[str, list[str]]) -> Any:
     from dataclasses import replace
-
-    from optkit.quantization.quantize import quantize
 
     options = replace(context.recipe.quantize.build(), max_drop=None, sensitivity=False)
     parameters = {matmul: parameter for parameter, matmuls in names.items() for matmul in matmuls}

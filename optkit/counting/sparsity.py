@@ -19,10 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.checkpoints.files import has_weights
+from optkit.adapters import onnx
+from optkit.checkpoints.files import has_weights, tensors
+from optkit.checkpoints.plain import plain_folder
 from optkit.counting.encoder import Encoder, encoder_of
+from optkit.counting.parameters import former_shapes, parameter_kinds
 from optkit.counting.zeros import block_shares, count, detect_structure
 from optkit.errors import OptkitError, UsageError
+from optkit.export.sparse_folder import unpack_sparse
+from optkit.export.sparse_folder.index import read_index
+from optkit.ir import layers
+from optkit.ir.io import read_model
+from optkit.ir.tags import pairs_to_tags, read_tags
 
 if TYPE_CHECKING:
     from optkit.ir.layers import LinearLayer, Weight
@@ -194,9 +202,6 @@ def _read_run(path: Path) -> Report:
 
 def _read_sparse(path: Path) -> Report:
     """A sparse folder, by the dense files that it stands for."""
-    from optkit.export.sparse_folder import unpack_sparse
-    from optkit.export.sparse_folder.index import read_index
-
     files = read_index(path)
     with tempfile.TemporaryDirectory() as dense:
         for folder, of in (("pruned", ".safetensors"), ("openvino", ".bin")):
@@ -211,19 +216,12 @@ def _read_sparse(path: Path) -> Report:
 
 def _read_ir(path: Path) -> Report:
     """An IR: weights as they are stored; parameter names and fp32 sparsity come from optkit's tags, if it has any."""
-    from optkit.ir import layers
-    from optkit.ir.io import read_model
-    from optkit.ir.tags import read_tags
-
     model = read_model(path)
     return _of_graph(path, "ir", layers.linear_layers(model), layers.parameters(model), read_tags(model))
 
 
 def _read_onnx(path: Path) -> Report:
     """The same of an ONNX model."""
-    from optkit.adapters import onnx
-    from optkit.ir.tags import pairs_to_tags
-
     model, pairs = onnx.read(path)
     tags = pairs_to_tags(pairs, str(path))
     return _of_graph(path, "onnx", onnx.linear_layers(model), onnx.parameters(model), tags)
@@ -288,10 +286,6 @@ def _groups(kind: str, in_encoder: bool) -> list[str]:
 
 
 def _read_checkpoint(path: Path) -> Report:
-    from optkit.checkpoints.files import tensors
-    from optkit.checkpoints.plain import plain_folder
-    from optkit.counting.parameters import former_shapes, parameter_kinds
-
     plain = plain_folder(path)
     kinds = parameter_kinds(plain)
     reduced, removed = former_shapes(plain)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.data.files import read_file
 from optkit.errors import DataError
 from optkit.spelling import suggest
 from optkit.tasks.columns import text_problems
@@ -66,7 +67,6 @@ def _sources(spec: UnlabelledSpec) -> list[tuple[str, Any]]:
     import datasets
 
     from optkit.adapters.hub import load_dataset
-    from optkit.data.files import read_file
 
     def from_hub() -> Dataset:
         found = load_dataset(spec.name, spec.config, spec.revision, key=f"{_KEY}.name")

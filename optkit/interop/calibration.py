@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from optkit.data.files import READERS, read_file
 from optkit.errors import DataError, OptkitError, UsageError, argument
+from optkit.models.config import make_config
+from optkit.models.source import Source
 from optkit.spelling import suggest
 
 #: Where texts come from: a file, a dataset of the Hub (``name`` or ``name:config``), or the texts themselves, pairs of
@@ -48,8 +51,6 @@ def draw(
 
 def _tokenizer(setup: Path, max_length: int) -> tuple[Any, int]:
     from optkit.models import load_tokenizer, longest_input
-    from optkit.models.config import make_config
-    from optkit.models.source import Source
 
     try:
         tokenizer = load_tokenizer(setup)
@@ -90,8 +91,6 @@ def _columns(data: Data, text: list[str]) -> list[Any]:
 
 
 def _table(data: str | Path) -> Any:
-    from optkit.data.files import READERS, read_file
-
     path = Path(data)
     if path.exists() or path.suffix.lower() in READERS:
         return read_file(path, key=argument("data"))

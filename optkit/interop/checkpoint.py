@@ -17,6 +17,8 @@ from optkit.checkpoints import compact_config
 from optkit.checkpoints.files import tensors
 from optkit.checkpoints.plain import given
 from optkit.errors import OptkitError
+from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
+from optkit.models.pretrained import load_with_info
 
 
 def check_checkpoint(folder: Path, auto_class: str) -> None:
@@ -69,9 +71,6 @@ def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
     """The class of the model in ``folder``, and what transformers found when it loaded the weights."""
     import torch
     import transformers
-
-    from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
-    from optkit.models.pretrained import load_with_info
 
     with torch.random.fork_rng(devices=[]):
         try:

@@ -8,8 +8,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import optimum, quiet
+from optkit.checkpoints.compact_config import needs_loader
+from optkit.checkpoints.files import present_name, weight_shapes
 from optkit.errors import OptkitError, UsageError
 from optkit.interop.opening import Opened
+from optkit.models import Head, stored_head
+from optkit.models.config import label_maps, mended, read_values
+from optkit.models.labels import stored_names
 from optkit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -31,8 +37,6 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
         OptkitError: if it is no JSON mapping.
     """
     from transformers import CONFIG_MAPPING
-
-    from optkit.models.config import label_maps, mended, read_values
 
     source = opened.setup
     if not (source / _FILE).is_file():
@@ -68,9 +72,6 @@ def _numbered_by_weights(opened: Opened, task: str, usable: dict[str, Any]) -> l
     Raises:
         PlanError: if it names more or fewer than there are.
     """
-    from optkit.checkpoints.compact_config import needs_loader
-    from optkit.models import Head, stored_head
-
     if opened.kind != "checkpoint" or needs_loader(usable):
         return None
     names = stored_head(opened.setup, Head(TASKS[task].auto_class, ["any"]))
@@ -83,9 +84,6 @@ def _named_by_weights(folder: Path, task: str, usable: dict[str, Any]) -> dict[s
     """
     import torch
     import transformers
-
-    from optkit.adapters import optimum, quiet
-    from optkit.checkpoints.files import present_name, weight_shapes
 
     kind = str(usable.get("model_type"))
     if kind not in transformers.CONFIG_MAPPING:
@@ -114,8 +112,6 @@ def check_outputs(made: NamedModel, task: str) -> None:
     """
     if TASKS[task].classes_of is None:
         return
-    from optkit.models.config import read_values
-    from optkit.models.labels import stored_names
 
     values = read_values(made.setup)
     size = made.model.output("logits").get_partial_shape()[-1]
@@ -130,9 +126,6 @@ def check_outputs(made: NamedModel, task: str) -> None:
 
 def name_architecture(folder: Path, task: str, ov_class: str) -> None:
     """Has the config.json in ``folder`` name an architecture by which ``ov_class`` is found."""
-    from optkit.adapters import optimum
-    from optkit.models.config import read_values
-
     try:
         if optimum.class_for(folder) == ov_class:
             return

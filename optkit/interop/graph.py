@@ -17,6 +17,7 @@ from optkit.ir.io import import_openvino, last_line, read_model
 from optkit.ir.layers import LinearLayer, linear_layers
 from optkit.ir.tags import Tags, read_tags
 from optkit.quantization.operations import module_of
+from optkit.runtime.loading import is_baked
 from optkit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ def open_ir(xml: Path, setup: Path, task: str) -> NamedModel:
     Raises:
         OptkitError: if it cannot be read, is quantized, holds NaN, or takes or gives what no model for ``task`` does.
     """
-    from optkit.runtime.loading import is_baked
-
     if is_baked(xml):
         raise OptkitError(f"{xml}: baked, its weights are packed: give the checkpoint that it was made from")
     model = read_model(xml)

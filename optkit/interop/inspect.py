@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from optkit.counting.sparsity import Report, sparsity
 from optkit.errors import UsageError
 from optkit.ir.io import find_xml
+from optkit.runtime import explain
+from optkit.runtime.baking import baked_layers
+from optkit.runtime.loading import is_baked
 
 if TYPE_CHECKING:
     from optkit.runtime.planning import Plan
@@ -72,7 +75,6 @@ def inspect(path: str | Path, *, runtime: bool = False, plan: str = "measured") 
     path = Path(path)
     if runtime:
         return _runtime_report(path, plan)
-    from optkit.runtime.loading import is_baked
 
     xml = find_xml(path)
     if xml is not None and is_baked(xml):
@@ -81,10 +83,6 @@ def inspect(path: str | Path, *, runtime: bool = False, plan: str = "measured") 
 
 
 def _runtime_report(path: Path, mode: str) -> RuntimeReport:
-    from optkit.runtime import explain
-    from optkit.runtime.baking import baked_layers
-    from optkit.runtime.loading import is_baked
-
     if not path.exists():
         raise UsageError(f"{path}: not found")
     xml = find_xml(path) or find_xml(path / "openvino")

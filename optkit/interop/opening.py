@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from optkit.adapters.hub import model_folder
 from optkit.checkpoints.files import has_weights
 from optkit.errors import UsageError
 from optkit.ir.io import find_xml
@@ -43,7 +44,6 @@ def open_model(name: str | Path, revision: str = "main") -> Opened:
         if path.suffix == ".xml":
             return Opened("ir", path, path.parent)
         raise UsageError(f"{path}: not a model that can be read: give its folder, or an .onnx or .xml file")
-    from optkit.adapters.hub import model_folder
 
     folder = model_folder(str(name), revision, key="model", others=True, way_out="give a folder, an .onnx or .xml file")
     if has_weights(folder):

@@ -10,11 +10,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import optimum, peft
+from optkit.checkpoints.plain import plain_folder
 from optkit.errors import OptkitError, UsageError, argument
-from optkit.interop.calibration import Data
+from optkit.export import precision
+from optkit.interop import graph
+from optkit.interop.calibration import Data, draw
+from optkit.interop.checkpoint import check_checkpoint
 from optkit.interop.configuration import check_outputs, configured, name_architecture
+from optkit.interop.graph import open_ir
 from optkit.interop.opening import Opened, open_model
+from optkit.interop.structure import idle_groups, sentence
 from optkit.progress import SILENT, Reporter
+from optkit.quantization.config import Quantization
 from optkit.spelling import suggest
 from optkit.tasks import TASKS
 
@@ -102,12 +110,7 @@ def quantize(
         UsageError: if an argument is wrong, or what is needed is not there.
         OptkitError: if the model or the data is damaged, holds NaN or code, or cannot be quantized.
     """
-    from optkit.export import precision
     from optkit.export.openvino import finish
-    from optkit.interop import graph
-    from optkit.interop.calibration import draw
-    from optkit.interop.structure import idle_groups, sentence
-    from optkit.quantization.config import Quantization
 
     if samples < 1 or max_length < 2:
         raise UsageError("samples is at least 1, and max_length at least 2")
@@ -188,7 +191,6 @@ def _merged(opened: Opened, folder: Path, notes: list[str], reporter: Reporter) 
     """``opened``, an adapter as the checkpoint that it makes of its base model."""
     if opened.kind != "adapter":
         return opened
-    from optkit.adapters import peft
 
     reporter.say("merging the adapter into its base model")
     folder.mkdir()
@@ -198,8 +200,6 @@ def _merged(opened: Opened, folder: Path, notes: list[str], reporter: Reporter) 
 
 def _task(opened: Opened, task: str | None) -> tuple[str, str]:
     """optimum's name of the task and optimum-intel's class."""
-    from optkit.adapters import optimum
-
     known = [name for name, each in TASKS.items() if each.reads == "texts"]
     if task is None:
         way_out = f"say what it is for with {argument('task')}, one of {', '.join(known)}"
@@ -213,13 +213,9 @@ def _task(opened: Opened, task: str | None) -> tuple[str, str]:
 def _fp32(opened: Opened, task: str, folder: Path, seed: int, reporter: Reporter) -> NamedModel:
     """The model of a checkpoint, written into ``folder``, or of an IR."""
     if opened.kind == "ir":
-        from optkit.interop.graph import open_ir
-
         reporter.say("reading the IR")
         return open_ir(opened.path, opened.setup, task)
-    from optkit.checkpoints.plain import plain_folder
     from optkit.export.fp32 import convert
-    from optkit.interop.checkpoint import check_checkpoint
 
     reporter.say("reading and converting the checkpoint")
     checkpoint = plain_folder(opened.path)

@@ -13,6 +13,7 @@ from optkit.counting.parameters import architecture
 from optkit.counting.sparsity import Layer
 from optkit.counting.zeros import DENSE
 from optkit.ir.tags import LayerTag
+from optkit.pruning.layouts import layouts
 
 _WORDS = {"element": "single weights", "row": "whole rows", "column": "whole columns"}
 
@@ -54,8 +55,6 @@ def idle_groups(setup: Path, weights: Mapping[str, np.ndarray]) -> dict[str, tup
         (idle, all) for ``attention heads`` and ``feed-forward neurons``; empty for architectures that optkit does not
         know, and where the weights do not bear the parameters' names.
     """
-    from optkit.pruning.layouts import layouts
-
     try:
         found = layouts(architecture(setup))
     except Exception:  # a config may name any architecture, and each fails in its own way

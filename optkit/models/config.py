@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import quiet, reason
 from optkit.errors import OptkitError, PlanError
 from optkit.json_files import read_json
 from optkit.models.head import Head
@@ -93,8 +94,6 @@ def _new_config(source: Source, tokenizer: PreTrainedTokenizerBase | None) -> Pr
 def _stored_config(source: Source) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    from optkit.adapters import quiet, reason
-
     folder = source.folder(weights=False)
     if not (folder / "config.json").is_file():
         raise PlanError(
@@ -170,8 +169,6 @@ def mended_config(folder: Path) -> PretrainedConfig | None:
         OptkitError: if the file is no JSON mapping, or a value in it is of the wrong type.
     """
     from transformers import CONFIG_MAPPING
-
-    from optkit.adapters import quiet, reason
 
     if not (folder / "config.json").is_file():
         return None

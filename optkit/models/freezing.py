@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from optkit.pruning.targets import matches
 from optkit.spelling import suggest
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ def problems(model: nn.Module, patterns: Sequence[str], pruned: Iterable[str]) -
         model: on any device; the meta device suffices.
         pruned: names of the layers that are pruned, whose criteria watch their weights learn.
     """
-    from optkit.pruning.targets import matches
-
     names = [name for name, module in model.named_modules() if name and next(module.parameters(), None) is not None]
     found = [
         f"'{pattern}' covers no module that has parameters{suggest(pattern.strip('*.'), names)}"
@@ -44,6 +43,4 @@ def problems(model: nn.Module, patterns: Sequence[str], pruned: Iterable[str]) -
 
 
 def _covered(name: str, patterns: Sequence[str]) -> bool:
-    from optkit.pruning.targets import matches
-
     return bool(name) and any(matches(pattern, name) for pattern in patterns)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import quiet, reason
 from optkit.data.images import require_pillow
 from optkit.errors import OptkitError, PlanError
 from optkit.models.config import make_config
@@ -42,8 +43,6 @@ def own_image_processor(source: Source) -> Any:
     require_pillow()
     # Without torchvision the name at the top of transformers stands for nothing.
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
-
-    from optkit.adapters import quiet, reason
 
     folder = source.folder(weights=False)
     if not (folder / _FILE).is_file():

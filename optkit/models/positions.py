@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import quiet
+from optkit.adapters.accelerate import without_weights
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
@@ -32,9 +35,6 @@ def longest_input(config: PretrainedConfig) -> int | None:
 
 
 def _measured(config: PretrainedConfig) -> int | None:
-    from optkit.adapters import quiet
-    from optkit.adapters.accelerate import without_weights
-
     said = getattr(config, "max_position_embeddings", None)
     said = said if isinstance(said, int) and said > 0 else None
     try:

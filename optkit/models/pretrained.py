@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import quiet, reason
 from optkit.checkpoints.files import weight_shapes
 from optkit.checkpoints.plain import given
 from optkit.errors import OptkitError, PlanError
@@ -137,8 +138,6 @@ def load_with_info(
 
 def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any, seed: int) -> PreTrainedModel:
     """The checkpoint as ``config`` says, refused if anything but the head is missing or of another shape."""
-    from optkit.adapters import quiet, reason
-
     weight_shapes(folder)
     where = given(folder)
     try:

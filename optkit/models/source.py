@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.adapters import quiet, reason
+from optkit.adapters.hub import model_folder
+from optkit.checkpoints.plain import plain_folder
 from optkit.errors import OptkitError, PlanError
 
 if TYPE_CHECKING:
@@ -36,9 +39,6 @@ class Source:
 
     def folder(self, weights: bool = True) -> Path:
         """The checkpoint, its weights under plain names."""
-        from optkit.adapters.hub import model_folder
-        from optkit.checkpoints.plain import plain_folder
-
         found = model_folder(self.name, self.revision, key=self.key, weights=weights, code=self.trust_remote_code)
         return plain_folder(found) if weights else found
 
@@ -46,8 +46,6 @@ class Source:
 @contextlib.contextmanager
 def refusing(source: Source) -> Iterator[None]:
     """Turns what an architecture raises on values that it can't work with into one line."""
-    from optkit.adapters import quiet, reason
-
     try:
         with quiet():
             yield

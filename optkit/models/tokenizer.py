@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optkit.adapters import quiet, reason, sentence_transformers
 from optkit.errors import OptkitError, PlanError
 from optkit.models.config import make_config, mended_config
 from optkit.models.positions import longest_input
 from optkit.models.source import Source
+from optkit.models.wordpiece import train_wordpiece
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -33,8 +35,6 @@ def load_tokenizer(model: ModelSpec | str | Path, texts: Iterable[str] | None = 
     source = Source.of(model)
     wanted = source.tokenizer
     if wanted is not None and not isinstance(wanted, str):
-        from optkit.models.wordpiece import train_wordpiece
-
         if texts is None:
             raise PlanError("model.tokenizer: {train: wordpiece} needs the texts of the training split")
         config = make_config(source)
@@ -56,8 +56,6 @@ def own_tokenizer(
         embeds: whether texts are cut where those files say, as for embeddings.
     """
     from transformers import AutoTokenizer
-
-    from optkit.adapters import quiet, reason, sentence_transformers
 
     folder = source.folder(weights=False)
     # transformers reads config.json for the kind of tokenizer, and stumbles over class names there that are odd.

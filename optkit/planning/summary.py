@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from optkit.progress import duration, size
+
 if TYPE_CHECKING:
     from optkit.planning.estimate import Estimate
 
@@ -59,8 +61,6 @@ class Plan:
         from rich.console import Group
         from rich.markup import escape
         from rich.table import Table
-
-        from optkit.progress import duration, size
 
         table = Table(title=f"plan of {self.name}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in ("rule", "criterion", "structure", "scope"):
