@@ -56,9 +56,9 @@ def quantize_int8(
 
     # Compressing weights alone changes the model that it is given.
     given = model.clone() if quantization.weights_only else model
-    told, backend = _Told(feeds(model, samples), tell), {"compress_weights": False}
+    reported, backend = _ReportedSamples(feeds(model, samples), tell), {"compress_weights": False}
     unfit = () if quantization.weights_only else _beyond_transposes(model)
-    made = _int8(given, told, quantization, {*ignored, *unfit}, backend)
+    made = _int8(given, reported, quantization, {*ignored, *unfit}, backend)
     if quantization.target == "any" and not quantization.weights_only:
         halve(made)
     if not simulated:
@@ -154,8 +154,8 @@ def _check_ranges(model: openvino.Model) -> None:
             )
 
 
-class _Told(Sequence):
-    """Samples, of which it is told how many were taken each time that they are gone through."""
+class _ReportedSamples(Sequence):
+    """Samples that report, each time they are iterated, how many were taken."""
 
     def __init__(self, samples: Sequence[Any], tell: Callable[[int, int], None]):
         self.samples, self.tell = samples, tell

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.allocation.choice import COSTS, facts
 from optkit.allocation.curves import bounded, measured_curves, reference
-from optkit.allocation.layer_times import called, check_runtime, measured_table, read_table
+from optkit.allocation.layer_times import check_runtime, layer_calls, measured_table, read_table
 from optkit.allocation.trials import Trials
 from optkit.errors import PruningError
 from optkit.ir.precision import default_precision
 from optkit.pruning.allocation.knapsack import by_cost, grid
 
 if TYPE_CHECKING:
-    from optkit.allocation.layer_times import Called
+    from optkit.allocation.layer_times import LayerCalls
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
     from optkit.pruning.allocation.costs import CostTable
@@ -67,7 +67,7 @@ def choose(
     if spec.costs is None:
         check_runtime()
     points, model = grid(rule.structure, None, spec.grid), reference(context)
-    sites = called(context, model, rule)
+    sites = layer_calls(context, model, rule)
     with tempfile.TemporaryDirectory(dir=output.folder) as temporary:
         trials = None if spec.costs else Trials(context, model, rule, others, Path(temporary))
         table = (
@@ -177,6 +177,6 @@ def _out_of_reach(speedup: float, most: str) -> str:
     )
 
 
-def _times(table: CostTable, site: Called, sparsities: Sequence[float]) -> list[float]:
+def _times(table: CostTable, site: LayerCalls, sparsities: Sequence[float]) -> list[float]:
     """Microseconds of all calls of a layer."""
     return [time * site.calls for time in table.of(site.shapes, sparsities)]

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Called:
+class LayerCalls:
     """What a layer, or the layers that its groups span, cost: the weights' shapes, and how often they are called."""
 
     shapes: Shapes
     calls: int
 
 
-def called(context: RunContext, model: PreTrainedModel, rule: Rule) -> list[Called]:
+def layer_calls(context: RunContext, model: PreTrainedModel, rule: Rule) -> list[LayerCalls]:
     """The layers of ``model`` that ``rule`` matches, in its order; weights that are shared are called several times."""
     import torch
 
@@ -45,7 +45,7 @@ def called(context: RunContext, model: PreTrainedModel, rule: Rule) -> list[Call
         with torch.inference_mode():
             model(**context.data.batches(1)[0])
     shapes = [tuple(tuple(layer.weight.shape) for layer in site.layers.values()) for site in sites]
-    return [Called(own, calls.get(site.name, 1)) for site, own in zip(sites, shapes, strict=True)]
+    return [LayerCalls(own, calls.get(site.name, 1)) for site, own in zip(sites, shapes, strict=True)]
 
 
 def read_table(context: RunContext, path: str, rule: Rule) -> CostTable:
@@ -74,7 +74,7 @@ def read_table(context: RunContext, path: str, rule: Rule) -> CostTable:
 
 
 def measured_table(
-    context: RunContext, rule: Rule, sites: Sequence[Called], trials: Trials, points: Sequence[float]
+    context: RunContext, rule: Rule, sites: Sequence[LayerCalls], trials: Trials, points: Sequence[float]
 ) -> CostTable:
     """Times of a rule's layers at each of ``points``, on this machine, as parts of the whole model.
 

@@ -39,7 +39,7 @@ CALIBRATION = 16
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelTimes:
     """Milliseconds of the dense fp32 model in OpenVINO, and of models on the sparse runtime, with so many threads."""
 
     reference: float
@@ -75,7 +75,7 @@ class Trials:
         """Milliseconds of whole models, by turns, as ``models`` takes them, with all layers on the sparse runtime."""
         return kernel_times([self._with_zeros(counts) for counts in choices], shape=self.shape, config=self._config)
 
-    def models(self, choices: Sequence[Sequence[int]]) -> Found:
+    def models(self, choices: Sequence[Sequence[int]]) -> ModelTimes:
         """Times whole models by turns.
 
         Args:
@@ -83,7 +83,7 @@ class Trials:
         """
         models = [self._with_zeros(counts) for counts in choices]
         options = {"shape": self.shape, "config": self._config, "reference_config": self._config}
-        return Found(*model_times(self._dense, models, **options))
+        return ModelTimes(*model_times(self._dense, models, **options))
 
     def counts(self, sparsities: Sequence[float]) -> list[int]:
         """How many groups of each site are pruned, at a sparsity for each."""

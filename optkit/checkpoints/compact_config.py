@@ -40,7 +40,7 @@ def needs_loader(values: dict[str, Any]) -> bool:
 
 
 def former_shapes(values: dict[str, Any]) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]:
-    """Shapes (out, in) before compaction of weights that are smaller now, and of those that are gone, by name.
+    """Shapes (out, in) before compaction of weights that are smaller now, and of those that were removed, by name.
 
     Raises:
         PruningError: if they are none.

@@ -85,7 +85,7 @@ def former_shapes(folder: Path) -> tuple[dict[str, tuple[int, int]], dict[str, t
     """What compaction took out of the checkpoint in ``folder``; both are empty for one that was never compacted.
 
     Returns:
-        shapes (out, in) before it of weights that are smaller now, and of those that are gone, by name.
+        shapes (out, in) before it of weights that are smaller now, and of those that were removed, by name.
     """
     try:
         values = compact_config.read_config(folder)

@@ -71,13 +71,13 @@ class Layer:
         return self.zeros / self.size
 
     @property
-    def gone(self) -> int:
+    def removed(self) -> int:
         """Weights that compaction took."""
         return prod(self.original_shape) - self.size if self.original_shape else 0
 
     @property
     def original_sparsity(self) -> float:
-        return (self.zeros + self.gone) / (self.size + self.gone)
+        return (self.zeros + self.removed) / (self.size + self.removed)
 
     @property
     def block_sparsity(self) -> float:
@@ -256,8 +256,8 @@ def _of_graph(
             counted.add(name)
             known = found.get(name)
             zeros, size = (known.zeros, known.size) if known else _counted(name, weight.values)
-            gone = known.gone if known else 0
-            totals.add(_groups(role, name in encoder), zeros + gone, size + gone)
+            removed = known.removed if known else 0
+            totals.add(_groups(role, name in encoder), zeros + removed, size + removed)
     if tags and tags.removed:
         notes.append(totals.add_removed(dict(tags.removed), encoder))
     if not totals.sums["matmul_conv"][1]:
@@ -304,11 +304,11 @@ def _read_checkpoint(path: Path) -> Report:
                 f"{path}: {name} is {shape}, and a linear layer's weight has rows and columns: copy it again"
             )
         zeros, size = _counted(name, array)
-        gone = 0
+        removed = 0
         if kind == "linear":
             layers[name] = replace(measure(name, array, dtype), original_shape=reduced.get(name))
-            gone = layers[name].gone
-        totals.add(_groups(kind, kinds.in_encoder(name)), zeros + gone, size + gone)
+            removed = layers[name].removed
+        totals.add(_groups(kind, kinds.in_encoder(name)), zeros + removed, size + removed)
     if not layers and not totals.sums["matmul_conv"][1]:
         first = f", first {strange[0]}" if strange else ""
         raise OptkitError(

@@ -33,8 +33,8 @@ def sentence(layers: Mapping[str, Layer | LayerTag], idle: Mapping[str, tuple[in
     words = (
         f"{len(pruned)} of {len(layers)} linear layers are pruned, {100 * share:.2f} % of their weights: {structures}"
     )
-    gone = [f"{zero} of {count} {what}" for what, (zero, count) in idle.items() if zero]
-    return words + (f"; {' and '.join(gone)} add nothing" if gone else "")
+    idle_parts = [f"{zero} of {count} {what}" for what, (zero, count) in idle.items() if zero]
+    return words + (f"; {' and '.join(idle_parts)} add nothing" if idle_parts else "")
 
 
 def _said(structure: str) -> str:
