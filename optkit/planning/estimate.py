@@ -9,7 +9,7 @@ import torch
 
 from optkit.adapters.arguments import training_arguments
 from optkit.adapters.checkpointing import KEPT
-from optkit.adapters.passes import time_steps
+from optkit.adapters import passes
 from optkit.models import freezing, load_teacher
 from optkit.pruning.criteria import build
 from optkit.pruning.criteria.base import GroupCriterion
@@ -54,7 +54,7 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
         beside = load_teacher(recipe.distill, context.data.head)[0].to(args.device)
     freezing.freeze(model, recipe.train.get("freeze", ()))
     how = {"teacher": beside, "objective": context.task.objective}
-    step = time_steps(model, args, context.data.encoded("train"), context.task.collator(context.data.tokenizer), **how)
+    step = passes.time_steps(model, args, context.data.encoded("train"), context.task.collator(context.data.tokenizer), **how)
     return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
 
 
