@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from optkit.adapters import passes
 from optkit.adapters.arguments import training_arguments
 from optkit.adapters.checkpointing import KEPT
-from optkit.adapters import passes
 from optkit.models import freezing, load_teacher
 from optkit.pruning.criteria import build
 from optkit.pruning.criteria.base import GroupCriterion
@@ -53,8 +53,9 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
     if recipe.distill is not None and recipe.distill.of_states:
         beside = load_teacher(recipe.distill, context.data.head)[0].to(args.device)
     freezing.freeze(model, recipe.train.get("freeze", ()))
+    collator = context.task.collator(context.data.tokenizer)
     how = {"teacher": beside, "objective": context.task.objective}
-    step = passes.time_steps(model, args, context.data.encoded("train"), context.task.collator(context.data.tokenizer), **how)
+    step = passes.time_steps(model, args, context.data.encoded("train"), collator, **how)
     return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
 
 
