@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from optkit.errors import OptkitError
+from optkit import OptkitError
 
 
 class CommandLine(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -60,3 +61,40 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+ROOT = Path(__file__).parents[1]
+#: Pages for people who change optkit name modules; all others name what is public.
+INSIDE = {"architecture.md", "extending.md"}
+PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.name not in INSIDE]
+
+
+def public_names(text: str) -> list[str]:
+    """Dotted names that begin with optkit and are called, imported from, or stand alone in code."""
+    imported = re.findall(r"^\s*from (optkit[\w.]*) import ([\w, ]+|\((?:[^)]*)\))", text, re.MULTILINE)
+    found = [f"{module}.{name}" for module, names in imported for name in re.findall(r"\w+", names)]
+    return found + re.findall(r"(?<![\w/.-])optkit(?:\.\w+)+(?=\()", text)
+
+
+def is_public(name: str) -> bool:
+    package, _, last = name.rpartition(".")
+    return package in PACKAGES and last in import_module(package).__all__
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_pages_call_what_is_public_only(page):
+    assert [name for name in public_names(page.read_text(encoding="utf-8")) if not is_public(name)] == []
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_use_what_is_public_only(example):
+    text = example.read_text(encoding="utf-8")
+    assert [name for name in public_names(text) if not is_public(name)] == []
+
+
+def test_what_is_not_public_would_be_found():
+    text = "from optkit.pruning.config import Rule\noptkit.run(1)\n`optkit.ir.tags.read_tags(path)`\n"
+    assert [name for name in public_names(text) if not is_public(name)] == [
+        "optkit.pruning.config.Rule",
+        "optkit.ir.tags.read_tags",
+    ]
