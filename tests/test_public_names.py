@@ -10,8 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from torch.nn import Linear
 
 import optkit
+from optkit import deprecation
 from optkit.cli.app import app
 
 PACKAGES = ("optkit", "optkit.pruning", "optkit.runtime")
@@ -54,7 +56,10 @@ def test_every_verb_has_a_function_of_its_name():
 def test_import_optkit_imports_nothing_heavy():
     code = """
 import sys
+from torch.nn import Linear
+
 import optkit
+from optkit import deprecation
 optkit.OptkitError, optkit.list(), optkit.schema(), optkit.Reporter
 heavy = {"torch", "transformers", "datasets", "openvino", "nncf", "numpy"} & set(sys.modules)
 assert not heavy, heavy
@@ -98,3 +103,20 @@ def test_what_is_not_public_would_be_found():
         "optkit.pruning.config.Rule",
         "optkit.ir.tags.read_tags",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "new"),
+    [
+        ("optkit.bake", {"source": "none", "output": "baked"}, "model"),
+        ("optkit.pack_sparse", {"source": "none", "output": "packed"}, "model"),
+        ("optkit.runtime.load", {"folder": "none"}, "model"),
+        ("optkit.pruning.one_shot", {"model": Linear(1, 1), "rules": [], "batches": [], "tell": print}, "on_progress"),
+    ],
+)
+def test_former_argument_names_still_work(name, arguments, new, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(deprecation, "_warned", set())
+    package, _, function = name.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"is deprecated: use {new}= instead"), pytest.raises(optkit.OptkitError):
+        getattr(import_module(package), function)(**arguments)

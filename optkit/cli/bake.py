@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 Source = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder with openvino_model.xml, or a run folder.", show_default=False)
 ]
-Output = Annotated[Path, typer.Option("--output", help="A folder of its own, empty or new.", show_default=False)]
+Output = Annotated[Path, typer.Option("--output", help="An empty or new folder.", show_default=False)]
 PlanMode = Annotated[str, typer.Option("--plan", metavar="MODE", help="static (a cost model) or measured (here).")]
 Isa = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The instruction set a static plan is for; this CPU's by default."),
+    typer.Option(metavar="NAME", help="Instruction set of a static plan; that of this CPU by default."),
 ]
 
 
@@ -29,12 +29,12 @@ def command(
     output: Output,
     plan: PlanMode = "static",
     isa: Isa = None,
-    batch: Annotated[int, typer.Option(min=1, help="The batch to be fast at.")] = 1,
-    seq: Annotated[int, typer.Option(min=1, help="The sequence length to be fast at.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size to optimize for.")] = 1,
+    seq: Annotated[int, typer.Option(min=1, help="Sequence length to optimize for.")] = 128,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write an IR that holds packed weights, with its config and tokenizer, into a folder of its own."""
+    """Write an IR with packed weights, its config and its tokenizer into a folder."""
     from optkit.runtime import bake
 
     folder = source / "openvino" if (source / "openvino" / "openvino_model.xml").is_file() else source

@@ -11,11 +11,11 @@ import typer
 from optkit.cli.options import Debug, Json
 
 _TITLES = {
-    "recipe": "asked for",
+    "recipe": "recipe",
     "accuracy": "scores",
     "speed": "milliseconds",
     "sparsity": "layers",
-    "machine": "made with",
+    "machine": "machine and versions",
 }
 
 

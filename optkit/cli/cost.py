@@ -18,10 +18,12 @@ def command(
     ],
     prices: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Your price list, see docs/sweeps.md: needed.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Your price list, a YAML file (required); see docs/sweeps.md.", show_default=False
+        ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Of the times; the first measured.")] = None,
-    seq: Annotated[int | None, typer.Option(help="Likewise, tokens.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Batch size of the times; the first measured by default.")] = None,
+    seq: Annotated[int | None, typer.Option(help="Tokens of the times; the first measured by default.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -31,7 +33,7 @@ def command(
     from optkit.report.prices import FORM
 
     if prices is None:
-        raise UsageError(f"--prices: name a YAML file of yours with {FORM}")
+        raise UsageError(f"--prices: give a YAML file with {FORM}")
     found = cost(path, prices, batch=batch, seq=seq)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
@@ -53,4 +55,4 @@ def command(
     console.print(table)
     console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {thread_words(found.rates.threads)} each.")
     console.print(f"Prices of {found.prices.date}: {found.prices.source}.", markup=False)
-    console.print("Machines with more cores are taken to run copies side by side, an estimate.")
+    console.print("For machines with more cores it is estimated that copies of the model run side by side.")

@@ -11,7 +11,7 @@ from optkit.cli.options import Debug, Json
 
 
 def command(as_json: Json = False, debug: Debug = False) -> None:
-    """Say whether the sparse runtime works here; exit code 1 if not."""
+    """Check whether the sparse runtime works on this machine; exit code 1 if it does not."""
     from optkit.runtime.doctor import examine
 
     found = examine()

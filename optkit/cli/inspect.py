@@ -44,7 +44,7 @@ def command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show how sparse a checkpoint, an IR or a run is, layer by layer, or with --runtime how it would be run."""
+    """Show how sparse a model is, layer by layer; with --runtime how the sparse runtime would run it."""
     from optkit.cli.console import wide_console
     from optkit.interop.inspect import RuntimeReport, inspect
 

@@ -40,7 +40,7 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
     console.print(table)
     console.print()
     for node, note in rewrite.notes.items():
-        console.print(f"{_short(node)}: stays OpenVINO's: {note}", highlight=False, markup=False)
+        console.print(f"{_short(node)}: is left to OpenVINO: {note}", highlight=False, markup=False)
     console.print(plan.reason, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -56,7 +56,7 @@ def _show_baked(layers: dict[str, dict[str, str]]) -> None:
         table.add_row(*map(Text, (_short(name), *(said.get(key, "") for key in ("program", "kernel", "rows")))))
     console = wide_console()
     console.print(table)
-    console.print(f"{len(layers)} linear layers are baked, the others are OpenVINO's", highlight=False)
+    console.print(f"{len(layers)} linear layers are baked, the others are left to OpenVINO", highlight=False)
 
 
 def _short(matmul: str) -> str:

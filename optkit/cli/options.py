@@ -22,5 +22,5 @@ RunFolders = Annotated[
     list[Path],
     typer.Argument(metavar="DIR...", help="Finished runs, or folders of them.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only, on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -13,14 +13,16 @@ from optkit.cli.options import Debug, Json, RunFolders
 
 def command(
     runs: RunFolders,
-    max_drop: Annotated[float | None, typer.Option(help="Points that may be lost: names the run to take.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Of the times that are compared; the first measured.")] = None,
-    seq: Annotated[int | None, typer.Option(help="Likewise, tokens.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the chart, an SVG.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points that may be lost; prints the fastest run that keeps to it.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Batch size of the times; the first measured by default.")] = None,
+    seq: Annotated[int | None, typer.Option(help="Tokens of the times; the first measured by default.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart, as SVG.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List runs by accuracy lost and speed gained; those that another one beats in both are marked."""
+    """List runs by accuracy lost and speed gained; runs that another run beats in both are marked."""
     from optkit.cli.console import write_chart
     from optkit.errors import OptkitError
     from optkit.experiments.pareto import pareto

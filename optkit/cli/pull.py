@@ -18,7 +18,7 @@ def command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Fetch a model from the Hub into a folder; nothing of it is run."""
+    """Download a model from the Hub into a folder; no code of it is executed."""
     from optkit.hub.pull import pull
     from optkit.progress import size
 

@@ -14,8 +14,10 @@ from optkit.cli.options import Debug, Json
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
     repo: Annotated[str, typer.Option("--repo", metavar="ORG/NAME", help="The repository.", show_default=False)],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go out; ask the Hub nothing.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create the repository as a private one.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be published; do not contact the Hub.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

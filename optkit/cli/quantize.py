@@ -35,16 +35,23 @@ def command(
     data: Data = None,
     text: Text = None,
     output: Annotated[Path | None, typer.Option(help="A folder, empty or new; NAME-int8 by default.")] = None,
-    target: Annotated[str, typer.Option(metavar="CPU", help="any, vnni or optkit.")] = "any",
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="CPU", help="CPUs to quantize for: any (half the weight range), vnni or optkit (the full range)."
+        ),
+    ] = "any",
     samples: Annotated[int, typer.Option(min=1, help="How many texts to calibrate with.")] = 300,
-    max_length: Annotated[int, typer.Option(min=2, help="Tokens that a text is cut to.")] = 128,
-    task: Annotated[str | None, typer.Option(help="As in text-classification; config.json tells by default.")] = None,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens after which a text is cut.")] = 128,
+    task: Annotated[
+        str | None, typer.Option(help="The task, such as text-classification; read from config.json by default.")
+    ] = None,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of a Hub id.")] = "main",
-    seed: Annotated[int, typer.Option(min=0, help="Draws the texts.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for drawing the texts.")] = 42,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a model int8, its zeros kept, each layer tagged with its structure and sparsity."""
+    """Quantize a model to int8, keep its zeros, and tag each layer with its structure and sparsity."""
     from optkit.interop.quantize import quantize
     from optkit.progress import Reporter
 

@@ -16,19 +16,20 @@ def command(
     set_: Set,
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
     stop_after: Annotated[str | None, typer.Option(metavar="STAGE", help="The last stage to run.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what is done, start over.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Archive what is done and start over.")] = False,
     reuse: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A run, or a folder of runs: what they made from the same inputs is copied."),
+        typer.Option(metavar="RUN", help="A run, or a folder of runs; stages with the same inputs are copied."),
     ] = None,
     push: Annotated[
-        str | None, typer.Option(metavar="ORG/NAME", help="Publish the result there, as publish.repo_id does.")
+        str | None,
+        typer.Option(metavar="ORG/NAME", help="Publish the result in this repository, as publish.repo_id does."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Prune, quantize, export and measure as a recipe says; does only what is missing or changed."""
+    """Prune, quantize, export and measure as a recipe says; only what is missing or changed is done."""
     from optkit.errors import UsageError
     from optkit.pipeline.runner import enforce_max_drop, run
     from optkit.recipe.schema import is_repository

@@ -23,12 +23,16 @@ def command(
     set_: Set,
     output: Annotated[Path | None, typer.Option(help="The folder of the runs; sweeps/NAME by default.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each gets its share of the cores.")] = 1,
-    ray: Annotated[bool, typer.Option("--ray", help="Run on Ray; on this machine without an address.")] = False,
-    ray_address: Annotated[str | None, typer.Option(help="Of a Ray cluster that sees the output folder, too.")] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Run on Ray: on this machine, or on the cluster of --ray-address.")
+    ] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A Ray cluster whose machines see the output folder under the same path.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a recipe with every combination of some values; done runs are kept, failed ones do not stop the others."""
+    """Run a recipe with every combination of some values; finished runs are kept, failures do not stop others."""
     from optkit.cli.console import wide_console
     from optkit.errors import OptkitError
     from optkit.experiments.sweep import sweep

@@ -44,7 +44,7 @@ def prune(context: RunContext, rules: Sequence[Rule]) -> tuple[Any, list[RuleSta
     with context.reporter.task("pruning") as bar:
         tell = lambda rule, done, total: bar.advance(done, total, {})  # noqa: E731
         loss = context.task.objective and context.task.objective.loss
-        states = one_shot(model, rules, _batches(context), loss=loss, tell=tell)
+        states = one_shot(model, rules, _batches(context), loss=loss, on_progress=tell)
     return model.cpu(), states
 
 

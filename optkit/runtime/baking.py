@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError, UsageError
 from optkit.ir.io import find_xml, save_model
 from optkit.ir.tags import ROOT, Tags, optkit_version, write_tags
@@ -49,8 +50,9 @@ class Baked:
     bytes_after: int
 
 
+@renamed_arguments(source="model")
 def bake(
-    source: str | Path,
+    model: str | Path,
     output: str | Path,
     *,
     plan: str | Plan = "static",
@@ -59,13 +61,13 @@ def bake(
     isa: str | None = None,
     dynamic: bool = False,
 ) -> Baked:
-    """Writes the IR in ``source`` with our operations into ``output``, with the files that lie beside it.
+    """Writes the IR at ``model`` with our operations into ``output``, with the files that lie beside it.
 
     Any program that loads the extension (``core.add_extension(optkit.runtime.extension_path())``) runs it, whatever
     the instruction set. Layers that OpenVINO computes faster stay as they are.
 
     Args:
-        source: a folder with ``openvino_model.xml``, or an xml, whose companions are then left behind.
+        model: a folder with ``openvino_model.xml``, or an xml, whose companions are then left behind.
         output: a folder of its own, empty or not there yet; it appears when it is whole.
         plan: ``static``, which gives the same bytes each time for the same instruction set, AMX being one;
             ``measured``; or a Plan.
@@ -77,20 +79,20 @@ def bake(
 
     Raises:
         OptkitError: if the extension or the IR is missing, the IR is baked already, ``output`` is not empty or is
-            ``source``, there is nothing to gain, or the file system refuses.
+            the folder of ``model``, there is nothing to gain, or the file system refuses.
     """
-    source, output = Path(source), Path(output)
+    source, output = Path(model), Path(output)
     extension.library()
     _check_output(source, output)
     core = new_core()
-    model = read(source, core)
+    portable = read(source, core)
     xml = find_xml(source) or source
-    if holds_programs(model):
+    if holds_programs(portable):
         raise UsageError(f"{xml}: baked already: bake the portable IR that it was made from")
     if not isinstance(plan, Plan):
         options: dict[str, Any] = {"config": config, "shape": shape, "isa": isa, "dynamic": dynamic}
-        plan, _ = make_plan(model, plan, core=core, **options)
-    baked, placed = apply(model, plan)
+        plan, _ = make_plan(portable, plan, core=core, **options)
+    baked, placed = apply(portable, plan)
     if not placed.programs:
         raise OptkitError(f"{xml}: nothing to bake: {_why_nothing(plan, placed)}")
     _describe(baked, plan, placed)

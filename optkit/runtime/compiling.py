@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError
 from optkit.ir.io import find_xml
 from optkit.runtime import extension
@@ -98,14 +99,15 @@ def explain(model: str | Path | openvino.Model, plan: str | Plan = "measured", *
     return (plan, apply(model, plan)[1]) if plan.kernels else (plan, Rewrite((), {}, {}))
 
 
-def load(folder: str | Path, *, plan: str | Plan = "measured", ov_class: str | None = None, **kwargs: Any) -> Any:
-    """The model in ``folder`` as optimum-intel's ``OVModelFor...``, running on the sparse runtime.
+@renamed_arguments(folder="model")
+def load(model: str | Path, *, plan: str | Plan = "measured", ov_class: str | None = None, **kwargs: Any) -> Any:
+    """The model in the folder ``model`` as optimum-intel's ``OVModelFor...``, running on the sparse runtime.
 
     It takes its place in a ``transformers.pipeline``, saves as the IR that it was loaded from, and compiles as
     ``compile_model`` does when it is first called, and again after ``reshape``.
 
     Args:
-        folder: holds ``openvino_model.xml``, baked or not, and config.json.
+        model: a folder that holds ``openvino_model.xml``, baked or not, and config.json.
         plan: as for ``compile_model``.
         ov_class: ``OVModelForSequenceClassification`` ...; told from config.json if None.
         **kwargs: ``dynamic`` and ``shape`` as for ``compile_model``; the rest goes to ``from_pretrained``, such as
@@ -117,17 +119,18 @@ def load(folder: str | Path, *, plan: str | Plan = "measured", ov_class: str | N
     from optkit.adapters import optimum
 
     options = {name: kwargs.pop(name) for name in ("dynamic", "shape") if name in kwargs}
-    core, xml = _core(), find_xml(Path(folder))
+    folder = Path(model)
+    core, xml = _core(), find_xml(folder)
     if xml is not None:
         check_extension(xml)
 
-    def compile_for(model: openvino.Model, config: Mapping[Any, Any]) -> openvino.CompiledModel:
-        return compile_model(model, config, plan=plan, core=core, **options)
+    def compile_for(read_model: openvino.Model, config: Mapping[Any, Any]) -> openvino.CompiledModel:
+        return compile_model(read_model, config, plan=plan, core=core, **options)
 
     try:
-        return optimum.load(Path(folder), ov_class, add_extension=_with_extension, compile_model=compile_for, **kwargs)
+        return optimum.load(folder, ov_class, add_extension=_with_extension, compile_model=compile_for, **kwargs)
     except OptkitError:
-        read(Path(folder), core)  # where the IR itself is at fault, this says it in a line of its own
+        read(folder, core)  # where the IR itself is at fault, this says it in a line of its own
         raise
 
 

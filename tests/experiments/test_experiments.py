@@ -242,7 +242,7 @@ def test_the_verbs(runs, optkit_cli, tmp_path):
     assert {"engine", "instance", "dollars", "saved"} <= json.loads(printed.out)["costs"][0].keys()
     printed = optkit_cli("cost", runs / "b")
     assert (printed.code, printed.out) == (2, "") and printed.err.count("\n") == 1
-    assert printed.err.startswith("--prices: name a YAML file of yours with `date`, `source` and `instances: {NAME:")
+    assert printed.err.startswith("--prices: give a YAML file with `date`, `source` and `instances: {NAME:")
     printed = optkit_cli("compare", runs / "a", runs / "b")
     assert printed.code == 0 and "int8 optkit, 1 x 128" in printed.out
     assert "Nothing differs" in optkit_cli("compare", runs / "a", runs / "a").out

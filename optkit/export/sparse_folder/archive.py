@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError
 from optkit.export.sparse_folder import blocks, sources
 from optkit.export.sparse_folder.index import (
@@ -60,11 +61,12 @@ class Tensor:
     stored: int
 
 
-def pack_sparse(source: str | Path | Sequence[str | Path], output: str | Path) -> dict[str, PackedFile]:
-    """Writes the model in ``source`` into ``output``, its sparse matrices without their zeros, and reads it back once.
+@renamed_arguments(source="model")
+def pack_sparse(model: str | Path | Sequence[str | Path], output: str | Path) -> dict[str, PackedFile]:
+    """Writes the model in ``model`` into ``output``, its sparse matrices without their zeros, and reads it back once.
 
     Args:
-        source: folder of a checkpoint (safetensors) or of an IR, or several whose files have different names.
+        model: folder of a checkpoint (safetensors) or of an IR, or several whose files have different names.
         output: folder to write into, empty or not there yet.
 
     Returns:
@@ -75,7 +77,7 @@ def pack_sparse(source: str | Path | Sequence[str | Path], output: str | Path) -
     """
     from optkit.adapters.optimum import copy_companions
 
-    folders = [Path(source)] if isinstance(source, (str, Path)) else [Path(folder) for folder in source]
+    folders = [Path(model)] if isinstance(model, (str, Path)) else [Path(folder) for folder in model]
     output = _empty(Path(output))
     packed: dict[str, PackedFile] = {}
     for folder in folders:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optkit.deprecation import renamed_arguments
 from optkit.errors import PruningError
 from optkit.pruning.binding import BoundRule, RuleState
 from optkit.pruning.config import ONE_SHOT, Criterion, FisherSearch, Reconstruction, Rule, Schedule, check_occasion
@@ -21,17 +22,18 @@ from optkit.pruning.oneshot.search import search
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.schedules import resolve
 
-Tell = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 Loss = Callable[[Any, Batch], Tensor]
 
 
+@renamed_arguments(tell="on_progress")
 def one_shot(
     model: nn.Module,
     rules: Rule | Sequence[Rule],
     batches: Sequence[Mapping[str, Any]],
     *,
     loss: Loss | None = None,
-    tell: Tell = lambda rule, done, total: None,
+    on_progress: OnProgress = lambda rule, done, total: None,
 ) -> list[RuleState]:
     """Prunes ``model`` without training it: what stays is exact zeros (0.0) in ordinary weights.
 
@@ -43,7 +45,7 @@ def one_shot(
         batches: calibration data, a few hundred examples or more: what the model is called with, by name, padded
             tensors with their ``attention_mask``. ``taylor`` and ``obert`` need ``labels`` beside them.
         loss: for a model that computes none from its labels: a scalar of its outputs on a batch, and the batch.
-        tell: hears the name of the rule at work, and how much of it is done, of how much.
+        on_progress: called with the name of the rule at work, the steps of it that are done, and their total.
 
     Returns:
         the count of groups that each rule pruned.
@@ -70,7 +72,7 @@ def one_shot(
     try:
         for bound in pruner.bound:
             name = bound.rule.name
-            _apply(bound, pruner, calibration, loss, lambda done, total, name=name: tell(name, done, total))
+            _apply(bound, pruner, calibration, loss, lambda done, total, name=name: on_progress(name, done, total))
         return pruner.fold()
     finally:
         for module, mode in modes.items():

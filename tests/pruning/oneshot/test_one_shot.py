@@ -202,7 +202,7 @@ def test_wanda_sees_all_inputs_alike_and_needs_no_labels(bert, batches):
 def test_progress_is_told_rule_by_rule(bert, batches):
     told = []
     rules = [rule(FisherSearch(), "head", name="heads"), rule(Reconstruction(), name="blocks")]
-    one_shot(bert(), rules, batches(1), tell=lambda *now: told.append(now))
+    one_shot(bert(), rules, batches(1), on_progress=lambda *now: told.append(now))
     assert [now for now in told if now[0] == "heads"] == [("heads", 1, 2), ("heads", 2, 2)]
     assert [now for now in told if now[0] == "blocks"] == [("blocks", i, 24) for i in range(1, 25)]
 
