@@ -20,7 +20,8 @@ from typing import Any
 
 import pages
 
-from optkit.report.words import thread_words
+from optkit.report.labels import thread_count
+from optkit.variant import DENSE, PRUNED, Variant
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "tasks.md"
@@ -52,11 +53,12 @@ def row(name: str, recipe: str, report: dict[str, Any] | None) -> list[str]:
     if report is None:
         return [f"| {name} | {link} | | not run | | | | |"]
     split, found = next(iter(report["evaluate"]["splits"].items()))
+    models = [found["scores"][variant.id] for variant in (DENSE, PRUNED, Variant("pruned", "int8", "openvino"))]
     zeros = report["sparsity"]["pruned"]["denominators"]["encoder_linear"]["sparsity"]
     seconds = sum(report["seconds"].values())
     lines = []
-    for metric in found["int8"]:
-        scores = " | ".join(f"{100 * found[model][metric]:.2f}" for model in ("dense", "pruned", "int8"))
+    for metric in models[-1]:
+        scores = " | ".join(f"{100 * model[metric]:.2f}" for model in models)
         first = not lines
         said = [name, link, metric, scores, f"{zeros:.0%}" if first else "", f"{seconds / 60:.1f}" if first else ""]
         lines.append("| " + " | ".join(said if first else ["", "", *said[2:]]) + " |")
@@ -75,7 +77,7 @@ def table(options: argparse.Namespace) -> str:
             versions = ", ".join(
                 f"{package} {report['versions'][package]}" for package in ("torch", "openvino", "nncf")
             )
-            machine = f"On {report['machine']['cpu']}, {thread_words(options.threads)}; {versions}."
+            machine = f"On {report['machine']['cpu']}, {thread_count(options.threads)}; {versions}."
     return "\n".join([*lines, "", machine])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from split_scores import split_scores
 
 import optkit
 from optkit.data.generators import GENERATORS
@@ -135,6 +136,6 @@ def test_a_recipe_runs_and_reaches_its_targets(path, stand_ins, tmp_path):
         assert done["pruned"] >= round(rule.schedule.to * done["groups"])
     if not whole:
         return
-    scores = report["evaluate"]["splits"]["validation"]
+    scores = split_scores(report)
     assert {"pruned", "int8", "dense"} <= scores.keys()
     assert list(scores["int8"]) == list(recipe.task.metric)

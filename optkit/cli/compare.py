@@ -10,6 +10,9 @@ import typer
 
 from optkit.cli.options import Debug, Json
 
+#: Of the JSON; 2: models and engines go by the labels that reports have.
+FORMAT = 2
+
 _TITLES = {
     "recipe": "recipe",
     "accuracy": "scores",
@@ -30,7 +33,7 @@ def command(
 
     found = compare(first, second).to_dict()
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps({"format": FORMAT} | found, indent=2))
         return
     from rich.table import Table
 
@@ -48,6 +51,8 @@ def command(
         for row in found[kind]:
             table.add_row(row["what"], _said(row["first"]), _said(row["second"]))
         console.print(table)
+    if found["speed_left_out"]:
+        console.print(found["speed_left_out"], markup=False)
 
 
 def _said(value: Any) -> str:

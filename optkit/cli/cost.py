@@ -41,18 +41,17 @@ def command(
     from rich.table import Table
 
     from optkit.cli.console import wide_console
-    from optkit.report.speed import engine
-    from optkit.report.tables import dollars
-    from optkit.report.words import thread_words
+    from optkit.report.labels import thread_count
+    from optkit.report.result_tables import dollars
 
     table = Table(title=f"a million inferences of {found.rates.name}", title_justify="left")
     for column in ("machine", "engine", "inferences a second", "dollars", "saved"):
         table.add_column(column, justify="left" if column in ("machine", "engine") else "right", no_wrap=True)
     for each in found.costs:
         saved = "" if each.saved is None else f"{each.saved:.0%}"
-        table.add_row(each.instance, engine(each.engine), f"{each.per_second:,.0f}", dollars(each.dollars), saved)
+        table.add_row(each.instance, each.engine_label, f"{each.per_second:,.0f}", dollars(each.dollars), saved)
     console = wide_console()
     console.print(table)
-    console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {thread_words(found.rates.threads)} each.")
+    console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {thread_count(found.rates.threads)} each.")
     console.print(f"Prices of {found.prices.date}: {found.prices.source}.", markup=False)
     console.print("For machines with more cores it is estimated that copies of the model run side by side.")

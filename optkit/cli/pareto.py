@@ -42,9 +42,9 @@ def command(
         least = min(found.points, key=lambda point: point.drop)
         raise OptkitError(f"no run is within {max_drop:g} points: {least.run.path} loses least, {least.drop:.2f}")
     if not as_json:
-        ratio = f"{taken.speedup.ratio:.2f} times as fast as {taken.speedup.against}"
+        ratio = f"{taken.speedup.ratio:.2f} times as fast as {taken.speedup.against.label}"
         print(f"take {taken.run.path / 'recipe.resolved.yaml'}: {taken.drop:.2f} points lost, {ratio}")
-        if taken.run.report["task"]["dataset"]["type"] == "files":
+        if taken.run.report.task.dataset.type == "files":
             print("it names local data without their folders: put them beside it, or run the recipe it came from")
 
 
@@ -52,7 +52,7 @@ def _show(found) -> None:
     from rich.table import Table
 
     from optkit.cli.console import wide_console
-    from optkit.report.words import thread_words
+    from optkit.report.labels import thread_count
 
     console, first = wide_console(), found.points[0].speedup
     tokens = "" if first.seq is None else f" x {first.seq} tokens"
@@ -65,10 +65,10 @@ def _show(found) -> None:
         share = "-" if point.run.sparsity is None else f"{point.run.sparsity:.1%}"
         table.add_row(
             *(point.run.name, f"{point.drop:.2f}", share, f"{point.speedup.ratio:.2f}"),
-            *(f"{point.speedup.milliseconds:.2f}", point.speedup.of, "beaten" if point.dominated else ""),
+            *(f"{point.speedup.milliseconds:.2f}", point.speedup.of.label, "beaten" if point.dominated else ""),
             style="dim" if point.dominated else None,
         )
     console.print(table)
-    console.print(f"Against {first.against} on {found.points[0].run.machine}, {thread_words(first.threads)}.")
+    console.print(f"Against {first.against.label} on {found.points[0].run.cpu}, {thread_count(first.threads)}.")
     for path, why in found.left_out.items():
         console.print(f"left out: {path} {why}")

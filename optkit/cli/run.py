@@ -50,12 +50,13 @@ def command(
 def _show(report: dict) -> None:
     from optkit.cli.console import wide_console
     from optkit.report.precision import advice
-    from optkit.report.render.markdown import table
+    from optkit.report.reading import parse_report
+    from optkit.report.render.markdown import rich_table
 
-    console = wide_console()
-    console.print(table(report))
-    console.print(report["verdict"], markup=False)
-    if advised := advice(report["evaluate"]):
+    console, found = wide_console(), parse_report(report)
+    console.print(rich_table(found))
+    console.print(found.verdict, markup=False)
+    if advised := advice(found.evaluate.precision, found.evaluate.metric):
         console.print(f"{advised}.", markup=False)
     where = {"pruned": "plain checkpoint", "compact": "compacted", "openvino": "OpenVINO IR"}
     for name, what in where.items():

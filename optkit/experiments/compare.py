@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError
 from optkit.experiments.runs import Run, load_run
-from optkit.report.speed import precision
+from optkit.report.labels import display_name, variant_label
+from optkit.report.schema import Report
+from optkit.report.speed import batch_label, precision
 
 RECIPE = "recipe.resolved.yaml"
 
@@ -25,15 +27,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences by kind; only what differs is there."""
+    """Differences by kind; only what differs is there. ``speed_left_out`` says why times are not set side by side."""
 
     recipe: list[Difference]
     accuracy: list[Difference]
     speed: list[Difference]
     sparsity: list[Difference]
     machine: list[Difference]
+    speed_left_out: str | None = None
 
-    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
 
@@ -49,22 +52,47 @@ def compare(first: Run | str | Path, second: Run | str | Path) -> Comparison:
         OptkitError: if a report or a recipe cannot be read.
     """
     first, second = (run if isinstance(run, Run) else load_run(run) for run in (first, second))
-    reports = first.report, second.report
-    accuracy = [_flat(report["evaluate"]["splits"]) for report in reports]
-    speed = [dict(_times(report["benchmark"])) for report in reports]
-    sparsity = [
-        {
-            layer["name"]: (layer["structure"], round(layer["sparsity"], 4))
-            for layer in report["sparsity"]["pruned"]["layers"]
-        }
-        for report in reports
-    ]
-    machine = [
-        _flat({"machine": report["machine"], "versions": report["versions"]} | {"OpenVINO": _precision(report)})
-        for report in reports
-    ]
     recipes = [_flat(_recipe(run.path / RECIPE)) for run in (first, second)]
-    return Comparison(*(_differences(*pair) for pair in (recipes, accuracy, speed, sparsity, machine)))
+    found = [[part(run.report) for run in (first, second)] for part in (_scores, _times, _layers, _provenance)]
+    recipe, scores, times, layers, machine = (_differences(*pair) for pair in (recipes, *found))
+    left_out = None
+    if times and first.cpu != second.cpu:
+        left_out = (
+            f"times do not compare: they were measured on {first.cpu} and on {second.cpu}: time both on one machine "
+            "with `optkit bench`"
+        )
+    return Comparison(recipe, scores, [] if left_out else times, layers, machine, left_out)
+
+
+def _scores(report: Report) -> dict[str, Any]:
+    """Every score, by split, model and metric; the agreement of each split."""
+    found = {}
+    for name, split in report.evaluate.splits.items():
+        found |= {f"{name}.examples": split.examples, f"{name}.agreement": split.agreement}
+        for variant, scores in split.scores.items():
+            model = display_name(report, variant)
+            found |= {f"{name}.{model}.{metric}": score for metric, score in scores.items()}
+    return found
+
+
+def _times(report: Report) -> dict[str, Any]:
+    """Milliseconds by variant and inputs."""
+    return {
+        f"{variant_label(report, variant)}, {batch_label(row)}": milliseconds
+        for row in (report.benchmark.rows if report.benchmark else ())
+        for variant, milliseconds in row.milliseconds.items()
+    }
+
+
+def _layers(report: Report) -> dict[str, Any]:
+    return {layer.name: (layer.structure, round(layer.sparsity, 4)) for layer in report.checkpoint_sparsity.layers}
+
+
+def _provenance(report: Report) -> dict[str, Any]:
+    """The machine and versions that the times were measured with, and at which precision OpenVINO computed."""
+    benchmark, machine = report.benchmark, report.machine.model_dump(exclude_none=True)
+    computes = f"computes in {precision(benchmark)}" if benchmark else None
+    return _flat({"machine": machine, "versions": report.versions}) | {"OpenVINO": computes}
 
 
 def _recipe(file: Path) -> dict[str, Any]:
@@ -80,17 +108,6 @@ def _recipe(file: Path) -> dict[str, Any]:
         raise OptkitError(f"{file}: not a recipe that a run has written: {faults[0].message}: do the run again")
     data = root.plain()
     return data if isinstance(data, dict) else {}
-
-
-def _precision(report: Mapping[str, Any]) -> str | None:
-    """At which precision OpenVINO was timed."""
-    return f"computes in {precision(report['benchmark'])}" if report["benchmark"] else None
-
-
-def _times(benchmark: Mapping[str, Any] | None) -> Iterator[tuple[str, float]]:
-    for row in (benchmark or {"rows": []})["rows"]:
-        for engine, milliseconds in row["milliseconds"].items():
-            yield f"{engine}, {row['batch']} x {row['seq'] or 'image'}", milliseconds
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

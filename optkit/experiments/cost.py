@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from optkit.errors import UsageError
 from optkit.experiments.runs import load_run
 from optkit.json_files import read_json
 from optkit.report.prices import Cost, Prices, costs_of, load_prices
-from optkit.report.speed import inputs, per_second, precision, reference
+from optkit.report.speed import batch_label, per_second, precision, reference
 
 __all__ = ["Cost", "CostReport", "Prices", "Rates", "cost", "costs", "load_prices", "load_rates"]
 
@@ -22,7 +22,7 @@ class Rates:
 
     Attributes:
         name: of what was measured.
-        per_second: by engine.
+        per_second: by engine: a ``Variant`` of a run, a name in a file of `optkit bench`.
         against: the engine that savings are against; None where nothing is.
         threads: of each engine.
         how: they were measured: ``one at a time, 1 x 128 tokens``.
@@ -30,8 +30,8 @@ class Rates:
     """
 
     name: str
-    per_second: Mapping[str, float]
-    against: str | None
+    per_second: Mapping[Any, float]
+    against: Hashable
     threads: int
     how: str
     cpu: str
@@ -46,9 +46,9 @@ class CostReport:
     costs: list[Cost]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Plain JSON types; ``format`` 2: the engines of a run go by the ids of variants."""
         facts = {"date": self.prices.date, "source": self.prices.source, "how": self.rates.how, "cpu": self.rates.cpu}
-        return facts | {"costs": [asdict(cost) for cost in self.costs]}
+        return {"format": 2} | facts | {"costs": [cost.to_dict() for cost in self.costs]}
 
 
 def cost(path: str | Path, prices: str | Path, *, batch: int | None = None, seq: int | None = None) -> CostReport:
@@ -87,13 +87,13 @@ def costs(rates: Rates, prices: Prices) -> list[Cost]:
 
 def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
     run = load_run(path)
-    measured = run.report["benchmark"] or {"rows": []}
-    for row in measured["rows"]:
-        if (batch, seq) in ((None, None), (row["batch"], row["seq"])):
-            how = f"one at a time, {inputs(row)}, OpenVINO in {precision(measured)}"
-            return Rates(run.name, per_second(row), reference(row), measured["threads"], how, run.machine)
-    if not measured["rows"]:
+    measured = run.report.benchmark
+    if measured is None or not measured.rows:
         raise UsageError(f"{path}: has no times: add `benchmark` to the recipe")
+    for row in measured.rows:
+        if (batch, seq) in ((None, None), (row.batch, row.seq)):
+            how = f"one at a time, {batch_label(row)}, OpenVINO in {precision(measured)}"
+            return Rates(run.name, per_second(row), reference(row), measured.threads, how, run.cpu)
     raise UsageError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import UsageError
-from optkit.experiments.runs import Run, find_runs, same
+from optkit.experiments.runs import Run, find_runs, require_same
 from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
 from optkit.report.speed import Speedup
 
@@ -36,7 +36,7 @@ class Point:
             "sparsity": self.run.sparsity,
             "speedup": self.speedup.ratio,
             "milliseconds": self.speedup.milliseconds,
-            "engine": self.speedup.of,
+            "engine": self.speedup.of.id,
             "dominated": self.dominated,
         }
 
@@ -58,8 +58,8 @@ class Frontier:
         return next((point for point in self.best if point.drop <= max_drop + 1e-9), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {"points": [point.to_dict() for point in self.points], "left_out": self.left_out}
+        """Plain JSON types; ``format`` 2: engines go by the ids of variants."""
+        return {"format": 2, "points": [point.to_dict() for point in self.points], "left_out": self.left_out}
 
     def chart(self) -> str:
         """Accuracy lost against speed gained, an SVG."""
@@ -108,10 +108,11 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
     if not placed:
         raise UsageError(f"no run can be placed: {_reasons(left_out)}: evaluate with a baseline, and add `benchmark`")
     kept = [point.run for point in placed]
-    same(kept, "metric", [point.run.metric for point in placed])
-    same(kept, "speedup's baseline", [point.speedup.reference for point in placed])
-    same(kept, "batch and length", [(point.speedup.batch, point.speedup.seq) for point in placed])
-    same(kept, "CPU", [point.run.machine for point in placed])
+    require_same(kept, "metric", [point.run.metric for point in placed])
+    require_same(kept, "speedup's baseline", [point.speedup.reference for point in placed])
+    require_same(kept, "batch and length", [(point.speedup.batch, point.speedup.seq) for point in placed])
+    times = "leave one out, or time both on one machine with `optkit bench`"
+    require_same(kept, "CPU", [point.run.cpu for point in placed], times)
     marks = [Mark(str(number), point.drop, point.speedup.ratio) for number, point in enumerate(placed)]
     order = [(placed[int(mark.name)], mark.dominated) for mark in judged(marks)]
     return Frontier([replace(point, dominated=dominated) for point, dominated in order], left_out)

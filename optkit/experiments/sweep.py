@@ -20,6 +20,7 @@ from optkit.experiments.runs import Run, find_runs, load_run
 from optkit.experiments.trials import Axis, Trial, command, is_done, trials
 from optkit.pipeline.run_folder import is_run, write_atomic
 from optkit.progress import Reporter, duration
+from optkit.variant import Variant
 
 RESULTS, CHART = "sweep.json", "frontier.svg"
 
@@ -47,7 +48,7 @@ class Result:
         if self.facts["drop"] is not None:
             parts.append(f"{self.facts['drop']:.2f} points lost")
         if "speedup" in self.facts:
-            parts.append(f"{self.facts['speedup']:.2f} times as fast as {self.facts['against']}")
+            parts.append(f"{self.facts['speedup']:.2f} times as fast as {Variant.parse(self.facts['against']).label}")
         return ", ".join([*parts, *([self.said] if self.said else [])])
 
 
@@ -184,7 +185,7 @@ def _facts(run: Run) -> dict[str, Any]:
     speedup = run.speedup()
     found = {"metric": run.metric, "score": run.score(), "drop": run.drop, "sparsity": run.sparsity}
     if speedup is not None:
-        found |= {"speedup": speedup.ratio, "of": speedup.of, "against": speedup.against}
+        found |= {"speedup": speedup.ratio, "of": speedup.of.id, "against": speedup.against.id}
         found |= {"milliseconds": speedup.milliseconds}
     return found
 

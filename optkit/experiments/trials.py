@@ -124,7 +124,7 @@ def _short_paths(paths: Sequence[str]) -> list[str]:
 
 def is_done(folder: Path, trial: Trial) -> bool:
     """Whether the run in ``folder`` has finished what ``trial`` asks for."""
-    return (folder / REPORT).is_file() and load_run(folder).report.get("recipe_hash") == trial.hash
+    return (folder / REPORT).is_file() and load_run(folder).report.recipe_hash == trial.hash
 
 
 def command(recipe: Path, trial: Trial, root: Path) -> list[str]:

@@ -89,21 +89,21 @@ def run(
 
 def enforce_max_drop(report: dict[str, Any]) -> None:
     """Raises OptkitError if the exported model lost more than the recipe allows."""
+    from optkit.report.labels import baseline_name
     from optkit.report.precision import HINT, needs_hint
-    from optkit.report.words import baseline
+    from optkit.report.reading import parse_report
 
-    evaluated = report.get("evaluate", {})
-    if not evaluated.get("within_max_drop", True):
-        hinted = ""
-        if needs_hint(evaluated):
-            found = evaluated["precision"]
-            hinted = (
-                f" at OpenVINO's default precision, {found['default']} ({found['difference']:.2f} less with {HINT})"
-            )
-        raise OptkitError(
-            f"{report['output']}: the exported model is {evaluated['drop']:.2f} points below the {baseline(report)}"
-            f"{hinted}, evaluate.max_drop allows {evaluated['max_drop']:g}: prune less, train longer, or raise it"
-        )
+    if report.get("evaluate", {}).get("within_max_drop", True):
+        return
+    found = parse_report(report)
+    evaluated, hinted = found.evaluate, ""
+    if needs_hint(evaluated) and evaluated.precision:
+        default, difference = evaluated.precision.default, evaluated.precision.difference
+        hinted = f" at OpenVINO's default precision, {default} ({difference:.2f} less with {HINT})"
+    raise OptkitError(
+        f"{report['output']}: the exported model is {evaluated.drop:.2f} points below the {baseline_name(found)}"
+        f"{hinted}, evaluate.max_drop allows {evaluated.max_drop:g}: prune less, train longer, or raise it"
+    )
 
 
 def _run_stages(

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from optkit.report.schema import Evaluation, Precision
+from optkit.variant import Variant
 
 HINT = "INFERENCE_PRECISION_HINT=f32"
-#: Ends the names of what was scored and timed with the hint.
-HINTED = " f32"
 
 
-def needs_hint(evaluated: Mapping[str, Any]) -> bool:
+def needs_hint(evaluated: Evaluation) -> bool:
     """Whether the IR is worse at OpenVINO's default precision than in f32, by more than noise."""
-    return (evaluated.get("precision") or {}).get("serve") == "f32"
+    return evaluated.precision is not None and evaluated.precision.serve == "f32"
 
 
-def shown(evaluated: Mapping[str, Any], name: str) -> bool:
+def is_shown(evaluated: Evaluation, variant: Variant) -> bool:
     """Whether a model's scores are for a reader: those with the hint are where they differ from those without."""
-    return not name.endswith(HINTED) or bool((evaluated.get("precision") or {}).get("differs"))
+    return not variant.f32_hint or (evaluated.precision is not None and evaluated.precision.differs)
 
 
-def advice(evaluated: Mapping[str, Any]) -> str:
+def advice(found: Precision | None, metric: str) -> str:
     """One sentence; empty for a report of a release that did not look."""
-    found = evaluated.get("precision")
-    if not found:
+    if found is None:
         return ""
-    default, metric = found["default"], evaluated["metric"]
-    if found["difference"] is None:
+    if found.difference is None:
         return (
-            f"Precision: OpenVINO computes in {default} by default on this CPU, as scored here; on CPUs with bf16 it "
-            f"computes in that between int8 layers, which was not scored: `{HINT}` keeps f32 there"
+            f"Precision: OpenVINO computes in {found.default} by default on this CPU, as scored here; on CPUs with "
+            f"bf16 it computes in that between int8 layers, which was not scored: `{HINT}` keeps f32 there"
         )
-    figures = f"{metric} is {abs(found['difference']):.2f} points {'higher' if found['difference'] >= 0 else 'lower'}"
-    if round(abs(found["difference"]), 2) == 0:
+    figures = f"{metric} is {abs(found.difference):.2f} points {'higher' if found.difference >= 0 else 'lower'}"
+    if round(abs(found.difference), 2) == 0:
         figures = f"{metric} is the same"
-    error = "" if found["error"] is None else f" (standard error {found['error']:.2f})"
-    if found["serve"] == "f32":
+    error = "" if found.error is None else f" (standard error {found.error:.2f})"
+    if found.serve == "f32":
         return (
-            f"Precision: serve the IR in OpenVINO with `{HINT}`: {figures} than in {default}{error}, which is the "
-            "default on this CPU"
+            f"Precision: serve the IR in OpenVINO with `{HINT}`: {figures} than in {found.default}{error}, which is "
+            "the default on this CPU"
         )
-    return f"Precision: OpenVINO's default on this CPU, {default}, is fine: with `{HINT}` {figures}{error}"
+    return f"Precision: OpenVINO's default on this CPU, {found.default}, is fine: with `{HINT}` {figures}{error}"

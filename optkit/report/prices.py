@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from optkit.errors import UsageError
+from optkit.variant import Variant
 
 #: How a list looks.
 FORM = "`date`, `source` and `instances: {NAME: {hourly: 0.1, cores: 2}}`, dollars and physical cores"
 _HOUR, _MILLION = 3600.0, 1_000_000
 #: Above what a price or a number of cores is a mistake.
-_MOST = 1e9
+_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,31 @@ class Cost:
     ``saved`` is None for the dense model itself, and where it was not measured.
     """
 
-    engine: str
+    engine: Hashable
     instance: str
     dollars: float
     per_second: float
     saved: float | None
 
+    @property
+    def engine_label(self) -> str:
+        """What a reader knows the engine by."""
+        return self.engine.label if isinstance(self.engine, Variant) else str(self.engine)
 
-def costs_of(per_second: Mapping[str, float], against: str | None, threads: int, prices: Prices) -> list[Cost]:
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self) | {"engine": self.engine.id if isinstance(self.engine, Variant) else self.engine}
+
+
+def costs_of(per_second: Mapping[Any, float], against: Hashable, threads: int, prices: Prices) -> list[Cost]:
     """What each engine would cost on each machine of ``prices``.
 
     A machine with more cores than the run used is taken to run as many copies side by side as fit, each as fast as the
     one that was measured: an estimate, and only for machines whose cores are like the measured one's.
 
     Args:
-        per_second: inferences by engine, as measured.
-        against: the engine that savings are against.
+        per_second: inferences by engine, as measured; an engine is a ``Variant``, or the name of one.
+        against: the engine that savings are against; None where there is none.
         threads: that each engine had.
     """
     found = []
@@ -105,6 +115,6 @@ def load_prices(file: Path) -> Prices:
 def _instance(file: Path, name: str, facts: Any) -> Instance:
     hourly, cores = (facts.get("hourly"), facts.get("cores")) if isinstance(facts, dict) else (None, None)
     numbers = isinstance(hourly, (int, float)) and isinstance(cores, int) and not isinstance(hourly, bool)
-    if not numbers or isinstance(cores, bool) or not (0 < hourly < _MOST and 0 < cores < _MOST):
+    if not numbers or isinstance(cores, bool) or not (0 < hourly < _LARGEST and 0 < cores < _LARGEST):
         raise UsageError(f"{file}: instances.{name}: expected dollars and cores above 0, as {{hourly: 0.1, cores: 2}}")
     return Instance(name, float(hourly), cores)

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from optkit.report.render.blocks import Block, Table
+from optkit.report.schema import Quantization
 
 _SHOWN = 10
-_WORDS = {"int8": "int8 weights and activations", "int8_weights": "int8 weights, floating-point activations"}
+_METHODS = {"int8": "int8 weights and activations", "int8_weights": "int8 weights, floating-point activations"}
 
 
-def quantization(export: Mapping[str, Any]) -> list[Block] | None:
-    """Paragraphs and a table; None of a model that is not quantized.
-
-    Args:
-        export: the facts of the export stage.
-    """
-    facts = export.get("quantization")
-    if facts is None:
-        return None
-    kept = ", ".join(f"`{name}`" for name in facts["fp32"])
-    parts: list[Block] = [f"{_WORDS[facts['method']]}; {f'in fp32: {kept}' if kept else 'no layer is left in fp32'}."]
-    if control := facts.get("control"):
-        held = "held-out examples" if control["held_out"] else "examples"
-        said = f"{control['metric']} on {control['examples']:,} {held} of the training split is"
+def quantization(found: Quantization | None) -> list[Block]:
+    """Paragraphs and a table; none of a model that is not quantized."""
+    if found is None:
+        return []
+    kept = ", ".join(f"`{name}`" for name in found.fp32)
+    method = _METHODS.get(found.method, found.method)
+    parts: list[Block] = [f"{method}; {f'in fp32: {kept}' if kept else 'no layer is left in fp32'}."]
+    if control := found.control:
+        held = "held-out examples" if control.held_out else "examples"
+        said = f"{control.metric} on {control.examples:,} {held} of the training split is"
         parts.append(
-            f"Accuracy control: {said} {100 * control['reference']:.2f} in fp32; int8 loses {control['before']:.2f} "
-            f"points with everything quantized and {control['after']:.2f} as it is, {control['limit']:g} are allowed; "
-            f"{control['tried']} quantized models were tried."
+            f"Accuracy control: {said} {100 * control.reference:.2f} in fp32; int8 loses {control.before:.2f} "
+            f"points with everything quantized and {control.after:.2f} as it is, {control.limit:g} are allowed; "
+            f"{control.tried} quantized models were tried."
         )
-    if table := facts.get("sensitivity"):
-        rows = [(layer["module"], f"{layer['error']:.2%}") for layer in table["layers"][:_SHOWN]]
-        rows.append(("all together", f"{table['together']:.2%}"))
+    if table := found.sensitivity:
+        rows = [(layer.module, f"{layer.error:.2%}") for layer in table.layers[:_SHOWN]]
+        rows.append(("all together", f"{table.together:.2%}"))
         parts += [
-            f"Error of the outputs with one layer in int8, on {table['samples']} samples; all layers are in "
+            f"Error of the outputs with one layer in int8, on {table.samples} samples; all layers are in "
             "sensitivity.json beside the IR.",
             Table(("layer", "error"), rows),
         ]

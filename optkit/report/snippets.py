@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from optkit.report.schema import Task
 from optkit.tasks import TASKS, Call
 
 #: For a task that this version does not know.
 _TEXT = Call(None, ('"A sentence of your own."',))
 
 
-def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[str, str]:
+def snippets(task: Task, name: str, *, f32: bool = False) -> dict[str, str]:
     """Python for ``optimum`` (optimum-intel), ``optkit`` (our runtime) and ``openvino`` (nothing but OpenVINO).
 
     Args:
-        task: ``type``, ``ov_class``, ``pair`` (whether it reads two texts) and ``shape`` (batch and tokens of a model
-            that takes one shape alone, or None), as a report has them.
+        task: as a report has it.
         name: a Hub id.
         f32: whether plain OpenVINO is told to compute in f32.
     """
     config = '{"INFERENCE_PRECISION_HINT": "f32"}'
 
-    known, kind = TASKS.get(task["type"]), task["type"]
+    known, kind = TASKS.get(task.type), task.type
     image = known is not None and known.reads == "images"
-    call = ((task["pair"] and known.pair_call) or known.call) if known is not None else _TEXT
+    call = ((task.pair and known.pair_call) or known.call) if known is not None else _TEXT
     processor, part = ("AutoImageProcessor", "image_processor") if image else ("AutoTokenizer", "tokenizer")
-    inputs, piped = _inputs(call, None if image else task["shape"]), call.pipeline and (image or not task["shape"])
+    inputs, piped = _inputs(call, None if image else task.shape), call.pipeline and (image or not task.shape)
     # Without torchvision AutoImageProcessor at the top of transformers stands for nothing.
     place = "transformers.models.auto.image_processing_auto" if image else "transformers"
     names = alone = f"from {place} import {processor}"
@@ -38,12 +37,12 @@ def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[s
     else:
         use = [f'print(model(**processor({inputs}, return_tensors="pt")))']
     optimum = [
-        f"from optimum.intel import {task['ov_class']}",
+        f"from optimum.intel import {task.ov_class}",
         *head,
         names,
         "",
         f'name = "{name}"',
-        f"model = {task['ov_class']}.from_pretrained(name{f', ov_config={config}' if f32 else ''})",
+        f"model = {task.ov_class}.from_pretrained(name{f', ov_config={config}' if f32 else ''})",
         f"processor = {processor}.from_pretrained(name)",
         *use,
     ]
@@ -62,7 +61,7 @@ def snippets(task: Mapping[str, Any], name: str, *, f32: bool = False) -> dict[s
         names,
         "",
         f'folder = snapshot_download("{name}")',
-        f'model = optkit.runtime.load(folder, ov_class="{task["ov_class"]}")',
+        f'model = optkit.runtime.load(folder, ov_class="{task.ov_class}")',
         f"processor = {processor}.from_pretrained(folder)",
         *use,
     ]

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-#: What a speedup may be against, and what it may be of: the first of them that was measured.
-DENSE = ("dense openvino", "dense torch")
-#: The exported model in plain OpenVINO, the other thing that anybody would run.
-PLAIN = ("int8 openvino", "openvino")
-EXPORTED = ("int8 optkit", "optkit", "int8 openvino", "openvino")
-_ENGINES = {
-    "dense torch": "dense, PyTorch",
-    "dense openvino": "dense, OpenVINO",
-    "dense openvino f32": "dense, OpenVINO with the f32 hint",
-    "pruned torch": "pruned, PyTorch",
-    "compact torch": "compacted, PyTorch",
-    "int8 openvino": "int8, OpenVINO",
-    "int8 openvino f32": "int8, OpenVINO with the f32 hint",
-    "openvino": "fp32 IR, OpenVINO",
-    "openvino f32": "fp32 IR, OpenVINO with the f32 hint",
-    "int8 optkit": "int8, optkit",
-    "optkit": "fp32 IR, optkit",
-}
+from optkit.report.schema import Benchmark, Row
+from optkit.variant import DENSE, Variant
 
 
 @dataclass(frozen=True)
@@ -32,7 +14,7 @@ class Speedup:
 
     Attributes:
         ratio: how many times as fast.
-        of, against: the engines.
+        of, against: the variants.
         batch, seq: examples and tokens; ``seq`` is None for inputs that are no tokens.
         milliseconds: of ``of``, a batch.
         threads: of each engine.
@@ -45,8 +27,8 @@ class Speedup:
     """
 
     ratio: float
-    of: str
-    against: str
+    of: Variant
+    against: Variant
     batch: int
     seq: int | None
     milliseconds: float
@@ -60,7 +42,7 @@ class Speedup:
     @property
     def reference(self) -> str:
         """What it is against, with its precision: two speedups compare where these are the same."""
-        return f"{self.against} in {self.precision}" if self.against.endswith("openvino") else self.against
+        return f"{self.against.label} in {self.precision}" if self.against.engine == "openvino" else self.against.label
 
     @property
     def gains(self) -> bool:
@@ -68,81 +50,80 @@ class Speedup:
         return (self.interval[0] if self.interval else self.ratio) > 1
 
 
-def speedup(benchmark: Mapping[str, Any] | None, batch: int | None = None, seq: int | None = None) -> Speedup | None:
+def speedup(benchmark: Benchmark | None, batch: int | None = None, seq: int | None = None) -> Speedup | None:
     """The speedup at a batch and length, the first that was measured where they are None; None if none was."""
-    measured = benchmark or {"rows": []}
-    for row in measured["rows"]:
-        times, against = row["milliseconds"], reference(row)
-        of = next((name for name in EXPORTED if name in times), None)
-        if (batch, seq) != (None, None) and (row["batch"], row["seq"]) != (batch, seq):
+    for row in benchmark.rows if benchmark else ():
+        if (batch, seq) != (None, None) and (row.batch, row.seq) != (batch, seq):
             continue
-        if against is not None and of is not None:
+        against, of = reference(row), exported(row)
+        if benchmark is not None and against is not None and of is not None:
             ratio, *interval = ratios(row)[of]
             return Speedup(
-                *(ratio, of, against, row["batch"], row["seq"], times[of], measured["threads"]),
+                *(ratio, of, against, row.batch, row.seq, row.milliseconds[of], benchmark.threads),
                 interval=(interval[0], interval[1]) if interval else None,
-                noisy=bool({of, against} & set(row.get("noisy", ()))),
-                inputs=inputs(row),
-                precision=precision(measured),
-                over_plain=tuple(row["over_plain"][of]) if of in row.get("over_plain", {}) else None,
+                noisy=bool({of, against} & set(row.noisy)),
+                inputs=batch_label(row),
+                precision=precision(benchmark),
+                over_plain=tuple(row.over_plain[of]) if of in row.over_plain else None,
             )
     return None
 
 
-def precision(benchmark: Mapping[str, Any]) -> str:
-    """What OpenVINO computed in where no engine's name says another; reports of the releases that do not say it are of
-    models compiled with the f32 hint.
+def precision(benchmark: Benchmark) -> str:
+    """What OpenVINO computed in where no variant has the f32 hint; reports of the releases that do not say it are of
+    models compiled with the hint.
     """
-    return benchmark.get("precision", "f32")
+    return benchmark.precision or "f32"
 
 
-def reference(row: Mapping[str, Any]) -> str | None:
-    """The engine that a row's ratios are against."""
-    return row.get("against") or next((name for name in DENSE if name in row["milliseconds"]), None)
+def reference(row: Row) -> Variant | None:
+    """The dense model that a row's ratios are against: in OpenVINO if that was timed, else in PyTorch."""
+    return row.against or next((own for own in (DENSE.on("openvino"), DENSE) if own in row.milliseconds), None)
 
 
-def ratios(row: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """How many times as fast as the reference each engine is, with its interval where rounds were kept.
+def exported(row: Row) -> Variant | None:
+    """The exported model that a speedup is of: on optkit's runtime if that was timed, else in plain OpenVINO."""
+    timed = [own for own in row.milliseconds if own.exported and not own.f32_hint]
+    return next((own for engine in ("optkit", "openvino") for own in timed if own.engine == engine), None)
+
+
+def ratios(row: Row) -> dict[Variant, tuple[float, ...]]:
+    """How many times as fast as the reference each variant is, with its interval where rounds were kept.
 
     Returns:
-        (ratio, low, high) by engine, or (ratio,) of medians; nothing without a reference.
+        (ratio, low, high) by variant, or (ratio,) of medians; nothing without a reference.
     """
-    times, against = row["milliseconds"], reference(row)
+    times, against = row.milliseconds, reference(row)
     if against is None:
         return {}
-    found = {name: (times[against] / time,) for name, time in times.items()}
-    return found | {name: tuple(ratio) for name, ratio in row.get("ratios", {}).items() if name in times}
+    medians: dict[Variant, tuple[float, ...]] = {name: (times[against] / time,) for name, time in times.items()}
+    return medians | {name: tuple(ratio) for name, ratio in row.ratios.items() if name in times}
 
 
-def per_second(row: Mapping[str, Any]) -> dict[str, float]:
-    """Inferences of each engine in a second, one batch at a time."""
-    return {name: row["batch"] * 1000.0 / time for name, time in row["milliseconds"].items()}
+def per_second(row: Row) -> dict[Variant, float]:
+    """Inferences of each variant in a second, one batch at a time."""
+    return {name: row.batch * 1000.0 / time for name, time in row.milliseconds.items()}
 
 
-def inputs(row: Mapping[str, Any]) -> str:
-    """A batch of a row in words."""
-    if row.get("pixels"):
-        return f"{row['batch']} x {row['pixels']} pixels"
-    return f"{row['batch']} x {row['seq']} tokens" if row["seq"] else f"batch {row['batch']}"
+def batch_label(row: Row) -> str:
+    """A batch of a row in words: ``1 x 128 tokens``."""
+    if row.pixels:
+        return f"{row.batch} x {row.pixels} pixels"
+    return f"{row.batch} x {row.seq} tokens" if row.seq else f"batch {row.batch}"
 
 
-def engine(name: str, *, dense: bool = True) -> str:
-    """What a reader knows an engine by; ``dense`` is whether what was pruned began dense here."""
-    said = _ENGINES.get(name, name)
-    return said if dense else said.replace("dense", "baseline").replace("pruned", "checkpoint")
+def reference_label(benchmark: Benchmark, variant: Variant) -> str:
+    """The label of what others are held against, with OpenVINO's precision where that is not f32."""
+    low = variant.engine == "openvino" and not variant.f32_hint and precision(benchmark) != "f32"
+    return variant.label + (f" at its default precision ({precision(benchmark)})" if low else "")
 
 
-def reference_engine(benchmark: Mapping[str, Any], name: str, *, dense: bool = True) -> str:
-    """``engine`` of what others are held against, with OpenVINO's precision where that is not f32."""
-    low = name in ("dense openvino", *PLAIN) and precision(benchmark) != "f32"
-    return engine(name, dense=dense) + (f" at its default precision ({precision(benchmark)})" if low else "")
-
-
-def times(ratio: float) -> str:
+def ratio_text(ratio: float) -> str:
     """A ratio with as many digits as mean something."""
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
 
 
-def span(ratio: tuple[float, ...]) -> str:
+def ratio_with_interval(ratio: tuple[float, ...]) -> str:
     """A ratio and its interval, as tables have it."""
-    return times(ratio[0]) + (f" ({times(ratio[1])} to {times(ratio[2])})" if len(ratio) == 3 else "")
+    ends = f" ({ratio_text(ratio[1])} to {ratio_text(ratio[2])})" if len(ratio) == 3 else ""
+    return ratio_text(ratio[0]) + ends

@@ -5,132 +5,130 @@ Where there is no gain it says so, and why as far as the run knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from optkit.report.precision import HINT, HINTED, needs_hint
-from optkit.report.reasons import reasons
-from optkit.report.speed import Speedup, engine, inputs, speedup, times
-from optkit.report.words import baseline, counted, sparse_layers, thread_words
+from optkit.report.explanations import explanations
+from optkit.report.labels import baseline_name, judged_variant, thread_count
+from optkit.report.precision import HINT, needs_hint
+from optkit.report.schema import Evaluation, Facts
+from optkit.report.speed import Speedup, batch_label, ratio_text, speedup
+from optkit.variant import Variant
 
 #: As many as a sentence bears; all of them stand with the latencies.
-_REASONS = 2
+_EXPLANATIONS = 2
 
 
-def verdict(report: Mapping[str, Any]) -> str:
+def verdict(facts: Facts) -> str:
     """One sentence, for the terminal, report.md, report.html and the card alike."""
-    said = f"{_zeros(report)}, {lost(report)}, and {_speed(report)}."
+    said = f"{_zeros(facts)}, {accuracy_change(facts)}, and {_speed(facts)}."
     return said[0].upper() + said[1:]
 
 
-def _zeros(report: Mapping[str, Any]) -> str:
-    if not sparse_layers(report):
+def _zeros(facts: Facts) -> str:
+    if not facts.sparse_layers:
         return "no weights are pruned"
-    shares = counted(report)["denominators"]
-    for name, of in (("encoder_linear", "the encoder's weights"), ("linear", "the linear layers' weights")):
-        if shares.get(name) is not None:
-            return f"{100 * shares[name]['sparsity']:.1f} % of {of} are zero"
-    return f"{100 * shares['all']['sparsity']:.1f} % of all parameters are zero"
+    shares = facts.checkpoint_sparsity.denominators
+    kinds = {"encoder_linear": "the encoder's weights", "linear": "the linear layers' weights", "all": "all parameters"}
+    for name, kind in kinds.items():
+        if (share := shares.get(name)) is not None:
+            return f"{100 * share.sparsity:.1f} % of {kind} are zero"
+    return "some layers have zeros"
 
 
-def lost(report: Mapping[str, Any]) -> str:
+def accuracy_change(facts: Facts) -> str:
     """What the exported model lost, and whether that is allowed."""
-    evaluated = report["evaluate"]
-    drop, limit, metric = evaluated["drop"], evaluated["max_drop"], evaluated["metric"]
+    evaluated = facts.evaluate
+    drop, limit, metric = evaluated.drop, evaluated.max_drop, evaluated.metric
     if drop is None:
         return f"there is no baseline to compare {metric} with"
     side = "below" if drop >= 0 else "above"
-    said = f"{metric} is {abs(drop):.2f} points {side} the {baseline(report)}"
+    said = f"{metric} is {abs(drop):.2f} points {side} the {baseline_name(facts)}"
     if round(abs(drop), 2) == 0:
-        said = f"{metric} is that of the {baseline(report)}"
-    said += _elsewhere(evaluated)
+        said = f"{metric} is that of the {baseline_name(facts)}"
+    said += _where_judged(evaluated)
     if limit is None:
         return said
     allows = f"max_drop allows {limit:g}"
-    return f"{said} ({allows})" if evaluated["within_max_drop"] else f"{said} (TOO MUCH: {allows})"
+    return f"{said} ({allows})" if evaluated.within_max_drop else f"{said} (TOO MUCH: {allows})"
 
 
-def _elsewhere(evaluated: Mapping[str, Any]) -> str:
+def _where_judged(evaluated: Evaluation) -> str:
     """Where the drop is that of one way to serve the model, what it is in the others."""
-    first = next(iter(evaluated["splits"].values()))
-    judged, metric = evaluated.get("judged", ""), evaluated["metric"]
-    if judged.endswith("optkit"):
+    judged, metric = judged_variant(evaluated), evaluated.metric
+    if judged.engine == "optkit":
         return " on optkit's runtime"
-    if not needs_hint(evaluated):
+    baseline = evaluated.baseline_scores
+    if not needs_hint(evaluated) or evaluated.precision is None or baseline is None:
         return ""
-    others = {f"with {HINT}": f"{judged}{HINTED}", "on optkit's runtime": "int8 optkit"}
+    others = {f"with {HINT}": judged.hinted(), "on optkit's runtime": judged.on("optkit")}
     said = [
-        f"{100 * (first['dense'][metric] - first[name][metric]):.2f} {where}"
-        for where, name in others.items()
-        if name in first
+        f"{100 * (baseline[metric] - evaluated.first[variant][metric]):.2f} {where}"
+        for where, variant in others.items()
+        if variant in evaluated.first
     ]
-    return f" in OpenVINO at its default precision ({evaluated['precision']['default']}), and {' and '.join(said)}"
+    return f" in OpenVINO at its default precision ({evaluated.precision.default}), and {' and '.join(said)}"
 
 
-def _speed(report: Mapping[str, Any]) -> str:
-    if not report["benchmark"]:
+def _speed(facts: Facts) -> str:
+    if not facts.benchmark:
         return "speed was not measured"
-    found = speedup(report["benchmark"])
+    found = speedup(facts.benchmark)
     if found is None:
-        return _alone(report)
-    against = f"as fast as {reference_of(report, found)} {_where(report, found.inputs)}"
-    figures = f"{times(found.ratio)} times {interval(report, found)}"
+        return _time_alone(facts)
+    against = f"as fast as {reference_name(facts, found)} {_where(facts, found.inputs)}"
+    figures = f"{ratio_text(found.ratio)} times {_certainty(facts, found)}"
     if found.gains:
         noise = ", though times scattered too widely to be sure" if found.noisy else ""
-        return f"{_runs(found.of)} it answers {figures} {against}{_over_plain(found)}{noise}"
-    low, high = found.interval or (found.ratio, found.ratio)
+        return f"{_on(found.of)} it answers {figures} {against}{_over_plain(found)}{noise}"
+    _, high = found.interval or (found.ratio, found.ratio)
     kind = "slower" if high < 1 else "no faster" if found.interval is None else "not measurably faster"
-    why = reasons(report, found)
-    because = f": {'; '.join(why[:_REASONS])}" if why else ", and what was measured does not say why"
-    return f"{_runs(found.of)} it is {kind}, {figures} {against}{because}"
+    why = explanations(facts, found)
+    because = f": {'; '.join(why[:_EXPLANATIONS])}" if why else ", and what was measured does not say why"
+    return f"{_on(found.of)} it is {kind}, {figures} {against}{because}"
 
 
 def _over_plain(found: Speedup) -> str:
     """The same against the other reference: this model without optkit's runtime."""
     if found.over_plain is None:
         return ""
-    kind = "int8 model" if found.of.startswith("int8") else "model"
-    return f", {times(found.over_plain[0])} times as fast as this {kind} in plain OpenVINO"
+    kind = f"{found.of.model_label} model" if found.of.quantized else "model"
+    return f", {ratio_text(found.over_plain[0])} times as fast as this {kind} in plain OpenVINO"
 
 
-def _alone(report: Mapping[str, Any]) -> str:
-    for row in report["benchmark"]["rows"]:
-        for name, milliseconds in row["milliseconds"].items():
-            if not name.startswith(("dense", "pruned", "compact")):
-                where = _where(report, inputs(row))
-                return f"{_runs(name)} it answers in {milliseconds:.2f} ms {where}, with no dense model's time beside"
+def _time_alone(facts: Facts) -> str:
+    for row in facts.benchmark.rows if facts.benchmark else ():
+        for variant, milliseconds in row.milliseconds.items():
+            if variant.exported:
+                where = _where(facts, batch_label(row))
+                return f"{_on(variant)} it answers in {milliseconds:.2f} ms {where}, with no dense model's time beside"
     return "speed was not measured"
 
 
-def reference_of(report: Mapping[str, Any], found: Speedup) -> str:
-    """What a speedup is against, in words."""
-    kind, _, runtime = found.against.partition(" ")
-    if kind != "dense":
-        return f"`{found.against}`"
-    model = "the dense model" if report["training"]["rules"] else "the baseline"
-    return f"{model} in {openvino(found.precision) if runtime == 'openvino' else 'PyTorch'}"
+def reference_name(facts: Facts, found: Speedup) -> str:
+    """What a speedup is against, in a sentence."""
+    if found.against.model != "dense":
+        return f"`{found.against.label}`"
+    model = "the dense model" if facts.prunes else "the baseline"
+    return f"{model} in {openvino_at(found.precision) if found.against.engine == 'openvino' else 'PyTorch'}"
 
 
-def openvino(precision: str | None) -> str:
+def openvino_at(precision: str | None) -> str:
     """OpenVINO at a precision, as a reference is named; None where it is not known."""
     if precision is None:
         return "OpenVINO"
     return "OpenVINO fp32" if precision == "f32" else f"OpenVINO at its default precision ({precision})"
 
 
-def interval(report: Mapping[str, Any], found: Speedup) -> str:
+def _certainty(facts: Facts, found: Speedup) -> str:
     """How sure a speedup is."""
     if found.interval is None:
-        return f"(medians of {report['benchmark']['rounds']} rounds)"
+        return f"(medians of {facts.benchmark.rounds if facts.benchmark else 0} rounds)"
     low, high = found.interval
-    return f"(95 % interval {times(low)} to {times(high)})"
+    return f"(95 % interval {ratio_text(low)} to {ratio_text(high)})"
 
 
-def _runs(name: str) -> str:
-    if name.endswith("optkit"):
-        return "on optkit's runtime"
-    return f"in {engine(name).rpartition(', ')[2]}"
+def _on(variant: Variant) -> str:
+    return "on optkit's runtime" if variant.engine == "optkit" else f"in {variant.engine_label}"
 
 
-def _where(report: Mapping[str, Any], shape: str) -> str:
-    return f"on {report['machine']['cpu']}, {thread_words(report['benchmark']['threads'])}, {shape}"
+def _where(facts: Facts, inputs: str) -> str:
+    threads = facts.benchmark.threads if facts.benchmark else 1
+    return f"on {facts.machine.cpu}, {thread_count(threads)}, {inputs}"

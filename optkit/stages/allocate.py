@@ -13,7 +13,8 @@ from optkit.errors import PlanError, PruningError
 from optkit.pipeline.stage import Stage
 from optkit.pruning.allocation.knapsack import by_sensitivity, grid
 from optkit.pruning.selection import target_count
-from optkit.report.paragraphs import allocated
+from optkit.report.optional_steps import allocated
+from optkit.report.schema import Allocation
 from optkit.stages import dense
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def run(context: RunContext, output: StageOutput) -> None:
             raise PlanError(f"prune.{index}.allocate: {error}") from None
         chosen[index] = choice.with_shares(chosen[index], found)
         done[chosen[index].name] = found
-        context.reporter.say(f"  {chosen[index].name}: {allocated(found)}")
+        context.reporter.say(f"  {chosen[index].name}: {allocated(Allocation.model_validate(found))}")
     (output.folder / choice.CHOICE).write_text(
         json.dumps({"format": choice.FORMAT, "rules": done}, indent=2) + "\n", encoding="utf-8"
     )

@@ -99,35 +99,29 @@ def run(context: RunContext, output: StageOutput) -> None:
 def _facts(result: BenchmarkResult) -> dict[str, Any]:
     """In the layout of report.json."""
 
-    def named(values: dict[Variant, Any]) -> dict[str, Any]:
-        return {_name(variant): value for variant, value in values.items()}
+    def by_id(values: dict[Variant, Any]) -> dict[str, Any]:
+        return {variant.id: value for variant, value in values.items()}
 
     rows = [
         {
             "batch": shape.batch,
             "seq": shape.seq,
             **({"pixels": shape.pixels} if shape.pixels else {}),
-            "milliseconds": named(shape.milliseconds),
-            "quartiles": named(shape.quartiles),
-            "against": shape.against and _name(shape.against),
-            "ratios": named(shape.ratios),
-            "plain": shape.plain and _name(shape.plain),
-            "over_plain": named(shape.over_plain),
-            "noisy": [_name(variant) for variant in shape.noisy],
+            "milliseconds": by_id(shape.milliseconds),
+            "quartiles": by_id(shape.quartiles),
+            "against": shape.against and shape.against.id,
+            "ratios": by_id(shape.ratios),
+            "plain": shape.plain and shape.plain.id,
+            "over_plain": by_id(shape.over_plain),
+            "noisy": [variant.id for variant in shape.noisy],
         }
         for shape in result.shapes
     ]
-    skipped = {"optkit" if own.engine == "optkit" else _name(own): why for own, why in result.skipped.items()}
+    skipped = {"optkit" if own.engine == "optkit" else f"{own.model} {own.engine}": why for own, why in result.skipped.items()}
     facts = {"rows": rows, "skipped": skipped, "threads": result.threads, "rounds": result.rounds}
     facts |= {"runtime": result.runtime} if result.runtime else {}
     machine = {"load": result.machine.load, "steal": result.machine.steal}
     return facts | {"machine": machine, "precision": result.precision}
-
-
-def _name(variant: Variant) -> str:
-    model = variant.model if variant.model == "dense" or variant.engine == "torch" else None
-    parts = (model, "int8" if variant.quantized else None, variant.engine, "f32" if variant.f32_hint else None)
-    return " ".join(part for part in parts if part)
 
 
 def _measure(context: RunContext, folder: Path) -> BenchmarkResult:

@@ -22,6 +22,7 @@ from optkit.models import load_model
 from optkit.pipeline import baseline, serving
 from optkit.pipeline.stage import Stage
 from optkit.report.precision import advice
+from optkit.report.schema import Precision
 from optkit.stages import dense, export, onnx, train
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run(context: RunContext, output: StageOutput) -> None:
     drop = 100 * (first["dense"][headline] - first[judged][headline]) if "dense" in first else None
     output.facts |= {"baseline": context.baseline, "metric": headline, "splits": splits, "judged": judged, "drop": drop}
     output.facts |= {"agrees": task.agrees, "precision": found_precision}
-    context.reporter.say(f"  {advice(output.facts)}")
+    context.reporter.say(f"  {advice(Precision.model_validate(found_precision), headline)}")
 
 
 def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:

@@ -4,13 +4,12 @@ measured it.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from optkit.pipeline import baseline
 from optkit.pipeline.run_folder import write_atomic
 from optkit.pipeline.stage import Stage
-from optkit.report.facts import gather
+from optkit.report.collection import collect
 from optkit.report.render.card import CARD, write_card
 from optkit.report.render.html import render_html
 from optkit.report.render.markdown import render
@@ -36,11 +35,11 @@ def run(context: RunContext, output: StageOutput) -> None:
     # The manifest also remembers stages that an earlier version of the recipe asked for.
     before = context.stages[: [stage.name for stage in context.stages].index(NAME)]
     needed = [stage.name for stage in before if stage.needed(context)]
-    report = gather(context, needed, baseline.folder(context))
-    for file, text in zip(FILES, (json.dumps(report, indent=2) + "\n", render_html(report), render(report))):
+    report = collect(context, needed, baseline.folder(context))
+    for file, text in zip(FILES, (report.model_dump_json(indent=2) + "\n", render_html(report), render(report))):
         write_atomic(context.path(file), text)
     write_card(report, context.path(export.FOLDER), context.recipe.publish.repo_id)
-    output.facts |= {"within_max_drop": report["evaluate"]["within_max_drop"]}
+    output.facts |= {"within_max_drop": report.evaluate.within_max_drop}
 
 
 STAGE = Stage(NAME, key, run, made=made)

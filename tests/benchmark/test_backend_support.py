@@ -120,7 +120,7 @@ def test_onnx(tiny_checkpoint, tmp_path):
 
 
 def test_what_a_deployment_carries(run_folder):
-    from optkit.report.facts import weight_bytes
+    from optkit.report.collection import weight_bytes
 
     for model in backend_support(run_folder).models:
         assert model.source.size() == weight_bytes(_folder(model))

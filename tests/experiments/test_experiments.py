@@ -13,6 +13,7 @@ from optkit.experiments.compare import compare
 from optkit.experiments.cost import costs, load_prices, load_rates
 from optkit.experiments.pareto import chart, frontier
 from optkit.experiments.runs import find_runs, load_run
+from optkit.variant import DENSE, Variant
 
 #: name: points lost, milliseconds of dense openvino, of int8 optkit
 PRICES = "date: 2026-01-01\nsource: here\ninstances: {m: {hourly: 0.36, cores: 8}}\n"
@@ -45,7 +46,7 @@ def test_equal_runs_do_not_beat_each_other(tmp_path):
 
 def test_runs_that_do_not_compare(tmp_path, runs):
     other = write_run(tmp_path / "other" / "cpu", 1.0, cpu="Another CPU")
-    with pytest.raises(OptkitError, match="their CPU is Another CPU and Some CPU: leave one out"):
+    with pytest.raises(OptkitError, match="their CPU is Another CPU and Some CPU: leave one out, or time both on one"):
         frontier(find_runs([runs, other]))
     bare = write_run(tmp_path / "other" / "bare", None)
     assert list(frontier(find_runs([runs, bare])).left_out.values()) == ["has no baseline to compare with"]
@@ -85,16 +86,19 @@ def test_folders_that_hold_no_run(tmp_path):
         ("machine.cpu", None, "machine.cpu is no text"),
         ("evaluate", [], "evaluate is no mapping"),
         ("evaluate.drop", "2", "evaluate.drop is no number"),
-        ("evaluate.splits", {"validation": 3}, "evaluate.splits holds no scores"),
-        ("evaluate.splits.validation.int8", {"f1": 1}, "validation.int8.accuracy is no number"),
+        ("evaluate.splits", {"validation": 3}, "evaluate.splits.validation is no mapping"),
+        ("evaluate.splits", {}, "evaluate.splits dictionary should have at least 1 item"),
+        ("evaluate.splits.validation.int8", {"f1": 1}, "splits.validation.pruned/int8/openvino has no accuracy"),
         ("sparsity.openvino.denominators.encoder_linear", 0.8, "encoder_linear is no mapping"),
         ("sparsity.pruned.layers.0.sparsity", float("nan"), "sparsity.pruned.layers.0.sparsity is no number"),
         ("evaluate.drop", 10**400, "evaluate.drop is no number"),
-        ("benchmark.threads", 0, "benchmark.threads is no number of threads"),
-        ("benchmark.rows.0.milliseconds", {"int8 optkit": 0}, "benchmark.rows.0.milliseconds.int8 optkit is 0"),
-        ("benchmark.rows.0.batch", True, "benchmark.rows.0.batch is no size"),
-        ("benchmark.rows.0.against", "dense tvm", "benchmark.rows.0.against names no engine"),
-        ("benchmark.rows.0.ratios", {"int8 optkit": 2.0}, "ratios.int8 optkit is no ratio with its interval"),
+        ("benchmark.threads", 0, "benchmark.threads is below 1"),
+        ("benchmark.rows.0.milliseconds", {"int8 optkit": 0}, "benchmark.rows.0.milliseconds.pruned/int8/optkit is not above 0"),
+        ("benchmark.rows.0.batch", True, "benchmark.rows.0.batch is no whole number"),
+        ("benchmark.rows.0.against", "dense tvm", "benchmark.rows.0.against: 'dense tvm' is no variant: expected such as pruned/int8/openvino"),
+        ("benchmark.rows.0.against", "pruned torch", "benchmark.rows.0: against names no engine that was timed"),
+        ("benchmark.rows.0.ratios", {"int8 optkit": [2.0, 1.0]}, "is no ratio with its interval"),
+        ("benchmark.rows.0.ratios", {"int8 optkit": 2.0}, "ratios.pruned/int8/optkit is no list"),
     ],
 )
 def test_a_report_that_was_edited_is_refused_by_the_value(tmp_path, place, value, said):
@@ -164,10 +168,11 @@ def test_dollars_for_a_million(runs, tmp_path):
     file = tmp_path / "prices.yaml"
     file.write_text("date: 2026-01-01\nsource: here\ninstances:\n  m: {hourly: 0.36, cores: 8}\n")
     found = {cost.engine: cost for cost in costs(load_rates(runs / "b"), load_prices(file))}
+    dense, ours = DENSE.on("openvino"), Variant("pruned", "int8", "optkit")
     # 8 cores run 4 copies of 2 threads: 4 * 10 inferences a second dense, 4 * 50 ours, at 0.0001 dollars a second.
-    assert found["dense openvino"].dollars == pytest.approx(0.0001 * 1e6 / 40)
-    assert found["int8 optkit"].dollars == pytest.approx(0.0001 * 1e6 / 200)
-    assert found["int8 optkit"].saved == pytest.approx(0.8) and found["dense openvino"].saved is None
+    assert found[dense].dollars == pytest.approx(0.0001 * 1e6 / 40)
+    assert found[ours].dollars == pytest.approx(0.0001 * 1e6 / 200)
+    assert found[ours].saved == pytest.approx(0.8) and found[dense].saved is None
 
 
 def test_dollars_by_measured_throughput(tmp_path):
@@ -220,12 +225,22 @@ def test_differences(tmp_path):
     second = write_run(tmp_path / "second", 2.0, ours=25.0, sparsity=0.9, recipe=recipe.replace("SHARE", "0.9"))
     found = compare(load_run(first), load_run(second))
     assert [(d.what, d.first, d.second) for d in found.recipe] == [("prune.encoder.schedule.to", 0.8, 0.9)]
-    assert [(d.what, d.first, d.second) for d in found.speed] == [("int8 optkit, 1 x 128", 50.0, 25.0)]
-    assert [d.what for d in found.accuracy] == ["validation.int8.accuracy"]
+    assert [(d.what, d.first, d.second) for d in found.speed] == [("int8, optkit, 1 x 128 tokens", 50.0, 25.0)]
+    assert [d.what for d in found.accuracy] == ["validation.int8 IR.accuracy"]
     assert [(d.first, d.second) for d in found.sparsity] == [(("1x4", 0.8), ("1x4", 0.9))]
     assert not found.machine
     same = compare(load_run(first), load_run(first))
     assert not any((same.recipe, same.accuracy, same.speed, same.sparsity, same.machine))
+
+
+def test_times_of_two_cpus_are_not_set_side_by_side(tmp_path, optkit_cli):
+    first = write_run(tmp_path / "first", 1.0)
+    second = write_run(tmp_path / "second", 2.0, ours=25.0, cpu="Another CPU")
+    found = compare(load_run(first), load_run(second))
+    assert not found.speed and [d.what for d in found.machine] == ["machine.cpu"] and found.accuracy
+    printed = optkit_cli("compare", first, second)
+    said = "times do not compare: they were measured on Some CPU and on Another CPU: time both on one machine with"
+    assert printed.code == 0 and said in " ".join(printed.out.split()) and "milliseconds" not in printed.out
 
 
 def test_the_verbs(runs, optkit_cli, tmp_path):
@@ -244,7 +259,7 @@ def test_the_verbs(runs, optkit_cli, tmp_path):
     assert (printed.code, printed.out) == (2, "") and printed.err.count("\n") == 1
     assert printed.err.startswith("--prices: give a YAML file with `date`, `source` and `instances: {NAME:")
     printed = optkit_cli("compare", runs / "a", runs / "b")
-    assert printed.code == 0 and "int8 optkit, 1 x 128" in printed.out
+    assert printed.code == 0 and "int8, optkit, 1 x 128 tokens" in printed.out
     assert "Nothing differs" in optkit_cli("compare", runs / "a", runs / "a").out
 
 
@@ -257,7 +272,7 @@ def test_speedups_against_other_precisions_do_not_compare(tmp_path):
     # The first release's reports are of f32.
     assert len(frontier(find_runs([tmp_path / "first", tmp_path / "f32"])).points) == 2
     with pytest.raises(
-        OptkitError, match="baseline is dense openvino in bf16 and dense openvino in f32: leave one out"
+        OptkitError, match="baseline is dense, OpenVINO in bf16 and dense, OpenVINO in f32: leave one out"
     ):
         frontier(find_runs([tmp_path / "f32", tmp_path / "bf16"]))
     differ = compare(load_run(tmp_path / "first"), load_run(tmp_path / "bf16")).machine

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from huggingface_hub import ModelCard
+from split_scores import split_scores
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ def pushed(hub, hub_commands, finished_run):
 def test_a_run_leaves_a_card_that_says_what_was_measured(finished_run):
     folder, report = finished_run.folder / "openvino", finished_run.report
     card = ModelCard.load(folder / "README.md")
-    splits = report["evaluate"]["splits"]["validation"]
+    splits = split_scores(report)
     values = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert values == {name: round(score, 6) for name, score in splits["int8"].items()} and "accuracy" in values
     assert {(r.dataset_type, r.dataset_name, r.dataset_split) for r in card.data.eval_results} == {
@@ -110,6 +111,8 @@ ov.save_model(model, {str(folder / "openvino_model.xml")!r}, compress_to_fp16=Fa
 def test_the_python_api_pushes_and_pulls(hub, hub_commands, finished_run, tmp_path):
     done = hub_commands(
         code=f"""
+from split_scores import split_scores
+
 import optkit
 facts = optkit.push({str(finished_run.folder)!r}, "{REPO}", private=True)
 back = optkit.pull("{REPO}", {str(tmp_path / "back")!r})

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from split_scores import split_scores
 
 import optkit
 from optkit import runtime
@@ -49,7 +50,7 @@ def test_the_run_folder(finished_run):
 def test_the_outputs_behind_every_score_are_kept(finished_run):
     from safetensors.numpy import load_file
 
-    scores = finished_run.report["evaluate"]["splits"]["validation"]
+    scores = split_scores(finished_run.report)
     outputs = load_file(finished_run.folder / "predictions" / "validation.safetensors")
     labels = outputs.pop("labels")
     assert len(labels) == scores["examples"] and {"dense", "pruned", "int8"} <= outputs.keys()
@@ -89,15 +90,15 @@ def test_the_report_counts_what_lies_there(finished_run):
     assert report["bytes"] == held
     assert list(report["seconds"]) == STAGES[:-1] and report["versions"]["openvino"] and report["machine"]["cpu"]
     [row] = report["benchmark"]["rows"]
-    assert {"dense torch", "pruned torch", "int8 openvino"} <= set(row["milliseconds"])
+    assert {"dense/fp32/torch", "pruned/fp32/torch", "pruned/int8/openvino"} <= set(row["milliseconds"])
 
 
 def test_the_sparse_runtime_is_measured_and_scored_or_left_out_by_name(finished_run):
     benchmark, printed = finished_run.report["benchmark"], (finished_run.folder / "report.md").read_text()
-    scored = finished_run.report["evaluate"]["splits"]["validation"]
+    scored = split_scores(finished_run.report)
     [row] = benchmark["rows"]
     if runtime.available():
-        assert benchmark["skipped"] == {} and row["milliseconds"]["int8 optkit"] > 0
+        assert benchmark["skipped"] == {} and row["milliseconds"]["pruned/int8/optkit"] > 0
         assert "OpenVINO" in benchmark["runtime"] and benchmark["runtime"] in printed
         # Its integers are the same, and its floats are not added in the same order: a sentence in 40 may tip over. Plain
         # OpenVINO rounds more where its default precision is bf16.
@@ -106,7 +107,7 @@ def test_the_sparse_runtime_is_measured_and_scored_or_left_out_by_name(finished_
         assert "| int8 IR, optkit |" in printed
     else:
         assert benchmark["skipped"] == {"optkit": runtime.missing_reason()} and "int8 optkit" not in scored
-        assert "`optkit` was left out" in printed and "int8 optkit" not in row["milliseconds"]
+        assert "`optkit` was left out" in printed and "pruned/int8/optkit" not in row["milliseconds"]
 
 
 def test_the_report_scores_what_the_folders_predict(finished_run, generated_recipe):
@@ -125,7 +126,7 @@ def test_the_report_scores_what_the_folders_predict(finished_run, generated_reci
         with torch.no_grad():
             predictions[kind] = model(**inputs).logits.argmax(-1).numpy()
         assert list(model.config.id2label.values()) == ["food", "music", "price", "room", "staff"]
-    scored = finished_run.report["evaluate"]["splits"]["validation"]
+    scored = split_scores(finished_run.report)
     references = np.asarray(split["label"])
     for kind, name in {"dense": "dense", "pruned": "pruned", "openvino": "int8"}.items():
         assert scored[name]["accuracy"] == (predictions[kind] == references).mean()
@@ -398,12 +399,12 @@ def test_a_full_disk_is_known_by_any_librarys_words(writer):
     assert runner._disk_is_full(OptkitError("wrapped").with_traceback(None)) is False
 
 
-def test_max_drop_within_and_without_baseline():
+def test_max_drop_within_and_without_baseline(finished_run):
     runner.enforce_max_drop({"stopped_after": "train"})
     runner.enforce_max_drop({"evaluate": {"within_max_drop": True}})
     with pytest.raises(OptkitError, match="2.00 points below the dense baseline, evaluate.max_drop allows 1:"):
         evaluated = {"within_max_drop": False, "drop": 2.0, "max_drop": 1.0}
-        runner.enforce_max_drop({"output": "runs/r", "evaluate": evaluated, "training": {"rules": [{}]}})
+        runner.enforce_max_drop(finished_run.report | {"evaluate": finished_run.report["evaluate"] | evaluated})
 
 
 def test_a_run_that_was_moved_tells_where_it_is_now(finished_run, generated_recipe, tmp_path):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from capabilities import need
+from split_scores import split_scores
 
 import optkit
 from optkit import cpu, runtime
@@ -42,8 +43,8 @@ def test_where_f32_is_the_default_there_is_one_row(finished_run, generated_recip
     assert report["evaluate"]["precision"] == {
         **{"default": "f32", "serve": "default", "differs": False, "difference": None, "error": None}
     }
-    names = [*report["evaluate"]["splits"]["validation"], *report["benchmark"]["rows"][0]["milliseconds"]]
-    assert not [name for name in names if name.endswith(" f32")] and {asked for asked, *_ in compiled} == {None}
+    names = [*split_scores(report), *report["benchmark"]["rows"][0]["milliseconds"]]
+    assert not [name for name in names if name.endswith(("/f32", " f32"))] and {asked for asked, *_ in compiled} == {None}
     assert report["benchmark"]["precision"] == "f32" and "dense model in OpenVINO fp32" in report["verdict"]
 
 
@@ -54,13 +55,13 @@ def test_where_it_is_not_f32_is_scored_and_timed_beside_it(
     folder = finished_run.copy(tmp_path)
     report = optkit.run(generated_recipe, AGAIN, output=folder)
     [row] = report["benchmark"]["rows"]
-    assert {"dense openvino", "dense openvino f32", "int8 openvino", "int8 openvino f32"} <= set(row["milliseconds"])
-    assert row["against"] == "dense openvino"
+    assert {"dense/fp32/openvino", "dense/fp32/openvino/f32", "pruned/int8/openvino", "pruned/int8/openvino/f32"} <= set(row["milliseconds"])
+    assert row["against"] == "dense/fp32/openvino"
     assert [asked for asked, sparse, _ in compiled if not sparse] == [None, "f32", None, "f32"]
     found = report["evaluate"]["precision"]
     assert found["default"] == "bf16" and found["serve"] == "default"
     # As many as in f32, so there is one row for a reader, and both for a program.
-    assert "int8 f32" in report["evaluate"]["splits"]["validation"]
+    assert "int8 f32" in split_scores(report)
     text = (folder / "report.md").read_text()
     assert "| int8 IR, f32 hint |" not in text and "default on this CPU, bf16, is fine" in text
     assert "in OpenVINO at its default precision (bf16)" in report["verdict"]
@@ -83,7 +84,7 @@ def test_a_model_that_the_default_precision_spoils_is_served_with_the_hint(
     monkeypatch.setattr(evaluate, "_outputs", spoiled)
     folder = finished_run.copy(tmp_path)
     report = optkit.run(generated_recipe, ["task.metric=accuracy"], output=folder)
-    scores, found = report["evaluate"]["splits"]["validation"], report["evaluate"]["precision"]
+    scores, found = split_scores(report), report["evaluate"]["precision"]
     assert found["serve"] == "f32" and found["differs"]
     assert (scores["int8"]["accuracy"], scores["int8 f32"]["accuracy"]) == (0.75, 1.0)
     assert found["difference"] == pytest.approx(25) and 25 > 2 * found["error"] > 0
@@ -192,8 +193,8 @@ def test_a_model_made_for_the_runtime_is_judged_on_it(finished_run, generated_re
     folder = finished_run.copy(tmp_path)
     sets = ["quantize={target: optkit, max_drop: 100, calibration: {samples: 20}}", "benchmark=null"]
     report = optkit.run(generated_recipe, sets, output=folder)
-    scores, found = report["evaluate"]["splits"]["validation"], report["evaluate"]
-    assert found["judged"] == "int8 optkit" and found["drop"] == pytest.approx(
+    scores, found = split_scores(report), report["evaluate"]
+    assert found["judged"] == "pruned/int8/optkit" and found["drop"] == pytest.approx(
         100 * (scores["dense"]["accuracy"] - scores["int8 optkit"]["accuracy"])
     )
     # Two by accuracy control, of the fp32 model and of the int8 one, and the one that is scored.

@@ -8,6 +8,7 @@ import pytest
 
 LAYER = {"name": "encoder.0.weight", "shape": [64, 32], "structure": "1x4", "sparsity": 0.8125}
 REPORT = {
+    "format": 2,
     "name": "small",
     "description": "A small one.",
     "recipe_hash": "0123456789abcdef" * 4,
@@ -76,4 +77,5 @@ REPORT = {
 
 @pytest.fixture
 def report():
+    """As report.json of the second format holds it: what reads it migrates it, too."""
     return copy.deepcopy(REPORT)

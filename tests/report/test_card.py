@@ -6,8 +6,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from optkit.errors import OptkitError
+from optkit.report.reading import parse_report
 from optkit.report.render.card import named, render, write_card
-from optkit.report.verdict import verdict
 
 
 def metadata(report) -> dict:
@@ -75,7 +75,7 @@ def test_the_text_says_what_was_measured_and_where(report):
         "# Resolved recipe.",
     ):
         assert line in text.splitlines()
-    assert f"(structure: 1x4).\n\n{verdict(report)}\n\n## Accuracy" in text
+    assert f"(structure: 1x4).\n\n{parse_report(report).verdict}\n\n## Accuracy" in text
     assert "suggest. Dense is the model that pruning started from." in text
     assert "81.25% of the encoder's linear weights are exactly zero (structure: 1x4)." in text
     assert text.endswith("\n") and "\n\n\n" not in text and "{{" not in text and "None" not in text
@@ -133,9 +133,11 @@ def test_backticks_in_a_recipe_do_not_end_its_block(report):
     assert "````yaml\ndescription: |\n  ```\n  code\n````\n" in render(report)
 
 
-def test_what_the_hub_would_refuse_is_one_line(report):
-    report["task"]["dataset"] = {"type": None, "name": None, "files": {}}
-    report["name"] = None
+def test_what_the_hub_would_refuse_is_one_line(report, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("no such licence")
+
+    monkeypatch.setattr(ModelCard, "from_template", refuse)
     with pytest.raises(OptkitError, match=r"README.md: the Hub would refuse the card's metadata"):
         render(report)
 

@@ -12,6 +12,7 @@ from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
 from optkit.report.render.charts.history import history_chart
 from optkit.report.render.charts.sparsity import sparsity_chart
 from optkit.report.render.charts.style import NARROW, WIDE, elide, ticks
+from optkit.report.schema import Layer
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = '<script>alert(1)</script> & "quoted" \x00\x1b'
@@ -33,7 +34,7 @@ def bars(root, kind) -> list[float]:
 
 
 def layer(name, share, structure="1x4"):
-    return {"name": name, "structure": structure, "sparsity": share}
+    return Layer(name=name, structure=structure, sparsity=share)
 
 
 def test_bars_are_to_scale_and_named():

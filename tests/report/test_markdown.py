@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from optkit.report.reading import parse_report
 from optkit.report.render.markdown import render
-from optkit.report.tables import headline
-from optkit.report.verdict import verdict
+from optkit.report.result_tables import headline
 
 
 def test_headline(report):
-    assert headline(report) == [
+    assert headline(parse_report(report)) == [
         ("dense", "90.00 validation, 91.00 test", "-", "90.9 MB", "8.13 ms"),
         ("pruned", "88.75 validation, 90.00 test", "81.25%", "90.9 MB", "-"),
         ("int8 IR", "88.50 validation, 89.00 test", "-", "23.4 MB", "2.50 ms"),
@@ -20,14 +20,14 @@ def test_headline_of_an_fp32_ir_without_baseline_or_benchmark(report):
         del split["dense"]
         split["openvino"] = split.pop("int8")
     report["benchmark"] = None
-    assert [row[0] for row in headline(report)] == ["pruned", "fp32 IR"]
-    assert {row[-1] for row in headline(report)} == {"-"}
+    assert [row[0] for row in headline(parse_report(report))] == ["pruned", "fp32 IR"]
+    assert {row[-1] for row in headline(parse_report(report))} == {"-"}
 
 
 def test_render(report):
     text = render(report)
     assert text.startswith(
-        f"# small\n\nA small one.\n\n{verdict(report)}\n\n"
+        f"# small\n\nA small one.\n\n{parse_report(report).verdict}\n\n"
         "| model | accuracy | sparsity | on disk | latency |\n|---|--:|--:|--:|--:|\n"
         "| dense | 90.00 validation, 91.00 test | - | 90.9 MB | 8.13 ms |\n"
     )
@@ -87,7 +87,7 @@ def test_an_allocation_shows_what_was_asked_for_predicted_and_measured(report):
 
 def test_what_came_with_its_zeros_is_not_called_dense(report):
     report["training"]["rules"] = []
-    assert [row[0] for row in headline(report)] == ["baseline", "checkpoint", "int8 IR"]
+    assert [row[0] for row in headline(parse_report(report))] == ["baseline", "checkpoint", "int8 IR"]
     assert "dense" not in render(report)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from optkit.report.precision import advice, needs_hint, shown
+from optkit.report.precision import advice, is_shown, needs_hint
+from optkit.report.reading import parse_facts
 from optkit.report.render.card import render as card
+from optkit.variant import Variant
 
 FOUND = {"default": "bf16", "serve": "default", "differs": False, "difference": 0.0, "error": 0.1}
 
@@ -35,15 +37,19 @@ FOUND = {"default": "bf16", "serve": "default", "differs": False, "difference": 
     ],
 )
 def test_the_advice(report, found, said):
-    evaluated = report["evaluate"] | {"precision": found}
-    assert advice(evaluated).startswith("Precision: ") and said in advice(evaluated)
+    report["evaluate"] |= {"precision": found}
+    evaluated = parse_facts(report).evaluate
+    text = advice(evaluated.precision, evaluated.metric)
+    assert text.startswith("Precision: ") and said in text
     assert needs_hint(evaluated) is (found["serve"] == "f32")
     # Both scores are for a reader where they differ, whichever is the better one.
-    assert shown(evaluated, "int8 f32") is found["differs"] and shown(evaluated, "int8")
+    int8 = Variant("pruned", "int8", "openvino")
+    assert is_shown(evaluated, int8.hinted()) is found["differs"] and is_shown(evaluated, int8)
 
 
 def test_a_release_that_did_not_look_advises_nothing(report):
-    assert advice(report["evaluate"]) == "" and not needs_hint(report["evaluate"])
+    evaluated = parse_facts(report).evaluate
+    assert advice(evaluated.precision, "accuracy") == "" and not needs_hint(evaluated)
 
 
 def test_the_card_gives_the_score_of_what_its_code_loads(report):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from optkit.report.quantization import quantization
+from optkit.report.schema import Quantization
 
 
 def test_what_is_said_of_int8():
-    assert quantization({"layers": 3}) is None
-    assert quantization({"quantization": {"method": "int8_weights", "fp32": []}}) == [
+    assert quantization(None) == []
+    assert quantization(Quantization(method="int8_weights")) == [
         "int8 weights, floating-point activations; no layer is left in fp32."
     ]
     control = {"limit": 0.5, "reference": 0.9, "before": 2.25, "after": 0.4, "tried": 5}
@@ -15,7 +16,7 @@ def test_what_is_said_of_int8():
     layers = [{"module": f"m.{i}", "error": 0.5 - i / 100} for i in range(12)]
     table = {"layers": layers, "together": 0.6, "samples": 32}
     facts = {"method": "int8", "fp32": ["m.0", "head"], "control": control, "sensitivity": table}
-    first, second, _, rows = quantization({"quantization": facts})
+    first, second, _, rows = quantization(Quantization.model_validate(facts))
     assert first == "int8 weights and activations; in fp32: `m.0`, `head`."
     assert second == (
         "Accuracy control: f1 on 1,000 examples of the training split is 90.00 in fp32; int8 loses 2.25 points with "

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from optkit.report.reasons import reasons
+from optkit.report.explanations import explanations
+from optkit.report.reading import parse_facts
 from optkit.report.speed import speedup
-from optkit.report.verdict import verdict
+from optkit.report.verdict import verdict as verdict_of
+
+
+def verdict(report) -> str:
+    return verdict_of(parse_facts(report))
 
 
 def measured(report, ratio, *, of="int8 optkit", runtime="12 of 14 linear layers on the sparse runtime", **row):
@@ -83,7 +88,8 @@ def test_no_gain_is_said_with_the_plan_as_the_reason(report, ratio, kind):
 
 
 def why(report) -> str:
-    return "; ".join(reasons(report, speedup(report["benchmark"])))
+    facts = parse_facts(report)
+    return "; ".join(explanations(facts, speedup(facts.benchmark)))
 
 
 def test_a_missing_runtime(report):

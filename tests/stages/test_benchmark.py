@@ -25,16 +25,16 @@ def test_every_engine_is_timed_against_the_dense_one_in_openvino(finished_run):
     (row,) = found["rows"]
     # Where f32 is not OpenVINO's default on this CPU, plain OpenVINO is timed with the hint, too.
     hinted = [] if found["precision"] == "f32" else ["f32"]
-    names = ["dense torch", "dense openvino", *(f"dense openvino {hint}" for hint in hinted), "pruned torch"]
-    names += ["int8 openvino", *(f"int8 openvino {hint}" for hint in hinted)]
-    names += ["int8 optkit"] if runtime.available() else []
+    names = ["dense/fp32/torch", "dense/fp32/openvino", *(f"dense/fp32/openvino/{hint}" for hint in hinted), "pruned/fp32/torch"]
+    names += ["pruned/int8/openvino", *(f"pruned/int8/openvino/{hint}" for hint in hinted)]
+    names += ["pruned/int8/optkit"] if runtime.available() else []
     assert list(row["milliseconds"]) == names == list(row["quartiles"])
-    assert row["against"] == "dense openvino" and list(row["ratios"]) == [n for n in names if n != "dense openvino"]
+    assert row["against"] == "dense/fp32/openvino" and list(row["ratios"]) == [n for n in names if n != "dense/fp32/openvino"]
     for name, (ratio, low, high) in row["ratios"].items():
         assert 0 < low <= ratio <= high, name
         # Rounds are noisy here, and the two medians not of the same round: they only have to be of a size.
-        assert 0.2 < ratio / (row["milliseconds"]["dense openvino"] / row["milliseconds"][name]) < 5, name
-    assert row["plain"] == "int8 openvino" and list(row["over_plain"]) == [n for n in names if n != "int8 openvino"]
+        assert 0.2 < ratio / (row["milliseconds"]["dense/fp32/openvino"] / row["milliseconds"][name]) < 5, name
+    assert row["plain"] == "pruned/int8/openvino" and list(row["over_plain"]) == [n for n in names if n != "pruned/int8/openvino"]
     for name, (low, high) in row["quartiles"].items():
         assert low - 1e-3 <= row["milliseconds"][name] <= high + 1e-3, name
     assert set(row["noisy"]) <= set(row["ratios"])
@@ -54,8 +54,8 @@ def test_a_dense_model_that_openvino_cannot_take_is_left_out_with_the_reason(
     found = report["benchmark"]
     assert found["skipped"] == {"dense openvino": "optimum-intel cannot convert it"}
     (row,) = found["rows"]
-    assert (row["batch"], row["seq"], row["against"]) == (2, 8, "dense torch")
-    assert {name.removesuffix(" f32") for name in row["ratios"]} == {"pruned torch", "int8 openvino"}
+    assert (row["batch"], row["seq"], row["against"]) == (2, 8, "dense/fp32/torch")
+    assert {name.removesuffix("/f32") for name in row["ratios"]} == {"pruned/fp32/torch", "pruned/int8/openvino"}
     assert "`dense openvino` was left out: optimum-intel cannot convert it" in (folder / "report.md").read_text()
 
 
@@ -67,8 +67,8 @@ def test_without_a_dense_model_there_is_nothing_to_compare_with(finished_run, ge
     sets = [f"benchmark={{batch: 1, seq: 8, backends: {backends}}}", "evaluate.baseline=none"]
     (row,) = optkit.run(generated_recipe, sets, output=folder)["benchmark"]["rows"]
     assert row["against"] is None and row["ratios"] == {}
-    timed = dict.fromkeys(name.removesuffix(" f32") for name in row["milliseconds"])
-    assert list(timed) == ["int8 optkit" if backends == "[optkit]" else "int8 openvino"]
+    timed = dict.fromkeys(name.removesuffix("/f32") for name in row["milliseconds"])
+    assert list(timed) == ["pruned/int8/optkit" if backends == "[optkit]" else "pruned/int8/openvino"]
 
 
 def test_times_are_of_one_machine_and_its_versions(finished_run, generated_recipe, tmp_path, monkeypatch):

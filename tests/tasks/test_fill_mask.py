@@ -8,6 +8,7 @@ import pytest
 import torch
 from capabilities import need
 from safetensors.torch import load_file
+from split_scores import split_scores
 
 import optkit
 from optkit import models
@@ -119,7 +120,7 @@ def test_tied_embeddings_survive_pruning_saving_and_export(whole):
     assert theirs.shape == (1, inputs["input_ids"].shape[1], 200)
     # int8 of weights and activations, against the spread of the logits.
     assert (ours - theirs).abs().max() < 0.3 * ours.std()
-    scores = report["evaluate"]["splits"]["validation"]
+    scores = split_scores(report)
     assert list(scores["int8"]) == ["masked_accuracy", "masked_likelihood"]
     assert scores["int8"]["masked_likelihood"] == pytest.approx(scores["pruned"]["masked_likelihood"], rel=0.1)
 

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 import torch
 from data_problems import problems
+from split_scores import split_scores
 
 import optkit
 from optkit import models
@@ -223,7 +224,7 @@ def test_held_out_taught_compacted_and_exported_for_one_size(recipe, tmp_path):
     from optkit.ir.io import read_model
 
     report = optkit.run(recipe, output=tmp_path / "run")
-    scores = report["evaluate"]["splits"]["validation"]
+    scores = split_scores(report)
     names = {"dense", "pruned", "int8"} | ({"int8 optkit"} if runtime.available() else set())
     assert names <= scores.keys() and scores["agreement"] >= 0.9
     chosen, tried = report["training"]["chosen"], report["training"]["scores"]

@@ -8,6 +8,7 @@ import warnings
 import capabilities
 import pytest
 from scipy.stats import spearmanr
+from split_scores import split_scores
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -81,7 +82,7 @@ def test_the_result_scores_in_sentence_transformers_as_the_report_says(folder, t
         warnings.simplefilter("ignore")
         package = capabilities.package("sentence-transformers")
     report = optkit.run(recipe(tmp_path, folder, **task), output=tmp_path / "run")
-    scores = report["evaluate"]["splits"]["validation"]
+    scores = split_scores(report)
     rows = pairs(20)
     for where, name, options in (("pruned", "pruned", {}), ("openvino", "openvino", {"backend": "openvino"})):
         model = package.SentenceTransformer(str(tmp_path / "run" / where), device="cpu", **options)

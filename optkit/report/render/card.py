@@ -7,29 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError
-from optkit.report import sections, tables
-from optkit.report.conclusions import concluded
+from optkit.report import document, result_tables
+from optkit.report.labels import display_name, served_variant
 from optkit.report.precision import advice, needs_hint
+from optkit.report.provenance import other_stages
 from optkit.report.quantization import quantization
+from optkit.report.reading import parse_report
 from optkit.report.render.blocks import Table
 from optkit.report.render.charts.sparsity import sparsity_chart
-from optkit.report.render.markdown import written
+from optkit.report.render.markdown import blocks_markdown
+from optkit.report.schema import Origin, Report
 from optkit.report.snippets import snippets
-from optkit.report.words import called, counted, served, sparse_layers
 from optkit.tasks import TASKS
+from optkit.variant import DENSE, Variant
 
 CARD, CHART = "README.md", "sparsity.svg"
 #: Stands in a card for a repository that has no name yet.
 NAMELESS = "ORG/NAME"
 TEMPLATE = Path(__file__).with_name("card_template.md")
-_MODELS = {
-    "int8": "**this model**, OpenVINO",
-    "openvino": "**this model**, OpenVINO",
-    "int8 f32": "**this model**, OpenVINO with the f32 hint",
-    "openvino f32": "**this model**, OpenVINO with the f32 hint",
-    "int8 optkit": "**this model**, optkit's runtime",
-    "optkit": "**this model**, optkit's runtime",
-}
 _BASELINES = {
     "start": "the model that pruning started from",
     "teacher": "the teacher that it was distilled from",
@@ -37,54 +32,55 @@ _BASELINES = {
 }
 
 
-def write_card(report: Mapping[str, Any], folder: Path, repo_id: str | None = None) -> None:
+def write_card(data: Mapping[str, Any] | Report, folder: Path, repo_id: str | None = None) -> None:
     """Writes README.md and, for a pruned model, the chart of its layers into ``folder``.
 
     Args:
-        report: a run's report, as report.json holds it.
+        data: a run's report, or what report.json holds.
         folder: the exported model.
         repo_id: the repository that it goes to, where that is known.
 
     Raises:
-        OptkitError: if the Hub's own checks of metadata refuse the card.
+        OptkitError: if the Hub's own checks of metadata refuse the card, or as ``parse_report``.
     """
     from optkit.pipeline.run_folder import write_atomic
 
-    if layers := sparse_layers(report):
-        write_atomic(folder / CHART, sparsity_chart(layers, f"{report['name']}: zeros in each layer"))
+    report = parse_report(data)
+    if layers := report.sparse_layers:
+        write_atomic(folder / CHART, sparsity_chart(layers, f"{report.name}: zeros in each layer"))
     else:
         (folder / CHART).unlink(missing_ok=True)
     write_atomic(folder / CARD, render(report, repo_id))
 
 
-def render(report: Mapping[str, Any], repo_id: str | None = None) -> str:
+def render(data: Mapping[str, Any] | Report, repo_id: str | None = None) -> str:
     """The text of the card, see ``write_card``."""
     from huggingface_hub import ModelCard
 
-    report = concluded(report)
-    pruned, name = sparse_layers(report), repo_id or NAMELESS
+    report, name = parse_report(data), repo_id or NAMELESS
+    pruned = report.sparse_layers
     try:
         card = ModelCard.from_template(
             _metadata(report),
             template_str=TEMPLATE.read_text(encoding="utf-8"),
-            title=report["name"],
-            description=report["description"],
+            title=report.name,
+            description=report.description,
             summary=_summary(report),
-            verdict=report["verdict"],
-            accuracy=_accuracy(report),
+            verdict=report.verdict,
+            accuracy=result_tables.scores(report, lambda variant: _model_name(report, variant)).markdown(),
             accuracy_notes=_accuracy_notes(report),
             sizes=_sizes(report),
             speed=_speed(report),
-            quantization="\n\n".join(written(quantization(report["export"]) or [])),
-            sparsity=tables.totals(counted(report)).markdown() if pruned else None,
+            quantization="\n\n".join(blocks_markdown(quantization(report.export.quantization))),
+            sparsity=result_tables.totals(report.checkpoint_sparsity).markdown() if pruned else None,
             chart=CHART if pruned else None,
             model_id=name,
-            snippets=snippets(report["task"], name, f32=needs_hint(report["evaluate"])),
+            snippets=snippets(report.task, name, f32=needs_hint(report.evaluate)),
             made=_made(report),
-            recipe=report["resolved_recipe"].rstrip(),
-            fence=_fence(report["resolved_recipe"]),
+            recipe=report.resolved_recipe.rstrip(),
+            fence=_fence(report.resolved_recipe),
             limits=_limits(report),
-            licence=_licence(report["origin"]),
+            licence=_licence(report.origin),
         )
         # Reads the metadata back, as the Hub will: a model-index that cannot be parsed is refused here.
         return ModelCard(str(card)).content.rstrip() + "\n"
@@ -97,126 +93,135 @@ def named(card: str, repo_id: str) -> str:
     return card.replace(NAMELESS, repo_id)
 
 
-def _metadata(report: Mapping[str, Any]) -> Any:
+def _metadata(report: Report) -> Any:
     from huggingface_hub import EvalResult, ModelCardData
 
-    origin, task, evaluated = report["origin"], report["task"], report["evaluate"]
-    where = task["dataset"]
+    origin, task, served = report.origin, report.task, served_variant(report.evaluate)
+    where = task.dataset
     results = [
         EvalResult(
-            task_type=task["type"],
-            dataset_type=where["type"],
-            dataset_name=where.get("name") or where["files"].get(split, split),
-            dataset_config=where.get("config"),
-            dataset_revision=where.get("revision"),
-            dataset_split=split,
+            task_type=task.type,
+            dataset_type=where.type,
+            dataset_name=where.name or where.files.get(name, name),
+            dataset_config=where.config,
+            dataset_revision=where.revision,
+            dataset_split=name,
             metric_type=metric,
             metric_name=metric,
             metric_value=round(value, 6),
         )
-        for split, found in evaluated["splits"].items()
-        for metric, value in found[served(report)].items()
+        for name, split in report.evaluate.splits.items()
+        for metric, value in split.scores.get(served, {}).items()
     ]
-    base, relation = origin["base"], "quantized" if report["quantized"] else "finetune"
-    tags = ["openvino", "optkit", *(["int8"] if report["quantized"] else [])]
+    base, relation = origin.base, "quantized" if report.quantized else "finetune"
+    tags = ["openvino", "optkit", *(["int8"] if report.quantized else [])]
     return ModelCardData(
-        model_name=report["name"],
-        library_name=TASKS[task["type"]].library if task["type"] in TASKS else "optimum",
-        pipeline_tag=task["type"],
+        model_name=report.name,
+        library_name=TASKS[task.type].library if task.type in TASKS else "optimum",
+        pipeline_tag=task.type,
         base_model=base[0] if len(base) == 1 else base or None,
         base_model_relation=relation if base else None,
-        license=origin.get("license"),
-        license_name=origin.get("license_name"),
-        license_link=origin.get("license_link"),
-        datasets=origin["datasets"] or None,
+        license=origin.license,
+        license_name=origin.license_name,
+        license_link=origin.license_link,
+        datasets=origin.datasets or None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
-        tags=tags + (["pruned", "sparse"] if sparse_layers(report) else []),
+        tags=tags + (["pruned", "sparse"] if report.sparse_layers else []),
         eval_results=results or None,
     )
 
 
-def _summary(report: Mapping[str, Any]) -> str:
-    origin, layers = report["origin"], sparse_layers(report)
-    base = ", ".join(f"[{name}](https://huggingface.co/{name})" for name in origin["base"])
-    source = "a local checkpoint" + (f" of {base}" if base else "") if origin["local"] else base
-    kind = report["task"]["type"]
-    said = f"{'An' if kind[0] in 'aeiou' else 'A'} {kind} model as an {'int8' if report['quantized'] else 'fp32'} "
-    said += f"OpenVINO IR, made from {source or 'random weights'} with optkit {report['versions']['optkit']}."
-    encoder = counted(report)["denominators"]["encoder_linear"]
-    if layers and encoder:
-        structures = ", ".join(dict.fromkeys(layer["structure"] for layer in layers if layer["structure"] != "dense"))
+def _summary(report: Report) -> str:
+    origin, kind = report.origin, report.task.type
+    base = ", ".join(f"[{name}](https://huggingface.co/{name})" for name in origin.base)
+    source = "a local checkpoint" + (f" of {base}" if base else "") if origin.local else base
+    said = f"{'An' if kind[:1] in tuple('aeiou') else 'A'} {kind} model as an {_number_format(report)} "
+    said += f"OpenVINO IR, made from {source or 'random weights'} with optkit {report.versions.get('optkit', '')}."
+    encoder = report.checkpoint_sparsity.denominators.get("encoder_linear")
+    if report.structures and encoder:
         said += (
-            f" {encoder['sparsity']:.2%} of the encoder's linear weights are exactly zero (structure: {structures})."
+            f" {encoder.sparsity:.2%} of the encoder's linear weights are exactly zero "
+            f"(structure: {', '.join(report.structures)})."
         )
     return said
 
 
-def _accuracy(report: Mapping[str, Any]) -> str:
-    return tables.scores(report, lambda name: _MODELS.get(name) or called(report, name)).markdown()
+def _number_format(report: Report) -> str:
+    served = served_variant(report.evaluate)
+    return served.model_label if served.quantized else "fp32"
 
 
-def _accuracy_notes(report: Mapping[str, Any]) -> str:
-    evaluated, said = report["evaluate"], [sections.scored(report)]
-    if evaluated["baseline"] is not None:
-        what = _BASELINES.get(evaluated["baseline"], "a checkpoint that the recipe names")
-        if evaluated["baseline"] == "start" and not report["training"]["rules"]:
+def _model_name(report: Report, variant: Variant) -> str:
+    """What a reader of the card knows a scored model by: the IR is the one that the card lies beside."""
+    if not variant.exported or variant.engine == "onnxruntime":
+        return display_name(report, variant)
+    engine = "optkit's runtime" if variant.engine == "optkit" else variant.engine_label
+    return f"**this model**, {engine}"
+
+
+def _accuracy_notes(report: Report) -> str:
+    evaluated, said = report.evaluate, [document.score_notes(report)]
+    if evaluated.baseline is not None:
+        what = _BASELINES.get(evaluated.baseline, "a checkpoint that the recipe names")
+        if evaluated.baseline == "start" and not report.prunes:
             what = "the model as it came"
-        said.append(f"{called(report, 'dense').capitalize()} is {what}.")
-    agreement = ", ".join(f"{found['agreement']:.2%} on {split}" for split, found in evaluated["splits"].items())
-    said.append(f"The checkpoint and this model {evaluated.get('agrees', 'predict the same for')} {agreement}.")
-    said += [f"{advised}."] if (advised := advice(evaluated)) else []
+        said.append(f"{display_name(report, DENSE).capitalize()} is {what}.")
+    said.append(f"The checkpoint and this model {evaluated.agrees} {document.agreement_shares(report)}.")
+    said += [f"{advised}."] if (advised := advice(evaluated.precision, evaluated.metric)) else []
     return " ".join(said)
 
 
-def _sizes(report: Mapping[str, Any]) -> str:
+def _sizes(report: Report) -> str:
     # The runtime runs the same files as OpenVINO.
-    rows = [row for row in tables.headline(report) if not row[0].endswith((", optkit", ", f32 hint"))]
+    files = [variant.engine != "optkit" and not variant.f32_hint for variant in result_tables.scored_variants(report)]
+    rows = [row for row, own in zip(result_tables.headline(report), files, strict=True) if own]
     return Table(("model", "zeros in the encoder", "on disk"), [(row[0], row[2], row[3]) for row in rows]).markdown()
 
 
-def _speed(report: Mapping[str, Any]) -> str:
-    if not report["benchmark"]:
+def _speed(report: Report) -> str:
+    if not report.benchmark:
         return "Not measured."
-    machine = report["machine"]
-    where = f"On {machine['cpu']}, {machine['cores']} cores, {machine['system']}."
-    return f"{tables.latency(report).markdown()}\n\n{sections.timed(report)}\n\n{where}"
+    machine, benchmark = report.machine, report.benchmark
+    where = f"On {machine.cpu}, {machine.cores} cores, {machine.system}."
+    table = result_tables.latency(report, benchmark).markdown()
+    return f"{table}\n\n{document.time_notes(report, benchmark)}\n\n{where}"
 
 
-def _made(report: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    said = " ".join([f"By one recipe, with seed {report['seed']}, and {versions}.", *sections.elsewhere(report)])
-    if chosen := report.get("training", {}).get("chosen"):
-        said += f" The checkpoint of step {chosen['step']:,} was chosen by its {chosen['metric']} on "
-        said += f"{chosen['examples']:,} training examples that were held out for this alone."
+def _made(report: Report) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    said = " ".join([f"By one recipe, with seed {report.seed}, and {versions}.", *other_stages(report)])
+    if chosen := report.training.chosen:
+        said += f" The checkpoint of step {chosen.step:,} was chosen by its {chosen.metric} on "
+        said += f"{chosen.examples:,} training examples that were held out for this alone."
     return said
 
 
-def _limits(report: Mapping[str, Any]) -> list[str]:
-    splits = " and ".join(f"{split} ({found['examples']:,})" for split, found in report["evaluate"]["splits"].items())
+def _limits(report: Report) -> list[str]:
+    splits = " and ".join(f"{name} ({split.examples:,})" for name, split in report.evaluate.splits.items())
     said = [
         f"The figures are of one run with one seed, on {splits}; on other data nothing was measured.",
         "Biases of the base model remain; whether compression changed them was not measured.",
     ]
-    if sparse_layers(report):
+    if report.sparse_layers:
         said.append(
             "OpenVINO by itself makes use of zeros on CPUs with AMX only; optkit's runtime does on x86-64 under Linux."
         )
-    if report["benchmark"]:
+    if report.benchmark:
         said.append("Times are of the machine named above, and what else it was doing; measure on yours.")
     return said
 
 
-def _licence(origin: Mapping[str, Any]) -> str:
-    if not origin["base"] and not origin["local"]:
+def _licence(origin: Origin) -> str:
+    if not origin.base and not origin.local:
         return "The run began with random weights: no licence comes with a base model."
-    if "license" not in origin:
+    if origin.license is None:
         return (
             "The base model's licence is not known to the run that made this card. Look it up, and add it to the "
             "metadata above, before you share the model."
         )
-    name = origin.get("license_name") or origin["license"]
-    shown = f"[{name}]({origin['license_link']})" if "license_link" in origin else name
-    return f"That of the base model: {shown}."
+    name = origin.license_name or origin.license
+    linked = f"[{name}]({origin.license_link})" if origin.license_link else name
+    return f"That of the base model: {linked}."
 
 
 def _fence(text: str) -> str:

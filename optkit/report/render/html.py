@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optkit.progress import size
-from optkit.report.conclusions import concluded
+from optkit.report.document import document
+from optkit.report.labels import baseline_name, dense_as_baseline
+from optkit.report.reading import parse_report
 from optkit.report.render.blocks import Block, Code, Picture, Table
 from optkit.report.render.charts.style import css
-from optkit.report.sections import sections
-from optkit.report.speed import reference_engine, times
-from optkit.report.tables import dollars, overview
-from optkit.report.words import baseline, counted, sparse_layers
+from optkit.report.result_tables import dollars, overview
+from optkit.report.schema import Report
+from optkit.report.speed import ratio_text, reference_label
 
 PAGE = Path(__file__).with_name("page")
 
@@ -32,11 +33,15 @@ class Tile(NamedTuple):
     mood: str = ""
 
 
-def render_html(report: Mapping[str, Any]) -> str:
-    """report.html, from what report.json holds and nothing else."""
+def render_html(data: Mapping[str, Any] | Report) -> str:
+    """report.html, from a report or what report.json holds, and nothing else.
+
+    Raises:
+        OptkitError: as ``parse_report``.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    report = concluded(report)
+    report = parse_report(data)
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -47,49 +52,63 @@ def render_html(report: Mapping[str, Any]) -> str:
         mood=mood(report),
         tiles=tiles(report),
         overview=overview(report),
-        sections=sections(report),
+        sections=document(report),
     )
 
 
-def mood(report: Mapping[str, Any]) -> str:
+def mood(report: Report) -> str:
     """``bad`` beyond ``max_drop``, ``good`` for a gain, ``flat`` where nothing was gained or measured."""
-    if not report["evaluate"]["within_max_drop"]:
+    if not report.evaluate.within_max_drop:
         return "bad"
-    return "good" if (report["gain"] or {}).get("gains") else "flat"
+    return "good" if report.gain and report.gain.gains else "flat"
 
 
-def tiles(report: Mapping[str, Any]) -> list[Tile]:
+def tiles(report: Report) -> list[Tile]:
     """The verdict's figures, each by itself; what was not measured has no tile."""
-    found, shares = [], counted(report)["denominators"]
-    if (layers := sparse_layers(report)) and shares.get("encoder_linear"):
-        structures = dict.fromkeys(layer["structure"] for layer in layers if layer["structure"] != "dense")
-        share = f"{100 * shares['encoder_linear']['sparsity']:.1f} %"
-        found.append(Tile(share, "zeros in the encoder", f"in {', '.join(structures)}"))
-    evaluated, gain = report["evaluate"], report["gain"]
-    if evaluated["drop"] is not None:
-        limit = "" if evaluated["max_drop"] is None else f"; max_drop allows {evaluated['max_drop']:g}"
-        change = f"{-evaluated['drop']:+.2f}".replace("-", "\u2212")
-        change = "0.00" if change[1:] == "0.00" else change
-        beside = f"against the {baseline(report)}{limit}"
-        found.append(Tile(change, f"points of {evaluated['metric']}", beside, "bad" * (mood(report) == "bad")))
-    if gain is not None:
-        ends = [times(end) for end in gain["interval"] or ()]
-        sure = f"95 % interval {' to '.join(ends)}; " if ends else ""
-        against = reference_engine(report["benchmark"], gain["against"], dense=bool(report["training"]["rules"]))
-        beside = f"{sure}against {against}; {gain['inputs']}"
-        noisy = " (noisy)" if gain["noisy"] else ""
-        found.append(Tile(f"{times(gain['ratio'])}\u00d7", f"as fast{noisy}", beside, "good" * bool(gain["gains"])))
-    held = report["bytes"]
-    if "openvino" in held:
-        beside = f"the {baseline(report)}: {size(held['dense'])}" if "dense" in held else "weights and graph"
-        found.append(Tile(size(held["openvino"]), "on disk", beside))
-    costs = report["costs"]
-    if gain is not None and costs:
-        first = [cost for cost in costs["costs"] if cost["instance"] == costs["costs"][0]["instance"]]
-        paid = {cost["engine"]: f"${dollars(cost['dollars'])}" for cost in first}
-        beside = f"{first[0]['instance']}; {paid[gain['against']]} before"
-        found.append(Tile(paid[gain["of"]], "a million inferences", beside))
-    return found
+    found, zeros = [], report.checkpoint_sparsity.denominators.get("encoder_linear")
+    if report.structures and zeros:
+        structures = ", ".join(report.structures)
+        found.append(Tile(f"{100 * zeros.sparsity:.1f} %", "zeros in the encoder", f"in {structures}"))
+    baseline = baseline_name(report)
+    found += _accuracy_tile(report, baseline) + _speed_tile(report)
+    if "openvino" in report.bytes:
+        dense = report.bytes.get("dense")
+        beside = "weights and graph" if dense is None else f"the {baseline}: {size(dense)}"
+        found.append(Tile(size(report.bytes["openvino"]), "on disk", beside))
+    return found + _cost_tile(report)
+
+
+def _accuracy_tile(report: Report, baseline: str) -> list[Tile]:
+    evaluated = report.evaluate
+    if evaluated.drop is None:
+        return []
+    limit = "" if evaluated.max_drop is None else f"; max_drop allows {evaluated.max_drop:g}"
+    change = f"{-evaluated.drop:+.2f}".replace("-", "\u2212")
+    change = "0.00" if change[1:] == "0.00" else change
+    beside = f"against the {baseline}{limit}"
+    return [Tile(change, f"points of {evaluated.metric}", beside, "bad" * (mood(report) == "bad"))]
+
+
+def _speed_tile(report: Report) -> list[Tile]:
+    gain = report.gain
+    if gain is None or report.benchmark is None:
+        return []
+    sure = f"95 % interval {' to '.join(map(ratio_text, gain.interval))}; " if gain.interval else ""
+    against = dense_as_baseline(report, reference_label(report.benchmark, gain.against))
+    beside = f"{sure}against {against}; {gain.inputs}"
+    noisy = " (noisy)" if gain.noisy else ""
+    return [Tile(f"{ratio_text(gain.ratio)}\u00d7", f"as fast{noisy}", beside, "good" * gain.gains)]
+
+
+def _cost_tile(report: Report) -> list[Tile]:
+    gain, costs = report.gain, report.costs
+    if gain is None or costs is None:
+        return []
+    instance = costs.costs[0].instance
+    paid = {cost.engine: f"${dollars(cost.dollars)}" for cost in costs.costs if cost.instance == instance}
+    if gain.of not in paid or gain.against not in paid:
+        return []
+    return [Tile(paid[gain.of], "a million inferences", f"{instance}; {paid[gain.against]} before")]
 
 
 def prose(text: str) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from optkit.report.render.charts.style import SMALL_CHAR, WIDE, elide, line, picture, rect, text
+from optkit.report.schema import Layer
 
 _ROW, _HEAD, _TOP, _FOOT, _GAP = 17, 22, 36, 22, 8
 #: More rows than this stand in two columns where there is room.
@@ -18,7 +19,7 @@ class _Group(NamedTuple):
 
     block: str
     names: list[str]
-    layers: list[Mapping[str, Any]]
+    layers: list[Layer]
 
     @property
     def height(self) -> int:
@@ -30,13 +31,11 @@ class _Group(NamedTuple):
         return _HEAD if self.block else _GAP
 
 
-def sparsity_chart(
-    layers: Sequence[Mapping[str, Any]], title: str, *, width: float = WIDE, inline: bool = False
-) -> str:
+def sparsity_chart(layers: Sequence[Layer], title: str, *, width: float = WIDE, inline: bool = False) -> str:
     """The layers in their order, each with its name, its share of zeros and what the zeros come in.
 
     Args:
-        layers: each with ``name``, ``structure`` and ``sparsity`` in [0, 1], as a sparsity report has them.
+        layers: as a sparsity report has them.
         title: of a line.
         width: pixels, ``style.WIDE`` or ``style.NARROW``.
     """
@@ -57,7 +56,7 @@ def sparsity_chart(
 
 
 def _column(groups: Sequence[_Group], left: float, width: float) -> list[str]:
-    says = [[f"{layer['sparsity']:.1%} {layer['structure']}" for layer in group.layers] for group in groups]
+    says = [[f"{layer.sparsity:.1%} {layer.structure}" for layer in group.layers] for group in groups]
     named = _widest([name for group in groups for name in group.names], 0.46 * width)
     said = _widest([figure for each in says for figure in each], 0.3 * width)
     start, bar = left + named + _GAP, width - named - said - 2 * _GAP
@@ -74,7 +73,7 @@ def _column(groups: Sequence[_Group], left: float, width: float) -> list[str]:
             body += [
                 text(start - _GAP, top + 12, elide(name, named, SMALL_CHAR), anchor="end", kind="small"),
                 rect(start, top + 3, bar, _ROW - 5, "track"),
-                rect(start, top + 3, bar * layer["sparsity"], _ROW - 5, "bar"),
+                rect(start, top + 3, bar * layer.sparsity, _ROW - 5, "bar"),
                 text(start + bar + _GAP, top + 12, elide(figure, said, SMALL_CHAR), kind="small faint"),
             ]
             top += _ROW
@@ -87,20 +86,20 @@ def _widest(texts: Sequence[str], most: float) -> float:
     return min(max(map(len, texts), default=0) * SMALL_CHAR, most)
 
 
-def _in_words(layers: Sequence[Mapping[str, Any]]) -> str:
+def _in_words(layers: Sequence[Layer]) -> str:
     if not layers:
         return "There are no linear layers."
-    order = sorted(layers, key=lambda layer: layer["sparsity"])
-    low, high = (f"{layer['sparsity']:.1%} in {_plain(layer['name'])}" for layer in (order[0], order[-1]))
+    order = sorted(layers, key=lambda layer: layer.sparsity)
+    low, high = (f"{layer.sparsity:.1%} in {_plain(layer.name)}" for layer in (order[0], order[-1]))
     return f"{len(layers)} linear layers; zeros from {low} to {high}."
 
 
-def _groups(layers: Sequence[Mapping[str, Any]]) -> list[_Group]:
+def _groups(layers: Sequence[Layer]) -> list[_Group]:
     """Layers side by side whose names are the same up to and with their first number."""
     groups: list[_Group] = []
     for layer in layers:
-        found = re.fullmatch(r"((?:[^.]+\.)*?\d+)\.(.+)", _plain(layer["name"]))
-        block, name = found.groups() if found else ("", _plain(layer["name"]))
+        found = re.fullmatch(r"((?:[^.]+\.)*?\d+)\.(.+)", _plain(layer.name))
+        block, name = found.groups() if found else ("", _plain(layer.name))
         if not groups or groups[-1].block != block:
             groups.append(_Group(block, [], []))
         groups[-1].names.append(name)

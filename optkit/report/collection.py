@@ -1,39 +1,39 @@
-"""Everything that a report says, gathered once from the run folder as plain data."""
+"""Collects everything that a report says from the run folder, once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optkit.adapters.tokenizers import TOKENIZER_FILE
 from optkit.counting.sparsity import sparsity
-from optkit.json_files import read_json
-from optkit.machine import describe
 from optkit.recipe.export import DYNAMIC
-from optkit.report.conclusions import conclusions
-from optkit.report.origin import dataset, origin
+from optkit.report.conclusions import conclude
+from optkit.report.lineage import dataset, origin
+from optkit.report.migrations import FORMAT
 from optkit.report.prices import load_prices
+from optkit.report.provenance import provenance
+from optkit.report.reading import parse_facts
+from optkit.report.schema import Report
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
 
-#: 2: OpenVINO is scored and timed at its default precision, where 1 had the f32 hint.
-FORMAT = 2
-#: Stages whose figures depend on the machine, in their order.
-MEASURING = ("train", "evaluate", "benchmark")
 
-
-def gather(context: RunContext, stages: Sequence[str], dense: Path | None) -> dict[str, Any]:
-    """The report of a run, as plain data for report.json.
+def collect(context: RunContext, stages: Sequence[str], dense: Path | None) -> Report:
+    """The report of a run. Stages that an earlier release did have their facts in its format: they are migrated.
 
     Args:
         stages: those that the recipe asks for; all have finished.
         dense: folder of the baseline's checkpoint, if there is one.
+
+    Raises:
+        OptkitError: if a stage's facts are not what the report's schema says.
     """
     run, recipe, shapes = context.run, context.recipe, context.recipe.export.shapes
     evaluated = run.facts("evaluate")
-    drop, most = evaluated["drop"], recipe.evaluate.max_drop
+    drop, limit = evaluated["drop"], recipe.evaluate.max_drop
     compaction = run.facts("compact") if "compact" in stages else {}
     others = [name for name in ("onnx", "sparse") if name in stages]
     made = ("pruned", *(["compact"] if compaction.get("compacted") else []), "openvino", *others)
@@ -56,7 +56,7 @@ def gather(context: RunContext, stages: Sequence[str], dense: Path | None) -> di
         "models": run.facts("plan").get("models", []),
         "quantized": recipe.quantize is not None,
         "evaluate": evaluated
-        | {"max_drop": most, "within_max_drop": drop is None or most is None or drop <= most + 1e-9},
+        | {"max_drop": limit, "within_max_drop": drop is None or limit is None or drop <= limit + 1e-9},
         "sparsity": {
             name: sparsity(folders[name]).to_dict() for name in made if name in ("pruned", "openvino", "onnx")
         },
@@ -70,34 +70,10 @@ def gather(context: RunContext, stages: Sequence[str], dense: Path | None) -> di
         "training": {k: v for k, v in run.facts("train").items() if k != "history"},
         "history": run.facts("train").get("history", []),
         "seconds": {name: run.entry(name)["seconds"] for name in stages},
-        **_measured(context, stages),
+        **provenance(run, stages, context.versions),
     }
     prices = recipe.benchmark and recipe.benchmark.prices
-    return report | conclusions(report, load_prices(Path(prices)) if prices else None)
-
-
-def _measured(context: RunContext, stages: Sequence[str]) -> dict[str, Any]:
-    """``versions`` and ``machine`` of the times, or of the scores where there are no times, and by stage in
-    ``measured``, as those stages recorded them: the report may be written elsewhere. Of a run that recorded no machine,
-    that of its earlier report.
-    """
-    entries = {name: context.run.entry(name) or {} for name in MEASURING if name in stages}
-    last = next((entry for name, entry in reversed(entries.items()) if name != "train"), {})
-    return {
-        "versions": last.get("versions") or context.versions,
-        "machine": last.get("machine") or _earlier(context.run.path) or describe(),
-        "measured": {
-            name: {part: entry.get(part) for part in ("machine", "versions")} for name, entry in entries.items()
-        },
-    }
-
-
-def _earlier(run: Path) -> dict[str, Any] | None:
-    try:
-        found = read_json(run / "report.json")["machine"]
-        return dict(found) if "cpu" in found else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return conclude(parse_facts(report, str(run.path)), load_prices(Path(prices)) if prices else None)
 
 
 def weight_bytes(folder: Path) -> int:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from optkit.recipe import load_recipe
-from optkit.report.origin import dataset, origin
+from optkit.report.lineage import dataset, origin
 
 RECIPE = """\
 optkit: 1

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from optkit.report.speed import Speedup, inputs, ratios, reference, times
-from optkit.report.words import counted, sparse_layers
+from optkit.report.schema import Benchmark, Facts, Row
+from optkit.report.speed import Speedup, batch_label, ratio_text, ratios, reference
+from optkit.variant import DENSE
 
 #: Multiplications of an inference in the pruned layers, below which they are too little work to gain on.
 SMALL = 50e6
@@ -15,43 +14,43 @@ PLAIN = "plain OpenVINO: "
 _INT8_SETS = ("avx_vnni", "avx512_vnni", "amx_int8")
 
 
-def reasons(report: Mapping[str, Any], found: Speedup) -> list[str]:
+def explanations(facts: Facts, found: Speedup) -> list[str]:
     """Clauses, the surest first; none where nothing that was recorded explains it.
 
     Args:
         found: the speedup that is none.
     """
-    benchmark, layers = report["benchmark"], sparse_layers(report)
+    benchmark, layers = facts.benchmark, facts.sparse_layers
+    if benchmark is None:
+        return []
     said = []
     if found.noisy:
         said.append("the machine was too noisy to tell the times apart")
     if not layers:
         said.append("no layer has zeros to skip")
-    elif found.of.endswith("optkit"):
-        if (plan := benchmark.get("runtime", "")).startswith(PLAIN):
+    elif found.of.engine == "optkit":
+        if (plan := benchmark.runtime or "").startswith(PLAIN):
             # Where it was measured is said of the whole model already.
             plan = re.sub(r" at [^,:]+ threads$", "", plan.removeprefix(PLAIN))
             said.append(f"optkit's plan left all layers to OpenVINO ({plan})")
-    elif why := benchmark["skipped"].get("optkit"):
+    elif why := benchmark.skipped.get("optkit"):
         said.append(f"the sparse runtime did not run ({why})")
     else:
         said.append("only the sparse runtime skips zeros, and it was not measured")
-    said += _int8(report, found)
+    said += _slow_int8(facts, benchmark, found)
     if layers:
-        said += _sizes(report, found)
-    said += _elsewhere(report, found)
-    return said
+        said += _layer_sizes(facts, found)
+    return said + _gains_at_other_inputs(benchmark, found)
 
 
-def _row(report: Mapping[str, Any], found: Speedup) -> Mapping[str, Any]:
-    rows = report["benchmark"]["rows"]
-    return next(row for row in rows if inputs(row) == found.inputs and found.of in row["milliseconds"])
+def _row(benchmark: Benchmark, found: Speedup) -> Row:
+    return next(row for row in benchmark.rows if batch_label(row) == found.inputs and found.of in row.milliseconds)
 
 
-def _int8(report: Mapping[str, Any], found: Speedup) -> list[str]:
-    sets, row = report["machine"].get("instruction_sets"), _row(report, found)
-    ratio = ratios(row).get("int8 openvino")
-    if reference(row) != "dense openvino" or ratio is None or (ratio[2] if len(ratio) == 3 else ratio[0]) >= 1:
+def _slow_int8(facts: Facts, benchmark: Benchmark, found: Speedup) -> list[str]:
+    sets, row = facts.machine.instruction_sets, _row(benchmark, found)
+    ratio = ratios(row).get(found.of.on("openvino")) if found.of.precision == "int8" else None
+    if reference(row) != DENSE.on("openvino") or ratio is None or (ratio[2] if len(ratio) == 3 else ratio[0]) >= 1:
         return []
     slower = f"int8 is slower than {'fp32' if found.precision == 'f32' else found.precision} in OpenVINO on this CPU"
     if sets and not set(sets) & set(_INT8_SETS):
@@ -59,19 +58,19 @@ def _int8(report: Mapping[str, Any], found: Speedup) -> list[str]:
     return [slower]
 
 
-def _sizes(report: Mapping[str, Any], found: Speedup) -> list[str]:
+def _layer_sizes(facts: Facts, found: Speedup) -> list[str]:
     """What the shapes say of the work; of tokens only, images having become an unknown number of them."""
     if found.seq is None:
         return []
-    layers = [layer for layer in counted(report)["layers"] if layer["structure"] != "dense"]
-    weights = sum(layer.get("size") or 0 for layer in layers)
-    left = sum((layer.get("size") or 0) * (1 - layer["sparsity"]) for layer in layers)
+    layers = [layer for layer in facts.sparse_layers if layer.structure != "dense"]
+    weights = sum(layer.size or 0 for layer in layers)
+    left = sum((layer.size or 0) * (1 - layer.sparsity) for layer in layers)
     tokens, said = found.batch * found.seq, []
     if 0 < weights * tokens < SMALL:
         work = f"{weights / 1e6:.1f} million weights at {found.inputs}"
         said.append(f"the pruned layers are too small for their zeros to save much ({work})")
     # A transformer block of width d has about 12 d^2 weights, and attends with 2 n d multiplications a token.
-    width = min((min(layer["shape"]) for layer in layers), default=0)
+    width = min((min(layer.shape, default=0) for layer in layers), default=0)
     if left and width and (attention := found.seq / (6 * width) * weights / left) > 1:
         said.append(
             f"at {found.seq} tokens attention, which zeros in weights do not shorten, is about {attention:.1f} times "
@@ -80,14 +79,14 @@ def _sizes(report: Mapping[str, Any], found: Speedup) -> list[str]:
     return said
 
 
-def _elsewhere(report: Mapping[str, Any], found: Speedup) -> list[str]:
+def _gains_at_other_inputs(benchmark: Benchmark, found: Speedup) -> list[str]:
     """Where it does gain, the best of what was measured."""
     gains = []
-    for row in report["benchmark"]["rows"]:
+    for row in benchmark.rows:
         ratio = ratios(row).get(found.of)
         if ratio and reference(row) == found.against and min(ratio) > 1:
-            gains.append((ratio[0], inputs(row)))
+            gains.append((ratio[0], batch_label(row)))
     if not gains:
         return []
     ratio, where = max(gains)
-    return [f"at {where} it is {times(ratio)} times as fast"]
+    return [f"at {where} it is {ratio_text(ratio)} times as fast"]

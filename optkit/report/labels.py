@@ -1,0 +1,63 @@
+"""The names by which a reader of a report knows its models and figures."""
+
+from __future__ import annotations
+
+from optkit.report.precision import needs_hint
+from optkit.report.schema import Evaluation, Facts
+from optkit.variant import DENSE, PRUNED, Variant
+
+_FORMATS = {"onnxruntime": "ONNX"}
+#: What distinguishes the ways to run one exported file.
+_WAYS = {"optkit": ", optkit"}
+
+
+def display_name(facts: Facts, variant: Variant) -> str:
+    """What a scored model goes by, such as ``int8 IR, optkit``."""
+    if variant in (DENSE, PRUNED):
+        return dense_as_baseline(facts, variant.model)
+    if not variant.exported:
+        return variant_label(facts, variant)
+    kind = variant.model_label if variant.quantized else "fp32"
+    way = ", f32 hint" if variant.f32_hint else _WAYS.get(variant.engine, "")
+    return f"{kind} {_FORMATS.get(variant.engine, 'IR')}{way}"
+
+
+def variant_label(facts: Facts, variant: Variant) -> str:
+    """What a timed model and its engine go by, such as ``int8, OpenVINO``."""
+    return dense_as_baseline(facts, variant.label)
+
+
+def dense_as_baseline(facts: Facts, label: str) -> str:
+    """``label``. Where nothing was pruned here, nothing is said to be dense or pruned: the model may have come with its
+    zeros.
+    """
+    return label if facts.prunes else label.replace("dense", "baseline").replace("pruned", "checkpoint")
+
+
+def baseline_name(facts: Facts) -> str:
+    """What a model's accuracy is compared with."""
+    return "dense baseline" if facts.prunes else "baseline"
+
+
+def exported_variant(evaluated: Evaluation) -> Variant:
+    """The exported IR in plain OpenVINO, as it was scored; else whatever was scored last."""
+    scored = list(evaluated.first)
+    return next((own for own in scored if own.exported and own.engine == "openvino" and not own.f32_hint), scored[-1])
+
+
+def judged_variant(evaluated: Evaluation) -> Variant:
+    """The exported model as ``drop`` is of it."""
+    return evaluated.judged or exported_variant(evaluated)
+
+
+def served_variant(evaluated: Evaluation) -> Variant:
+    """The exported IR as it is to be served: on the runtime that it was made for, or in OpenVINO at the precision that
+    it needs.
+    """
+    judged = judged_variant(evaluated)
+    return judged.hinted() if needs_hint(evaluated) and judged.engine != "optkit" else judged
+
+
+def thread_count(count: int) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{count} thread{'s' * (count != 1)}"

@@ -1,0 +1,59 @@
+"""What a report says of steps that not every run takes: compaction, the sparse folder, allocation."""
+
+from __future__ import annotations
+
+from optkit.progress import size
+from optkit.report.labels import thread_count
+from optkit.report.render.blocks import Block, Table
+from optkit.report.schema import Allocation, Compaction, Facts, SparseFolder
+from optkit.report.speed import exported
+from optkit.report.verdict import openvino_at
+from optkit.variant import DENSE
+
+
+def compaction(facts: Facts, found: Compaction) -> list[Block]:
+    """What left the model."""
+    rows = [(name, f"{left:,}", f"{before:,}") for name, (left, before) in found.kept.items()]
+    loads = "loads with plain `from_pretrained`" if found.plain else "loads with `optkit.load_compact`"
+    said = (
+        f"`compact/` ({size(facts.bytes.get('compact', 0))}) computes what `pruned/` does to within {found.differ:.1g} "
+        f"and {loads}; the IR is made of it. What it took out counts as zeros in every sparsity here."
+    )
+    return [Table(("of", "left", "before"), rows), said]
+
+
+def sparse_folder(found: SparseFolder) -> list[Block]:
+    """What the files weigh without their zeros."""
+    rows = [(name, size(file.size), size(file.stored)) for name, file in found.files.items()]
+    said = "`sparse/` gives these files back byte for byte, with `optkit.unpack_sparse`."
+    return [Table(("file", "bytes", "in `sparse/`"), rows), said]
+
+
+def allocation(facts: Facts, name: str, found: Allocation) -> str:
+    """What was chosen for a rule, and the speedup that was measured in the end beside the one that was predicted."""
+    said = f"{name}: {allocated(found)}."
+    rows = facts.benchmark.rows if facts.benchmark else []
+    row = next((row for row in rows if (row.batch, row.seq or 1) == (found.batch, found.seq)), None)
+    if row is None or DENSE.on("openvino") not in row.milliseconds:
+        return said
+    ours = exported(row)
+    if ours is not None and ours.engine == "optkit":
+        said += f" Measured: {row.milliseconds[DENSE.on('openvino')] / row.milliseconds[ours]:.2f}x."
+    return said
+
+
+def allocated(found: Allocation) -> str:
+    """One sentence on what was chosen for a rule, see ``optkit.stages.allocate``."""
+    shares = [layer.sparsity for layer in found.layers]
+    said = f"{len(shares)} layers at {min(shares):.0%} to {max(shares):.0%} by {found.by}"
+    said += f", {found.sparsity:.2%} in all"
+    if found.speedup is None or found.seq is None or found.threads is None or found.dense_milliseconds is None:
+        return said
+    inputs = f"{found.batch} x {found.seq} tokens" if found.seq > 1 else f"batches of {found.batch}"
+    known = "predicted" if found.measured is None else "measured before training"
+    speedup = found.predicted if found.measured is None else found.measured
+    return said + (
+        f"; asked for {found.speedup:g}x, {known} {speedup:.2f}x the dense model's "
+        f"{found.dense_milliseconds:.2f} ms in {openvino_at(found.precision)} at {inputs} on "
+        f"{thread_count(found.threads)}"
+    )
