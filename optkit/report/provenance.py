@@ -20,12 +20,12 @@ MEASURING = ("evaluate", "benchmark")
 def provenance(run: RunDir, stages: Sequence[str], versions: Mapping[str, str]) -> dict[str, Any]:
     """``versions`` and ``machine`` of the times, or of the scores where there are no times, and those of every stage in
     ``measured``, as the stages recorded them: the report may be written elsewhere. Of a run that recorded no machine,
-    that of its earlier report.
+    that of its earlier report. The plan measures nothing and makes nothing that the other stages use: it is left out.
 
     Args:
         versions: that are installed here, for a run whose stages recorded none.
     """
-    entries = {name: run.entry(name) or {} for name in stages}
+    entries = {name: run.entry(name) or {} for name in stages if name != "plan"}
     measuring = [entries[name] for name in MEASURING if name in entries]
     last = measuring[-1] if measuring else {}
     return {
