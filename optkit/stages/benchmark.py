@@ -117,7 +117,9 @@ def _facts(result: BenchmarkResult) -> dict[str, Any]:
         }
         for shape in result.shapes
     ]
-    skipped = {"optkit" if own.engine == "optkit" else f"{own.model} {own.engine}": why for own, why in result.skipped.items()}
+    skipped = {
+        "optkit" if own.engine == "optkit" else f"{own.model} {own.engine}": why for own, why in result.skipped.items()
+    }
     facts = {"rows": rows, "skipped": skipped, "threads": result.threads, "rounds": result.rounds}
     facts |= {"runtime": result.runtime} if result.runtime else {}
     machine = {"load": result.machine.load, "steal": result.machine.steal}
