@@ -180,10 +180,11 @@ def test_dollars_by_measured_throughput(tmp_path):
     file.write_text("date: 2026-01-01\nsource: here\ninstances:\n  m: {hourly: 0.36, cores: 2}\n")
     rows = [
         {"path": "runs/a", "model": model, "backend": backend, "per_second": speed, "reference": backend == "torch"}
+        | {"milliseconds": 1000 / speed}
         for model, backend, speed in (("dense", "torch", 20.0), ("int8 IR", "optkit", 80.0))
     ]
     shapes = [{"batch": 1, "seq": 32, "rows": rows[:1]}, {"batch": 8, "seq": 128, "rows": rows}]
-    report = {"settings": {"threads": 2, "mode": "throughput"}, "machine": {"cpu": "Some CPU"}, "shapes": shapes}
+    report = {"format": 2, "settings": {"threads": 2, "mode": "throughput"}, "machine": {"cpu": "Some CPU"}, "shapes": shapes}
     (tmp_path / "bench.json").write_text(json.dumps(report))
     rates = load_rates(tmp_path / "bench.json", batch=8, seq=128)
     assert (rates.how, rates.against, rates.cpu) == ("throughput, 8 x 128 tokens", "dense, torch", "Some CPU")

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import pytest
+
 import optkit
 from optkit import machine
 from optkit.cpu import cpu_name
+from optkit.pipeline.context import RunContext
 from optkit.pipeline.run_folder import RunDir
+from optkit.progress import Reporter
 from optkit.recipe import load_recipe
+from optkit.report import render_html
 from optkit.report.collection import collect, weight_bytes
+from optkit.report.render.card import render as render_card
+from optkit.report.render.markdown import render
 
 
 def test_stages_that_the_recipe_no_longer_asks_for_are_left_out(finished_run, generated_recipe):
@@ -63,24 +70,36 @@ def test_figures_are_of_the_machine_that_measured_them(finished_run, generated_r
         assert cpu_name() not in page
 
 
-def test_a_copied_run_with_other_prices_says_where_it_was_measured(
-    finished_run, generated_recipe, tmp_path, monkeypatch
+@pytest.fixture
+def other_machine(monkeypatch):
+    """Another CPU and other packages, as where a run's folder was copied to."""
+    monkeypatch.setattr(machine, "cpu_name", lambda: "The CPU of the other machine")
+    monkeypatch.setattr(machine, "installed", lambda package: "99.9")
+
+
+def test_a_copied_run_shown_with_other_prices_says_where_it_was_measured(
+    finished_run, generated_recipe, tmp_path, other_machine
 ):
-    """As on a machine with another CPU and other packages, where the run's folder was copied to."""
     folder, prices = finished_run.copy(tmp_path), tmp_path / "prices.yaml"
     prices.write_text("date: 2026-01-01\nsource: here\ninstances: {m: {hourly: 0.36, cores: 8}}\n")
     measured = json.loads((folder / "manifest.json").read_text())["stages"]
-    monkeypatch.setattr(machine, "cpu_name", lambda: "The CPU of the other machine")
-    monkeypatch.setattr(machine, "installed", lambda package: "99.9")
-    report = optkit.run(generated_recipe, [f"benchmark.prices={prices}"], output=folder)
-    stages = json.loads((folder / "manifest.json").read_text())["stages"]
-    again = {name for name, entry in stages.items() if entry != measured[name]}
-    assert again <= {"plan", "report"} and stages["report"]["machine"]["cpu"] == "The CPU of the other machine"
-    assert report["costs"] is not None and report["machine"] == measured["benchmark"]["machine"]
-    assert report["machine"]["cpu"] == cpu_name() and report["versions"] == measured["benchmark"]["versions"]
-    pages = [folder / "report.md", folder / "report.html", folder / "openvino" / "README.md"]
-    for page in (file.read_text() for file in pages):
+    recipe = load_recipe(generated_recipe, [f"benchmark.prices={prices}"])
+    context = RunContext(recipe, RunDir(folder, "tiny"), Reporter(quiet=True))
+    found = collect(context, [name for name in measured if name != "report"], folder / "dense")
+    assert found.costs is not None and found.versions == measured["benchmark"]["versions"]
+    assert found.machine.model_dump() == measured["benchmark"]["machine"] and found.machine.cpu == cpu_name()
+    for page in (render(found), render_html(found), render_card(found)):
         assert f"on {cpu_name()}, " in page and "The CPU of the other machine" not in page and "99.9" not in page
+
+
+def test_what_is_timed_again_elsewhere_is_told_from_what_was_done_before(
+    finished_run, generated_recipe, tmp_path, other_machine
+):
+    folder = finished_run.copy(tmp_path)
+    report = optkit.run(generated_recipe, output=folder)
+    assert report["machine"]["cpu"] == "The CPU of the other machine" and report["versions"]["torch"] == "99.9"
+    before = [line for line in (folder / "report.md").read_text().splitlines() if f"ran on {cpu_name()} with " in line]
+    assert len(before) == 1 and before[0].startswith("Stages `dense`, `train`, `compact`, `export` and `evaluate` ran")
 
 
 def test_a_run_that_recorded_no_machine_keeps_that_of_its_report(finished_run, generated_recipe, tmp_path):
