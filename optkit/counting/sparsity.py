@@ -304,11 +304,11 @@ def _read_checkpoint(path: Path) -> Report:
                 f"{path}: {name} is {shape}, and a linear layer's weight has rows and columns: copy it again"
             )
         zeros, size = _counted(name, array)
-        removed = 0
+        removed_here = 0
         if kind == "linear":
             layers[name] = replace(measure(name, array, dtype), original_shape=reduced.get(name))
-            removed = layers[name].removed
-        totals.add(_groups(kind, kinds.in_encoder(name)), zeros + removed, size + removed)
+            removed_here = layers[name].removed
+        totals.add(_groups(kind, kinds.in_encoder(name)), zeros + removed_here, size + removed_here)
     if not layers and not totals.sums["matmul_conv"][1]:
         first = f", first {strange[0]}" if strange else ""
         raise OptkitError(
