@@ -56,10 +56,7 @@ def test_every_verb_has_a_function_of_its_name():
 def test_import_optkit_imports_nothing_heavy():
     code = """
 import sys
-from torch.nn import Linear
-
 import optkit
-from optkit import deprecation
 optkit.OptkitError, optkit.list(), optkit.schema(), optkit.Reporter
 heavy = {"torch", "transformers", "datasets", "openvino", "nncf", "numpy"} & set(sys.modules)
 assert not heavy, heavy

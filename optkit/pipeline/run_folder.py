@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.json_files import read_json
 
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ class RunDir:
         name: of the recipe; a folder of another recipe is refused.
 
     Raises:
-        RecipeError: if the folder belongs to another recipe, or holds something that is no run.
+        UsageError: if the folder belongs to another recipe, or holds something that is no run.
         OptkitError: if another process is using it, it cannot be written, or its manifest cannot be read.
     """
 
@@ -52,16 +52,16 @@ class RunDir:
         self._manifest: dict[str, Any] = {"format": FORMAT, "recipe": name, "stages": {}}
         manifest = self.path / MANIFEST
         if self.path.exists() and not self.path.is_dir():
-            raise RecipeError(f"{self.path}: is a file, not a run folder: choose another --output")
+            raise UsageError(f"{self.path}: is a file, not a run folder: choose another --output")
         if manifest.is_file():
             self._manifest = _read(manifest)
             if self._manifest["recipe"] != name:
-                raise RecipeError(
+                raise UsageError(
                     f"{self.path}: holds a run of recipe '{self._manifest['recipe']}', not of '{name}': choose another "
                     "--output"
                 )
         elif self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
-            raise RecipeError(f"{self.path}: is not empty and no run folder: choose another --output")
+            raise UsageError(f"{self.path}: is neither empty nor a run folder: choose another --output")
         self._lock: Any = None
 
     def __enter__(self) -> RunDir:
@@ -180,13 +180,13 @@ def reusable_runs(reuse: Path, run: Path) -> list[Path]:
     """The runs that ``reuse`` names: itself, or those in it without ``run``.
 
     Raises:
-        RecipeError: if it is no run folder and holds none.
+        UsageError: if it is not a run folder and holds none.
     """
     if is_run(reuse):
         return [reuse]
     inside = sorted(manifest.parent for manifest in reuse.glob(f"*/{MANIFEST}"))
     if not inside:
-        raise RecipeError(f"--reuse: {reuse} is no run folder: name one that `optkit run` made")
+        raise UsageError(f"--reuse: {reuse} is not a run folder: name one that `optkit run` made")
     return [other for other in inside if other.resolve() != run.resolve()]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.checkpoints.markers import whole_checkpoints
-from optkit.errors import Interrupted, OptkitError, RecipeError
+from optkit.errors import Interrupted, OptkitError, UsageError
 from optkit.json_files import read_json
 from optkit.pipeline.order import STAGES, load_stages
 from optkit.pipeline.run_folder import RunDir, StageOutput, build_lock, is_run, reusable_runs, write_atomic
@@ -53,7 +53,8 @@ def run(
         the report, as report.json holds it; without ``evaluate`` in it when stopped before the report.
 
     Raises:
-        RecipeError: if the recipe, an argument or the data is wrong.
+        RecipeError: if the recipe or the data is wrong.
+        UsageError: if an argument is wrong.
         OptkitError: if a stage failed. A model that lost more than ``evaluate.max_drop`` is told by the report, and
             refused by ``enforce_max_drop``.
         Interrupted: on ctrl-C.
@@ -65,9 +66,9 @@ def run(
         if isinstance(recipe, (str, Path)):
             recipe = load_recipe(recipe, overrides)
         elif overrides:
-            raise RecipeError("overrides need a recipe file: change the Recipe itself")
+            raise UsageError("overrides need a recipe file: change the Recipe itself")
         if stop_after is not None and stop_after not in STAGES:
-            raise RecipeError(f"--stop-after: unknown stage '{stop_after}', one of {', '.join(STAGES)}")
+            raise UsageError(f"--stop-after: unknown stage '{stop_after}', one of {', '.join(STAGES)}")
         path = Path(output) if output else Path("runs") / recipe.name
         if team.leads:
             with RunDir(path, recipe.name) as folder, _one_line(folder):

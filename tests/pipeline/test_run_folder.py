@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.pipeline.run_folder import RunDir, build_lock, digest, write_atomic
 
 
@@ -130,16 +130,16 @@ def test_one_process_at_a_time(tmp_path):
 def test_a_folder_of_another_recipe_is_refused(tmp_path):
     with RunDir(tmp_path / "r", "one"):
         pass
-    with pytest.raises(RecipeError) as caught:
+    with pytest.raises(UsageError) as caught:
         RunDir(tmp_path / "r", "two")
     assert str(caught.value) == f"{tmp_path}/r: holds a run of recipe 'one', not of 'two': choose another --output"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(RecipeError, match="is not empty and no run folder: choose another --output"):
+    with pytest.raises(UsageError, match="is neither empty nor a run folder: choose another --output"):
         RunDir(tmp_path, "r")
-    with pytest.raises(RecipeError, match="is a file, not a run folder"):
+    with pytest.raises(UsageError, match="is a file, not a run folder"):
         RunDir(tmp_path / "thesis.txt", "r")
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 

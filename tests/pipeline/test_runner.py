@@ -16,7 +16,7 @@ from split_scores import split_scores
 
 import optkit
 from optkit import runtime
-from optkit.errors import OptkitError, RecipeError
+from optkit.errors import OptkitError, UsageError
 from optkit.pipeline import runner
 from optkit.recipe import load_recipe
 
@@ -187,7 +187,7 @@ def test_python_does_what_the_command_does(finished_run, generated_recipe, capfd
     assert placeless(optkit.run(generated_recipe, output=folder)) == expected
     assert placeless(optkit.run(load_recipe(generated_recipe), output=folder)) == expected
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(RecipeError, match="overrides need a recipe file"):
+    with pytest.raises(UsageError, match="overrides need a recipe file"):
         optkit.run(load_recipe(generated_recipe), ["seed=1"], output=folder)
 
 
@@ -278,7 +278,7 @@ def test_only_a_run_is_reused(generated_recipe, optkit_cli, tmp_path):
     printed = optkit_cli(*arguments, tmp_path / "nothing")
     assert printed.code == 2
     assert printed.err.splitlines()[-1] == (
-        f"--reuse: {tmp_path / 'nothing'} is no run folder: name one that `optkit run` made"
+        f"--reuse: {tmp_path / 'nothing'} is not a run folder: name one that `optkit run` made"
     )
 
 
