@@ -66,7 +66,7 @@ def compare(first: Run | str | Path, second: Run | str | Path) -> Comparison:
 
 def _scores(report: Report) -> dict[str, Any]:
     """Every score, by split, model and metric; the agreement of each split."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, split in report.evaluate.splits.items():
         found |= {f"{name}.examples": split.examples, f"{name}.agreement": split.agreement}
         for variant, scores in split.scores.items():

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import RecipeError, UsageError
-from optkit.experiments.runs import REPORT, load_run
+from optkit.experiments.runs import load_run
+from optkit.report.reading import REPORT
 
 
 @dataclass(frozen=True)
