@@ -27,6 +27,7 @@ import numpy as np
 import pages
 
 from optkit.recipe import load_recipe
+from optkit.variant import DENSE, PRUNED, Variant, migrate_name
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "accuracy.md"
@@ -137,6 +138,8 @@ def command(options: argparse.Namespace, cell: Cell, seed: int, folder: Path) ->
     return [sys.executable, "-m", "optkit", "run", str(RECIPES / cell.recipe), "--output", str(folder), *given]
 
 
+#: What is served.
+INT8 = Variant("pruned", "int8", "openvino")
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 
 
@@ -166,26 +169,26 @@ def run_cell(options: argparse.Namespace, cell: Cell, seed: int) -> None:
     folder.with_suffix(".json").write_text(json.dumps(kept), encoding="utf-8")
 
 
-def correct(folder: Path) -> dict[str, np.ndarray]:
-    """Which sentences of dev and test each model got right: 1.0 or 0.0, (sentences,), by the model's name."""
+def correct(folder: Path) -> dict[Variant, np.ndarray]:
+    """Which sentences of dev and test each model got right: 1.0 or 0.0, (sentences,), by variant."""
     from safetensors.numpy import load_file
 
-    found: dict[str, list[np.ndarray]] = {}
+    found: dict[Variant, list[np.ndarray]] = {}
     for split in ("validation", "test"):
         outputs = load_file(folder / "predictions" / f"{split}.safetensors")
         labels = outputs.pop("labels")
         for name, logits in outputs.items():
-            found.setdefault(name, []).append((logits.argmax(axis=1) == labels).astype(np.float64))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            found.setdefault(migrate_name(name), []).append((logits.argmax(axis=1) == labels).astype(np.float64))
+    return {variant: np.concatenate(parts) for variant, parts in found.items()}
 
 
-def drop(runs: list[dict[str, np.ndarray]], name: str) -> tuple[float, float]:
-    """Points that ``name`` lies below dense, and half the width of its 95 % interval.
+def drop(runs: list[dict[Variant, np.ndarray]], variant: Variant) -> tuple[float, float]:
+    """Points that ``variant`` lies below dense, and half the width of its 95 % interval.
 
     The same sentences are judged by both models and by every seed, so the sentence is the unit: its difference is the
     mean over seeds, and the interval is that of the mean of the differences (a paired comparison).
     """
-    differences = np.mean([run["dense"] - run[name] for run in runs], axis=0)
+    differences = np.mean([run[DENSE] - run[variant] for run in runs], axis=0)
     return 100 * differences.mean(), 100 * Z95 * differences.std(ddof=1) / np.sqrt(len(differences))
 
 
@@ -203,8 +206,8 @@ def row(options: argparse.Namespace, cell: Cell) -> str:
     runs = [correct(folder) for _, folder in done]
     reports = [json.loads((folder / "report.json").read_text(encoding="utf-8")) for _, folder in done]
     costs = [json.loads(folder.with_suffix(".json").read_text(encoding="utf-8")) for _, folder in done]
-    (points, half), (pruned, _) = drop(runs, "int8"), drop(runs, "pruned")
-    each = ", ".join(f"{100 * run['int8'].mean():.2f}" for run in runs)
+    (points, half), (pruned, _) = drop(runs, INT8), drop(runs, PRUNED)
+    each = ", ".join(f"{100 * run[INT8].mean():.2f}" for run in runs)
     seconds = [cost["seconds"] for cost in costs]
     cells = [
         cell.name,

@@ -24,6 +24,7 @@ from optkit.pipeline.stage import Stage
 from optkit.report.precision import advice
 from optkit.report.schema import Precision
 from optkit.stages import dense, export, onnx, train
+from optkit.variant import DENSE, PRUNED, Variant
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
@@ -58,19 +59,20 @@ def run(context: RunContext, output: StageOutput) -> None:
     """
     folder, task, head = context.path(train.FOLDER), context.task, context.data.head
     pruned = (load_model(folder, head, seed=0), task.load_processor(folder), None)
-    name, default = exported_name(context), precision.default_precision()
-    models = {"dense": baseline.load(context), "pruned": pruned, name: (_openvino(context), pruned[1], None)}
+    exported, default = serving.exported_variant(context), precision.default_precision()
+    models: dict[Variant, Any] = {DENSE: baseline.load(context), PRUNED: pruned}
+    models[exported] = (_openvino(context), pruned[1], None)
     if default != precision.F32[precision.HINT]:
-        models[f"{name} f32"] = (_openvino(context, precision.F32), pruned[1], None)
+        models[exported.hinted()] = (_openvino(context, precision.F32), pruned[1], None)
     if serving.plan_identity(context) is not None:
-        models[runtime_name(context)] = (_on_runtime(context, output), pruned[1], None)
+        models[exported.on("optkit")] = (_on_runtime(context, output), pruned[1], None)
     if onnx.needed(context):
-        models[onnx.label(context)] = (onnx.load(context), pruned[1], None)
+        models[exported.on("onnxruntime")] = (onnx.load(context), pruned[1], None)
     splits, found_precision = {}, None
     for split in dict.fromkeys(context.recipe.evaluate.splits):
         rows, outputs, predictions = context.data.splits[split], {}, {}
         references, encoded = task.references(rows, head), {}
-        for model_name, loaded in models.items():
+        for variant, loaded in models.items():
             if loaded is None:
                 continue
             model, processor, order = loaded
@@ -78,20 +80,20 @@ def run(context: RunContext, output: StageOutput) -> None:
                 with context.reporter.task(f"encoding {split}"):
                     encoded[id(processor)] = task.encode(rows, processor, head)
             found = encoded[id(processor)]
-            outputs[model_name] = _outputs(context, f"{model_name} on {split}", model, found, processor, order)
-            predictions[model_name] = task.decode(outputs[model_name], found, head)
+            outputs[variant.id] = _outputs(context, f"{variant.label}, {split}", model, found, processor, order)
+            predictions[variant] = task.decode(outputs[variant.id], found, head)
         labels = {"labels": references} if isinstance(references, np.ndarray) else {}
-        references = predictions["dense"] if references is None else references
+        references = predictions[DENSE] if references is None else references
         save_file(outputs | labels, output.folder / f"{split}.safetensors")
         splits[split] = {
             "examples": len(rows),
-            **{own: task.score(found, references, head) for own, found in predictions.items()},
-            "agreement": task.agreement(predictions["pruned"], predictions[name]),
+            "scores": {own.id: task.score(found, references, head) for own, found in predictions.items()},
+            "agreement": task.agreement(predictions[PRUNED], predictions[exported]),
         }
         found_precision = found_precision or _precision(context, default, predictions, references)
-    first, judged = splits[context.recipe.evaluate.splits[0]], judged_name(context)
+    first, judged = splits[context.recipe.evaluate.splits[0]]["scores"], serving.judged_variant(context).id
     headline = context.recipe.task.metric[0]
-    drop = 100 * (first["dense"][headline] - first[judged][headline]) if "dense" in first else None
+    drop = 100 * (first[DENSE.id][headline] - first[judged][headline]) if DENSE.id in first else None
     output.facts |= {"baseline": context.baseline, "metric": headline, "splits": splits, "judged": judged, "drop": drop}
     output.facts |= {"agrees": task.agrees, "precision": found_precision}
     context.reporter.say(f"  {advice(Precision.model_validate(found_precision), headline)}")
@@ -109,21 +111,6 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     ]
 
 
-def exported_name(context: RunContext) -> str:
-    """What the exported IR in plain OpenVINO is called here."""
-    return "int8" if context.recipe.quantize else "openvino"
-
-
-def runtime_name(context: RunContext) -> str:
-    """What it is called on the sparse runtime."""
-    return "int8 optkit" if context.recipe.quantize else "optkit"
-
-
-def judged_name(context: RunContext) -> str:
-    """Which of them ``drop`` is of."""
-    return runtime_name(context) if serving.judged_on_runtime(context) else exported_name(context)
-
-
 def _openvino(context: RunContext, config: Mapping[str, Any] | None = None) -> Any:
     options = {"ov_config": dict(config)} if config else {}
     return serving.one_shape(context, optimum.load(context.path(export.FOLDER), context.task.ov_class, **options))
@@ -138,17 +125,19 @@ def _on_runtime(context: RunContext, output: StageOutput) -> Any:
     return serving.one_shape(context, runtime.load(context.path(export.FOLDER), **options))
 
 
-def _precision(context: RunContext, default: str, predictions: Mapping[str, Any], references: Any) -> dict[str, Any]:
-    name, headline = exported_name(context), context.recipe.task.metric[0]
-    hinted = predictions.get(f"{name} f32")
+def _precision(
+    context: RunContext, default: str, predictions: Mapping[Variant, Any], references: Any
+) -> dict[str, Any]:
+    exported, headline = serving.exported_variant(context), context.recipe.task.metric[0]
+    hinted = predictions.get(exported.hinted())
     if hinted is None:
         return {"default": default, "serve": "default", "differs": False, "difference": None, "error": None}
 
     def score(found: Any, references: Any) -> float:
         return context.task.score(found, references, context.data.head)[headline]
 
-    difference = score(hinted, references) - score(predictions[name], references)
-    error = paired_error(score, hinted, predictions[name], references)
+    difference = score(hinted, references) - score(predictions[exported], references)
+    error = paired_error(score, hinted, predictions[exported], references)
     differs = abs(difference) > SURE * error
     found = {"default": default, "serve": "f32" if differs and difference > 0 else "default", "differs": differs}
     return found | {"difference": 100 * difference, "error": 100 * error if np.isfinite(error) else None}

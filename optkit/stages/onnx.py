@@ -40,11 +40,6 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     return [] if problem is None else [f"export.formats: onnx: {problem}"]
 
 
-def label(context: RunContext) -> str:
-    """What its scores are called."""
-    return "int8 onnx" if context.recipe.quantize else "onnx"
-
-
 def load(context: RunContext) -> Any:
     """The model, called as a transformers model is."""
     return serving.one_shape(context, OnnxModel(context.path(FOLDER)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from split_scores import split_scores
+from split_scores import kept_outputs, split_scores
 
 import optkit
 from optkit import runtime
@@ -48,10 +48,8 @@ def test_the_run_folder(finished_run):
 
 
 def test_the_outputs_behind_every_score_are_kept(finished_run):
-    from safetensors.numpy import load_file
-
     scores = split_scores(finished_run.report)
-    outputs = load_file(finished_run.folder / "predictions" / "validation.safetensors")
+    outputs = kept_outputs(finished_run.folder)
     labels = outputs.pop("labels")
     assert len(labels) == scores["examples"] and {"dense", "pruned", "int8"} <= outputs.keys()
     for name, logits in outputs.items():

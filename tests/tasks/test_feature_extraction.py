@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from scipy.stats import pearsonr, spearmanr
-from split_scores import split_scores
+from split_scores import kept_outputs, split_scores
 
 import optkit
 from optkit.adapters import sentence_transformers
@@ -117,7 +117,7 @@ def cosines(embeddings):
 
 def test_each_model_is_scored_by_how_its_cosines_follow_the_scores(run):
     folder, report = run
-    found = load_file(folder / "predictions" / "validation.safetensors")
+    found = kept_outputs(folder)
     scores = split_scores(report)
     models = {"dense", "pruned", "int8", *({"int8 optkit", "int8 f32"} & scores.keys())}
     assert found.keys() == models | {"labels"} and set(found["labels"]) == set(range(6))
@@ -145,7 +145,7 @@ def test_both_folders_are_models_of_sentence_transformers(run):
     package = capabilities.package("sentence-transformers")
     for file in FILES:
         assert (folder / "openvino" / file).read_bytes() == (folder / "pruned" / file).read_bytes()
-    found = load_file(folder / "predictions" / "validation.safetensors")
+    found = kept_outputs(folder)
     rows = get_rows(folder)
     # Other batches are padded to other lengths, which may move a rounding of int8 from one side to the other.
     for name, where, options, apart in (
@@ -169,7 +169,7 @@ def get_rows(folder):
 def test_a_teacher_alone_trains_embeddings_of_single_texts(taught, tmp_path, encoder):
     report = optkit.run(taught, output=tmp_path / "run")
     scores = split_scores(report)
-    found = load_file(tmp_path / "run" / "predictions" / "validation.safetensors")
+    found = kept_outputs(tmp_path / "run")
     assert report["evaluate"]["baseline"] == "start" and report["evaluate"]["metric"] == "cosine"
     assert found["dense"].shape == (32, 1, 32) and "labels" not in found
     assert scores["dense"]["cosine"] == pytest.approx(1.0, abs=1e-6)
