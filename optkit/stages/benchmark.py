@@ -88,7 +88,7 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
 
 
 def run(context: RunContext, output: StageOutput) -> None:
-    """The facts are a ``BenchmarkResult``: a row for each variant at each batch and length.
+    """Adds the benchmark's part of a report, see ``optkit.report.schema.Benchmark``: a row for each batch and length.
 
     Ratios are against the dense model in OpenVINO, or in torch, and ``over_plain`` against the exported one in
     OpenVINO.
