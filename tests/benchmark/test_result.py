@@ -7,8 +7,7 @@ import json
 
 import pytest
 
-from optkit.benchmark.result import BenchmarkResult
-from optkit.benchmark.result_migration import migrate_times, read_result
+from optkit.benchmark.result_migration import read_result
 from optkit.variant import DENSE, Variant
 
 INT8 = Variant("pruned", "int8", "openvino")
@@ -73,26 +72,3 @@ def test_what_is_no_result_is_refused(spoil):
     spoil(found)
     with pytest.raises(ValueError):
         read_result(found)
-
-
-@pytest.mark.parametrize("int8", ["int8", "int8_weights"])
-def test_the_times_of_an_earlier_report(int8):
-    times = {
-        "threads": 2,
-        "rounds": 20,
-        "runtime": "4 layers at 1 x 16 tokens",
-        "skipped": {"dense openvino": "cannot be converted"},
-        "rows": [
-            {"batch": 2, "seq": 16, "milliseconds": {"dense torch": 8.0, "int8 openvino f32": 4.0, "int8 optkit": 2.0},
-             "ratios": {"int8 optkit": [4.1, 3.9, 4.2]}, "noisy": ["int8 optkit"]},
-        ],
-    }  # fmt: skip
-    result = BenchmarkResult.model_validate(migrate_times(times, int8=int8))
-    (shape,), exported = result.rows, Variant("pruned", int8, "openvino")
-    assert shape.milliseconds == {DENSE: 8.0, exported.hinted(): 4.0, exported.on("optkit"): 2.0}
-    # Where a release kept no interval there is the ratio of the medians.
-    assert shape.ratios == {exported.hinted(): [2.0], exported.on("optkit"): [4.1, 3.9, 4.2]}
-    assert (shape.against, shape.noisy, shape.inputs) == (DENSE, [exported.on("optkit")], "2 x 16 tokens")
-    assert (result.threads, result.rounds, result.precision) == (2, 20, "f32")
-    assert result.runtime == "4 layers at 1 x 16 tokens"
-    assert result.skipped == {DENSE.on("openvino"): "cannot be converted"}
