@@ -6,7 +6,7 @@ Of several processes the first does all this, and calls the others to the stages
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,10 +154,17 @@ def _join(recipe: Recipe, path: Path, team: Team) -> None:
     team.follow(recipe.hash(), work)
 
 
+def _other_versions(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The packages of a finished stage that have another version now; empty if there is none."""
+    return ", ".join(f"{name} {own} ({now[name]} now)" for name, own in then.items() if now.get(name, own) != own)
+
+
 def _run_stage(stage: Stage, context: RunContext, title: str, reuse: Sequence[Path]) -> None:
     key, run = stage.key(context), context.run
     if run.is_done(stage.name, key, stage.made_paths(context)):
         context.reporter.say(f"{title}: done before, skipped")
+        if other := _other_versions(run.entry(stage.name)["versions"], context.versions):
+            context.reporter.say(f"  with other versions than those installed: {other}")
         return
     with ExitStack() as locks:
         for shared in (path for path in reuse if stage.folder and not is_run(path)):

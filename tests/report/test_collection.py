@@ -93,10 +93,13 @@ def test_a_copied_run_shown_with_other_prices_says_where_it_was_measured(
 
 
 def test_what_is_timed_again_elsewhere_is_told_from_what_was_done_before(
-    finished_run, generated_recipe, tmp_path, other_machine
+    finished_run, generated_recipe, tmp_path, other_machine, capsys
 ):
     folder = finished_run.copy(tmp_path)
-    report = optkit.run(generated_recipe, output=folder)
+    torch = json.loads((folder / "manifest.json").read_text())["stages"]["train"]["versions"]["torch"]
+    report = optkit.run(generated_recipe, output=folder, quiet=False)
+    assert "with other versions than those installed: " in (said := capsys.readouterr().err)
+    assert f"torch {torch} (99.9 now)" in said
     assert report["machine"]["cpu"] == "The CPU of the other machine" and report["versions"]["torch"] == "99.9"
     before = [line for line in (folder / "report.md").read_text().splitlines() if f"ran on {cpu_name()} with " in line]
     assert len(before) == 1 and before[0].startswith("Stages `dense`, `train`, `compact`, `export` and `evaluate` ran")
