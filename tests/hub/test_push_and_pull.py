@@ -87,8 +87,10 @@ def test_every_snippet_of_the_card_runs(pushed, hub_commands):
 
 
 def test_snippets_for_one_shape_run_too(hub, hub_commands, finished_run, tmp_path):
+    from optkit.report.schema import Task
     from optkit.report.snippets import snippets
 
+    task = finished_run.report["task"]
     folder = tmp_path / "static"
     made = hub_commands(
         code=f"""
@@ -102,16 +104,15 @@ ov.save_model(model, {str(folder / "openvino_model.xml")!r}, compress_to_fp16=Fa
     )
     assert made.code == 0, made.err
     assert hub_commands("push", folder, "--repo", REPO).code == 0
-    for snippet in snippets(finished_run.report["task"] | {"shape": [2, 16]}, REPO).values():
+    for snippet in snippets(Task.model_validate(task | {"shape": [2, 16]}), REPO).values():
         done = hub_commands(code=snippet)
         assert done.code == 0 and done.out.strip(), f"{snippet}\n{done.err}"
-    assert hub_commands(code=snippets(finished_run.report["task"], REPO)["openvino"]).code != 0
+    assert hub_commands(code=snippets(Task.model_validate(task), REPO)["openvino"]).code != 0
 
 
 def test_the_python_api_pushes_and_pulls(hub, hub_commands, finished_run, tmp_path):
     done = hub_commands(
         code=f"""
-from split_scores import split_scores
 
 import optkit
 facts = optkit.push({str(finished_run.folder)!r}, "{REPO}", private=True)
