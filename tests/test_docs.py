@@ -182,7 +182,9 @@ def test_what_the_extending_page_adds_works_in_the_files_that_it_names(extended)
     recipe = recipe.replace("type: text-classification", "type: zero-shot-classification")
     (extended / "recipe.yaml").write_text(recipe, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(extended)}
-    command = [sys.executable, "-c", f"ROOT = {str(extended)!r}\n{USES}"]
+    # An editable installation finds its own files before those on PYTHONPATH.
+    first = "import sys; sys.meta_path[:] = [one for one in sys.meta_path if '_editable' not in type(one).__module__]"
+    command = [sys.executable, "-c", f"{first}\nROOT = {str(extended)!r}\n{USES}"]
     done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -117,10 +117,9 @@ def _blocks(model: nn.Module, rules: Sequence[Rule]) -> dict[str, int]:
     """For each layer that is pruned in blocks, how many rows or columns leave whole blocks behind when they go."""
     found: dict[str, int] = {}
     for rule in rules:
-        structure = rule.structure
-        if structure.kind in ("block", "n:m"):
+        if rule.structure.tile is not None:
             for name in resolve_targets(model, rule):
-                found[name] = lcm(found.get(name, 1), structure.rows, structure.cols)
+                found[name] = lcm(found.get(name, 1), *rule.structure.tile)
     return found
 
 

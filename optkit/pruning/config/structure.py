@@ -75,6 +75,11 @@ class Structure:
         """The highest share of zeros that the structure itself can reach, in [0, 1]."""
         return 1.0 - self.kept / self.cols if self.kind == "n:m" else 1.0
 
+    @property
+    def tile(self) -> tuple[int, int] | None:
+        """Rows and columns that hold whole groups when they are removed together; None where each may go by itself."""
+        return None if self.kind in ("row", "column", "head", "neuron") else (self.rows, self.cols)
+
     def block(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of a block in a weight of ``shape`` (out, in); only for block, row and column."""
         return {"row": (1, shape[1]), "column": (shape[0], 1)}.get(self.kind, (self.rows, self.cols))
@@ -84,6 +89,7 @@ class Structure:
 
         For heads the size of one matters as well, and is held against the model.
         """
+        # The higher, the finer: 3 is finer than any block but a single element.
         order = {"head": 0, "neuron": 0, "row": 1, "column": 1, "block": 2, "n:m": 3}
         if self == Structure():
             return coarser != self

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optkit.pruning.config import Movement
+from optkit.pruning.config.criteria import Movement
 from optkit.pruning.criteria.base import Criterion, State
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from optkit.errors import PruningError
 from optkit.pruning import fisher
-from optkit.pruning.config import Obert
+from optkit.pruning.config.criteria import Obert
 from optkit.pruning.criteria.base import Criterion, State
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optkit.pruning.config import Random
+from optkit.pruning.config.criteria import Random
 from optkit.pruning.criteria.base import Criterion, State
 
 

@@ -29,7 +29,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from optkit.pruning.config import SoftMovement
+from optkit.pruning.config.criteria import SoftMovement
 from optkit.pruning.criteria.base import GroupCriterion, State
 from optkit.pruning.selection import target_count
 

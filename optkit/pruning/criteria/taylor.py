@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import threshold_
 
-from optkit.pruning.config import Taylor
+from optkit.pruning.config.criteria import Taylor
 from optkit.pruning.criteria.base import Criterion, State
 
 

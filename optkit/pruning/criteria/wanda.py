@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optkit.pruning.config import Wanda
+from optkit.pruning.config.criteria import Wanda
 from optkit.pruning.criteria.base import Criterion, State
 
 
