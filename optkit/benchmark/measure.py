@@ -5,7 +5,8 @@ scripts all measure here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,18 @@ class Workload:
         return f"{batch} x {self.pixels} pixels" if self.pixels else f"{batch} x {self.seq} tokens"
 
 
+@contextmanager
+def _own_torch_threads() -> Iterator[None]:
+    """Gives torch back the threads it had: engines set those that they are measured with."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def measure(
     candidates: Sequence[Candidate],
     workloads: Sequence[Workload],
@@ -116,8 +129,9 @@ def measure(
     threads, monitor = options.threads or physical_cores(), machine.LoadMonitor()
     setting = Setting(threads, options.mode, options.streams)
     run = _Run(candidates, options, setting, reference, plain, reporter, [])
-    shapes = run.shapes(workloads)
-    models = [run.model(candidate, workloads[0]) for candidate in candidates]
+    with _own_torch_threads():
+        shapes = run.shapes(workloads)
+        models = [run.model(candidate, workloads[0]) for candidate in candidates]
     facts = monitor.facts()
     warnings = machine.load_warnings(facts, threads) + run.warnings
     if noisy := sum(row.noisy for shape in shapes for row in shape.rows):

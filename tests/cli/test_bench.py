@@ -116,6 +116,9 @@ def test_throughput_on_every_backend(quick, finished_run):
 
 
 def test_texts_are_fed_as_they_are(quick, finished_run, tmp_path):
+    import torch
+
+    threads = torch.get_num_threads()
     texts = tmp_path / "texts.txt"
     texts.write_text("the ball was lost\nrates\nthe team won the match and the crowd sang all night long\n" * 3)
     asked = ("--texts", texts, "--batch", 2, "--backends", "torch,openvino-int8", "--no-loads")
@@ -129,6 +132,8 @@ def test_texts_are_fed_as_they_are(quick, finished_run, tmp_path):
     done = quick(finished_run.folder, *asked)
     assert done.code == 0 and "reference" in done.out and "9 of 9 texts" in done.out
     assert "dense, torch" in done.out and "int8 IR, openvino-int8" in done.out
+    # Engines take the threads that are asked for, and torch has its own back.
+    assert torch.get_num_threads() == threads
 
 
 def test_a_run_without_its_baseline_says_what_is_left_out(quick, finished_run, tmp_path):

@@ -8,6 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
+from optkit.variant import Variant
+
 pytestmark = pytest.mark.slow
 
 TINY = ["task.max_length=32", "oneshot.samples=16", "quantize.calibration.samples=8"]
@@ -56,10 +58,11 @@ def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, given, page,
 
 def test_a_drop_is_paired_by_sentence_and_averaged_over_seeds(monkeypatch, scripts):
     monkeypatch.syspath_prepend(scripts)
-    drop = runpy.run_path(str(scripts / "accuracy_table.py"))["drop"]
+    script = runpy.run_path(str(scripts / "accuracy_table.py"))
+    drop, reference, variant = script["drop"], script["DENSE"], Variant("pruned", "int8", "openvino")
     dense = np.ones(100)
-    runs = [{"dense": dense, "int8": np.r_[np.zeros(wrong), np.ones(100 - wrong)]} for wrong in (10, 20)]
-    points, half = drop(runs, "int8")
+    runs = [{reference: dense, variant: np.r_[np.zeros(wrong), np.ones(100 - wrong)]} for wrong in (10, 20)]
+    points, half = drop(runs, variant)
     differences = np.r_[np.ones(10), np.full(10, 0.5), np.zeros(80)]
     assert points == pytest.approx(15.0)
     assert half == pytest.approx(100 * 1.96 * differences.std(ddof=1) / 10, rel=1e-3)
