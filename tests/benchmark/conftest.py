@@ -47,3 +47,13 @@ def run_folder(tmp_path, tiny_checkpoint, encoder_folder) -> Path:
     report = {"format": 1, "folders": {"dense": str(folder / "dense")}}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def torch_threads():
+    """An engine sets torch's threads for its process; the next test has its own back."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
