@@ -115,5 +115,8 @@ def test_former_argument_names_still_work(name, arguments, new, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(deprecation, "_warned", set())
     package, _, function = name.rpartition(".")
-    with pytest.warns(DeprecationWarning, match=f"is deprecated: use {new}= instead"), pytest.raises(optkit.OptkitError):
+    with (
+        pytest.warns(DeprecationWarning, match=f"is deprecated: use {new}= instead"),
+        pytest.raises(optkit.OptkitError),
+    ):
         getattr(import_module(package), function)(**arguments)

@@ -21,6 +21,8 @@ Positive = Annotated[float, Field(gt=0, le=_LARGEST)]
 Share = Annotated[float, Field(ge=0, le=_LARGEST)]
 Count = Annotated[int, Field(ge=0, le=10**18)]
 Size = Annotated[int, Field(ge=1, le=10**12)]
+
+
 def _whole(ratio: list[float]) -> list[float]:
     if len(ratio) == 2:
         raise ValueError("is no ratio with its interval")
@@ -31,6 +33,7 @@ def _whole(ratio: list[float]) -> list[float]:
 Ratio = Annotated[list[Number], Field(min_length=1, max_length=3), AfterValidator(_whole)]
 Ends = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Scores = dict[str, Number]
+
 
 class Part(BaseModel):
     """Types are taken as they are written: a number in quotes is none."""

@@ -239,7 +239,12 @@ def test_pull_goes_on_where_it_broke(hub, hub_commands, folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "more", "code", "said"),
     [
-        ("org/absent", [], 2, "pull org/absent: the Hub has no such model or no revision 'main' of it: correct the name"),
+        (
+            "org/absent",
+            [],
+            2,
+            "pull org/absent: the Hub has no such model or no revision 'main' of it: correct the name",
+        ),
         (REPO, ["--revision", "v9"], 2, "or no revision 'v9' of it"),
         ("../etc", [], 2, "'../etc' is not a repository name: write ORG/NAME"),
     ],
@@ -264,5 +269,7 @@ def test_pull_refuses_what_is_damaged_or_would_lie_elsewhere(hub, hub_commands, 
     assert hub_commands("pull", REPO, "--output", tmp_path / "new").code == 0
     hub.repositories[REPO].commit({"../evil.py": b"1"})
     evil = hub_commands("pull", REPO, "--output", tmp_path / "evil")
-    assert evil.code == 1 and "its file ../evil.py would be written outside the folder: nothing was downloaded" in evil.err
+    assert (
+        evil.code == 1 and "its file ../evil.py would be written outside the folder: nothing was downloaded" in evil.err
+    )
     assert not (tmp_path / "evil.py").exists() and not (tmp_path / "evil").exists()

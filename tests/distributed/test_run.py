@@ -154,7 +154,11 @@ def launches(tmp_path_factory, tiny_checkpoint, wide_teacher, tiny_files) -> dic
     ]
     # The harness forks, and threads would be lost: of tokenizers, too, whose warning of that is what a test looks for.
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "OMP_NUM_THREADS": "1",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }
     harness = subprocess.run(
         [sys.executable, Path(__file__).with_name("launched.py"), json.dumps(jobs)],
         env=environment,

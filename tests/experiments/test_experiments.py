@@ -93,9 +93,17 @@ def test_folders_that_hold_no_run(tmp_path):
         ("sparsity.pruned.layers.0.sparsity", float("nan"), "sparsity.pruned.layers.0.sparsity is no number"),
         ("evaluate.drop", 10**400, "evaluate.drop is no number"),
         ("benchmark.threads", 0, "benchmark.threads is below 1"),
-        ("benchmark.rows.0.milliseconds", {"int8 optkit": 0}, "benchmark.rows.0.milliseconds.pruned/int8/optkit is not above 0"),
+        (
+            "benchmark.rows.0.milliseconds",
+            {"int8 optkit": 0},
+            "benchmark.rows.0.milliseconds.pruned/int8/optkit is not above 0",
+        ),
         ("benchmark.rows.0.batch", True, "benchmark.rows.0.batch is no whole number"),
-        ("benchmark.rows.0.against", "dense tvm", "benchmark.rows.0.against: 'dense tvm' is no variant: expected such as pruned/int8/openvino"),
+        (
+            "benchmark.rows.0.against",
+            "dense tvm",
+            "benchmark.rows.0.against: 'dense tvm' is no variant: expected such as pruned/int8/openvino",
+        ),
         ("benchmark.rows.0.against", "pruned torch", "benchmark.rows.0: against names no engine that was timed"),
         ("benchmark.rows.0.ratios", {"int8 optkit": [2.0, 1.0]}, "is no ratio with its interval"),
         ("benchmark.rows.0.ratios", {"int8 optkit": 2.0}, "ratios.pruned/int8/optkit is no list"),
@@ -184,7 +192,12 @@ def test_dollars_by_measured_throughput(tmp_path):
         for model, backend, speed in (("dense", "torch", 20.0), ("int8 IR", "optkit", 80.0))
     ]
     shapes = [{"batch": 1, "seq": 32, "rows": rows[:1]}, {"batch": 8, "seq": 128, "rows": rows}]
-    report = {"format": 2, "settings": {"threads": 2, "mode": "throughput"}, "machine": {"cpu": "Some CPU"}, "shapes": shapes}
+    report = {
+        "format": 2,
+        "settings": {"threads": 2, "mode": "throughput"},
+        "machine": {"cpu": "Some CPU"},
+        "shapes": shapes,
+    }
     (tmp_path / "bench.json").write_text(json.dumps(report))
     rates = load_rates(tmp_path / "bench.json", batch=8, seq=128)
     assert (rates.how, rates.against, rates.cpu) == ("throughput, 8 x 128 tokens", "dense, torch", "Some CPU")

@@ -78,7 +78,9 @@ def test_a_sweep_that_was_killed_before_its_first_result_goes_on(generated_recip
             written(tmp_path / "sweep", trial)
             yield trial, 0, 1.0
 
-    assert [result.status for result in run_trials(generated_recipe, planned, tmp_path / "sweep", launch)] == ["done"] * 2
+    assert [result.status for result in run_trials(generated_recipe, planned, tmp_path / "sweep", launch)] == [
+        "done"
+    ] * 2
 
 
 def test_processes_share_the_cores(monkeypatch):

@@ -44,7 +44,9 @@ def test_where_f32_is_the_default_there_is_one_row(finished_run, generated_recip
         **{"default": "f32", "serve": "default", "differs": False, "difference": None, "error": None}
     }
     names = [*split_scores(report), *report["benchmark"]["rows"][0]["milliseconds"]]
-    assert not [name for name in names if name.endswith(("/f32", " f32"))] and {asked for asked, *_ in compiled} == {None}
+    assert not [name for name in names if name.endswith(("/f32", " f32"))] and {asked for asked, *_ in compiled} == {
+        None
+    }
     assert report["benchmark"]["precision"] == "f32" and "dense model in OpenVINO fp32" in report["verdict"]
 
 
@@ -55,7 +57,12 @@ def test_where_it_is_not_f32_is_scored_and_timed_beside_it(
     folder = finished_run.copy(tmp_path)
     report = optkit.run(generated_recipe, AGAIN, output=folder)
     [row] = report["benchmark"]["rows"]
-    assert {"dense/fp32/openvino", "dense/fp32/openvino/f32", "pruned/int8/openvino", "pruned/int8/openvino/f32"} <= set(row["milliseconds"])
+    assert {
+        "dense/fp32/openvino",
+        "dense/fp32/openvino/f32",
+        "pruned/int8/openvino",
+        "pruned/int8/openvino/f32",
+    } <= set(row["milliseconds"])
     assert row["against"] == "dense/fp32/openvino"
     assert [asked for asked, sparse, _ in compiled if not sparse] == [None, "f32", None, "f32"]
     found = report["evaluate"]["precision"]

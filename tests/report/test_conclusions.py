@@ -50,9 +50,7 @@ def test_dollars_and_the_gain(report):
     found = conclusions(report, PRICES)
     # 8 cores run 4 copies of 2 threads, at 0.0001 dollars a second.
     dollars = {cost["engine"]: cost["dollars"] for cost in found["costs"]["costs"]}
-    assert dollars == pytest.approx(
-        {"dense/fp32/torch": 0.0001 * 1e6 * 8.126e-3 / 4, INT8: 0.0001 * 1e6 * 2.5e-3 / 4}
-    )
+    assert dollars == pytest.approx({"dense/fp32/torch": 0.0001 * 1e6 * 8.126e-3 / 4, INT8: 0.0001 * 1e6 * 2.5e-3 / 4})
     assert found["costs"]["date"] == "2026-01-01" and conclusions(report, None)["costs"] is None
     gain = found["gain"]
     assert gain["ratio"] == pytest.approx(8.126 / 2.5) and gain["gains"] and gain["why"] == []

@@ -146,7 +146,11 @@ def test_the_tiles(whole):
     priced = conclude(parse_facts(whole), PRICES)
     assert tiles(priced)[-1][:2] == ("$0.0347", "a million inferences")  # 0.10 dollars an hour, 800 inferences a second
     whole |= {"benchmark": None}
-    assert [tile.what for tile in tiles(parse_report(whole))] == ["zeros in the encoder", "points of accuracy", "on disk"]
+    assert [tile.what for tile in tiles(parse_report(whole))] == [
+        "zeros in the encoder",
+        "points of accuracy",
+        "on disk",
+    ]
 
 
 def test_what_strangers_wrote_stays_text(whole):

@@ -152,7 +152,10 @@ def test_by_latency_with_a_table_from_elsewhere(files_recipe, table, tmp_path):
     # The report says what was promised, and the benchmark times what it is against.
     assert report["allocation"] == {"encoder": found}
     [row] = report["benchmark"]["rows"]
-    assert row["milliseconds"].keys() == {"dense/fp32/openvino", *(["pruned/int8/optkit"] if runtime.available() else [])}
+    assert row["milliseconds"].keys() == {
+        "dense/fp32/openvino",
+        *(["pruned/int8/optkit"] if runtime.available() else []),
+    }
     assert "asked for 3x, predicted" in (folder / "report.md").read_text()
 
 

@@ -25,16 +25,25 @@ def test_every_engine_is_timed_against_the_dense_one_in_openvino(finished_run):
     (row,) = found["rows"]
     # Where f32 is not OpenVINO's default on this CPU, plain OpenVINO is timed with the hint, too.
     hinted = [] if found["precision"] == "f32" else ["f32"]
-    names = ["dense/fp32/torch", "dense/fp32/openvino", *(f"dense/fp32/openvino/{hint}" for hint in hinted), "pruned/fp32/torch"]
+    names = [
+        "dense/fp32/torch",
+        "dense/fp32/openvino",
+        *(f"dense/fp32/openvino/{hint}" for hint in hinted),
+        "pruned/fp32/torch",
+    ]
     names += ["pruned/int8/openvino", *(f"pruned/int8/openvino/{hint}" for hint in hinted)]
     names += ["pruned/int8/optkit"] if runtime.available() else []
     assert list(row["milliseconds"]) == names == list(row["quartiles"])
-    assert row["against"] == "dense/fp32/openvino" and list(row["ratios"]) == [n for n in names if n != "dense/fp32/openvino"]
+    assert row["against"] == "dense/fp32/openvino" and list(row["ratios"]) == [
+        n for n in names if n != "dense/fp32/openvino"
+    ]
     for name, (ratio, low, high) in row["ratios"].items():
         assert 0 < low <= ratio <= high, name
         # Rounds are noisy here, and the two medians not of the same round: they only have to be of a size.
         assert 0.2 < ratio / (row["milliseconds"]["dense/fp32/openvino"] / row["milliseconds"][name]) < 5, name
-    assert row["plain"] == "pruned/int8/openvino" and list(row["over_plain"]) == [n for n in names if n != "pruned/int8/openvino"]
+    assert row["plain"] == "pruned/int8/openvino" and list(row["over_plain"]) == [
+        n for n in names if n != "pruned/int8/openvino"
+    ]
     for name, (low, high) in row["quartiles"].items():
         assert low - 1e-3 <= row["milliseconds"][name] <= high + 1e-3, name
     assert set(row["noisy"]) <= set(row["ratios"])

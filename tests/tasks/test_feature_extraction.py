@@ -130,7 +130,11 @@ def test_each_model_is_scored_by_how_its_cosines_follow_the_scores(run):
     assert scores["agreement"] == pytest.approx((found["pruned"] * found["int8"]).sum(-1).mean(), abs=1e-5)
     assert report["training"]["rules"][0]["pruned"] == round(0.8 * report["training"]["rules"][0]["groups"])
     assert report["training"]["chosen"]["metric"] == "spearman"
-    assert report["benchmark"]["rows"][0]["milliseconds"].keys() >= {"dense/fp32/torch", "pruned/fp32/torch", "pruned/int8/openvino"}
+    assert report["benchmark"]["rows"][0]["milliseconds"].keys() >= {
+        "dense/fp32/torch",
+        "pruned/fp32/torch",
+        "pruned/int8/openvino",
+    }
 
 
 def test_the_report_says_how_alike_embeddings_are(run):

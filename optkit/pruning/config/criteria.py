@@ -272,16 +272,7 @@ def _check_damping(damping: float) -> None:
 
 
 Criterion = (
-    Magnitude
-    | Movement
-    | SoftMovement
-    | Taylor
-    | Wanda
-    | Obert
-    | Random
-    | Frozen
-    | Reconstruction
-    | FisherSearch
+    Magnitude | Movement | SoftMovement | Taylor | Wanda | Obert | Random | Frozen | Reconstruction | FisherSearch
 )
 CRITERIA: dict[str, type[Criterion]] = {c.name: c for c in get_args(Criterion)}
 #: Criteria that prune a model in one shot only, and those that only training can feed.
