@@ -121,7 +121,10 @@ def instruction_sets() -> tuple[InstructionSet, ...]:
     Raises:
         OptkitError: if the library cannot be used.
     """
-    return parse(_text(library().optkit_instruction_sets()))
+    try:
+        return parse(_text(library().optkit_instruction_sets()))
+    except ValueError as error:
+        raise _other_sources(extension_path()) from error
 
 
 def instruction_set(name: str) -> InstructionSet:
@@ -190,7 +193,7 @@ def _load(path: Path) -> ctypes.CDLL:
     try:
         _declare(loaded)
     except AttributeError as error:
-        raise OptkitError(f"{path}: made from other sources than this optkit: run {_reinstall()}") from error
+        raise _other_sources(path) from error
     wanted = _text(loaded.optkit_openvino_version())
     if wanted != installed:
         raise _other_openvino(path, wanted, installed)
@@ -213,6 +216,10 @@ def _other_openvino(path: Path, wanted: str, installed: str) -> OptkitError:
     return OptkitError(
         f"{path}: built for OpenVINO {wanted}, but {installed} is installed: run pip install openvino=={wanted}"
     )
+
+
+def _other_sources(path: Path) -> OptkitError:
+    return OptkitError(f"{path}: made from other sources than this optkit: run {_reinstall()}")
 
 
 def _reinstall() -> str:

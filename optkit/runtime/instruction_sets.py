@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,13 +14,14 @@ class Rates:
     """Multiply-adds per cycle of one core, ours on stored weights, OpenVINO's on all.
 
     Attributes:
-        block4, element: int8.
+        block4: int8 blocks of 4 inputs, by their height in outputs: 1, 2, 4, 8, 16, 32.
+        element: int8.
         single: ``element`` with float32 weights.
         openvino_int8, openvino_fp32: oneDNN's dense products.
         tall: what ``element`` gains from blocks of at least 4 outputs, which share the loads of activations.
     """
 
-    block4: float
+    block4: Mapping[int, float]
     element: float
     single: float
     openvino_int8: float
@@ -51,16 +54,28 @@ class InstructionSet:
 
 @cache
 def parse(table: str) -> tuple[InstructionSet, ...]:
-    """The rows of ``table``, the JSON array that the library's ``optkit_instruction_sets`` returns."""
-    return tuple(
-        InstructionSet(
-            name=row["name"],
-            features=tuple(row["features"]),
-            vector_bits=int(row["vector_bits"]),
-            compiled=row["compiled"],
-            supported=row["supported"],
-            rates=Rates(**row["rates"]),
-            rates_with_amx=Rates(**row["rates_with_amx"]) if row["rates_with_amx"] else None,
-        )
-        for row in json.loads(table, parse_int=float)
+    """The rows of ``table``, the JSON array that the library's ``optkit_instruction_sets`` returns.
+
+    Raises:
+        ValueError: if its columns are not those of this optkit.
+    """
+    try:
+        return tuple(_row(row) for row in json.loads(table, parse_int=float))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("the table of instruction sets has other columns") from error
+
+
+def _row(row: dict[str, Any]) -> InstructionSet:
+    return InstructionSet(
+        name=row["name"],
+        features=tuple(row["features"]),
+        vector_bits=int(row["vector_bits"]),
+        compiled=row["compiled"],
+        supported=row["supported"],
+        rates=_rates(row["rates"]),
+        rates_with_amx=_rates(row["rates_with_amx"]) if row["rates_with_amx"] else None,
     )
+
+
+def _rates(row: dict[str, Any]) -> Rates:
+    return Rates(**row | {"block4": {int(height): rate for height, rate in row["block4"].items()}})

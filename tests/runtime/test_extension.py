@@ -79,7 +79,9 @@ def test_each_instruction_set_is_a_row_and_a_folder(extension):
     documented = (ROOT / "docs" / "runtime.md").read_text()
     for row in rows:
         assert f"| `{row.name}` | " + f"{row.vector_bits} bits |" * row.compiled in documented
-        assert min(vars(row.rates).values()) > 0
+        others = {name: rate for name, rate in vars(row.rates).items() if name != "block4"}
+        assert min(others.values()) > 0
+        assert list(row.rates.block4) == [1, 2, 4, 8, 16, 32] and min(row.rates.block4.values()) > 0
     assert extension.instruction_set("avx2").name == "avx2"
 
 
@@ -92,6 +94,13 @@ def test_what_the_cpu_supports_is_what_linux_says(extension):
 def test_an_instruction_set_without_a_row_is_an_error(extension):
     with pytest.raises(OptkitError, match="unknown instruction set 'avx3': the kernels are for scalar, avx2, "):
         extension.instruction_set("avx3")
+
+
+def test_a_table_of_other_sources_is_an_error(extension, monkeypatch):
+    parse = extension.parse
+    monkeypatch.setattr(extension, "parse", lambda table: parse(table.replace('"block4": {', '"block5": {')))
+    with pytest.raises(OptkitError, match="made from other sources than this optkit: run pip install"):
+        extension.instruction_sets()
 
 
 def test_unknown_instruction_set(extension, monkeypatch):

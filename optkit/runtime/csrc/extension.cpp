@@ -25,12 +25,17 @@ thread_local std::string answer;
 std::string json(const optkit::Rates& rates) {
     if (!rates.known())
         return "null";
+    std::string block4;
     char text[256];
+    for (int height = 0; height < optkit::kBlockHeights; ++height) {
+        std::snprintf(text, sizeof text, "%s\"%d\": %.17g", height ? ", " : "", 1 << height, rates.block4[height]);
+        block4 += text;
+    }
     std::snprintf(text, sizeof text,
-                  "{\"block4\": %.17g, \"element\": %.17g, \"single\": %.17g, \"openvino_int8\": %.17g, "
-                  "\"openvino_fp32\": %.17g, \"tall\": %.17g}",
-                  rates.block4, rates.element, rates.single, rates.openvino_int8, rates.openvino_fp32, rates.tall);
-    return text;
+                  ", \"element\": %.17g, \"single\": %.17g, \"openvino_int8\": %.17g, \"openvino_fp32\": %.17g, "
+                  "\"tall\": %.17g}",
+                  rates.element, rates.single, rates.openvino_int8, rates.openvino_fp32, rates.tall);
+    return "{\"block4\": {" + block4 + "}" + text;
 }
 
 std::string json(const optkit::InstructionSet& set) {

@@ -63,7 +63,7 @@ def kernel_cost(
     """
     of = rates(isa, amx)
     if kernel.name == "block4":
-        stored, rate = block4_density, of.block4
+        stored, rate = block4_density, of.block4[kernel.rows]
     else:
         stored, rate = density, (of.element if quantized else of.single) * (of.tall if kernel.rows >= 4 else 1.0)
     weights = shape[0] * shape[1] * stored

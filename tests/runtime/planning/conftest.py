@@ -19,13 +19,24 @@ def rates(monkeypatch):
     from optkit.runtime import extension
     from optkit.runtime.instruction_sets import InstructionSet, Rates
 
+    def block4(*rates: float) -> dict[int, float]:
+        return dict(zip((1, 2, 4, 8, 16, 32), rates, strict=True))
+
     measured = {
-        "scalar": Rates(1.0, 1.0, 1.0, openvino_int8=6.0, openvino_fp32=6.0, tall=1.0),
-        "avx2": Rates(28.0, 22.0, 11.0, openvino_int8=16.0, openvino_fp32=16.0, tall=1.3),
-        "avxvnni": Rates(40.0, 25.0, 12.0, openvino_int8=50.0, openvino_fp32=18.0, tall=1.3),
-        "avx512vnni": Rates(45.0, 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0, tall=1.3),
+        "scalar": Rates(block4(*[1.0] * 6), 1.0, 1.0, openvino_int8=6.0, openvino_fp32=6.0, tall=1.0),
+        "avx2": Rates(block4(*[28.0] * 6), 22.0, 11.0, openvino_int8=16.0, openvino_fp32=16.0, tall=1.3),
+        "avxvnni": Rates(
+            block4(40.0, 50.0, 64.0, 80.0, 80.0, 80.0), 25.0, 12.0, openvino_int8=50.0, openvino_fp32=18.0, tall=1.3
+        ),
+        "avx512vnni": Rates(
+            block4(45.0, 56.0, 72.0, 90.0, 90.0, 90.0), 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0, tall=1.3
+        ),
     }
-    with_amx = {"avx512vnni": Rates(34.0, 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8)}
+    with_amx = {
+        "avx512vnni": Rates(
+            block4(34.0, 42.5, 54.4, 68.0, 68.0, 68.0), 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8
+        )
+    }
     table = tuple(InstructionSet(name, (), 256, True, True, of, with_amx.get(name)) for name, of in measured.items())
     monkeypatch.setattr(extension, "instruction_sets", lambda: table)
 

@@ -18,6 +18,7 @@ namespace optkit {
 
 const std::vector<InstructionSet>& instruction_sets() {
 #define OPTKIT_CPU_FEATURE(compiler, proc) CpuFeature{proc, [] { return __builtin_cpu_supports(compiler) != 0; }},
+#define OPTKIT_BLOCK4_RATES(...) {__VA_ARGS__}
 #define OPTKIT_RATES(...) Rates{__VA_ARGS__}
 #define OPTKIT_INSTRUCTION_SET(name, features, options, rates, rates_with_amx) \
     InstructionSet{#name, {features}, &isa::name::kernels, rates, rates_with_amx},

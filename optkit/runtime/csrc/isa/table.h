@@ -14,11 +14,15 @@ struct CpuFeature {
     bool (*present)();
 };
 
+/// Heights of int8 blocks: 1 << 0 to 1 << 5 outputs.
+constexpr int kBlockHeights = 6;
+
 /// Multiply-adds per cycle of one core, for the cost model (optkit/runtime/planning/costs.py).
 struct Rates {
-    double block4 = 0, element = 0, single = 0, openvino_int8 = 0, openvino_fp32 = 0, tall = 0;
+    double block4[kBlockHeights] = {};  // of blocks of 1, 2, 4, 8, 16, 32 outputs x 4 inputs
+    double element = 0, single = 0, openvino_int8 = 0, openvino_fp32 = 0, tall = 0;
 
-    bool known() const { return block4 > 0; }
+    bool known() const { return block4[0] > 0; }
 };
 
 /// One row.
