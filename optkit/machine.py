@@ -25,6 +25,11 @@ INSTRUCTION_SETS = (
 )
 #: Packages that times and scores depend on.
 PACKAGES = ("optkit", "openvino", "torch", "onnxruntime", "ctranslate2", "transformers", "nncf")
+#: Packages that the result of a stage may depend on.
+RESULT_PACKAGES = (
+    *("optkit", "torch", "transformers", "datasets", "accelerate", "openvino", "nncf", "optimum-intel"),
+    *("onnx", "onnxruntime"),
+)
 #: What a quiet machine does besides: processes waiting for a core, and the share of time that the host takes.
 _BACKGROUND, _STEAL = 0.5, 0.02
 

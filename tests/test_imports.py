@@ -12,6 +12,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from optkit.cli import lazy
+
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
@@ -37,3 +39,8 @@ def test_every_module_that_imports_another_is_in_a_layer(imports):
 
 def test_no_files_import_each_other_in_a_circle(imports):
     graphlib.TopologicalSorter(imports).prepare()  # raises CycleError with the files of one
+
+
+@pytest.mark.parametrize("name", lazy._NAMES)
+def test_what_verbs_import_at_first_use_is_there(name):
+    assert getattr(lazy, name) is not None

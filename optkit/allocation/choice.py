@@ -48,8 +48,7 @@ def rules(context: RunContext) -> list[Rule]:
     """The recipe's rules, with the shares that were chosen for them."""
     found = _read(context) if is_asked_for(context) else {}
     return [
-        with_shares(rule, found[rule.name]) if spec.allocate else rule
-        for rule, spec in zip(context.rules, context.recipe.prune, strict=True)
+        with_shares(spec.build(), found[spec.name]) if spec.allocate else spec.build() for spec in context.recipe.prune
     ]
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import optkit
 from optkit.cli.options import Debug, Json
+from optkit.progress import size
 
 if TYPE_CHECKING:
     from optkit.runtime.baking import Baked
@@ -35,10 +37,8 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Write an IR with packed weights, its config and its tokenizer into a folder."""
-    from optkit.runtime import bake
-
     folder = source / "openvino" if (source / "openvino" / "openvino_model.xml").is_file() else source
-    baked = bake(folder, output, plan=plan, isa=isa, shape=(batch, seq))
+    baked = optkit.bake(folder, output, plan=plan, isa=isa, shape=(batch, seq))
     facts = _facts(baked)
     if as_json:
         print(json.dumps(facts, indent=2))
@@ -47,8 +47,6 @@ def command(
     print(f"{baked.plan.reason}, in {count} program{'s' if count > 1 else ''}")
     for layer, why in facts["left_out"].items():
         print(f"not baked: {layer}: {why}")
-    from optkit.progress import size
-
     print(f"{facts['output']}: {size(baked.bytes_after)}, the portable IR has {size(baked.bytes_before)}")
 
 

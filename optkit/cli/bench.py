@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+import optkit
+from optkit.cli import lazy
+from optkit.cli.console import wide_console, write_chart
 from optkit.cli.options import Debug, Json
 from optkit.errors import UsageError
+from optkit.progress import Reporter
 
 if TYPE_CHECKING:
     from optkit.benchmark.result import BenchmarkResult
@@ -48,15 +52,11 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Measure latency or throughput of a model on real engines, and compare them."""
-    from optkit.benchmark.bench import bench_result
-    from optkit.benchmark.options import BenchmarkOptions
-    from optkit.progress import Reporter
-
     if plot is not None and not plot.absolute().parent.is_dir():
         raise UsageError(f"--plot: there is no folder {plot.parent}")
     if plot is not None and plot.is_dir():
         raise UsageError(f"--plot: {plot} is a folder: name a file in it")
-    options = BenchmarkOptions(
+    options = optkit.BenchmarkOptions(
         backends=tuple(backends.split(",")) if backends else (),
         batch=_numbers("--batch", batch),
         seq=_numbers("--seq", seq) if seq else (),
@@ -68,12 +68,9 @@ def command(
         against=against,
         loads=loads,
     )
-    result = bench_result(paths, options, shlex.join(["optkit", *sys.argv[1:]]), Reporter())
+    result = lazy.bench_result(paths, options, shlex.join(["optkit", *sys.argv[1:]]), Reporter())
     if plot is not None:
-        from optkit.cli.console import write_chart
-        from optkit.report.render.benchmark_chart import benchmark_chart
-
-        write_chart(plot, benchmark_chart(result))
+        write_chart(plot, lazy.benchmark_chart(result))
     if as_json:
         print(json.dumps(result.to_dict(), indent=1))
     else:
@@ -88,13 +85,10 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 def _show(result: BenchmarkResult) -> None:
-    from optkit.benchmark.result_tables import lines, load_table, shape_table
-    from optkit.cli.console import wide_console
-
     console = wide_console()
     for shape in result.shapes:
-        console.print(shape_table(result, shape))
+        console.print(lazy.benchmark_table(result, shape))
     if any(model.load for model in result.models):
-        console.print(load_table(result))
-    for line in lines(result):
+        console.print(lazy.benchmark_load_table(result))
+    for line in lazy.benchmark_lines(result):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

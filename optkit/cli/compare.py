@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+import optkit
+from optkit.cli import lazy
+from optkit.cli.console import wide_console
 from optkit.cli.options import Debug, Json
 
 #: Of the JSON; 2: models and engines go by the labels that reports have.
@@ -29,23 +32,17 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Show how two runs differ: recipe, scores, times, sparsity by layer, machine and versions."""
-    from optkit.experiments.compare import compare
-
-    found = compare(first, second).to_dict()
+    found = optkit.compare(first, second).to_dict()
     if as_json:
         print(json.dumps({"format": FORMAT} | found, indent=2))
         return
-    from rich.table import Table
-
-    from optkit.cli.console import wide_console
-
     console = wide_console()
     if not any(found.values()):
         console.print("Nothing differs.")
     for kind, title in _TITLES.items():
         if not found[kind]:
             continue
-        table = Table(title=title, title_justify="left")
+        table = lazy.Table(title=title, title_justify="left")
         for column in ("", first.name, second.name):
             table.add_column(column, overflow="fold", justify="right" if column else "left")
         for row in found[kind]:

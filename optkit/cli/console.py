@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optkit.cli import lazy
 from optkit.errors import OptkitError
 
 if TYPE_CHECKING:
@@ -15,9 +16,7 @@ _WIDE = 140
 
 def wide_console() -> Console:
     """stdout: no line is broken, and no table cut off in a pipe or a file, which have no width."""
-    from rich.console import Console
-
-    console = Console(soft_wrap=True, highlight=False)
+    console = lazy.Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, _WIDE)
     return console

@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
+import optkit
+from optkit.cli import lazy
+from optkit.cli.console import wide_console
 from optkit.cli.options import Debug, Json
+from optkit.errors import UsageError
 
 
 def command(
@@ -28,30 +32,22 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Show what a million inferences cost with each engine on each machine, and what is saved against dense."""
-    from optkit.errors import UsageError
-    from optkit.experiments.cost import cost
-    from optkit.report.prices import FORM
-
     if prices is None:
-        raise UsageError(f"--prices: give a YAML file with {FORM}")
-    found = cost(path, prices, batch=batch, seq=seq)
+        raise UsageError(f"--prices: give a YAML file with {lazy.price_list_form}")
+    found = optkit.cost(path, prices, batch=batch, seq=seq)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
         return
-    from rich.table import Table
-
-    from optkit.cli.console import wide_console
-    from optkit.report.labels import thread_count
-    from optkit.report.result_tables import dollars
-
-    table = Table(title=f"a million inferences of {found.rates.name}", title_justify="left")
+    table = lazy.Table(title=f"a million inferences of {found.rates.name}", title_justify="left")
     for column in ("machine", "engine", "inferences a second", "dollars", "saved"):
         table.add_column(column, justify="left" if column in ("machine", "engine") else "right", no_wrap=True)
     for each in found.costs:
         saved = "" if each.saved is None else f"{each.saved:.0%}"
-        table.add_row(each.instance, each.engine_label, f"{each.per_second:,.0f}", dollars(each.dollars), saved)
+        table.add_row(
+            each.instance, each.engine_label, f"{each.per_second:,.0f}", lazy.format_dollars(each.dollars), saved
+        )
     console = wide_console()
     console.print(table)
-    console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {thread_count(found.rates.threads)} each.")
+    console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {lazy.thread_count(found.rates.threads)} each.")
     console.print(f"Prices of {found.prices.date}: {found.prices.source}.", markup=False)
     console.print("For machines with more cores it is estimated that copies of the model run side by side.")

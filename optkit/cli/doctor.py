@@ -7,14 +7,14 @@ from typing import Any
 
 import typer
 
+import optkit
+from optkit.cli import lazy
 from optkit.cli.options import Debug, Json
 
 
 def command(as_json: Json = False, debug: Debug = False) -> None:
     """Check whether the sparse runtime works on this machine; exit code 1 if it does not."""
-    from optkit.runtime.doctor import examine
-
-    found = examine()
+    found = optkit.doctor()
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -24,15 +24,12 @@ def command(as_json: Json = False, debug: Debug = False) -> None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = lazy.Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(found):
         table.add_row(name, value)
-    console = Console(highlight=False, markup=False)
+    console = lazy.Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(console.width, 140)  # a pipe or file has no width: do not break the library's path
     console.print(table)

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import optkit
+from optkit.cli import lazy
+from optkit.cli.console import wide_console
+from optkit.cli.inspect_runtime import show
 from optkit.cli.options import Debug, Json
 
 if TYPE_CHECKING:
@@ -45,16 +49,11 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Show how sparse a model is, layer by layer; with --runtime how the sparse runtime would run it."""
-    from optkit.cli.console import wide_console
-    from optkit.interop.inspect import RuntimeReport, inspect
-
-    report = inspect(path, runtime=runtime, plan=plan)
+    report = optkit.inspect(path, runtime=runtime, plan=plan)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
         return
-    if isinstance(report, RuntimeReport):
-        from optkit.cli.inspect_runtime import show
-
+    if isinstance(report, lazy.RuntimeReport):
         show(report)
         return
     console = wide_console()
@@ -66,9 +65,7 @@ def command(
 
 
 def layer_table(report: Report) -> Table:
-    from rich.table import Table
-
-    table = Table("layer", "shape", "structure", box=None, pad_edge=False, header_style="bold")
+    table = lazy.Table("layer", "shape", "structure", box=None, pad_edge=False, header_style="bold")
     for heading in ("sparsity", "blocks", "int8"):
         table.add_column(heading, justify="right")
     table.columns[0].overflow = "fold"
@@ -87,9 +84,7 @@ def _shape(layer: Layer) -> str:
 
 
 def _denominator_table(report: Report) -> Table:
-    from rich.table import Table
-
-    table = Table("zeros as stored", box=None, pad_edge=False, header_style="bold")
+    table = lazy.Table("zeros as stored", box=None, pad_edge=False, header_style="bold")
     for heading in ("zeros", "of", "sparsity"):
         table.add_column(heading, justify="right")
     for name, counted in report.denominators.items():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from optkit.cli import lazy
+from optkit.cli.console import wide_console
+
 if TYPE_CHECKING:
     from optkit.interop.inspect import RuntimeReport
     from optkit.runtime.planning import Plan
@@ -20,13 +23,10 @@ def show(report: RuntimeReport) -> None:
 
 
 def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from optkit.cli.console import wide_console
-
     placed = {layer: each for each in rewrite.programs for layer in each.layers}
-    table = Table("layer", "shape", "program", "computed with it", "why", box=None, pad_edge=False, header_style="bold")
+    table = lazy.Table(
+        "layer", "shape", "program", "computed with it", "why", box=None, pad_edge=False, header_style="bold"
+    )
     table.columns[0].overflow = table.columns[3].overflow = table.columns[4].overflow = "fold"
     for layer in plan.layers:
         program = placed.get(layer.matmul)
@@ -34,7 +34,7 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
         if layer.matmul in rewrite.left_out:
             why = f"OpenVINO: {rewrite.left_out[layer.matmul]} ({why})"
         cells = (program.name, ", ".join(program.fused.get(layer.matmul, ()))) if program else ("", "")
-        table.add_row(*map(Text, (_short(layer.matmul), "x".join(map(str, layer.shape)), *cells, why)))
+        table.add_row(*map(lazy.Text, (_short(layer.matmul), "x".join(map(str, layer.shape)), *cells, why)))
     console = wide_console()
     console.width = console.width if console.is_terminal else max(console.width, 200)
     console.print(table)
@@ -45,15 +45,10 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
 
 
 def _show_baked(layers: dict[str, dict[str, str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from optkit.cli.console import wide_console
-
-    table = Table("layer", "program", "kernel", "rows", box=None, pad_edge=False, header_style="bold")
+    table = lazy.Table("layer", "program", "kernel", "rows", box=None, pad_edge=False, header_style="bold")
     table.columns[0].overflow = "fold"
     for name, said in layers.items():
-        table.add_row(*map(Text, (_short(name), *(said.get(key, "") for key in ("program", "kernel", "rows")))))
+        table.add_row(*map(lazy.Text, (_short(name), *(said.get(key, "") for key in ("program", "kernel", "rows")))))
     console = wide_console()
     console.print(table)
     console.print(f"{len(layers)} linear layers are baked, the others are left to OpenVINO", highlight=False)

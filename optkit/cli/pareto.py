@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
+import optkit
+from optkit.cli import lazy
+from optkit.cli.console import wide_console, write_chart
 from optkit.cli.options import Debug, Json, RunFolders
+from optkit.errors import OptkitError
 
 
 def command(
@@ -23,11 +27,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """List runs by accuracy lost and speed gained; runs that another run beats in both are marked."""
-    from optkit.cli.console import write_chart
-    from optkit.errors import OptkitError
-    from optkit.experiments.pareto import pareto
-
-    found = pareto(runs, batch=batch, seq=seq)
+    found = optkit.pareto(runs, batch=batch, seq=seq)
     taken = None if max_drop is None else found.within(max_drop)
     if plot is not None:
         write_chart(plot, found.chart())
@@ -49,14 +49,9 @@ def command(
 
 
 def _show(found) -> None:
-    from rich.table import Table
-
-    from optkit.cli.console import wide_console
-    from optkit.report.labels import thread_count
-
     console, first = wide_console(), found.points[0].speedup
     tokens = "" if first.seq is None else f" x {first.seq} tokens"
-    table = Table(
+    table = lazy.Table(
         title=f"{found.points[0].run.metric} lost and speed gained, {first.batch}{tokens}", title_justify="left"
     )
     for column in ("run", "points lost", "sparsity", "times as fast", "milliseconds", "engine", ""):
@@ -69,6 +64,6 @@ def _show(found) -> None:
             style="dim" if point.dominated else None,
         )
     console.print(table)
-    console.print(f"Against {first.against.label} on {found.points[0].run.cpu}, {thread_count(first.threads)}.")
+    console.print(f"Against {first.against.label} on {found.points[0].run.cpu}, {lazy.thread_count(first.threads)}.")
     for path, why in found.left_out.items():
         console.print(f"left out: {path} {why}")

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+import optkit
 from optkit.cli.options import Debug, Json
+from optkit.progress import size
 
 
 def command(
@@ -19,10 +21,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Download a model from the Hub into a folder; no code of it is executed."""
-    from optkit.hub.pull import pull
-    from optkit.progress import size
-
-    done = pull(repo, output, revision=revision, quiet=False)
+    done = optkit.pull(repo, output, revision=revision, quiet=False)
     if as_json:
         print(json.dumps(done, indent=2))
         return

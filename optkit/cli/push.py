@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+import optkit
 from optkit.cli.options import Debug, Json
+from optkit.progress import size
 
 
 def command(
@@ -22,10 +24,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Publish what a run exported, with its model card, in one commit."""
-    from optkit.hub.push import push
-    from optkit.progress import size
-
-    done = push(run, repo, private=private, dry_run=dry_run, quiet=False)
+    done = optkit.push(run, repo, private=private, dry_run=dry_run, quiet=False)
     if as_json:
         print(json.dumps(done, indent=2))
         return

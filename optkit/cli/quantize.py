@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
+import optkit
+from optkit.cli.console import wide_console
+from optkit.cli.inspect import layer_table
 from optkit.cli.options import Debug, Json
+from optkit.progress import Reporter
 
 Model = Annotated[
     str,
@@ -52,10 +56,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Quantize a model to int8, keep its zeros, and tag each layer with its structure and sparsity."""
-    from optkit.interop.quantize import quantize
-    from optkit.progress import Reporter
-
-    result = quantize(
+    result = optkit.quantize(
         model,
         data=data,
         text=text or (),
@@ -71,12 +72,8 @@ def command(
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
         return
-    from optkit.cli.console import wide_console
-    from optkit.cli.inspect import layer_table
-    from optkit.counting.sparsity import sparsity
-
     console = wide_console()
-    console.print(layer_table(sparsity(result.output)))
+    console.print(layer_table(optkit.sparsity(result.output)))
     console.print()
     for line in (result.structure, *result.notes, f"{result.output}: load it with {result.ov_class}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

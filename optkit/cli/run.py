@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
+import optkit
+from optkit.cli import lazy
+from optkit.cli.console import wide_console
 from optkit.cli.options import Debug, Json, RecipeFile, Set
+from optkit.errors import UsageError
 
 
 def command(
@@ -30,33 +34,24 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Prune, quantize, export and measure as a recipe says; only what is missing or changed is done."""
-    from optkit.errors import UsageError
-    from optkit.pipeline.runner import enforce_max_drop, run
-    from optkit.recipe.schema import is_repository
-
-    if push is not None and not is_repository(push):
+    if push is not None and not lazy.is_repository(push):
         raise UsageError(f"--push: '{push}' is not a repository name: write ORG/NAME")
     set_ += [f"publish.repo_id={push}"] if push else []
-    report = run(recipe, set_, output=output, stop_after=stop_after, fresh=fresh, reuse=reuse or (), quiet=quiet)
+    report = optkit.run(recipe, set_, output=output, stop_after=stop_after, fresh=fresh, reuse=reuse or (), quiet=quiet)
     if as_json:
         print(json.dumps(report, indent=2))
     elif "evaluate" in report:
         _show(report)
     else:
         print(f"stopped after {report['stopped_after']}: {report['output']}")
-    enforce_max_drop(report)
+    optkit.enforce_max_drop(report)
 
 
 def _show(report: dict) -> None:
-    from optkit.cli.console import wide_console
-    from optkit.report.precision import advice
-    from optkit.report.reading import parse_report
-    from optkit.report.render.markdown import rich_table
-
-    console, found = wide_console(), parse_report(report)
-    console.print(rich_table(found))
+    console, found = wide_console(), lazy.parse_report(report)
+    console.print(lazy.report_table(found))
     console.print(found.verdict, markup=False)
-    if advised := advice(found.evaluate.precision, found.evaluate.metric):
+    if advised := lazy.precision_advice(found.evaluate.precision, found.evaluate.metric):
         console.print(f"{advised}.", markup=False)
     where = {"pruned": "plain checkpoint", "compact": "compacted", "openvino": "OpenVINO IR"}
     for name, what in where.items():

@@ -9,7 +9,11 @@ from typing import Annotated
 
 import typer
 
+import optkit
+from optkit.cli import lazy
+from optkit.cli.console import wide_console
 from optkit.cli.options import Debug, Json, RecipeFile, Set
+from optkit.errors import OptkitError
 
 
 def command(
@@ -33,13 +37,9 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Run a recipe with every combination of some values; finished runs are kept, failures do not stop others."""
-    from optkit.cli.console import wide_console
-    from optkit.errors import OptkitError
-    from optkit.experiments.sweep import sweep
-
     root = output or Path("sweeps") / recipe.stem
     how = {"output": root, "jobs": jobs, "ray": ray, "ray_address": ray_address, "quiet": False}
-    results = sweep(recipe, grid, set_, **how)
+    results = optkit.sweep(recipe, grid, set_, **how)
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:
@@ -53,11 +53,7 @@ def command(
 
 
 def _show(results) -> None:
-    from rich.table import Table
-
-    from optkit.cli.console import wide_console
-
-    table = Table()
+    table = lazy.Table()
     for column in ("run", "status", "score", "points lost", "sparsity", "times as fast", "milliseconds"):
         table.add_column(column, justify="left" if column in ("run", "status") else "right", no_wrap=True)
     for result in results:
@@ -70,12 +66,11 @@ def _show(results) -> None:
 
 
 def _draw(root: Path, console) -> None:
-    from optkit.errors import OptkitError
-    from optkit.experiments.sweep import CHART, draw
-
     try:
-        found = draw(root)
+        found = lazy.draw_frontier(root)
     except OptkitError as error:
         console.print(f"no frontier: {error}", markup=False)
         return
-    console.print(f"frontier: {', '.join(point.run.name for point in found.best)}; drawn in {root / CHART}")
+    console.print(
+        f"frontier: {', '.join(point.run.name for point in found.best)}; drawn in {root / lazy.FRONTIER_CHART}"
+    )

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+import optkit
+from optkit.cli import lazy
 from optkit.cli.options import Debug, Json, RecipeFile, Set
+from optkit.errors import UsageError
 
 
 def command(
@@ -18,11 +21,8 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Check a recipe: every fault at once, without torch; with --plan also against its model and data."""
-    from optkit.errors import UsageError
-    from optkit.pipeline.validate import validate
-
     try:
-        found = validate(recipe, set_, plan=plan)
+        found = optkit.validate(recipe, set_, plan=plan)
     except UsageError as error:
         if as_json:
             faults = [fault.to_dict() for fault in getattr(error, "faults", [])]
@@ -33,7 +33,5 @@ def command(
         print(json.dumps(found.to_dict(), indent=2))
         return
     if found.plan:
-        from rich.console import Console
-
-        Console().print(found.plan.render())
+        lazy.Console().print(found.plan.render())
     print(f"{recipe}: well-formed{', and the plan works' if plan else ''}")

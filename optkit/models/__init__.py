@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optkit.models.checkpoint_head import KeptHead, adopt_labels, has_trained_head, kept_head, reorder_head, stored_head
+from optkit.models.checkpoint_head import KeptHead, adopt_labels, kept_head, reorder_head, stored_head
 from optkit.models.head import Head
 from optkit.models.image_processor import load_image_processor
 from optkit.models.meta import meta_model
@@ -14,7 +14,6 @@ __all__ = [
     "Head",
     "KeptHead",
     "adopt_labels",
-    "has_trained_head",
     "kept_head",
     "load_image_processor",
     "load_model",

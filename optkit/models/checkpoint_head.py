@@ -55,11 +55,6 @@ def kept_head(model: ModelSpec | Source | str | Path, head: Head) -> KeptHead | 
     return None if order is None else KeptHead(names, order, by_number(head.labels, names))
 
 
-def has_trained_head(model: ModelSpec | str | Path, head: Head) -> bool:
-    """Whether the checkpoint holds the weights of such a head, trained on its labels, see ``kept_head``."""
-    return kept_head(model, head) is not None
-
-
 def adopt_labels(model: ModelSpec | str | Path, head: Head) -> Head:
     """``head``, with the checkpoint's names for its labels where they are LABEL_i and its trained head knows better."""
     if head.labels is None or not placeholders(head.labels):

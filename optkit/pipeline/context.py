@@ -7,26 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.machine import describe, versions
-from optkit.models import has_trained_head, load_model
+from optkit.models import load_model
 from optkit.pipeline.run_data import RunData
 from optkit.pipeline.run_folder import digest
 from optkit.ranks import Team
-from optkit.recipe.resolved import NO_MODEL, identity
-from optkit.recipe.schema import OneShotSpec
+from optkit.recipe.resolved import identity
 from optkit.tasks import get_task
 
 if TYPE_CHECKING:
     from optkit.pipeline.run_folder import RunDir
     from optkit.pipeline.stage import Stage
     from optkit.progress import Reporter
-    from optkit.pruning.config import Rule
     from optkit.recipe import Recipe
-
-PACKAGES = (
-    *("optkit", "torch", "transformers", "datasets", "accelerate", "openvino", "nncf", "optimum-intel"),
-    *("onnx", "onnxruntime"),
-)
 
 
 class RunContext:
@@ -71,53 +63,10 @@ class RunContext:
         task = {name: value for name, value in self.identity["task"].items() if name != "metric"}
         return task | {key: value for key, value in self.identity["train"].items() if key == "hold_out"}
 
-    @cached_property
-    def versions(self) -> dict[str, str]:
-        """Installed versions of what a result may depend on."""
-        return versions(PACKAGES)
-
-    @cached_property
-    def machine(self) -> dict[str, Any]:
-        """The machine that stages of this process run on."""
-        return describe()
-
-    @cached_property
-    def rules(self) -> list[Rule]:
-        return [rule.build() for rule in self.recipe.prune]
-
     def start_model(self) -> Any:
         """What training starts from; the same weights at each call."""
         spec, seed = self.recipe.model, self.recipe.seed
         return load_model(spec, self.data.head, seed=seed, tokenizer=self.data.tokenizer)
-
-    @property
-    def trains(self) -> bool:
-        """Whether there is any training to do; without it a model is pruned in one shot, or stays as it is."""
-        return bool(self.recipe.train)
-
-    @property
-    def one_shot(self) -> OneShotSpec | None:
-        """How the model is pruned in one shot; None where it is pruned in training, or not at all."""
-        return (self.recipe.oneshot or OneShotSpec()) if self.recipe.prune and not self.trains else None
-
-    @cached_property
-    def baseline(self) -> str | None:
-        """What the result is compared with: ``start``, ``teacher``, ``trained``, a checkpoint's name, or None."""
-        wanted = self.recipe.evaluate.baseline
-        if wanted != "auto":
-            return None if wanted == "none" else wanted
-        model = self.recipe.model
-        if model.name is not None and has_trained_head(model, self.data.head):
-            # What is not trained here is taken for trained.
-            if not self.trains or self.task.is_trained(model):
-                return "start"
-        return "teacher" if self.recipe.distill is not None else "trained"
-
-    @property
-    def compared_with(self) -> str | None:
-        """The checkpoint that evaluate.baseline names, if it names one."""
-        wanted = self.recipe.evaluate.baseline
-        return None if wanted in NO_MODEL else wanted
 
     def path(self, name: str) -> Path:
         """A folder of this run."""

@@ -8,31 +8,40 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from optkit.pruning.config import check_occasion
-from optkit.pruning.oneshot import needs_loss, one_shot
+from optkit.pruning.oneshot import needs_loss
+from optkit.pruning.oneshot import one_shot as prune_model
+from optkit.recipe.schema import OneShotSpec
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
     from optkit.pruning.binding import RuleState
     from optkit.pruning.config import Rule
+    from optkit.recipe import Recipe
+
+
+def settings(recipe: Recipe) -> OneShotSpec | None:
+    """How the model is pruned in one shot; None where it is pruned in training, or not at all."""
+    return (recipe.oneshot or OneShotSpec()) if recipe.prune and not recipe.trains else None
 
 
 def problems(context: RunContext) -> list[str]:
     """Why the recipe's rules cannot prune as it says, in training or in one shot, a line each."""
     recipe, found = context.recipe, []
-    for index, rule in enumerate(context.rules):
+    rules, one_shot = recipe.build_rules(), settings(recipe)
+    for index, rule in enumerate(rules):
         try:
-            check_occasion(rule.criterion, trains=context.trains, regrow=rule.regrow)
+            check_occasion(rule.criterion, trains=recipe.trains, regrow=rule.regrow)
         except ValueError as error:
             found.append(f"prune.{index}: {error}")
-    if recipe.oneshot is not None and context.one_shot is None:
+    if recipe.oneshot is not None and one_shot is None:
         found.append("oneshot: belongs to a recipe with `prune` and without `train`: remove it, or train")
-    if context.one_shot is None:
+    if one_shot is None:
         return found
     if not recipe.task.label:
         found += [
             f"prune.{index}.criterion: {rule.criterion.name} needs a loss, and there are no labels to have one by: use "
             "magnitude, wanda, reconstruction or fisher, or write task.label"
-            for index, rule in enumerate(context.rules)
+            for index, rule in enumerate(rules)
             if needs_loss(rule.criterion)
         ]
     return found
@@ -44,9 +53,10 @@ def prune(context: RunContext, rules: Sequence[Rule]) -> tuple[Any, list[RuleSta
     with context.reporter.task("pruning") as bar:
         tell = lambda rule, done, total: bar.advance(done, total, {})  # noqa: E731
         loss = context.task.objective and context.task.objective.loss
-        states = one_shot(model, rules, _batches(context), loss=loss, on_progress=tell)
+        states = prune_model(model, rules, _batches(context), loss=loss, on_progress=tell)
     return model.cpu(), states
 
 
 def _batches(context: RunContext) -> list[dict[str, Any]]:
-    return context.data.batches(context.one_shot.samples, context.one_shot.batch_size, labelled=True)
+    spec = settings(context.recipe)
+    return context.data.batches(spec.samples, spec.batch_size, labelled=True)

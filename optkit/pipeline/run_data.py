@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.data import load_splits, part
-from optkit.models import adopt_labels, longest_input
+from optkit.models import adopt_labels, kept_head, longest_input
 from optkit.models.config import make_config
 from optkit.models.source import Source
 from optkit.recipe.export import DYNAMIC
 
 if TYPE_CHECKING:
-    from optkit.models import Head
+    from optkit.models import Head, KeptHead
     from optkit.progress import Reporter
     from optkit.recipe import Recipe
     from optkit.tasks.base import Task
@@ -81,6 +81,12 @@ class RunData:
     def head(self) -> Head:
         """The same; names of classes are the start model's where the data only numbers them."""
         return self.data_head if self._recipe.model.name is None else adopt_labels(self._recipe.model, self.data_head)
+
+    @cached_property
+    def start_head(self) -> KeptHead | None:
+        """The start model's head where it was trained on these labels; None where training makes a new one."""
+        model = self._recipe.model
+        return None if model.name is None else kept_head(model, self.head)
 
     @cached_property
     def tokenizer(self) -> Any:

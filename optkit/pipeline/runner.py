@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.checkpoints.markers import whole_checkpoints
 from optkit.errors import Interrupted, OptkitError, UsageError
 from optkit.json_files import read_json
+from optkit.machine import RESULT_PACKAGES, describe, versions
 from optkit.pipeline.order import STAGES, load_stages
 from optkit.pipeline.run_folder import RunDir, StageOutput, build_lock, is_run, reusable_runs, write_atomic
 from optkit.progress import Reporter, duration
@@ -123,10 +124,11 @@ def _run_stages(
     if team.size > 1:
         team.gather(recipe.hash())
         _connect(context)
+    here = (versions(RESULT_PACKAGES), describe())
     for number, stage in enumerate(context.stages, 1):
         if stage.needed(context):
             with _one_line(folder, stage.checkpoints):
-                _run_stage(stage, context, f"[{number}/{len(STAGES)}] {stage.name}", reuse)
+                _run_stage(stage, context, f"[{number}/{len(STAGES)}] {stage.name}", reuse, *here)
         if stage.name == stop_after:
             return
 
@@ -159,11 +161,18 @@ def _other_versions(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {own} ({now[name]} now)" for name, own in then.items() if now.get(name, own) != own)
 
 
-def _run_stage(stage: Stage, context: RunContext, title: str, reuse: Sequence[Path]) -> None:
+def _run_stage(
+    stage: Stage,
+    context: RunContext,
+    title: str,
+    reuse: Sequence[Path],
+    installed: dict[str, str],
+    machine: dict[str, Any],
+) -> None:
     key, run = stage.key(context), context.run
     if run.is_done(stage.name, key, stage.made_paths(context)):
         context.reporter.say(f"{title}: done before, skipped")
-        if other := _other_versions(run.entry(stage.name)["versions"], context.versions):
+        if other := _other_versions(run.entry(stage.name)["versions"], installed):
             context.reporter.say(f"  with other versions than those installed: {other}")
         return
     with ExitStack() as locks:
@@ -175,7 +184,7 @@ def _run_stage(stage: Stage, context: RunContext, title: str, reuse: Sequence[Pa
                 context.reporter.say(f"{title}: copied from {other}")
                 return
         context.reporter.say(title)
-        with run.writing(stage.name, key, stage.folder, context.versions, context.machine) as output:
+        with run.writing(stage.name, key, stage.folder, installed, machine) as output:
             stage.run(context, output)
         context.reporter.say(f"{title}: {duration(run.entry(stage.name)['seconds'])}")
 

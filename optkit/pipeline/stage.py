@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,11 +22,15 @@ class ResolvedModel:
         model: the student on the meta device, without weights.
         sites: what each rule of the recipe matches.
         examples: number of training examples.
+        steps: optimizer steps of the training.
+        per_epoch: optimizer steps of an epoch.
     """
 
     model: PreTrainedModel
     sites: Sequence[Sequence[Site]]
     examples: int
+    steps: int
+    per_epoch: int
 
 
 def _always(context: RunContext) -> bool:
@@ -35,6 +39,14 @@ def _always(context: RunContext) -> bool:
 
 def _no_problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     return []
+
+
+def _no_examples(context: RunContext) -> int:
+    return 0
+
+
+def _nothing_to_plan(context: RunContext, resolved: ResolvedModel) -> dict[str, Any]:
+    return {}
 
 
 def _no_recipe_problems(context: RunContext) -> list[str]:
@@ -55,8 +67,12 @@ class Stage:
         needed: returns whether the recipe asks for the stage.
         made: returns the paths in the run folder without which the stage has to run again; ``folder`` by default.
         recipe_problems: returns what of the recipe alone cannot work, a line each; called before any data are loaded.
+        unlabelled: returns how many texts without labels the stage will add to the training split; raises UsageError if
+            they cannot be used.
         problems: returns what cannot work with the model and the data, a line each.
         trial_problems: returns what only a trial shows, a line each; called when there is no other problem.
+        plan: returns what the stage will do, as attributes of ``optkit.planning.summary.Plan``; called when there is no
+            problem.
     """
 
     name: str
@@ -67,8 +83,10 @@ class Stage:
     needed: Callable[[RunContext], bool] = _always
     made: Callable[[RunContext], Sequence[str]] | None = None
     recipe_problems: Callable[[RunContext], Sequence[str]] = _no_recipe_problems
+    unlabelled: Callable[[RunContext], int] = _no_examples
     problems: Callable[[RunContext, ResolvedModel], Sequence[str]] = _no_problems
     trial_problems: Callable[[RunContext, ResolvedModel], Sequence[str]] = _no_problems
+    plan: Callable[[RunContext, ResolvedModel], Mapping[str, Any]] = _nothing_to_plan
 
     def made_paths(self, context: RunContext) -> Sequence[str]:
         """Paths in the run folder without which the stage has to run again."""

@@ -41,7 +41,7 @@ def problems(context: RunContext, model: Any, examples: int) -> list[str]:
         examples: rows that it trains on.
     """
     # Processes would wait for each other in a step that one of them does.
-    if not context.trains or context.team.size > 1:
+    if not context.recipe.trains or context.team.size > 1:
         return []
     failure = _failure(context, model, context.recipe.train, examples)
     # What an OptkitError says is told where the arguments, or the data, are looked at.

@@ -76,7 +76,7 @@ def _peak() -> int:
 def _kept(context: RunContext, plan: Plan, model: Any) -> int:
     """Bytes of the masks on ``model`` and of what criteria accumulate."""
     sizes: dict[tuple[str, str], int] = {}
-    for rule, matched in zip(context.rules, plan.rules, strict=True):
+    for rule, matched in zip(context.recipe.build_rules(), plan.rules, strict=True):
         criterion = build(rule.criterion)
         for name in matched.layers:
             weight = model.get_submodule(name).weight.detach().to("meta")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.models import kept_head, meta_model, stored_head
+from optkit.models import meta_model, stored_head
 from optkit.models.config import mended, read_values
 from optkit.models.source import Source
+from optkit.pipeline import baseline
 from optkit.tasks import PROBLEMS
 from optkit.tasks.columns import first_few
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def problems(context: RunContext) -> list[str]:
     """Why the start model cannot go untrained as the recipe says, a line at most."""
     name, head = context.recipe.model.name, context.data.head
-    if context.trains or (name is not None and kept_head(context.recipe.model, head) is not None):
+    if context.recipe.trains or context.data.start_head is not None:
         return []
     said = "model: without `train` it has to be fine-tuned already, and"
     if name is None:
@@ -39,7 +40,7 @@ def notes(context: RunContext) -> list[str]:
     model, head, found = context.recipe.model, context.data.head, []
     if model.name is not None:
         found += _stored(model.name, model.revision, "model.name", head)
-        if kept_head(model, head) is None:
+        if context.data.start_head is None:
             stored, name = stored_head(model, head), _shown(model.name)
             new = f"a new one for {first_few(head.labels)}" if head.labels else "a new one"
             if stored:
@@ -48,8 +49,9 @@ def notes(context: RunContext) -> list[str]:
                 found.append(f"{name} has no head for {head.kind}: {new} is trained")
     if context.recipe.distill is not None:
         found += _stored(context.recipe.distill.teacher, context.recipe.distill.revision, "distill.teacher", head)
-    if context.compared_with is not None:
-        found += _stored(context.compared_with, "main", "evaluate.baseline", head)
+    compared = baseline.named_checkpoint(context.recipe)
+    if compared is not None:
+        found += _stored(compared, "main", "evaluate.baseline", head)
     return list(dict.fromkeys(found))
 
 

@@ -53,7 +53,7 @@ def _trained(context: RunContext) -> Iterator[tuple[str, str, KeptHead, Sequence
     if head.labels is None or len(head.labels) < 2:
         return
     if recipe.model.name is not None and (kept := kept_head(recipe.model, head)) is not None:
-        if kept.by_number or not context.trains:
+        if kept.by_number or not context.recipe.trains:
             yield (
                 "model.name",
                 recipe.model.name,
@@ -71,8 +71,9 @@ def _trained(context: RunContext) -> Iterator[tuple[str, str, KeptHead, Sequence
                 context.data.head.labels,
                 lambda: load_teacher(recipe.distill, context.data.head),
             )
-    if context.compared_with is not None:
-        source = Source(context.compared_with, key="evaluate.baseline")
+    compared = baseline.named_checkpoint(context.recipe)
+    if compared is not None:
+        source = Source(compared, key="evaluate.baseline")
         if (kept := kept_head(source, context.data.head)) is not None:
             yield source.key, source.name, kept, context.data.head.labels, lambda: baseline.load(context)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
@@ -17,6 +17,9 @@ from optkit.recipe.rules import RuleSpec
 from optkit.recipe.task import TaskSpec
 from optkit.recipe.training_arguments import read_train
 from optkit.spelling import suggest
+
+if TYPE_CHECKING:
+    from optkit.pruning.config import Rule
 
 FORMAT = 1
 _REPOSITORY = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]*\w)?", re.ASCII)
@@ -135,6 +138,15 @@ class Recipe(Part):
     def source(self) -> Path | None:
         """The file this was read from; None when it was made in Python."""
         return self._source
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is any training to do; without it a model is pruned in one shot, or stays as it is."""
+        return bool(self.train)
+
+    def build_rules(self) -> list[Rule]:
+        """The rules of `prune` for optkit.pruning."""
+        return [rule.build() for rule in self.prune]
 
     def hash(self) -> str:
         """SHA-256 of what the recipe says, defaults written out and local paths replaced by what they hold."""

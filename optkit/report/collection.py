@@ -70,7 +70,7 @@ def collect(context: RunContext, stages: Sequence[str], dense: Path | None) -> R
         "training": {k: v for k, v in run.facts("train").items() if k != "history"},
         "history": run.facts("train").get("history", []),
         "seconds": {name: run.entry(name)["seconds"] for name in stages},
-        **provenance(run, stages, context.versions),
+        **provenance(run, stages),
     }
     prices = recipe.benchmark and recipe.benchmark.prices
     return conclude(parse_facts(report, str(run.path)), load_prices(Path(prices)) if prices else None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.json_files import read_json
-from optkit.machine import describe
+from optkit.machine import RESULT_PACKAGES, describe, versions
 from optkit.report.schema import Facts
 
 if TYPE_CHECKING:
@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 MEASURING = ("evaluate", "benchmark")
 
 
-def provenance(run: RunDir, stages: Sequence[str], versions: Mapping[str, str]) -> dict[str, Any]:
+def provenance(run: RunDir, stages: Sequence[str]) -> dict[str, Any]:
     """``versions`` and ``machine`` of the times, or of the scores where there are no times, and those of every stage in
     ``measured``, as the stages recorded them: the report may be written elsewhere. Of a run that recorded no machine,
     that of its earlier report. The plan measures nothing and makes nothing that the other stages use: it is left out.
-
-    Args:
-        versions: that are installed here, for a run whose stages recorded none.
+    Versions that no stage recorded are those installed here.
     """
     entries = {name: run.entry(name) or {} for name in stages if name != "plan"}
     measuring = [entries[name] for name in MEASURING if name in entries]
     last = measuring[-1] if measuring else {}
     return {
-        "versions": last.get("versions") or dict(versions),
+        "versions": last.get("versions") or versions(RESULT_PACKAGES),
         "machine": last.get("machine") or _of_earlier_report(run.path) or describe(),
         "measured": {
             name: {part: entry.get(part) for part in ("machine", "versions")} for name, entry in entries.items()

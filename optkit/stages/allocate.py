@@ -62,7 +62,7 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
         if spec.costs is None:
             check_runtime()
         else:
-            table = read_table(context, spec.costs, context.rules[index])
+            table = read_table(context, spec.costs, context.recipe.prune[index].build())
             for shapes in {tuple(tuple(x.weight.shape) for x in site.layers.values()) for site in matched[index]}:
                 table.of(shapes, [0.0])
     except PruningError as error:
@@ -76,7 +76,7 @@ def run(context: RunContext, output: StageOutput) -> None:
     Raises:
         PlanError: if a speedup or a sparsity cannot be reached.
     """
-    last, chosen, done = choice.by_latency(context), list(context.rules), {}
+    last, chosen, done = choice.by_latency(context), context.recipe.build_rules(), {}
     order = [i for i, rule in enumerate(context.recipe.prune) if rule.allocate and i != last]
     for index in [*order, *([] if last is None else [last])]:
         spec = context.recipe.prune[index].allocate

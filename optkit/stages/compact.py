@@ -64,7 +64,7 @@ def run(context: RunContext, output: StageOutput) -> None:
     model = load_model(source, context.data.head, seed=0)
     before = _outputs(context, model)
     try:
-        done = compact(model, context.rules)
+        done = compact(model, context.recipe.build_rules())
         reason = "pruning left no head, neuron or layer empty"
     except PruningError as error:
         done, reason = None, str(error)

@@ -34,7 +34,7 @@ def run(context: RunContext, output: StageOutput) -> None:
 
 def recipe_problems(context: RunContext) -> list[str]:
     """Why the recipe's baseline contradicts the rest of it, a line each."""
-    if context.recipe.evaluate.baseline == "trained" and not context.trains:
+    if context.recipe.evaluate.baseline == "trained" and not context.recipe.trains:
         return ["evaluate.baseline: trained is this recipe's training without `prune`: write `train`, or auto"]
     return []
 
@@ -45,7 +45,7 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     Raises:
         OptkitError: if it cannot be loaded.
     """
-    if context.compared_with is None:
+    if baseline.named_checkpoint(context.recipe) is None:
         return []
     model, processor, _ = baseline.load(context)
     key = baseline.recipe_key(context)

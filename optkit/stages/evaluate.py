@@ -94,8 +94,8 @@ def run(context: RunContext, output: StageOutput) -> None:
     first, judged = splits[context.recipe.evaluate.splits[0]]["scores"], serving.judged_variant(context).id
     headline = context.recipe.task.metric[0]
     drop = 100 * (first[DENSE.id][headline] - first[judged][headline]) if DENSE.id in first else None
-    output.facts |= {"baseline": context.baseline, "metric": headline, "splits": splits, "judged": judged, "drop": drop}
-    output.facts |= {"agrees": task.agrees, "precision": found_precision}
+    output.facts |= {"baseline": baseline.kind(context), "metric": headline, "splits": splits}
+    output.facts |= {"judged": judged, "drop": drop, "agrees": task.agrees, "precision": found_precision}
     context.reporter.say(f"  {advice(Precision.model_validate(found_precision), headline)}")
 
 

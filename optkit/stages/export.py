@@ -99,7 +99,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         qat.folder(context),
         output.folder,
         export_task=context.task.export_task,
-        rules=context.rules,
+        rules=context.recipe.build_rules(),
         calibration=context.data.calibration(quantize.calibration.samples) if quantize else (),
         quantization=quantize.build() if quantize else None,
         evaluate=_evaluator(context) if quantize and quantize.max_drop is not None else None,
@@ -108,7 +108,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         seed=context.recipe.seed,
         reporter=context.reporter,
     )
-    if not context.rules:  # somebody else pruned it, or nobody
+    if not context.recipe.prune:  # somebody else pruned it, or nobody
         context.reporter.say(f"  {sentence({tag.parameter: tag for tag in result.layers}, {})}")
     if context.recipe.export.tokenizer:
         _write_tokenizer(context, output.folder)

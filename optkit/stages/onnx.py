@@ -51,7 +51,7 @@ def run(context: RunContext, output: StageOutput) -> None:
     result = export_onnx(
         qat.folder(context),
         output.folder,
-        rules=context.rules,
+        rules=context.recipe.build_rules(),
         calibration=context.data.calibration(quantize.calibration.samples) if quantize else (),
         quantization=quantize.build() if quantize else None,
         # What accuracy control gave back to fp32, too.

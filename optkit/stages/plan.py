@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.adapters.arguments import steps_of, training_arguments
 from optkit.errors import PlanError, PruningError, UsageError
 from optkit.models import freezing, load_model, load_teacher, meta_model
+from optkit.pipeline import baseline, oneshot
 from optkit.pipeline.stage import ResolvedModel, Stage
 from optkit.planning import heads, label_order
 from optkit.planning.estimate import measure
@@ -19,12 +20,11 @@ from optkit.pruning import former_zeros
 from optkit.pruning.binding import BoundRule, place
 from optkit.pruning.config import ONE_SHOT
 from optkit.pruning.targets import ENCODER_LINEAR, coverage, linear_layers, resolve_rules
-from optkit.stages import teacher, train
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
-    from optkit.pruning.targets import Site
+    from optkit.pruning.config import Rule
 
 NAME = "plan"
 #: Of a training that somebody waits for; the plan lists every change of a mask, and there may be one a step.
@@ -81,7 +81,7 @@ def resolve_plan(context: RunContext) -> Plan:
     if head is None:
         raise PlanError(problems)
     problems += attempt(lambda: context.task.problems(recipe)) or []
-    texts = attempt(lambda: teacher.count(context)) or 0
+    texts = sum(attempt(lambda asked=stage: asked.unlabelled(context)) or 0 for stage in context.stages)
     examples = len(splits["train"]) + texts
     problems += context.task.label_mismatches(head)
     # A tokenizer trained on the spot is not needed to see whether the recipe works.
@@ -93,9 +93,9 @@ def resolve_plan(context: RunContext) -> Plan:
     if total > _MOST_STEPS:
         problems.append(f"train: {total:,} optimizer steps never end: lower num_train_epochs or max_steps")
         raise PlanError(problems)
-    if context.trains:
+    if recipe.trains:
         attempt(lambda: training_arguments(recipe.train, Path("checkpoints"), seed=recipe.seed, examples=examples))
-    baseline = attempt(lambda: context.baseline)
+    compared_with = attempt(lambda: baseline.kind(context))
     model = attempt(lambda: meta_model(recipe.model, head))
     if model is None:
         attempt(lambda: recipe.distill and load_teacher(recipe.distill, head))
@@ -104,64 +104,58 @@ def resolve_plan(context: RunContext) -> Plan:
     if longest is not None and recipe.task.max_length > longest:
         problems.append(f"task.max_length: {recipe.task.max_length} is more than the {longest} tokens the model takes")
     problems += attempt(lambda: context.task.model_problems(model, data.tokenizer)) or []
-    matched, faults = resolve_rules(model, context.rules)
+    rules = recipe.build_rules()
+    matched, faults = resolve_rules(model, rules)
     problems += [f"prune.{index}: {text}" for index, text in faults]
-    resolved = ResolvedModel(model, matched, examples)
+    resolved = ResolvedModel(model, matched, examples, total, per_epoch)
     for stage in context.stages:
         problems += attempt(lambda asked=stage: asked.problems(context, resolved)) or []
     all_linear = sum(layer.weight.numel() for layer in linear_layers(model).values())
-    rules = _rule_plans(context, matched, (total, per_epoch), all_linear, problems)
+    rule_plans = _rule_plans(context, resolved, rules, all_linear, problems)
     if not problems:  # a fault of the model or the data would be met again
         for stage in context.stages:
             problems += attempt(lambda asked=stage: asked.trial_problems(context, resolved)) or []
     if problems:
         raise PlanError(problems)
-    try:
-        rewinds = train.rewinds(context, total, per_epoch) or []
-    except PruningError as error:
-        raise PlanError(f"train.lr_rewind: {error}") from None
-    notes = coverage(model) if any(ENCODER_LINEAR in rule.targets for rule in context.rules) else []
+    notes = coverage(model) if any(ENCODER_LINEAR in rule.targets for rule in rules) else []
     notes += attempt(lambda: _former_zeros(context, problems)) or []
     if problems:
         raise PlanError(problems)
     counts = {name: len(split) for name, split in splits.items()}
     more = {"held out": data.held_out, "unlabelled": texts, "windows": examples if context.task.windows else 0}
     counts |= {name: count for name, count in more.items() if count}
-    seen = min(context.one_shot.samples, examples) if context.one_shot else 0
+    own = [stage.plan(context, resolved) for stage in context.stages]
     return Plan(
         name=recipe.name,
         examples=counts,
         labels=list(head.labels or ()),
         answers=context.task.describe(splits, head),
-        steps=total if context.trains else 0,
-        per_epoch=per_epoch,
-        baseline=baseline,
-        rules=rules,
-        rewinds=rewinds,
-        calibration=seen,
+        baseline=compared_with,
+        rules=rule_plans,
         notes=notes,
         models=heads.notes(context),
+        **{name: value for each in own for name, value in each.items()},
     )
 
 
 def _rule_plans(
-    context: RunContext, matched: Sequence[Sequence[Site]], steps: tuple[int, int], linear: int, problems: list[str]
+    context: RunContext, resolved: ResolvedModel, rules: Sequence[Rule], linear: int, problems: list[str]
 ) -> list[RulePlan]:
     """What each rule does when; schedules that cannot be placed are added to ``problems``.
 
     Args:
-        matched: the sites of each rule.
-        steps: optimizer steps of the training and of an epoch.
+        resolved: with the sites of each rule.
+        rules: the recipe's.
         linear: weights of all linear layers.
     """
-    rules = []
-    for index, (rule, sites) in enumerate(zip(context.rules, matched)):
+    plans, in_one_shot = [], oneshot.settings(context.recipe) is not None
+    for index, (rule, sites) in enumerate(zip(rules, resolved.sites)):
         changes: list[tuple[int, float]] = []
-        if context.one_shot is not None:
+        if in_one_shot:
             changes = [(0, rule.schedule.to)] if rule.schedule else []
         elif not isinstance(rule.criterion, ONE_SHOT):
             try:
-                placed = place(rule, *steps)
+                placed = place(rule, resolved.steps, resolved.per_epoch)
                 changes = placed.table() if placed else []
             except PruningError as error:
                 problems.append(f"prune.{index}.schedule: {error}")
@@ -170,32 +164,33 @@ def _rule_plans(
         shares = context.recipe.prune[index].allocate
         if shares and shares.by == "latency":
             changes = [(step, target / rule.schedule.to) for step, target in changes]
-        rules.append(
+        plans.append(
             RulePlan(
                 *(rule.name, rule.criterion.name, str(rule.structure), rule.scope, list(layers), weights),
                 *(groups, weights / max(linear, 1), changes),
                 *((shares.by, shares.speedup) if shares else ()),
             )
         )
-    return rules
+    return plans
 
 
 def _former_zeros(context: RunContext, problems: list[str]) -> list[str]:
     """What is to be said of zeros in the weights that training starts from; targets below them go to ``problems``."""
     recipe, said = context.recipe, []
-    if recipe.model.name is None or not (context.rules or context.trains):
+    if recipe.model.name is None or not (recipe.prune or recipe.trains):
         return []
-    model, rules = load_model(recipe.model, context.data.head, seed=recipe.seed), []
+    rules = recipe.build_rules()
+    model, bound_rules = load_model(recipe.model, context.data.head, seed=recipe.seed), []
     freezing.freeze(model, recipe.train.get("freeze", ()))
-    for index, (rule, sites) in enumerate(zip(context.rules, resolve_rules(model, context.rules)[0], strict=True)):
+    for index, (rule, sites) in enumerate(zip(rules, resolve_rules(model, rules)[0], strict=True)):
         bound = BoundRule(rule, sites)
-        rules.append(bound)
+        bound_rules.append(bound)
         found = former_zeros.former_zeros(bound.layers)
         said += former_zeros.notes(rule, found)
         by_latency = recipe.prune[index].allocate and recipe.prune[index].allocate.by == "latency"
         if (text := former_zeros.problem(bound, found)) and not by_latency:
             problems.append(f"prune.{index}.schedule.to: {text}")
-    return said + (former_zeros.loose_zeros(model, rules) if context.trains else [])
+    return said + (former_zeros.loose_zeros(model, bound_rules) if recipe.trains else [])
 
 
 STAGE = Stage(NAME, key, run)

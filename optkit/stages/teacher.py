@@ -38,7 +38,7 @@ _COMPARED = 100  # texts that both tokenizers have to read alike
 
 def needed(context: RunContext) -> bool:
     distill = context.recipe.distill
-    return distill is not None and context.trains and (_kept(context) or distill.data is not None)
+    return distill is not None and context.recipe.trains and (_kept(context) or distill.data is not None)
 
 
 def _kept(context: RunContext) -> bool:
@@ -79,7 +79,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         output.facts |= {"train": context.task.score(predictions, references, context.data.head)}
 
 
-def count(context: RunContext) -> int:
+def unlabelled(context: RunContext) -> int:
     """How many texts without labels there will be; the given ones are read and checked.
 
     Raises:
@@ -119,7 +119,7 @@ def teacher_logits(context: RunContext) -> tuple[Dataset, dict[str, Any]]:
 
 def recipe_problems(context: RunContext) -> list[str]:
     """Why there is nothing to distill into, a line at most."""
-    if context.recipe.distill is None or context.trains:
+    if context.recipe.distill is None or context.recipe.trains:
         return []
     return ["distill: nothing is trained, so there is nothing to distill into: write `train`"]
 
@@ -190,4 +190,13 @@ def _joined(labelled: Dataset, unlabelled: Dataset | None) -> Dataset:
     return labelled if unlabelled is None else datasets.concatenate_datasets([labelled, unlabelled])
 
 
-STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed, recipe_problems=recipe_problems, problems=problems)
+STAGE = Stage(
+    NAME,
+    key,
+    run,
+    folder=FOLDER,
+    needed=needed,
+    recipe_problems=recipe_problems,
+    unlabelled=unlabelled,
+    problems=problems,
+)

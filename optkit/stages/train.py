@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.adapters import arguments, checkpointing, quiet, trainer
 from optkit.adapters.best import BestAtTarget
 from optkit.allocation import choice
+from optkit.errors import PruningError
 from optkit.json_files import read_json
 from optkit.models import freezing
 from optkit.pipeline import oneshot
@@ -39,8 +40,9 @@ _KEY = "key.json"
 
 def key(context: RunContext) -> str:
     chosen = chosen_by(context) | choice.identity(context)
-    if context.one_shot is not None:
-        chosen |= {"oneshot": context.one_shot.model_dump()}
+    one_shot = oneshot.settings(context.recipe)
+    if one_shot is not None:
+        chosen |= {"oneshot": one_shot.model_dump()}
     return context.key("seed", "model", "train", "distill", "prune", data=context.data_identity, **chosen)
 
 
@@ -60,13 +62,14 @@ def rewinds(context: RunContext, total: int, per_epoch: float) -> list[int] | No
     train = context.recipe.train
     if "lr_rewind" not in train:
         return None
-    steps, warmup = rewind_steps(train["lr_rewind"], context.rules, total, per_epoch), train.get("warmup_steps")
+    steps = rewind_steps(train["lr_rewind"], context.recipe.build_rules(), total, per_epoch)
+    warmup = train.get("warmup_steps")
     check_warmup(warmup.steps(total, per_epoch) if warmup else 0, [step for step in steps if step > 0])
     return steps
 
 
 def run(context: RunContext, output: StageOutput) -> None:
-    if not context.trains:
+    if not context.recipe.trains:
         rules = choice.rules(context)
         model, states = oneshot.prune(context, rules) if rules else (context.start_model(), [])
         _save(context, model, output)
@@ -226,8 +229,35 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
 
 
 def trial_problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
-    """Why the training would not start, a line at most."""
-    return dry_run.problems(context, resolved.model, resolved.examples)
+    """Why the training would not start, a line each."""
+    found = []
+    try:
+        rewinds(context, resolved.steps, resolved.per_epoch)
+    except PruningError as error:
+        found.append(f"train.lr_rewind: {error}")
+    return [*found, *dry_run.problems(context, resolved.model, resolved.examples)]
 
 
-STAGE = Stage(NAME, key, run, folder=FOLDER, checkpoints=CHECKPOINTS, problems=problems, trial_problems=trial_problems)
+def plan(context: RunContext, resolved: ResolvedModel) -> dict[str, Any]:
+    """The steps of the training and those at which its learning rate is rewound, or the examples that pruning in one
+    shot goes by.
+    """
+    spec = oneshot.settings(context.recipe)
+    return {
+        "steps": resolved.steps if context.recipe.trains else 0,
+        "per_epoch": resolved.per_epoch,
+        "rewinds": rewinds(context, resolved.steps, resolved.per_epoch) or [],
+        "calibration": min(spec.samples, resolved.examples) if spec else 0,
+    }
+
+
+STAGE = Stage(
+    NAME,
+    key,
+    run,
+    folder=FOLDER,
+    checkpoints=CHECKPOINTS,
+    problems=problems,
+    trial_problems=trial_problems,
+    plan=plan,
+)

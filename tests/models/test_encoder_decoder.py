@@ -39,7 +39,7 @@ def test_the_encoder_of_a_whole_t5_is_loaded_and_saved_alone(whole, tmp_path):
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).last_hidden_state, reference(input_ids=ids).last_hidden_state)
     assert not any("decoder" in name for name, _ in model.named_parameters())
-    assert models.has_trained_head(whole, Head("AutoModel"))
+    assert models.kept_head(whole, Head("AutoModel")) is not None
     model.save_pretrained(tmp_path)
     again = models.load_model(tmp_path, Head("AutoModel"), seed=0)
     assert type(again).__name__ == "T5EncoderModel"

@@ -55,6 +55,10 @@ def logits(model):
         return model(input_ids=torch.arange(5, 15).reshape(2, 5)).logits
 
 
+def has_trained_head(model, head):
+    return models.kept_head(model, head) is not None
+
+
 def one_line(raised, kind=OptkitError):
     assert type(raised.value) is kind
     assert "\n" not in str(raised.value)
@@ -169,10 +173,10 @@ def test_a_trained_head_is_kept(tiny_checkpoint):
 
     spec = ModelSpec(name=str(tiny_checkpoint))
     plain = AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint)
-    assert models.has_trained_head(spec, Head(AUTO, TWO))
-    assert models.has_trained_head(spec, Head(AUTO, ["negative", "positive"]))
-    assert not models.has_trained_head(spec, Head(AUTO, ["a", "b", "c"]))
-    assert not models.has_trained_head(ModelSpec(config=CONFIG, tokenizer=TRAINED), Head(AUTO, TWO))
+    assert has_trained_head(spec, Head(AUTO, TWO))
+    assert has_trained_head(spec, Head(AUTO, ["negative", "positive"]))
+    assert not has_trained_head(spec, Head(AUTO, ["a", "b", "c"]))
+    assert not has_trained_head(ModelSpec(config=CONFIG, tokenizer=TRAINED), Head(AUTO, TWO))
     assert torch.equal(logits(models.load_model(spec, Head(AUTO, TWO), seed=0)), logits(plain))
 
 
@@ -181,7 +185,7 @@ def test_labels_in_another_order_move_the_outputs(checkpoint):
     labels = ["negative", "positive"]
     before = logits(models.load_model(checkpoint, Head(AUTO, ["positive", "negative"]), seed=0))
     model = models.load_model(checkpoint, Head(AUTO, labels), seed=0)
-    assert models.has_trained_head(checkpoint, Head(AUTO, labels))
+    assert has_trained_head(checkpoint, Head(AUTO, labels))
     assert torch.equal(logits(model), before.flip(1))
     assert model.config.id2label == {0: "negative", 1: "positive"}
 
@@ -200,7 +204,7 @@ def test_a_missing_or_other_head_is_drawn_from_the_seed(checkpoint, labels):
     if len(labels) == 2:
         drop(checkpoint, "classifier")
     stored = load_file(checkpoint / "model.safetensors")
-    assert not models.has_trained_head(checkpoint, Head(AUTO, labels))
+    assert not has_trained_head(checkpoint, Head(AUTO, labels))
     first, again, other = (models.load_model(checkpoint, Head(AUTO, labels), seed=seed) for seed in (1, 1, 2))
     assert first.classifier.weight.shape == (len(labels), 32)
     assert torch.equal(first.classifier.weight, again.classifier.weight)
@@ -327,18 +331,18 @@ def test_a_head_by_its_weights_where_the_architecture_is_not_named(checkpoint, t
     from transformers import BertConfig, BertForPreTraining
 
     masked = Head("AutoModelForMaskedLM")
-    assert not models.has_trained_head(checkpoint, masked)
+    assert not has_trained_head(checkpoint, masked)
     edit(checkpoint, architectures=None)
-    assert models.has_trained_head(checkpoint, Head(AUTO, TWO)) and not models.has_trained_head(checkpoint, masked)
+    assert has_trained_head(checkpoint, Head(AUTO, TWO)) and not has_trained_head(checkpoint, masked)
     BertForPreTraining(BertConfig.from_pretrained(checkpoint)).save_pretrained(tmp_path / "pretrained")
-    assert models.has_trained_head(tmp_path / "pretrained", masked)
+    assert has_trained_head(tmp_path / "pretrained", masked)
     weights = load_file(tmp_path / "pretrained/model.safetensors")
     old = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): w
         for name, w in weights.items()
     }
     save_file(old, tmp_path / "pretrained/model.safetensors", metadata={"format": "pt"})
-    assert models.has_trained_head(tmp_path / "pretrained", masked)
+    assert has_trained_head(tmp_path / "pretrained", masked)
 
 
 def test_a_teachers_tokenizer_cuts_to_what_the_teacher_takes(checkpoint):
@@ -362,7 +366,7 @@ def test_pickled_weights_load_without_running_code(checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
     torch.save(weights, checkpoint / "pytorch_model.bin")
-    assert models.has_trained_head(checkpoint, Head(AUTO, TWO))
+    assert has_trained_head(checkpoint, Head(AUTO, TWO))
     model = models.load_model(checkpoint, Head(AUTO, TWO), seed=0)
     assert torch.equal(model.classifier.weight.detach(), weights["classifier.weight"])
 
@@ -425,7 +429,7 @@ def test_a_folder_that_is_missing_or_empty(tmp_path):
     [
         lambda spec: models.load_model(spec, Head(AUTO, TWO), seed=0),
         lambda spec: models.load_tokenizer(spec),
-        lambda spec: models.has_trained_head(spec, Head(AUTO, TWO)),
+        lambda spec: has_trained_head(spec, Head(AUTO, TWO)),
         lambda spec: models.meta_model(spec, Head(AUTO, TWO)),
     ],
 )
@@ -446,7 +450,7 @@ def test_half_written_weights(checkpoint, size):
         file.truncate(size if size >= 0 else path.stat().st_size + size)
     for load in (
         lambda: models.load_model(checkpoint, Head(AUTO, TWO), seed=0),
-        lambda: models.has_trained_head(checkpoint, Head(AUTO, TWO)),
+        lambda: has_trained_head(checkpoint, Head(AUTO, TWO)),
     ):
         with pytest.raises(OptkitError) as raised:
             load()
@@ -484,12 +488,12 @@ def test_a_checkpoint_without_pooler_gets_one(checkpoint):
 
 def test_a_head_that_reads_a_pooler_needs_it(checkpoint):
     drop(checkpoint, "bert.pooler")
-    assert not models.has_trained_head(checkpoint, Head(AUTO, TWO))
+    assert not has_trained_head(checkpoint, Head(AUTO, TWO))
     with pytest.raises(PlanError, match="has no trained head for SequenceClassification"):
         models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))
     # A tagger has no pooler.
     edit(checkpoint, architectures=["BertForTokenClassification"])
-    assert models.has_trained_head(checkpoint, Head("AutoModelForTokenClassification", TWO))
+    assert has_trained_head(checkpoint, Head("AutoModelForTokenClassification", TWO))
 
 
 def test_a_damaged_config(checkpoint):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 import optkit
 from optkit.adapters import passes
 from optkit.errors import OptkitError, PlanError
+from optkit.pipeline import baseline
 from optkit.pipeline.context import RunContext
 from optkit.pipeline.validate import make_plan
 from optkit.planning import label_order
@@ -243,7 +244,7 @@ def test_tags_in_another_order(recipe, tiny_checkpoint, tmp_path, monkeypatch):
     context = RunContext(
         load_recipe(recipe(folder, ALONE, "token-classification", "text: tokens, label: tags")), None, Reporter(True)
     )
-    assert context.baseline == "start"
+    assert baseline.kind(context) == "start"
 
     def answers(turn):
         def predict(model, encoded, task, processor, **_):

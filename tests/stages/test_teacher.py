@@ -112,7 +112,7 @@ def test_a_hold_out_is_neither_trained_on_nor_reported(job, files_recipe, tiny_c
     assert (len(held), len(kept)) == (12, 84) and held.isdisjoint(kept) and held | kept == every
     assert set(parted.data.splits) == set(whole.data.splits) == {"train", "validation"}
     assert parted.data.splits["validation"].to_dict() == whole.data.splits["validation"].to_dict()
-    assert teacher.count(parted) == 84  # nothing is made of what is held out
+    assert teacher.unlabelled(parted) == 84  # nothing is made of what is held out
     assert job("train.hold_out=12").data.hold_out.to_dict() == parted.data.hold_out.to_dict()
     assert job("train.hold_out=12", "seed=8").data.hold_out.to_dict() != parted.data.hold_out.to_dict()
     assert len(job("train.hold_out=12.5%").data.hold_out) == 12
