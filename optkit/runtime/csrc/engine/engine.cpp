@@ -158,15 +158,14 @@ private:
                                  : address(step.source, tile, scratch);
         float* sums = step.own_sums ? scratch + step.sums : address(step.target, tile, scratch);
         const bool one_block = step.own_sums && chunks == 1;  // the sums of a block are used up before the next
-        const auto kernel = layout.kernel(kernels_);
+        const uint32_t height = layout.outputs_of_a_group(), step_groups = kBlockOutputs / height;
         for (size_t number = 0; number < chunks; ++number)
-            for (uint32_t row = 0; row < layout.rows(); row += kBlockOutputs / layout.height) {
-                const uint32_t rows = std::min(kBlockOutputs / layout.height, layout.rows() - row),
-                               first = row * layout.height;
+            for (uint32_t group = 0; group < layout.groups(); group += step_groups) {
+                const uint32_t groups = std::min(step_groups, layout.groups() - group), first = group * height;
                 float* block = sums + (one_block ? 0 : size_t(first) * kLanes);
                 {
                     const Timer timer(profile::kProducts);
-                    kernel({layout.chunk(number), source, row, rows, lanes, number > 0, block});
+                    layout.kernel->run({layout.chunk(number), source, group, groups, lanes, number > 0, block});
                 }
                 if (number + 1 == chunks) {
                     const Timer timer(profile::kEpilogue);

@@ -19,29 +19,40 @@ namespace optkit {
 
 constexpr int kLanes = 32;
 
-/// One layer's weights over one range of inputs, as rows of entries. What an entry is depends on the form:
-///   block4        one index (a group of 4 inputs), 4 x s8
-///   element       4 indices (inputs), 4 x s8
-///   element_rows4 4 indices, 4 outputs x 4 x s8; a row is 4 outputs
-///   single        one index, one float
-///   single_rows4  one index, 4 floats; a row is 4 outputs
+/// What the entries of a layer hold. An entry has a weight for each of `height` outputs and each of its inputs.
+///   block4   one index (a group of 4 inputs), height x 4 x s8; reads panel4
+///   element  4 indices (inputs), height x 4 x s8; reads panel1
+///   single   one index, height x one float; reads a tile
+enum class Form : uint8_t { block4, element, single };
+
+/// One layer's weights over one range of inputs, as rows of entries. A row is `height` outputs. Groups of `interleaved`
+/// rows lie together: the first entry of each row, the second of each, and so on, with zero weights behind the end of
+/// the shorter ones.
 struct Chunk {
-    const uint32_t* begin;        // rows + 1: where each row's entries begin
-    const uint32_t* quads_16bit;  // rows: so many of its first entries come in fours whose 16-bit sums can be added,
-    const uint32_t* pairs_16bit;  // and so many of those after them in pairs
-    const uint32_t* order;        // rows: which row of its block (layout.h: kBlockOutputs) each is
+    const uint32_t* begin;        // groups + 1: entries of each row, summed up
+    const uint32_t* quads_16bit;  // groups: so many of its first entries come in fours whose 16-bit sums can be added,
+    const uint32_t* pairs_16bit;  // and so many of those after them in pairs; for kernels with saturating_i16
+    const uint32_t* order;        // groups x interleaved: which row of its block (layout.h: kBlockOutputs) each is
     const uint16_t* indices;
     const int32_t* weights;  // int8 forms
-    const float* floats;     // single forms
+    const float* floats;     // single
 };
 
 struct LinearArgs {
     Chunk chunk;
     const void* panel;
-    uint32_t row, rows;  // first row of a block and how many it has, in the form's rows
-    int lanes;           // 16 or 32 tokens
-    bool accumulate;     // add to what `out` holds
-    void* out;           // [outputs][32], int32 or float, of the block that the rows belong to
+    uint32_t group, groups;  // first group of a block and how many it has
+    int lanes;               // 16 or 32 tokens
+    bool accumulate;         // add to what `out` holds
+    void* out;               // [outputs][32], int32 or float, of the block that the rows belong to
+};
+
+/// One way to compute the matrix products of a linear layer.
+struct LinearKernel {
+    Form form;
+    uint8_t height;       // outputs of a row
+    uint8_t interleaved;  // rows of a group
+    void (*run)(const LinearArgs&) noexcept;
 };
 
 /// Linear steps after the sums: y = sum * (scales[n] * token_scale[t]) + bias[n] + token_low[t] * low_factor[n]
@@ -74,8 +85,9 @@ struct AttentionArgs {
 struct Kernels {
     int vector_bits = 0;
     bool saturating_i16 = false;  // products are added in 16 bits that saturate: the layout keeps their sums inside
-    using Linear = void (*)(const LinearArgs&) noexcept;
-    Linear block4 = nullptr, element = nullptr, element_rows4 = nullptr, single = nullptr, single_rows4 = nullptr;
+    /// Each form at least with height 1.
+    const LinearKernel* linear = nullptr;
+    uint32_t linear_count = 0;
 
     /// Turns int32 sums into floats in place; `rows` outputs of 32 tokens.
     void (*scale)(float* block, uint32_t rows, int lanes, const ScaleArgs&) noexcept = nullptr;

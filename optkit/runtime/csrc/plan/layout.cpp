@@ -30,79 +30,92 @@ struct Row {
     Groups16Bit groups;
 
     Row() = default;
-    Row(std::vector<Entry>& from, int per_entry, bool saturating_i16) : entries(uint32_t(from.size())) {
+    Row(Entries from, bool saturating_i16) {
         if (saturating_i16)
             groups = group_16bit(from);
-        for (const Entry& entry : from) {
-            indices.insert(indices.end(), entry.indices.begin(), entry.indices.begin() + per_entry);
-            weights.push_back(pack_quad(entry.quad));
-        }
+        entries = from.size();
+        indices = std::move(from.indices);
+        weights.reserve(from.quads.size());
+        for (const Quad& quad : from.quads)
+            weights.push_back(pack_quad(quad));
     }
 };
 
-Row block4(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last, bool saturating_i16) {
-    std::vector<Entry> entries;
-    blocks(weights, row / weights.rows, first, last, [&](size_t block, uint16_t column) {
-        Entry entry;
-        entry.indices[0] = column;
-        const int8_t* from = weights.bytes.data + (block * weights.rows + row % weights.rows) * 4;
-        std::copy(from, from + 4, entry.quad.begin());
+Quad quad_at(const int8_t* from) {
+    Quad quad;
+    std::copy(from, from + 4, quad.begin());
+    return quad;
+}
+
+/// A row of `height` outputs is a part of a block of the packed weights, or all of it.
+struct Part {
+    uint32_t group, first;  // of the packed rows, and its first output therein
+
+    Part(const PackedWeights& weights, uint32_t row, uint32_t height)
+        : group(row / (weights.rows / height)), first(row % (weights.rows / height) * height) {}
+};
+
+Row block4(const PackedWeights& weights, uint32_t row, uint32_t height, uint32_t first, uint32_t last,
+           bool saturating_i16) {
+    const Part part(weights, row, height);
+    Entries entries{1, height, {}, {}};
+    std::vector<Quad> quads(height);
+    blocks(weights, part.group, first, last, [&](size_t block, uint16_t column) {
+        const int8_t* from = weights.bytes.data + (block * weights.rows + part.first) * 4;
+        if (std::all_of(from, from + height * 4, [](int8_t number) { return number == 0; }))
+            return;
+        for (uint32_t i = 0; i < height; ++i)
+            quads[i] = quad_at(from + 4 * i);
         if (saturating_i16)
-            append_without_overflow(entries, entry);
+            append_without_overflow(entries, &column, quads.data());
         else
-            entries.push_back(entry);
+            entries.append(&column, quads.data());
     });
-    return Row(entries, 1, saturating_i16);
+    return Row(std::move(entries), saturating_i16);
 }
 
 Row element(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last, bool saturating_i16) {
-    std::vector<Entry> entries;
+    const Part part(weights, row, 1);
     std::vector<std::pair<int8_t, uint16_t>> numbers;
-    blocks(weights, row / weights.rows, first, last, [&](size_t block, uint16_t column) {
-        const int8_t number = weights.bytes[block * weights.rows + row % weights.rows];
+    blocks(weights, part.group, first, last, [&](size_t block, uint16_t column) {
+        const int8_t number = weights.bytes[block * weights.rows + part.first];
         if (number != 0)
             numbers.emplace_back(number, column);
     });
+    Entries entries{4, 1, {}, {}};
     gather_quads(numbers, saturating_i16, entries);
-    return Row(entries, 4, saturating_i16);
+    return Row(std::move(entries), saturating_i16);
 }
 
-Row element_rows4(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last, bool saturating_i16) {
-    const uint32_t parts = weights.rows / 4;
+Row element_rows(const PackedWeights& weights, uint32_t row, uint32_t height, uint32_t first, uint32_t last,
+                 bool saturating_i16) {
+    const Part part(weights, row, height);
     std::vector<std::pair<size_t, uint16_t>> found;
-    blocks(weights, row / parts, first, last,
-           [&](size_t block, uint16_t column) { found.emplace_back(block * weights.rows + row % parts * 4, column); });
-    Row result;
+    blocks(weights, part.group, first, last,
+           [&](size_t block, uint16_t column) { found.emplace_back(block * weights.rows + part.first, column); });
+    Entries entries{4, height, {}, {}};
+    std::vector<Quad> quads(height);
     for (size_t i = 0; i < found.size(); i += 4) {
-        std::array<Quad, 4> quads{};  // of each output
         std::array<uint16_t, 4> indices;
         for (size_t j = 0; j < 4; ++j) {
             const bool there = i + j < found.size();
             indices[j] = found[there ? i + j : i].second;
-            for (size_t out = 0; out < 4; ++out)
+            for (size_t out = 0; out < height; ++out)
                 quads[out][j] = there ? weights.bytes[found[i + j].first + out] : int8_t(0);
         }
-        const bool halve = saturating_i16 && std::any_of(quads.begin(), quads.end(), may_overflow_i16);
-        for (int half = 0; half < (halve ? 2 : 1); ++half) {
-            ++result.entries;
-            result.indices.insert(result.indices.end(), indices.begin(), indices.end());
-            for (const Quad& quad : quads)
-                result.weights.push_back(pack_quad(!halve      ? quad
-                                                   : half == 0 ? halves(quad).first
-                                                               : halves(quad).second));
-        }
+        if (saturating_i16)
+            append_without_overflow(entries, indices.data(), quads.data());
+        else
+            entries.append(indices.data(), quads.data());
     }
-    return result;
+    return Row(std::move(entries), false);
 }
 
-Row single(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last, uint32_t height) {
-    // With height 1 a row is one of its group's; with height 4 it is one of its quarters.
-    const uint32_t parts = std::max(weights.rows / height, 1u);
-    const uint32_t group = height == 1 ? row / weights.rows : row / parts;
-    const uint32_t part = height == 1 ? row % weights.rows : row % parts * 4;
+Row single(const PackedWeights& weights, uint32_t row, uint32_t height, uint32_t first, uint32_t last) {
+    const Part part(weights, row, height);
     Row result;
-    blocks(weights, group, first, last, [&](size_t block, uint16_t column) {
-        const float* from = weights.floats.data + block * weights.rows + part;
+    blocks(weights, part.group, first, last, [&](size_t block, uint16_t column) {
+        const float* from = weights.floats.data + block * weights.rows + part.first;
         if (std::all_of(from, from + height, [](float number) { return number == 0.0f; }))
             return;
         ++result.entries;
@@ -112,26 +125,37 @@ Row single(const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t 
     return result;
 }
 
-Row make_row(Form form, const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last,
+Row make_row(const LinearKernel& kernel, const PackedWeights& weights, uint32_t row, uint32_t first, uint32_t last,
              bool saturating_i16) {
-    switch (form) {
+    switch (kernel.form) {
         case Form::block4:
-            return block4(weights, row, first, last, saturating_i16);
+            return block4(weights, row, kernel.height, first, last, saturating_i16);
         case Form::element:
-            return element(weights, row, first, last, saturating_i16);
-        case Form::element_rows4:
-            return element_rows4(weights, row, first, last, saturating_i16);
+            return kernel.height == 1 ? element(weights, row, first, last, saturating_i16)
+                                      : element_rows(weights, row, kernel.height, first, last, saturating_i16);
         case Form::single:
-            return single(weights, row, first, last, 1);
-        case Form::single_rows4:
-            return single(weights, row, first, last, 4);
+            return single(weights, row, kernel.height, first, last);
     }
     return {};
 }
 
+/// Appends entry `number` of one row, `size` numbers of it, or as many fillers where the row has ended.
+template <typename T>
+void append_entry(std::vector<T>& target, const std::vector<T>& row, size_t number, size_t size, T filler) {
+    if (row.size() >= (number + 1) * size)
+        target.insert(target.end(), row.begin() + long(number * size), row.begin() + long((number + 1) * size));
+    else
+        target.insert(target.end(), size, filler);
+}
+
 /// Appends the rows of one block of outputs, sorted by length: a loop whose length keeps changing ends in a
-/// mispredicted branch each time, which costs as much as several entries.
-void append(Layout::Owned& chunk, const std::vector<Row>& rows) {
+/// mispredicted branch each time, which costs as much as several entries, and rows of a group are padded to the
+/// longest.
+///
+/// @param column  that entries of zero weights read: one of the chunk's.
+void append(Layout::Owned& chunk, std::vector<Row>& rows, const LinearKernel& kernel, uint16_t column) {
+    const size_t interleaved = kernel.interleaved, indices = kernel.form == Form::element ? 4 : 1;
+    rows.resize((rows.size() + interleaved - 1) / interleaved * interleaved);
     std::vector<uint32_t> order(rows.size());
     for (uint32_t i = 0; i < order.size(); ++i)
         order[i] = i;
@@ -141,15 +165,25 @@ void append(Layout::Owned& chunk, const std::vector<Row>& rows) {
         };
         return lengths(rows[a]) < lengths(rows[b]);
     });
-    for (uint32_t number : order) {
-        const Row& row = rows[number];
-        chunk.order.push_back(number);
+    for (size_t first = 0; first < order.size(); first += interleaved) {
+        uint32_t longest = 0;
+        for (size_t i = first; i < first + interleaved; ++i) {
+            longest = std::max(longest, rows[order[i]].entries);
+            chunk.order.push_back(order[i]);
+        }
+        const Row& row = rows[order[first]];
         chunk.quads_16bit.push_back(row.groups.quads);
         chunk.pairs_16bit.push_back(row.groups.pairs);
-        chunk.indices.insert(chunk.indices.end(), row.indices.begin(), row.indices.end());
-        chunk.weights.insert(chunk.weights.end(), row.weights.begin(), row.weights.end());
-        chunk.floats.insert(chunk.floats.end(), row.floats.begin(), row.floats.end());
-        chunk.begin.push_back(chunk.begin.back() + row.entries);
+        for (uint32_t entry = 0; entry < longest; ++entry)
+            for (size_t i = first; i < first + interleaved; ++i) {
+                const Row& from = rows[order[i]];
+                append_entry(chunk.indices, from.indices, entry, indices, column);
+                if (kernel.form == Form::single)
+                    append_entry(chunk.floats, from.floats, entry, kernel.height, 0.0f);
+                else
+                    append_entry(chunk.weights, from.weights, entry, kernel.height, 0);
+            }
+        chunk.begin.push_back(chunk.begin.back() + longest);
     }
 }
 
@@ -161,49 +195,39 @@ Chunk Layout::chunk(size_t number) const {
             owned.indices.data(), owned.weights.data(),     owned.floats.data()};
 }
 
-Kernels::Linear Layout::kernel(const Kernels& kernels) const {
-    switch (form) {
-        case Form::block4:
-            return kernels.block4;
-        case Form::element:
-            return kernels.element;
-        case Form::element_rows4:
-            return kernels.element_rows4;
-        case Form::single:
-            return kernels.single;
-        case Form::single_rows4:
-            return kernels.single_rows4;
+const LinearKernel& choose_kernel(const PackedWeights& weights, const Kernels& kernels) {
+    const Form form = weights.single ? Form::single : weights.columns == 4 ? Form::block4 : Form::element;
+    const LinearKernel* best = nullptr;
+    for (uint32_t i = 0; i < kernels.linear_count; ++i) {
+        const LinearKernel& kernel = kernels.linear[i];
+        if (kernel.form == form && weights.rows % kernel.height == 0 && (!best || kernel.height > best->height))
+            best = &kernel;
     }
-    return nullptr;
+    return *best;  // each form has one of height 1
 }
 
-Layout make_layout(const PackedWeights& weights, bool saturating_i16) {
+Layout make_layout(const PackedWeights& weights, const Kernels& kernels) {
     Layout layout;
-    const bool four_rows = weights.rows >= 4;
-    if (weights.single)
-        layout.form = four_rows ? Form::single_rows4 : Form::single;
-    else if (weights.columns == 4)
-        layout.form = Form::block4;
-    else
-        layout.form = four_rows ? Form::element_rows4 : Form::element;
+    layout.kernel = &choose_kernel(weights, kernels);
     layout.out = weights.out;
     layout.in = weights.in;
-    layout.height = weights.columns == 1 && four_rows ? 4 : 1;
 
     const uint32_t width = (weights.in + weights.columns - 1) / weights.columns;
     const uint32_t bytes = kLanes * weights.columns * (weights.single ? 4 : 1);  // of a panel's block column
     const uint32_t parts = (width * bytes + kPanelBytes - 1) / kPanelBytes;
     const uint32_t step = (width + parts - 1) / parts;
+    const uint32_t height = layout.kernel->height, rows_of_a_block = kBlockOutputs / height;
+    const uint32_t count = (weights.out + height - 1) / height;
     for (uint32_t first = 0; first < width; first += step) {
         const uint32_t last = std::min(first + step, width);
         layout.chunks.emplace_back();
         Layout::Owned& chunk = layout.chunks.back();
         chunk.begin.push_back(0);
-        for (uint32_t block = 0; block < layout.rows(); block += kBlockOutputs / layout.height) {
+        for (uint32_t block = 0; block < count; block += rows_of_a_block) {
             std::vector<Row> rows;
-            for (uint32_t row = block; row < std::min(block + kBlockOutputs / layout.height, layout.rows()); ++row)
-                rows.push_back(make_row(layout.form, weights, row, first, last, saturating_i16));
-            append(chunk, rows);
+            for (uint32_t row = block; row < std::min(block + rows_of_a_block, count); ++row)
+                rows.push_back(make_row(*layout.kernel, weights, row, first, last, kernels.saturating_i16));
+            append(chunk, rows, *layout.kernel, uint16_t(first));
         }
     }
     return layout;

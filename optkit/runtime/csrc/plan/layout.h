@@ -11,12 +11,12 @@ namespace optkit {
 /// Outputs whose sums are scaled, activated and so on together, while they are in cache.
 constexpr uint32_t kBlockOutputs = 128;
 
-enum class Form { block4, element, element_rows4, single, single_rows4 };
+/// Outputs that a row of a kernel may have; memory for outputs is a multiple of it.
+constexpr uint32_t kMaxHeight = 32;
 
 struct Layout {
-    Form form;
+    const LinearKernel* kernel = nullptr;
     uint32_t out = 0, in = 0;
-    uint32_t height = 1;  // outputs of a row: 4 in the forms that say so
 
     struct Owned {
         std::vector<uint32_t> begin, quads_16bit, pairs_16bit, order;
@@ -28,14 +28,16 @@ struct Layout {
     std::vector<Owned> chunks;
 
     Chunk chunk(size_t number) const;
-    uint32_t rows() const { return (out + height - 1) / height; }
-    bool integer() const { return form < Form::single; }
+    uint32_t outputs_of_a_group() const { return uint32_t(kernel->height) * kernel->interleaved; }
+    uint32_t groups() const { return (out + outputs_of_a_group() - 1) / outputs_of_a_group(); }
+    bool integer() const { return kernel->form != Form::single; }
     /// Whether the panel is [in / 4][32][4] rather than [in][32].
-    bool grouped() const { return form == Form::block4; }
-    Kernels::Linear kernel(const Kernels& kernels) const;
+    bool grouped() const { return kernel->form == Form::block4; }
 };
 
-/// @param saturating_i16  whether the kernels add products in 16 bits (Kernels::saturating_i16).
-Layout make_layout(const PackedWeights& weights, bool saturating_i16);
+/// The kernel that makes the most of the blocks of `weights`: of those whose height divides theirs, the tallest.
+const LinearKernel& choose_kernel(const PackedWeights& weights, const Kernels& kernels);
+
+Layout make_layout(const PackedWeights& weights, const Kernels& kernels);
 
 }  // namespace optkit

@@ -15,9 +15,8 @@ constexpr uint32_t kMaxIntegerHeadSize = 1u << 14;
 
 class Planner {
 public:
-    Planner(const Spec& spec, Plan& plan, bool saturating_i16)
-        : spec_(spec), plan_(plan), saturating_i16_(saturating_i16), value_(spec.features.size()),
-          folded_(spec.steps.size(), false) {
+    Planner(const Spec& spec, Plan& plan)
+        : spec_(spec), plan_(plan), value_(spec.features.size()), folded_(spec.steps.size(), false) {
         for (uint32_t i = 0; i < spec.steps.size(); ++i) {
             value_[spec.steps[i].target].producer = i;
             for (uint32_t source : spec.steps[i].sources)
@@ -212,7 +211,7 @@ private:
         const Step& step = spec_.steps[i];
         LinearPlan linear;
         linear.source = step.sources[0];
-        linear.layout = make_layout(step.weights, saturating_i16_);
+        linear.layout = make_layout(step.weights, *plan_.kernels);
         linear.dynamic = step.quantize == Quantize::dynamic;
         fold_scales(step, linear);
 
@@ -341,7 +340,6 @@ private:
 
     const Spec& spec_;
     Plan& plan_;
-    bool saturating_i16_;
     std::vector<Value> value_;
     std::vector<bool> folded_;
     std::vector<size_t> stage_;  // of each step: those between two attentions, which run on a tile together
@@ -354,7 +352,7 @@ private:
 
 Plan::Plan(const Spec& spec, const Kernels& chosen)
     : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), kernels(&chosen) {
-    Planner(spec, *this, chosen.saturating_i16).run();
+    Planner(spec, *this).run();
 }
 
 }  // namespace optkit

@@ -30,17 +30,21 @@ struct Dot {
     static __m256i add(__m256i sums, __m256i panel, __m256i weights) { return widen(sums, pairs(panel, weights)); }
 };
 
-#include "isa/shared/linear_256.inl"
+#include "isa/shared/elements_256.inl"
+#include "isa/shared/blocks_16bit.inl"
 #include "isa/shared/single.inl"
+
+constexpr LinearKernel linear[] = {{Form::block4, 1, 1, block4<1>},   {Form::block4, 2, 1, block4<2>},
+                                   {Form::block4, 4, 1, block4<4>},   {Form::block4, 8, 1, block4<8>},
+                                   {Form::block4, 16, 1, block4<16>}, {Form::block4, 32, 1, block4<32>},
+                                   {Form::element, 1, 1, element},    {Form::element, 4, 1, element_rows4},
+                                   {Form::single, 1, 1, single},      {Form::single, 4, 1, single_rows4}};
 
 constexpr Kernels make_kernels() {
     Kernels kernels = tile_kernels();
     kernels.saturating_i16 = Dot::kSaturatingI16;
-    kernels.block4 = block4_256;
-    kernels.element = element;
-    kernels.element_rows4 = element_rows4;
-    kernels.single = single;
-    kernels.single_rows4 = single_rows4;
+    kernels.linear = linear;
+    kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
     kernels.peak = peak_256<6>;
     return kernels;

@@ -26,51 +26,30 @@ struct Dot {
     }
 };
 
-#include "isa/shared/linear_256.inl"
+#include "isa/shared/elements_256.inl"
+
+struct Vector {
+    static constexpr int kTokens = 16, kSums = 16;
+    using Type = __m512i;
+    static Type load(const void* from) { return _mm512_loadu_si512(from); }
+    static Type broadcast(int32_t number) { return _mm512_set1_epi32(number); }
+    static Type add(Type sums, Type panel, Type weights) { return _mm512_dpbusd_epi32(sums, panel, weights); }
+    static void store(void* to, Type value) { _mm512_storeu_si512(to, value); }
+};
+
+#include "isa/shared/blocks.inl"
 #include "isa/shared/single.inl"
 
-template <int kVectors>
-void block4_wide(const LinearArgs& args) {
-    // Entries take turns with this many sets of sums: one set would wait for itself.
-    constexpr int kSets = 4;
-    const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
-    const uint16_t* indices = args.chunk.indices;
-    const int32_t* weights = args.chunk.weights;
-    for (uint32_t row = 0; row < args.rows; ++row) {
-        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[args.row + row]) * kLanes;
-        uint32_t entry = args.chunk.begin[args.row + row];
-        const uint32_t end = args.chunk.begin[args.row + row + 1];
-        __m512i sums[kSets][kVectors] = {};
-        if (args.accumulate)
-            for (int v = 0; v < kVectors; ++v)
-                sums[0][v] = _mm512_loadu_si512(out + 16 * v);
-        const auto one = [&](int set) {
-            const uint8_t* at = panel + size_t(indices[entry]) * (4 * kLanes);
-            const __m512i w = _mm512_set1_epi32(weights[entry]);
-            for (int v = 0; v < kVectors; ++v)
-                sums[set][v] = _mm512_dpbusd_epi32(sums[set][v], _mm512_loadu_si512(at + 64 * v), w);
-            ++entry;
-        };
-        while (entry + kSets <= end)
-            for (int set = 0; set < kSets; ++set)
-                one(set);
-        if (entry < end) {
-            one(1);
-            if (entry < end) {
-                one(2);
-                if (entry < end)
-                    one(3);
-            }
-        }
-        for (int v = 0; v < kVectors; ++v) {
-            const __m512i even = _mm512_add_epi32(sums[0][v], sums[2][v]),
-                          odd = _mm512_add_epi32(sums[1][v], sums[3][v]);
-            _mm512_storeu_si512(out + 16 * v, _mm512_add_epi32(even, odd));
-        }
-    }
-}
-
-void block4(const LinearArgs& args) noexcept { args.lanes > 16 ? block4_wide<2>(args) : block4_wide<1>(args); }
+constexpr LinearKernel linear[] = {{Form::block4, 1, 4, block4<1, 4, 1>},
+                                   {Form::block4, 2, 4, block4<2, 4, 2>},
+                                   {Form::block4, 4, 2, block4<4, 2, 4>},
+                                   {Form::block4, 8, 1, block4<8, 1, 8>},
+                                   {Form::block4, 16, 1, block4<16, 1, 8>},
+                                   {Form::block4, 32, 1, block4<32, 1, 8>},
+                                   {Form::element, 1, 1, element},
+                                   {Form::element, 4, 1, element_rows4},
+                                   {Form::single, 1, 1, single},
+                                   {Form::single, 4, 1, single_rows4}};
 
 uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
     constexpr int kSums = 12;
@@ -93,11 +72,8 @@ uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
 constexpr Kernels make_kernels() {
     Kernels kernels = tile_kernels();
     kernels.saturating_i16 = Dot::kSaturatingI16;
-    kernels.block4 = block4;
-    kernels.element = element;
-    kernels.element_rows4 = element_rows4;
-    kernels.single = single;
-    kernels.single_rows4 = single_rows4;
+    kernels.linear = linear;
+    kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
     kernels.peak = peak;
     return kernels;

@@ -26,17 +26,36 @@ struct Dot {
     }
 };
 
-#include "isa/shared/linear_256.inl"
+#include "isa/shared/elements_256.inl"
+
+struct Vector {
+    static constexpr int kTokens = 8, kSums = 8;
+    using Type = __m256i;
+    static Type load(const void* from) { return load256(from); }
+    static Type broadcast(int32_t number) { return _mm256_set1_epi32(number); }
+    static Type add(Type sums, Type panel, Type weights) { return Dot::add(sums, panel, weights); }
+    static void store(void* to, Type value) { store256(to, value); }
+};
+
+#include "isa/shared/blocks.inl"
 #include "isa/shared/single.inl"
+
+constexpr LinearKernel linear[] = {{Form::block4, 1, 2, block4<1, 2, 1>},
+                                   {Form::block4, 2, 2, block4<2, 2, 2>},
+                                   {Form::block4, 4, 1, block4<4, 1, 4>},
+                                   {Form::block4, 8, 1, block4<8, 1, 4>},
+                                   {Form::block4, 16, 1, block4<16, 1, 4>},
+                                   {Form::block4, 32, 1, block4<32, 1, 4>},
+                                   {Form::element, 1, 1, element},
+                                   {Form::element, 4, 1, element_rows4},
+                                   {Form::single, 1, 1, single},
+                                   {Form::single, 4, 1, single_rows4}};
 
 constexpr Kernels make_kernels() {
     Kernels kernels = tile_kernels();
     kernels.saturating_i16 = Dot::kSaturatingI16;
-    kernels.block4 = block4_256;
-    kernels.element = element;
-    kernels.element_rows4 = element_rows4;
-    kernels.single = single;
-    kernels.single_rows4 = single_rows4;
+    kernels.linear = linear;
+    kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
     kernels.peak = peak_256<12>;
     return kernels;

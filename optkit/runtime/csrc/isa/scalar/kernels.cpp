@@ -20,16 +20,15 @@ inline Ints add_products(Ints sums, Ints a, Ints b) {
 /// memory that holds floats before and after: each is copied in and out.
 template <int kHeight, int kIndices, typename Number, typename Read>
 void rows(const LinearArgs& args, const Number* weights, Read read_panel) {
-    for (uint32_t row = 0; row < args.rows; ++row)
+    for (uint32_t group = args.group; group < args.group + args.groups; ++group)
         for (int i = 0; i < kHeight; ++i)
             for (int lane = 0; lane < args.lanes; ++lane) {
-                const size_t output = size_t(args.chunk.order[args.row + row]) * kHeight + i;
+                const size_t output = size_t(args.chunk.order[group]) * kHeight + i;
                 char* target = static_cast<char*>(args.out) + (output * kLanes + lane) * sizeof(Number);
                 Number sum = 0;
                 if (args.accumulate)
                     __builtin_memcpy(&sum, target, sizeof sum);
-                for (uint32_t entry = args.chunk.begin[args.row + row]; entry < args.chunk.begin[args.row + row + 1];
-                     ++entry)
+                for (uint32_t entry = args.chunk.begin[group]; entry < args.chunk.begin[group + 1]; ++entry)
                     sum += read_panel(args.chunk.indices + size_t(entry) * kIndices,
                                       weights[size_t(entry) * kHeight + i], lane);
                 __builtin_memcpy(target, &sum, sizeof sum);
@@ -39,9 +38,10 @@ void rows(const LinearArgs& args, const Number* weights, Read read_panel) {
 /// One of the four s8 that lie in an int32.
 int32_t weight(int32_t quad, int i) { return int8_t(uint32_t(quad) >> (8 * i)); }
 
+template <int kHeight>
 void block4(const LinearArgs& args) noexcept {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
-    rows<1, 1>(args, args.chunk.weights, [&](const uint16_t* index, int32_t quad, int lane) {
+    rows<kHeight, 1>(args, args.chunk.weights, [&](const uint16_t* index, int32_t quad, int lane) {
         int32_t sum = 0;
         for (int i = 0; i < 4; ++i)
             sum += weight(quad, i) * panel[(size_t(*index) * kLanes + lane) * 4 + i];
@@ -68,6 +68,12 @@ void single(const LinearArgs& args) noexcept {
     });
 }
 
+constexpr LinearKernel linear[] = {{Form::block4, 1, 1, block4<1>},    {Form::block4, 2, 1, block4<2>},
+                                   {Form::block4, 4, 1, block4<4>},    {Form::block4, 8, 1, block4<8>},
+                                   {Form::block4, 16, 1, block4<16>},  {Form::block4, 32, 1, block4<32>},
+                                   {Form::element, 1, 1, gathered<1>}, {Form::element, 4, 1, gathered<4>},
+                                   {Form::single, 1, 1, single<1>},    {Form::single, 4, 1, single<4>}};
+
 uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
     int32_t sum = 0;
     for (uint64_t i = 0; i < iterations; ++i) {
@@ -80,11 +86,8 @@ uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
 
 constexpr Kernels make_kernels() {
     Kernels kernels = tile_kernels();
-    kernels.block4 = block4;
-    kernels.element = gathered<1>;
-    kernels.element_rows4 = gathered<4>;
-    kernels.single = single<1>;
-    kernels.single_rows4 = single<4>;
+    kernels.linear = linear;
+    kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
     kernels.peak = peak;
     return kernels;

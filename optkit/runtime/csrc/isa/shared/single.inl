@@ -6,14 +6,13 @@ void single_lanes(const LinearArgs& args, int lane) {
     const float* panel = static_cast<const float*>(args.panel) + lane;
     const uint16_t* indices = args.chunk.indices;
     const float* weights = args.chunk.floats;
-    for (uint32_t row = 0; row < args.rows; ++row) {
-        float* out =
-            static_cast<float*>(args.out) + size_t(args.chunk.order[args.row + row]) * (kHeight * kLanes) + lane;
+    for (uint32_t group = args.group; group < args.group + args.groups; ++group) {
+        float* out = static_cast<float*>(args.out) + size_t(args.chunk.order[group]) * (kHeight * kLanes) + lane;
         // Even and odd entries add up apart: one set of sums would wait for itself.
         constexpr int kSets = kHeight == 1 ? 2 : 1;
         Floats sums[kSets][kHeight][kVectors] = {};
-        uint32_t entry = args.chunk.begin[args.row + row];
-        const uint32_t end = args.chunk.begin[args.row + row + 1];
+        uint32_t entry = args.chunk.begin[group];
+        const uint32_t end = args.chunk.begin[group + 1];
         const auto one = [&](int set) {
             const float* at = panel + size_t(indices[entry]) * kLanes;
             for (int i = 0; i < kHeight; ++i)

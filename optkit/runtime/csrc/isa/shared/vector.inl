@@ -6,6 +6,13 @@ typedef float Floats __attribute__((vector_size(4 * OPTKIT_WIDTH)));
 typedef int32_t Ints __attribute__((vector_size(4 * OPTKIT_WIDTH)));
 typedef uint8_t Bytes __attribute__((vector_size(OPTKIT_WIDTH)));
 
+// Loops over arrays of sums are unrolled, so that the sums lie in registers.
+#ifdef __clang__
+#define OPTKIT_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define OPTKIT_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 /// A number that a generic lambda takes as an argument and reads as a constant.
 template <int kValue>
 struct Constant {

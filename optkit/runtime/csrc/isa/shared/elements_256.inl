@@ -1,4 +1,5 @@
-// The matrix products with 256-bit vectors. What an instruction set adds is how four u8 x s8 products become 32 bits:
+// The matrix products of gathered weights with 256-bit vectors. What an instruction set adds is how four u8 x s8
+// products become 32 bits:
 //   struct Dot {
 //       static constexpr bool kSaturatingI16;
 //       static __m256i add(__m256i sums, __m256i panel, __m256i weights);
@@ -9,61 +10,6 @@
 inline __m256i load256(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 inline __m128i load128(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
 inline void store256(void* to, __m256i value) { _mm256_storeu_si256(static_cast<__m256i*>(to), value); }
-
-template <int kVectors, typename D = Dot>
-void block4_lanes(const LinearArgs& args) {
-    // A dot product's latency is hidden by a second set of sums; vpaddd at the end of a chain has none to hide.
-    constexpr int kSets = D::kSaturatingI16 ? 1 : 2;
-    const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
-    const uint16_t* indices = args.chunk.indices;
-    const int32_t* weights = args.chunk.weights;
-    for (uint32_t row = 0; row < args.rows; ++row) {
-        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[args.row + row]) * kLanes;
-        uint32_t entry = args.chunk.begin[args.row + row];
-        const uint32_t end = args.chunk.begin[args.row + row + 1];
-        __m256i sums[kSets][kVectors] = {};
-        if (args.accumulate)
-            for (int v = 0; v < kVectors; ++v)
-                sums[0][v] = load256(out + 8 * v);
-        if constexpr (D::kSaturatingI16) {
-            const auto together = [&](auto count) {
-                constexpr int kCount = decltype(count)::value;
-                const uint8_t* at[kCount];
-                __m256i w[kCount];
-                for (int i = 0; i < kCount; ++i, ++entry) {
-                    at[i] = panel + size_t(indices[entry]) * (4 * kLanes);
-                    w[i] = _mm256_set1_epi32(weights[entry]);
-                }
-                for (int v = 0; v < kVectors; ++v) {
-                    __m256i pairs = D::pairs(load256(at[0] + 32 * v), w[0]);
-                    for (int i = 1; i < kCount; ++i)
-                        pairs = _mm256_add_epi16(pairs, D::pairs(load256(at[i] + 32 * v), w[i]));
-                    sums[0][v] = D::widen(sums[0][v], pairs);
-                }
-            };
-            const uint32_t quads_end = entry + args.chunk.quads_16bit[args.row + row];
-            while (entry < quads_end)
-                together(Constant<4>{});
-            const uint32_t pairs_end = entry + args.chunk.pairs_16bit[args.row + row];
-            while (entry < pairs_end)
-                together(Constant<2>{});
-        }
-        const auto one = [&](int set) {
-            const uint8_t* at = panel + size_t(indices[entry]) * (4 * kLanes);
-            const __m256i w = _mm256_set1_epi32(weights[entry]);
-            for (int v = 0; v < kVectors; ++v)
-                sums[set][v] = Dot::add(sums[set][v], load256(at + 32 * v), w);
-            ++entry;
-        };
-        while (entry + kSets <= end)
-            for (int set = 0; set < kSets; ++set)
-                one(set);
-        while (entry < end)
-            one(0);
-        for (int v = 0; v < kVectors; ++v)
-            store256(out + 8 * v, kSets == 1 ? sums[0][v] : _mm256_add_epi32(sums[0][v], sums[kSets - 1][v]));
-    }
-}
 
 /// Four gathered inputs of 32 tokens, interleaved: of[0]: tokens 0-3 and 16-19, of[1]: 4-7 and 20-23, and so on.
 struct Gathered {
@@ -97,10 +43,10 @@ void element_32(const LinearArgs& args) {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     const uint16_t* indices = args.chunk.indices;
     const int32_t* weights = args.chunk.weights;
-    for (uint32_t row = 0; row < args.rows; ++row) {
-        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[args.row + row]) * kLanes;
-        uint32_t entry = args.chunk.begin[args.row + row];
-        const uint32_t end = args.chunk.begin[args.row + row + 1];
+    for (uint32_t group = args.group; group < args.group + args.groups; ++group) {
+        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[group]) * kLanes;
+        uint32_t entry = args.chunk.begin[group];
+        const uint32_t end = args.chunk.begin[group + 1];
         __m256i sums[4] = {};
         if constexpr (D::kSaturatingI16) {
             const auto together = [&](auto count) {
@@ -115,10 +61,10 @@ void element_32(const LinearArgs& args) {
                 for (int v = 0; v < 4; ++v)
                     sums[v] = D::widen(sums[v], pairs[v]);
             };
-            const uint32_t quads_end = entry + args.chunk.quads_16bit[args.row + row];
+            const uint32_t quads_end = entry + args.chunk.quads_16bit[group];
             while (entry < quads_end)
                 together(Constant<4>{});
-            const uint32_t pairs_end = entry + args.chunk.pairs_16bit[args.row + row];
+            const uint32_t pairs_end = entry + args.chunk.pairs_16bit[group];
             while (entry < pairs_end)
                 together(Constant<2>{});
         }
@@ -137,11 +83,11 @@ void element_16(const LinearArgs& args) {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     const uint16_t* indices = args.chunk.indices;
     const int32_t* weights = args.chunk.weights;
-    for (uint32_t row = 0; row < args.rows; ++row) {
-        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[args.row + row]) * kLanes;
-        const uint32_t end = args.chunk.begin[args.row + row + 1];
+    for (uint32_t group = args.group; group < args.group + args.groups; ++group) {
+        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[group]) * kLanes;
+        const uint32_t end = args.chunk.begin[group + 1];
         __m256i low = _mm256_setzero_si256(), high = low;  // tokens 0-3 and 8-11; 4-7 and 12-15
-        for (uint32_t entry = args.chunk.begin[args.row + row]; entry < end; ++entry) {
+        for (uint32_t entry = args.chunk.begin[group]; entry < end; ++entry) {
             const uint16_t* index = indices + size_t(entry) * 4;
             const __m128i a = load128(panel + size_t(index[0]) * kLanes),
                           b = load128(panel + size_t(index[1]) * kLanes);
@@ -165,9 +111,9 @@ void element_rows4(const LinearArgs& args) noexcept {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     const uint16_t* indices = args.chunk.indices;
     const int32_t* weights = args.chunk.weights;
-    for (uint32_t row = 0; row < args.rows; ++row) {
-        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[args.row + row]) * (4 * kLanes);
-        const uint32_t begin = args.chunk.begin[args.row + row], end = args.chunk.begin[args.row + row + 1];
+    for (uint32_t group = args.group; group < args.group + args.groups; ++group) {
+        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[group]) * (4 * kLanes);
+        const uint32_t begin = args.chunk.begin[group], end = args.chunk.begin[group + 1];
         __m256i sums[4][4] = {};
         const auto half = [&](int part) {
             __m256i low[4] = {}, high[4] = {};
@@ -199,10 +145,6 @@ void element_rows4(const LinearArgs& args) noexcept {
 }
 
 void element(const LinearArgs& args) noexcept { args.lanes > 16 ? element_32<>(args) : element_16(args); }
-
-inline void block4_256(const LinearArgs& args) noexcept {
-    args.lanes > 16 ? block4_lanes<4>(args) : block4_lanes<2>(args);
-}
 
 /// See Kernels::peak; kSums at once hide an instruction's latency.
 template <int kSums>
