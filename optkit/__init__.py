@@ -6,8 +6,9 @@ Every verb of the command line is a function of the same name here. Names are im
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from optkit.lazy import lazy_attributes
 
 __version__ = "0.1.0"
 
@@ -131,9 +132,4 @@ _NAMES = {
 }
 
 if not TYPE_CHECKING:  # else a type checker would take every name for a public one
-
-    def __getattr__(name: str) -> Any:
-        if name not in _NAMES:
-            raise AttributeError(f"module 'optkit' has no attribute '{name}'")
-        module, _, attribute = _NAMES[name].partition(":")
-        return getattr(import_module(module), attribute or name)
+    __getattr__ = lazy_attributes(__name__, _NAMES)

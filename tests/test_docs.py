@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from typer.main import get_command
 
 from optkit.cli.app import app
+from optkit.pruning import config
 from optkit.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -104,11 +106,27 @@ def code_of(page: str) -> dict[str, str]:
     return dict(re.findall(r'^```\w+ title="(.*?)"\n(.*?)^```$', text, re.MULTILINE | re.DOTALL))
 
 
+def section_of(page: str, title: str) -> str:
+    """The text below a heading of a page of docs/, with its lines joined."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def inline_code(text: str, before: str) -> str:
+    """The code in backticks that follows ``before`` in a text, on one line."""
+    found = re.findall(rf"{re.escape(before)}[^:]*:\s+`(.*?)`", text, re.DOTALL)
+    assert len(found) == 1, f"the extending page has no code after '{before}'"
+    return re.sub(r"\s*\n\s*", " ", found[0])
+
+
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory) -> Path:
     """A copy of the sources to which everything on the extending page was added, as the page says."""
     root = tmp_path_factory.mktemp("extended")
     shutil.copytree(ROOT / "optkit", root / "optkit", ignore=shutil.ignore_patterns("csrc", "lib", "__pycache__"))
+    (root / SUITE).parent.mkdir(parents=True)
+    for name in (SUITE, "tests/pruning/conftest.py"):
+        shutil.copy(ROOT / name, root / name)
     blocks = {name: code for name, code in code_of("extending.md").items() if name.endswith(".py")}
     for name in blocks.keys() - {CRITERIA, STRUCTURES}:
         (root / name).parent.mkdir(exist_ok=True)
@@ -120,8 +138,27 @@ def extended(tmp_path_factory) -> Path:
         assert text.count(old) == 1, f"the extending page says to change '{old}' in {name}"
         (root / name).write_text(text.replace(old, new), encoding="utf-8")
 
+    def begin(name: str, function: str, line: str) -> None:
+        """Makes ``line`` the first of a function, behind its docstring."""
+        lines = (root / name).read_text(encoding="utf-8").splitlines()
+        tree = ast.parse("\n".join(lines))
+        (found,) = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == function)
+        first = found.body[1 if ast.get_docstring(found) else 0]
+        lines.insert(first.lineno - 1, " " * first.col_offset + line)
+        (root / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     edit(CRITERIA, "\nCriterion = (\n", f"\n{blocks[CRITERIA]}\nCriterion = (\n    Lamp |")
     edit(STRUCTURES, "\ndef grid_of(", f"\n{blocks[STRUCTURES]}\n\ndef grid_of(")
+    page = section_of("extending.md", "A structure")
+    for name, function in ((KINDS, "parse"), (KINDS, "__str__"), (KINDS, "nests_in"), (STRUCTURES, "grid_of")):
+        begin(name, function, inline_code(page, f"- in `{function}`"))
+    assert '- add `"strided"` to the `Literal` of `kind`;' in page
+    edit(KINDS, '"head", "neuron"] = "block"', '"head", "neuron", "strided"] = "block"')
+    edit(KINDS, "STRUCTURES = {\n", f"STRUCTURES = {{\n    {inline_code(page, 'a line in `STRUCTURES`')}\n")
+    assert 'add\n  `"strided:4"` to `STRUCTURES`' in page
+    edit(SUITE, '"neuron:4"]', '"neuron:4", "strided:4"]')
+    branch = inline_code(page, "and to `sites`").replace(": site,", ":\n            site,")
+    edit(SUITE, "        else:\n            whole =", f"        {branch}\n        else:\n            whole =")
     edit(ORDER, '"sparse", "evaluate",', '"sparse", "digest", "evaluate",')
     edit(TASKS, "        TEXT_CLASSIFICATION,\n", "        TEXT_CLASSIFICATION,\n        ZERO_SHOT_CLASSIFICATION,\n")
     spec = "from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION"
@@ -129,7 +166,22 @@ def extended(tmp_path_factory) -> Path:
     return root
 
 
+def run_extended(root: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python with the package in ``root``, whose name is ROOT there."""
+    # An editable installation finds its own files before those on PYTHONPATH.
+    first = "import sys; sys.meta_path[:] = [one for one in sys.meta_path if '_editable' not in type(one).__module__]"
+    return subprocess.run(
+        [sys.executable, "-c", f"{first}\nROOT = {str(root)!r}\n{code}"],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 CRITERIA, STRUCTURES = "optkit/pruning/config/criteria.py", "optkit/pruning/structures.py"
+KINDS, SUITE = "optkit/pruning/config/structure.py", "tests/pruning/test_every_combination.py"
 ORDER, TASKS = "optkit/pipeline/order.py", "optkit/tasks/__init__.py"
 USES = """
 import torch
@@ -139,7 +191,8 @@ from optkit.adapters import optimum
 from optkit.pruning.config import CRITERIA, Rule, Schedule, Structure
 from optkit.pruning.criteria import build
 from optkit.pruning.pruner import Pruner
-from optkit.pruning.structures import Strided
+from optkit.pruning.structures import grid_of
+from optkit.registry import names
 from optkit.recipe import load_recipe
 from optkit.tasks import get_task
 import optkit.pruning
@@ -167,7 +220,12 @@ pruner.fold()
 zeros = [int((layer.weight == 0).sum()) for layer in model]
 assert sum(zeros) == (256 + 128) // 2 and zeros[1] > 0, zeros
 
-grid = Strided(Structure(cols=4), (2, 8))
+strided = Structure.parse("strided:4")
+assert str(strided) == recipe.prune[0].structure == "strided:4" and "strided:K" in names("structure")
+nests = {text: strided.nests_in(Structure.parse(text)) for text in ("row", "column", "4x4", "1x4", "strided:4", "strided:8")}
+assert [text for text, inside in nests.items() if inside] == ["row"], nests
+assert Structure().nests_in(strided) and not Structure.parse("1x4").nests_in(strided)
+grid = grid_of(strided, (2, 8))
 assert (grid.count, grid.size) == (8, 2)
 assert grid.total([torch.arange(16.0).view(2, 8)]).tolist() == [4, 6, 8, 10, 20, 22, 24, 26]
 keep = torch.arange(8) != 5
@@ -178,15 +236,28 @@ assert mask.logical_not().nonzero().tolist() == [[1, 1], [1, 5]] and torch.equal
 
 def test_what_the_extending_page_adds_works_in_the_files_that_it_names(extended):
     (recipe,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    recipe = recipe.replace("criterion: movement", "criterion: lamp")
+    recipe = recipe.replace("criterion: movement", "criterion: lamp").replace("structure: 1x4", "structure: strided:4")
     recipe = recipe.replace("type: text-classification", "type: zero-shot-classification")
     (extended / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(extended)}
-    # An editable installation finds its own files before those on PYTHONPATH.
-    first = "import sys; sys.meta_path[:] = [one for one in sys.meta_path if '_editable' not in type(one).__module__]"
-    command = [sys.executable, "-c", f"{first}\nROOT = {str(extended)!r}\n{USES}"]
-    done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True, check=False)
+    done = run_extended(extended, USES)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_structure_on_the_extending_page_passes_the_suite_of_structures(extended):
+    suite = f"""
+import pytest
+import optkit
+assert optkit.__file__.startswith(ROOT), optkit.__file__
+sys.exit(pytest.main(["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "strided or every_pair", {SUITE!r}]))
+"""
+    done = run_extended(extended, suite)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Every test of the suite for each criterion that trains, LAMP among them, and the one on pairs once.
+    tests = (extended / SUITE).read_text(encoding="utf-8").count("\ndef test_") - 1
+    criteria = [*(name for name, each in config.CRITERIA.items() if each not in config.ONE_SHOT), "lamp"]
+    counts = {word: int(count) for count, word in re.findall(r"(\d+) (passed|skipped)", done.stdout)}
+    assert sum(counts.values()) == tests * len(criteria) + 1, done.stdout
+    assert counts.get("skipped", 0) <= 1, "one criterion revives weights"
 
 
 def test_every_package_is_on_the_architecture_page():

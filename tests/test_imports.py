@@ -34,7 +34,8 @@ def test_every_module_that_imports_another_is_in_a_layer(imports):
     [contract] = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
     layers = [module for layer in contract["layers"] for module in re.split(r" [:|] ", layer)]
     placed = {module for module in imports for layer in layers if f"{module}.".startswith(f"{layer}.")}
-    assert {module for module in imports if imports[module]} - placed == {"optkit.__main__"}
+    # ``optkit`` itself imports ``optkit.lazy`` alone.
+    assert {module for module in imports if imports[module]} - placed == {"optkit", "optkit.__main__"}
 
 
 def test_no_files_import_each_other_in_a_circle(imports):

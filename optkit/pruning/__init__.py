@@ -5,9 +5,9 @@ The names are imported on first use, so that a rule can be written without loadi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from optkit.lazy import lazy_attributes
 from optkit.pruning.config.criteria import CRITERIA
 
 if TYPE_CHECKING:
@@ -84,8 +84,4 @@ _NAMES = {
 }
 
 if not TYPE_CHECKING:  # else a type checker would take every name for a public one
-
-    def __getattr__(name: str) -> Any:
-        if name not in _NAMES:
-            raise AttributeError(f"module 'optkit.pruning' has no attribute '{name}'")
-        return getattr(import_module(_NAMES[name]), name)
+    __getattr__ = lazy_attributes(__name__, _NAMES)

@@ -8,7 +8,7 @@ of a group's weights is the same as removing it. Weights have the shape (out, in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -99,14 +99,11 @@ _ALBERT = _Names(
     down="ffn_output",
     activation="activation",
 )
-_DEBERTA = _Names(
+_DEBERTA = replace(
+    _BERT,
     query="attention.self.query_proj",
     key="attention.self.key_proj",
     value="attention.self.value_proj",
-    output="attention.output.dense",
-    up="intermediate.dense",
-    down="output.dense",
-    activation="intermediate.intermediate_act_fn",
     positions=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
 )
 _MODERNBERT = _Names(
@@ -119,23 +116,18 @@ _MODERNBERT = _Names(
     down="mlp.Wo",
     activation="mlp.act",
 )
-_MPNET = _Names(
+_MPNET = replace(
+    _BERT,
     query="attention.attn.q",
     key="attention.attn.k",
     value="attention.attn.v",
     output="attention.attn.o",
-    up="intermediate.dense",
-    down="output.dense",
-    activation="intermediate.intermediate_act_fn",
 )
-_VIT = _Names(
+_VIT = replace(
+    _BERT,
     query="attention.attention.query",
     key="attention.attention.key",
     value="attention.attention.value",
-    output="attention.output.dense",
-    up="intermediate.dense",
-    down="output.dense",
-    activation="intermediate.intermediate_act_fn",
 )
 _VIT_LATER = _Names(  # as releases of transformers after 5.5 call them
     query="attention.q_proj",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Share, Split, Word, check_endings
+from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Share, Split, Word, check_endings, needs_name
 
 if TYPE_CHECKING:
     from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
@@ -75,19 +75,12 @@ class UnlabelledSpec(Part):
     """Texts without labels, which the teacher alone judges: from `files` or the Hub (`name`), and made by `augment`."""
 
     name: Word | None = None
-    config: Word | None = None
+    config: Annotated[Word | None, needs_name("texts")] = None
     revision: Revision = "main"
     split: Split = "train"
     files: Many[Word] | None = Field(None, min_length=1)
     text: Many[Word] | None = Field(None, min_length=1, max_length=2)
     augment: int = Field(0, ge=0)
-
-    @field_validator("config")
-    @classmethod
-    def _configs_are_of_the_hub(cls, config: str | None, info: ValidationInfo) -> str | None:
-        if config is not None and info.data.get("name", "") is None:
-            raise ValueError("belongs to texts by `name`")
-        return config
 
     @field_validator("text")
     @classmethod

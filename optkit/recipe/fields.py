@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from optkit.pruning.config import Span
@@ -128,3 +137,14 @@ def known(kind: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check, json_schema_input_type=Literal[names(kind)])
+
+
+def needs_name(what: str) -> AfterValidator:
+    """A check that `name` was given before the value: ``what``, such as texts, is read from the Hub."""
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("name", "") is None:
+            raise ValueError(f"belongs to {what} by `name`")
+        return value
+
+    return AfterValidator(check)

@@ -8,7 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from optkit.recipe import inputs
-from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Split, Word, Wrong, check_endings, known, refuse
+from optkit.recipe.fields import (
+    DATA_FILES,
+    Many,
+    Part,
+    Revision,
+    Split,
+    Word,
+    Wrong,
+    check_endings,
+    known,
+    needs_name,
+    refuse,
+)
 from optkit.tasks import PROBLEMS, TASKS
 
 
@@ -16,7 +28,7 @@ class DatasetSpec(Part):
     """Where the examples come from: the Hub (`name`), local `files` by split, or a generator (`generate`)."""
 
     name: Word | None = None
-    config: Word | None = None
+    config: Annotated[Word | None, needs_name("a dataset")] = None
     revision: Revision = "main"
     files: dict[Split, Word] | None = Field(None, min_length=1)
     generate: Annotated[Word, known("dataset")] | None = None
@@ -24,13 +36,6 @@ class DatasetSpec(Part):
     validation: int | None = Field(None, ge=1)
     test: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0)
-
-    @field_validator("config")
-    @classmethod
-    def _configs_are_of_the_hub(cls, config: str | None, info: ValidationInfo) -> str | None:
-        if config is not None and info.data.get("name", "") is None:
-            raise ValueError("belongs to a dataset by `name`")
-        return config
 
     @field_validator("files")
     @classmethod

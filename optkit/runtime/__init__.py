@@ -6,8 +6,9 @@ each layer. Names are imported on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from optkit.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from optkit.runtime.baking import bake
@@ -33,24 +34,18 @@ __all__ = [
 
 #: The module of each public name.
 _NAMES = {
-    "compile_model": "compiling",
-    "explain": "compiling",
-    "load": "compiling",
-    "bake": "baking",
-    "plan": "planning",
-    "Plan": "planning",
-    "LayerPlan": "planning",
-    "Kernel": "program",
-    "extension_path": "extension",
-    "available": "extension",
-    "missing_reason": "extension",
+    "compile_model": "optkit.runtime.compiling",
+    "explain": "optkit.runtime.compiling",
+    "load": "optkit.runtime.compiling",
+    "bake": "optkit.runtime.baking",
+    "plan": "optkit.runtime.planning",
+    "Plan": "optkit.runtime.planning",
+    "LayerPlan": "optkit.runtime.planning",
+    "Kernel": "optkit.runtime.program",
+    "extension_path": "optkit.runtime.extension",
+    "available": "optkit.runtime.extension",
+    "missing_reason": "optkit.runtime.extension",
 }
 
 if not TYPE_CHECKING:  # else a type checker would take every name for a public one
-
-    def __getattr__(name: str) -> Any:
-        if name not in _NAMES:
-            raise AttributeError(f"module 'optkit.runtime' has no attribute '{name}'")
-        value = getattr(import_module(f"optkit.runtime.{_NAMES[name]}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = lazy_attributes(__name__, _NAMES)
