@@ -1,6 +1,7 @@
 """optkit: prune a Hugging Face model while it is fine-tuned, quantize it to int8, export an OpenVINO IR.
 
-Every verb of the command line is a function of the same name here. Names are imported on first use, so that
+Every verb of the command line is a function of the same name here, but ``list`` is ``list_registered``, so that
+``from optkit import *`` leaves the built-in ``list`` alone. Names are imported on first use, so that
 ``import optkit`` and ``optkit --help`` load neither torch nor OpenVINO.
 """
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from optkit.quantization.sensitivity import measure_sensitivity
     from optkit.recipe import load_recipe
     from optkit.recipe.json_schema import recipe_schema as schema
-    from optkit.registry import entries as list
+    from optkit.registry import entries as list_registered
     from optkit.report import render_html
     from optkit.runtime import bake, compile_model
     from optkit.runtime.doctor import examine as doctor
@@ -65,7 +66,7 @@ __all__ = [
     "export_onnx",
     "export_openvino",
     "inspect",
-    "list",
+    "list_registered",
     "load_compact",
     "load_recipe",
     "load_sparse",
@@ -103,7 +104,7 @@ _NAMES = {
     "push": "optkit.hub.push",
     "pull": "optkit.hub.pull",
     "doctor": "optkit.runtime.doctor:examine",
-    "list": "optkit.registry:entries",
+    "list_registered": "optkit.registry:entries",
     "schema": "optkit.recipe.json_schema:recipe_schema",
     # What they are made of.
     "load_recipe": "optkit.recipe",
@@ -132,4 +133,4 @@ _NAMES = {
 }
 
 if not TYPE_CHECKING:  # else a type checker would take every name for a public one
-    __getattr__ = lazy_attributes(__name__, _NAMES)
+    __getattr__ = lazy_attributes(__name__, _NAMES, former={"list": "list_registered"})

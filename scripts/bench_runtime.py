@@ -65,11 +65,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--plan", choices=("measured", "static"), default="measured", help="optkit's (default: %(default)s)")
     add("--isa", choices=list(ENVIRONMENT), help="run as a CPU would that has no more than this")
     add(
-        "--target",
-        choices=("any", "optkit"),
-        default="any",
-        help="range of the 8-bit weights, as in a recipe's quantize.target: any uses half of it, safe for OpenVINO "
-        "without VNNI, optkit all (default: %(default)s)",
+        "--weight-range",
+        choices=("half", "full"),
+        default="half",
+        help="of int8 that the weights use, as in a recipe's quantize.weight_range: half is right in OpenVINO on CPUs "
+        "without VNNI, too (default: %(default)s)",
     )
     add("--static-shapes", action="store_true", help="models of the one shape; default: of any")
     add("--parts", default=",".join(PARTS), help="what to measure (default: %(default)s)")
@@ -124,7 +124,7 @@ def measure(options: argparse.Namespace) -> dict:
         streams=options.streams,
         plan=options.plan,
         static=options.static_shapes,
-        target=options.target,
+        weight_range=options.weight_range,
         # A CPU of a lesser instruction set has no bf16, and OpenVINO would go on using this one's.
         precision="f32" if options.isa else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from torch.nn import Linear
 import optkit
 from optkit import deprecation
 from optkit.cli.app import app
+from optkit.pruning import Structure
 
 PACKAGES = ("optkit", "optkit.pruning", "optkit.runtime")
 
@@ -50,14 +52,28 @@ def test_every_verb_has_a_function_of_its_name():
     verbs = [command.name for command in app.registered_commands]
     assert len(verbs) == 15
     for verb in verbs:
-        assert verb in optkit.__all__ and callable(getattr(optkit, verb)), verb
+        function = {"list": "list_registered"}.get(verb, verb)
+        assert function in optkit.__all__ and callable(getattr(optkit, function)), verb
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_importing_everything_shadows_no_builtin(name):
+    assert set(import_module(name).__all__).isdisjoint(dir(builtins))
+
+
+def test_former_names_still_work(monkeypatch):
+    monkeypatch.setattr(deprecation, "_warned", set())
+    with pytest.warns(DeprecationWarning, match="^optkit.list is deprecated: use optkit.list_registered instead$"):
+        assert optkit.list is optkit.list_registered
+    with pytest.warns(DeprecationWarning, match="^Structure.most is deprecated: use Structure.max_sparsity instead$"):
+        assert Structure.parse("2:4").most == 0.5
 
 
 def test_import_optkit_imports_nothing_heavy():
     code = """
 import sys
 import optkit
-optkit.OptkitError, optkit.list(), optkit.schema(), optkit.Reporter
+optkit.OptkitError, optkit.list_registered(), optkit.schema(), optkit.Reporter
 heavy = {"torch", "transformers", "datasets", "openvino", "nncf", "numpy"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -108,6 +124,8 @@ def test_what_is_not_public_would_be_found():
         ("optkit.bake", {"source": "none", "output": "baked"}, "model"),
         ("optkit.pack_sparse", {"source": "none", "output": "packed"}, "model"),
         ("optkit.runtime.load", {"folder": "none"}, "model"),
+        ("optkit.quantize", {"model": "none", "target": "vnni"}, "weight_range='full'"),
+        ("optkit.Quantization", {"target": "avx9"}, "weight_range"),
         ("optkit.pruning.one_shot", {"model": Linear(1, 1), "rules": [], "batches": [], "tell": print}, "on_progress"),
     ],
 )
@@ -116,7 +134,7 @@ def test_former_argument_names_still_work(name, arguments, new, tmp_path, monkey
     monkeypatch.setattr(deprecation, "_warned", set())
     package, _, function = name.rpartition(".")
     with (
-        pytest.warns(DeprecationWarning, match=f"is deprecated: use {new}= instead"),
+        pytest.warns(DeprecationWarning, match=f"is deprecated: use {new}=? instead"),
         pytest.raises(optkit.OptkitError),
     ):
         getattr(import_module(package), function)(**arguments)

@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optkit.adapters.onnx_package import load_package
-from optkit.ir.layers import constant_weight
+from optkit.ir.layers import MOVING_OR_SCALING, constant_weight
 
 if TYPE_CHECKING:
     import openvino
     from onnx import ModelProto, NodeProto
 
-#: What moves numbers, or scales them, between their quantization and the product.
-_PASSED = {"Reshape", "Transpose", "Split", "VariadicSplit", "Squeeze", "Unsqueeze", "Multiply", "Mul", "Div"}
-_PASSED |= {"Convert", "Cast", "Concat", "StridedSlice", "Slice", "Broadcast", "Expand"}
 #: A weight whose largest number lies above this share of its range has the full one.
 _FULL = 0.75
 
@@ -51,7 +48,7 @@ def _fake_quantizes(node: openvino.Node) -> Iterator[openvino.Node]:
     """Those whose numbers ``node`` passes on."""
     if node.get_type_name() == "FakeQuantize":
         yield node
-    elif node.get_type_name() in _PASSED:
+    elif node.get_type_name() in MOVING_OR_SCALING:
         for port in node.input_values():
             yield from _fake_quantizes(port.get_node())
 
@@ -67,7 +64,7 @@ def halve_onnx(model: ModelProto) -> None:
         if node is not None and node.op_type == "DequantizeLinear":
             if node.input[0] in producers:
                 yield from (node, producers[node.input[0]])
-        elif node is not None and node.op_type in _PASSED:
+        elif node is not None and node.op_type in MOVING_OR_SCALING:
             for given in node.input:
                 yield from quantized(given)
 

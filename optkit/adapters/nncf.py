@@ -59,7 +59,7 @@ def quantize_int8(
     reported, backend = _ReportedSamples(feeds(model, samples), tell), {"compress_weights": False}
     unfit = () if quantization.weights_only else _beyond_transposes(model)
     made = _int8(given, reported, quantization, {*ignored, *unfit}, backend)
-    if quantization.target == "any" and not quantization.weights_only:
+    if quantization.weight_range == "half" and not quantization.weights_only:
         halve(made)
     if not simulated:
         compress(made)
@@ -93,7 +93,7 @@ def quantize_onnx(
     if not inputs and not quantization.weights_only:
         raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
     made = _int8(model, inputs, quantization, ignored, {})
-    if quantization.target == "any":
+    if quantization.weight_range == "half":
         halve_onnx(made)
     return made
 
@@ -175,7 +175,7 @@ class _ReportedSamples(Sequence):
 def _parameters(quantization: Quantization, backend: Mapping[str, Any]) -> Any:
     import nncf
 
-    half = nncf.OverflowFix.ENABLE if quantization.target == "any" else nncf.OverflowFix.DISABLE
+    half = nncf.OverflowFix.ENABLE if quantization.weight_range == "half" else nncf.OverflowFix.DISABLE
     alpha = _OFF if quantization.smooth_quant is None else quantization.smooth_quant
     return nncf.AdvancedQuantizationParameters(
         overflow_fix=half,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,7 @@ from optkit.cli import (
     validate,
 )
 from optkit.cli import list as list_
+from optkit.deprecation import FormerSpelling
 from optkit.errors import Interrupted, OptkitError, UsageError, in_a_line, on_the_command_line
 from optkit.machine import installed
 
@@ -94,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        with on_the_command_line():
+        with on_the_command_line(), warnings.catch_warnings():
+            _show_warnings_in_a_line()
             app(arguments, prog_name="optkit")
     except SystemExit as end:
         if end.code == Interrupted.exit_code:  # typer prints an empty line
@@ -111,6 +114,19 @@ def _run(arguments: list[str]) -> int:
             raise error
         return report(error)
     return 0
+
+
+def _show_warnings_in_a_line() -> None:
+    """Has a former spelling reported without the line of our code that noticed it."""
+    show = warnings.showwarning
+
+    def in_a_line_alone(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, FormerSpelling):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            show(message, category, *place, **options)
+
+    warnings.showwarning = in_a_line_alone
 
 
 def report(error: BaseException) -> int:

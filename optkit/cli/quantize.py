@@ -39,12 +39,15 @@ def command(
     data: Data = None,
     text: Text = None,
     output: Annotated[Path | None, typer.Option(help="A folder, empty or new; NAME-int8 by default.")] = None,
-    target: Annotated[
-        str,
+    weight_range: Annotated[
+        str | None,
         typer.Option(
-            metavar="CPU", help="CPUs to quantize for: any (half the weight range), vnni or optkit (the full range)."
+            metavar="RANGE",
+            help="Of int8 that the weights use: half, right on every CPU, or full, for VNNI or optkit's runtime.",
+            show_default="half",
         ),
-    ] = "any",
+    ] = None,
+    target: Annotated[str | None, typer.Option(hidden=True)] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many texts to calibrate with.")] = 300,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens after which a text is cut.")] = 128,
     task: Annotated[
@@ -61,7 +64,7 @@ def command(
         data=data,
         text=text or (),
         output=output,
-        target=target,
+        weight_range=_weight_range(weight_range, target),
         samples=samples,
         max_length=max_length,
         task=task,
@@ -77,3 +80,19 @@ def command(
     console.print()
     for line in (result.structure, *result.notes, f"{result.output}: load it with {result.ov_class}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _weight_range(weight_range: str | None, target: str | None) -> str:
+    """The weight range of the command line, where ``--target`` is its former name."""
+    if target is None:
+        return weight_range or "half"
+    from optkit.deprecation import FormerSpelling, warn_once
+    from optkit.errors import UsageError
+    from optkit.quantization.config import FORMER_TARGETS
+
+    if weight_range is not None:
+        raise UsageError("--target is the former name of --weight-range: remove --target")
+    if target not in FORMER_TARGETS:
+        raise UsageError(f"--target {target}: unknown value: write --weight-range half or --weight-range full")
+    warn_once(f"--target {target} is deprecated: write --weight-range {FORMER_TARGETS[target]}", FormerSpelling)
+    return FORMER_TARGETS[target]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.adapters import optimum, peft
 from optkit.checkpoints.plain import plain_folder
+from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError, UsageError, argument
 from optkit.export import precision
 from optkit.interop import graph
@@ -22,7 +23,7 @@ from optkit.interop.graph import open_ir
 from optkit.interop.opening import Opened, open_model
 from optkit.interop.structure import idle_groups, sentence
 from optkit.progress import SILENT, Reporter
-from optkit.quantization.config import Quantization
+from optkit.quantization.config import FORMER_TARGETS, Quantization
 from optkit.spelling import suggest
 from optkit.tasks import TASKS
 
@@ -77,13 +78,14 @@ class QuantizeResult:
         }
 
 
+@renamed_arguments({"weight_range": FORMER_TARGETS}, target="weight_range")
 def quantize(
     model: str | Path,
     *,
     data: Data | None = None,
     text: Sequence[str] = (),
     output: str | Path | None = None,
-    target: str = "any",
+    weight_range: str = "half",
     samples: int = 300,
     max_length: int = 128,
     task: str | None = None,
@@ -99,7 +101,7 @@ def quantize(
             ``name:config``), or texts, pairs of them as tuples.
         text: the column of texts in ``data``, or two for pairs; it may be left out where there is one such column.
         output: a folder, new or empty; ``NAME-int8`` by default. Nothing is left in it if this raises.
-        target: ``any``, ``vnni`` or ``optkit``, see ``Quantization``.
+        weight_range: of int8 that the weights use: ``half`` or ``full``, see ``Quantization``.
         samples: how many texts to calibrate with, drawn by ``seed``.
         max_length: tokens that a text is cut to.
         task: optimum's name of it, such as ``text-classification``; told from config.json by default.
@@ -114,7 +116,7 @@ def quantize(
 
     if samples < 1 or max_length < 2:
         raise UsageError("samples is at least 1, and max_length at least 2")
-    quantization: Quantization | None = Quantization(target=target)
+    quantization: Quantization | None = Quantization(weight_range=weight_range)
     opened = open_model(model, revision)
     folder = _output(output, model)
     with ExitStack() as stack:
@@ -152,10 +154,10 @@ def quantize(
         how: dict[str, Any] = {"calibration": calibration, "quantization": quantization, "reporter": reporter}
         result = finish(made, work / "openvino", **how)
         notes.append(precision.advice(result.xml, calibration))
-        if quantization is not None and target != "any":
+        if quantization is not None and weight_range == "full":
             notes.append(
                 "range: weights use all of it, which is exact on optkit's runtime and on CPUs with VNNI; elsewhere "
-                "OpenVINO's int8 sums overflow: use target any for those"
+                "OpenVINO's int8 sums overflow: use the half range for those"
             )
         del made
         name_architecture(work / "openvino", task, ov_class)

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     import openvino
 
 _INTEGERS = {"i8", "u8", "i4", "u4", "i2", "u2"}
+#: Operations of OpenVINO and of ONNX that move numbers or scale them, as they stand between a quantization and the
+#: product that it is for.
+MOVING_OR_SCALING = frozenset(
+    {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "Concat", "Slice", "StridedSlice"}
+    | {"Broadcast", "Expand", "Convert", "Cast", "Multiply", "Mul", "Div"}
+)
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 
 

@@ -50,15 +50,16 @@ def times_runtime(context: RunContext) -> bool:
 def full_range(context: RunContext) -> bool:
     """Whether int8 products use the weights' full range, which OpenVINO's sums overflow with on CPUs without VNNI."""
     quantize = context.recipe.quantize
-    return quantize is not None and quantize.method == "int8" and quantize.target != "any"
+    return quantize is not None and quantize.method == "int8" and quantize.weight_range == "full"
 
 
 def judged_on_runtime(context: RunContext) -> bool:
-    """Whether accuracy is that of the sparse runtime: weights of full range were made for it, or would saturate in
-    this CPU's OpenVINO.
+    """Whether accuracy is judged on the sparse runtime: the recipe says so, or int8 sums overflow in this CPU's
+    OpenVINO.
     """
-    made_for_it = full_range(context) and (context.recipe.quantize.target == "optkit" or int8_saturates())
-    return made_for_it and runtime.available()
+    quantize = context.recipe.quantize
+    asked = quantize is not None and quantize.accuracy_backend == "optkit"
+    return (asked or (full_range(context) and int8_saturates())) and runtime.available()
 
 
 def cannot_be_judged(context: RunContext) -> bool:

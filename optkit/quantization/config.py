@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from optkit.deprecation import renamed_arguments
 from optkit.errors import UsageError
 
 METHODS = ("int8", "int8_weights")
-TARGETS = ("any", "vnni", "optkit")
+WEIGHT_RANGES = ("half", "full")
+#: The weight range that each value of the former option ``target`` stood for.
+FORMER_TARGETS = {"any": "half", "vnni": "full", "optkit": "full"}
 BIAS_CORRECTIONS = ("fast", "accurate")
 
 
@@ -17,10 +20,10 @@ class Quantization:
     """Options of post-training int8. What is None or False is left out.
 
     Attributes:
-        target: ``any`` halves the range of the weights, and of one factor where activations are multiplied by
-            activations, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's own default does so for
-            the first convolution only); ``vnni`` and ``optkit`` use the full range, the first for CPUs with VNNI or
-            AMX, the second for optkit's kernels, which are exact whatever the range.
+        weight_range: ``half`` of the integers from -127 to 127 for the weights, and for one factor where activations
+            are multiplied by activations, so that the 16-bit sums of CPUs without VNNI cannot saturate (NNCF's own
+            default does so for the first convolution only); ``full`` for CPUs with VNNI or AMX, and for optkit's
+            kernels, which are exact with either range.
         method: ``int8`` for weights and activations; ``int8_weights`` for weights alone, symmetric, so that zeros stay
             zeros. Then smoothing and bias correction, which are about activations, have to be off.
         smooth_quant: SmoothQuant's strength alpha in (0, 1]: how much of the activations' outliers the weights take
@@ -35,7 +38,7 @@ class Quantization:
         UsageError: if a value is unknown, out of range, or contradicts another.
     """
 
-    target: str = "any"
+    weight_range: str = "half"
     method: str = "int8"
     smooth_quant: float | None = 0.95
     bias_correction: str | None = "fast"
@@ -45,7 +48,7 @@ class Quantization:
 
     def __post_init__(self) -> None:
         for what, value, choices in (
-            ("target", self.target, TARGETS),
+            ("weight range", self.weight_range, WEIGHT_RANGES),
             ("method", self.method, METHODS),
             ("bias correction", self.bias_correction, (None, *BIAS_CORRECTIONS)),
         ):
@@ -67,3 +70,9 @@ class Quantization:
     def of_weights(cls, **options: Any) -> Quantization:
         """Of weights alone, with what concerns activations off."""
         return cls(method="int8_weights", smooth_quant=None, bias_correction=None, **options)
+
+
+# The class stays a class, so that isinstance and dataclasses.replace work; only calling it takes the former name.
+Quantization.__init__ = renamed_arguments({"weight_range": FORMER_TARGETS}, target="weight_range")(  # type: ignore[method-assign]
+    Quantization.__init__
+)

@@ -18,6 +18,7 @@ import numpy as np
 from optkit.adapters import nncf
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
+from optkit.ir.layers import MOVING_OR_SCALING
 from optkit.quantization.operations import operations, select
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ FILE = "sensitivity.json"
 #: Outputs are compared in the precision of the reference: OpenVINO would round to bf16 on some CPUs, and quantize the
 #: activations before int8 weights as they come.
 _CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
-#: What moves numbers, or scales them, on their way from a FakeQuantize to the operation that it is for.
-_PASSED = {"FakeQuantize", "Reshape", "Transpose", "Split", "VariadicSplit", "Squeeze", "Unsqueeze", "Multiply"}
-_PASSED |= {"Convert", "Concat", "StridedSlice", "Slice", "Broadcast"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _fed(node: openvino.Node, operations: Collection[str]) -> set[str]:
     """Names of the ``operations`` that what ``node`` takes is for."""
     if node.get_friendly_name() in operations:
         return {node.get_friendly_name()}
-    if node.get_type_name() not in _PASSED:
+    if node.get_type_name() not in MOVING_OR_SCALING | {"FakeQuantize"}:
         return set()
     consumers = [consumer.get_node() for output in node.outputs() for consumer in output.get_target_inputs()]
     return set().union(*(_fed(consumer, operations) for consumer in consumers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from optkit.quantization.config import FORMER_TARGETS
 from optkit.recipe.schema import Recipe
 from optkit.recipe.training_arguments import OWNED, SPANS, Argument, arguments
 
@@ -20,6 +21,11 @@ def recipe_schema() -> dict[str, Any]:
         if "const" not in part["properties"].get("name", {}):
             part.pop("required", None)
     schema.pop("required")
+    schema["$defs"]["QuantizeSpec"]["properties"]["target"] = {
+        "enum": list(FORMER_TARGETS),
+        "deprecated": True,
+        "description": "Former spelling of weight_range and accuracy_backend.",
+    }
     properties = schema["properties"]
     properties["extends"] = {"type": "string", "description": "A recipe to start from; this file is laid on it."}
     properties["train"] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from optkit.errors import RecipeError
 from optkit.recipe.checking import check
 from optkit.recipe.faults import Fault, Mark, Source, StaticError
-from optkit.recipe.migrations import migrate
+from optkit.recipe.migrations import migrate, replace_former_keys
 from optkit.recipe.overrides import apply_set, merge
 from optkit.recipe.resolved import COSTS, DATA, MODELS, NO_MODEL, PRICES, TEXTS
 from optkit.recipe.schema import FORMAT, Recipe
@@ -27,7 +27,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     root = _read_chain(str(path), (), sources, faults, None)
     if root is None:
         raise StaticError(faults)
-    sources += [apply_set(root, text, Path.cwd(), faults) for text in overrides]
+    for text in overrides:
+        sources.append(apply_set(root, text, Path.cwd(), faults))
+        replace_former_keys(root, faults, overrides=True)
     if "optkit" not in root.value:
         faults.append(Fault(root.mark, "optkit", f"required, write `optkit: {FORMAT}`, the recipe's format", False))
     _anchor_local_paths(root, faults)
@@ -67,6 +69,7 @@ def _read_chain(
         faults.append(Fault(root.mark, "", "a recipe is a mapping that begins with `optkit: 1`", False))
         return None
     _bring_up_to_date(root)
+    replace_former_keys(root, faults)
     extends = root.value.pop("extends", None)
     if extends is None:
         return root

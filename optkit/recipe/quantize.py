@@ -50,7 +50,8 @@ class QuantizeSpec(Part):
     """Post-training int8."""
 
     method: Literal["int8", "int8_weights"] = "int8"
-    target: Literal["any", "vnni", "optkit"] = "any"
+    weight_range: Literal["half", "full"] = "half"
+    accuracy_backend: Literal["openvino", "optkit"] = "openvino"
     smooth_quant: Annotated[
         Any,
         BeforeValidator(
@@ -65,12 +66,14 @@ class QuantizeSpec(Part):
     sensitivity: bool = False
     finetune: FinetuneSpec | None = None
 
-    @field_validator("target")
+    @field_validator("weight_range", "accuracy_backend")
     @classmethod
-    def _ranges_are_for_products(cls, target: str, info: ValidationInfo) -> str:
-        if target != "any" and info.data.get("method") == "int8_weights":
-            raise ValueError("int8_weights computes in floating point, which has no range to choose: leave it out")
-        return target
+    def _are_for_int8_products(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("method") == "int8_weights" and value != cls.model_fields[info.field_name].default:
+            raise ValueError(
+                "is for int8 products, and int8_weights multiplies in floating point: remove it, or write method: int8"
+            )
+        return value
 
     @field_validator("smooth_quant", "bias_correction")
     @classmethod
@@ -92,7 +95,7 @@ class QuantizeSpec(Part):
     def build(self) -> Quantization:
         """What the export is told; ``control`` and ``finetune`` are the stages' own."""
         return Quantization(
-            target=self.target,
+            weight_range=self.weight_range,
             method=self.method,
             smooth_quant=None if self.smooth_quant is False else self.smooth_quant,
             bias_correction=self.bias_correction or None,

@@ -100,14 +100,12 @@ def run(context: RunContext, output: StageOutput) -> None:
 
 
 def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
-    """What of ``quantize.target`` cannot be judged here, a line at most."""
+    """Why the accuracy of int8 weights of full range cannot be judged on this CPU, a line at most."""
     if not serving.cannot_be_judged(context):
         return []
-    target = context.recipe.quantize.target
     return [
-        f"quantize.target: {target}: weights of full range overflow OpenVINO's int8 sums on this "
-        f"CPU, which has no VNNI, and optkit's runtime, which is exact, is missing: {runtime.missing_reason()}: set it "
-        "to any"
+        "quantize.weight_range: full: such weights overflow OpenVINO's int8 sums on this CPU, which has no VNNI, and "
+        f"optkit's runtime, which is exact, is missing: {runtime.missing_reason()}: write half"
     ]
 
 

@@ -40,7 +40,7 @@ def needed(context: RunContext) -> bool:
 
 def key(context: RunContext) -> str:
     spec = context.identity.get("quantize") or {}
-    parts = {name: spec.get(name) for name in ("finetune", "target", "smooth_quant", "ignored", "calibration")}
+    parts = {name: spec.get(name) for name in ("finetune", "weight_range", "smooth_quant", "ignored", "calibration")}
     return context.key("seed", pruned=train.key(context), compact=context.recipe.export.compact, **parts)
 
 
@@ -74,7 +74,7 @@ def run(context: RunContext, output: StageOutput) -> None:
     simulated = FakeQuantization(
         model,
         context.data.batches(min(spec.calibration.samples, SAMPLES), 1),
-        half_range=spec.target == "any",
+        half_range=spec.weight_range == "half",
         smooth_quant=spec.build().smooth_quant,
         ignored=spec.ignored,
     )

@@ -60,7 +60,7 @@ class Setting:
     streams: int
     plan: str
     static: bool
-    target: str
+    weight_range: str
     precision: str | None = None
 
     def inputs(self) -> dict[str, np.ndarray]:
@@ -123,7 +123,7 @@ def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> Op
     """The case's IR compiled, with optkit's plan if the engine is optkit; ``config`` goes on top of the setting's."""
     from optkit.ir.io import import_openvino, read_model
 
-    folder = ready(setting.size, case, setting.cache, setting.target) / ("fp32" if "fp32" in engine else "int8")
+    folder = ready(setting.size, case, setting.cache, setting.weight_range) / ("fp32" if "fp32" in engine else "int8")
     model = read_model(folder)
     shape = (setting.batch, setting.seq)
     if setting.static:

@@ -21,11 +21,11 @@ def loads(engines: list[str], cases: list[Case], setting: Setting) -> tuple[list
     """Rows of load times and sizes: OpenVINO's IRs, and optkit's baked ones; and what could not be had."""
     rows, notes = [], []
     config = setting.config()
-    folder = ready(setting.size, DENSE, setting.cache, setting.target)
+    folder = ready(setting.size, DENSE, setting.cache, setting.weight_range)
     if "openvino-fp32" in engines:
         rows.append(_row("OpenVINO fp32 IR", str(DENSE), folder / "fp32", _plain(config)))
     for case in cases:
-        folder = ready(setting.size, case, setting.cache, setting.target)
+        folder = ready(setting.size, case, setting.cache, setting.weight_range)
         if "openvino-int8" in engines:
             rows.append(_row("OpenVINO int8", str(case), folder / "int8", _plain(config)))
         if "optkit" in engines:

@@ -109,18 +109,18 @@ def prune(model: Any, case: Case) -> None:
                 parameter[~grid.masks(keep, weights, everything)[0]] = 0.0
 
 
-def ready(size: str, case: Case, cache: Path, target: str) -> Path:
+def ready(size: str, case: Case, cache: Path, weight_range: str) -> Path:
     """A folder of ``cache`` with the case's IRs in ``fp32/`` and ``int8/``, built if it is not there yet.
 
     Args:
-        target: range of the 8-bit weights: ``any`` is half of it, see ``export.quantization.Quantization``.
+        weight_range: of int8 that the weights use, ``half`` or ``full``, see ``optkit.Quantization``.
 
     Raises:
         OptkitError: if it cannot be built, or the folder is somebody else's.
         ValueError: if the blocks do not divide a layer.
     """
-    folder = cache / f"{case.folder(size)}-{target}"
-    return _kept(folder, lambda into: _build(size, case, target, into), _versions("nncf", "openvino"))
+    folder = cache / f"{case.folder(size)}-{weight_range}"
+    return _kept(folder, lambda into: _build(size, case, weight_range, into), _versions("nncf", "openvino"))
 
 
 def ready_onnx(size: str, cache: Path) -> Path:
@@ -160,7 +160,7 @@ def _kept(folder: Path, build: Any, versions: dict[str, str]) -> Path:
     return folder
 
 
-def _build(size: str, case: Case, target: str, folder: Path) -> None:
+def _build(size: str, case: Case, weight_range: str, folder: Path) -> None:
     import copy
 
     from optkit.adapters import nncf, optimum
@@ -179,7 +179,7 @@ def _build(size: str, case: Case, target: str, folder: Path) -> None:
     random = np.random.default_rng(0)
     count, length = CALIBRATION
     samples = [{"input_ids": random.integers(0, model.config.vocab_size, length).tolist()} for _ in range(count)]
-    int8 = nncf.quantize_int8(read_model(folder / "fp32"), samples, quantization=Quantization(target))
+    int8 = nncf.quantize_int8(read_model(folder / "fp32"), samples, quantization=Quantization(weight_range))
     save_model(int8, folder / "int8")
     shutil.copyfile(folder / "fp32" / "config.json", folder / "int8" / "config.json")
 

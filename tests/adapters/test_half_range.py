@@ -1,4 +1,4 @@
-"""With target ``any`` no sum of two products of 8-bit integers leaves 16 bits: one factor has half the range."""
+"""With half the weight range no sum of two products of 8-bit integers leaves 16 bits: one factor has half the range."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def ir(checkpoint, tmp_path_factory):
     return folder
 
 
-def quantized(ir, target, **options):
-    return nncf.quantize_int8(read_model(ir), SAMPLES, quantization=Quantization(target=target), **options)
+def quantized(ir, weight_range, **options):
+    return nncf.quantize_int8(read_model(ir), SAMPLES, quantization=Quantization(weight_range=weight_range), **options)
 
 
 def spans(model) -> dict[str, float]:
@@ -47,7 +47,7 @@ def spans(model) -> dict[str, float]:
 
 
 def test_keys_have_half_the_range(ir):
-    full, half = spans(quantized(ir, "vnni")), spans(quantized(ir, "any"))
+    full, half = spans(quantized(ir, "full")), spans(quantized(ir, "half"))
     factors = {name: half[name] / full[name] for name in full}
     assert full.keys() == half.keys() and len(full) > 5
     doubled = [name for name, factor in factors.items() if factor > 1.5]
@@ -55,9 +55,9 @@ def test_keys_have_half_the_range(ir):
     assert any("self.query" in name for name in full)
 
 
-@pytest.mark.parametrize(("target", "largest"), [("any", 64), ("vnni", 127), ("optkit", 127)])
-def test_weights_that_an_embedding_shares_have_half_the_range(ir, target, largest):
-    model = quantized(ir, target)
+@pytest.mark.parametrize(("weight_range", "largest"), [("half", 64), ("full", 127)])
+def test_weights_that_an_embedding_shares_have_half_the_range(ir, weight_range, largest):
+    model = quantized(ir, weight_range)
     reach = {layer.matmul: int(np.abs(layer.weight.values.astype(int)).max()) for layer in linear_layers(model)}
     assert len(reach) == 8 and {0.9 * largest < one <= largest for one in reach.values()} == {True}
     tables = {layer.weight.constant for layer in linear_layers(model) if "decoder" in layer.matmul}
@@ -67,8 +67,8 @@ def test_weights_that_an_embedding_shares_have_half_the_range(ir, target, larges
 
 
 def test_weights_that_stay_floating_point_until_later_are_the_same(ir):
-    simulated = {layer.matmul: layer.weight.real() for layer in linear_layers(quantized(ir, "any", simulated=True))}
-    for layer in linear_layers(quantized(ir, "any")):
+    simulated = {layer.matmul: layer.weight.real() for layer in linear_layers(quantized(ir, "half", simulated=True))}
+    for layer in linear_layers(quantized(ir, "half")):
         np.testing.assert_allclose(simulated[layer.matmul], layer.weight.real(), atol=1e-6)
 
 
@@ -78,16 +78,18 @@ def test_onnx_has_both(checkpoint):
 
     from optkit.adapters import onnx
 
-    def scales(target):
+    def scales(weight_range):
         traced = onnx.trace(checkpoint)
-        model = nncf.quantize_onnx(traced, onnx.feeds(traced, SAMPLES), quantization=Quantization(target=target))
+        model = nncf.quantize_onnx(
+            traced, onnx.feeds(traced, SAMPLES), quantization=Quantization(weight_range=weight_range)
+        )
         reach = [np.abs(layer.weight.values.astype(int)).max() for layer in onnx.linear_layers(model)]
-        assert max(reach) <= (64 if target == "any" else 127) and len(reach) == 8
+        assert max(reach) <= (64 if weight_range == "half" else 127) and len(reach) == 8
         constants = {constant.name: numpy.to_array(constant) for constant in model.graph.initializer}
         pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
         return {node.output[0]: constants[node.input[1]] for node in pairs if node.input[0] not in constants}
 
-    full, half = scales("vnni"), scales("any")
+    full, half = scales("full"), scales("half")
     doubled = [name for name in full if np.all(half[name] > 1.5 * full[name])]
     # QuantizeLinear and DequantizeLinear of the keys.
     assert full.keys() == half.keys() and len(doubled) == 2

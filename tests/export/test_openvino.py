@@ -109,14 +109,18 @@ def test_inspecting_the_export_agrees_with_the_checkpoint(bert, int8):
 def test_other_architectures_ranges_and_structures(tmp_path, save_checkpoint):
     """DistilBERT, single weights, full range: NNCF gives the same integers for the same samples."""
     zeros = save_checkpoint(tmp_path / "model", "DistilBertForSequenceClassification", DISTILBERT, (1, 1), 0.9)
-    result = _export(tmp_path / "model", tmp_path / "ir", rules=[Rule()], quantization=Quantization("vnni"))
+    result = _export(
+        tmp_path / "model", tmp_path / "ir", rules=[Rule()], quantization=Quantization(weight_range="full")
+    )
     pruned = {tag.parameter: tag for tag in result.layers if tag.structure != "dense"}
     assert set(pruned) == set(zeros) and {tag.structure for tag in pruned.values()} == {"element"}
     ir = read_model(tmp_path / "ir")
     assert max(np.abs(layer.weight.values.astype(int)).max() for layer in linear_layers(ir)) in (127, 128)
 
     optimum.convert(tmp_path / "model", tmp_path / "fp32", task="text-classification")
-    again = nncf_adapter.quantize_int8(read_model(tmp_path / "fp32"), SAMPLES, quantization=Quantization("vnni"))
+    again = nncf_adapter.quantize_int8(
+        read_model(tmp_path / "fp32"), SAMPLES, quantization=Quantization(weight_range="full")
+    )
     for one, two in zip(linear_layers(ir), linear_layers(again), strict=True):
         assert one.matmul == two.matmul and np.array_equal(one.weight.values, two.weight.values)
         assert np.array_equal(one.weight.scale, two.weight.scale)

@@ -124,7 +124,7 @@ def test_models_that_are_none(refused, tmp_path, pruned):
 
 def test_arguments(pruned, refused, tmp_path, optkit_cli):
     assert refused(pruned, data=None).startswith("data: the ranges of int8 activations come from texts")
-    assert "unknown quantization target 'avx9'" in refused(pruned, target="avx9")
+    assert "unknown quantization weight range 'avx9'" in refused(pruned, weight_range="avx9")
     assert "there is something already" in refused(pruned, output=pruned)
     assert "samples is at least 1" in refused(pruned, samples=0)
     done = optkit_cli("quantize", pruned, "--output", tmp_path / "ir")

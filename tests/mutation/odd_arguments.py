@@ -188,7 +188,7 @@ def words(rng: np.random.Generator, folder: Path, places: dict[str, str], recipe
                 (
                     ["--text", word()],
                     ["--text", "sentence", "--text", word()],
-                    ["--target", word()],
+                    ["--weight-range", word()],
                     ["--samples", number()],
                     ["--max-length", number()],
                     ["--task", word()],

@@ -153,34 +153,39 @@ def test_an_ir_cannot_ask_for_a_precision(encoder_folder, tmp_path):
     assert json.loads(str(compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE"))) == 0
 
 
-def job_of(target, *, method="int8", backends=None):
-    quantize = SimpleNamespace(target=target, method=method)
+def job_of(weight_range, accuracy_backend="openvino", *, method="int8", backends=None):
+    quantize = SimpleNamespace(weight_range=weight_range, accuracy_backend=accuracy_backend, method=method)
     benchmark = backends and SimpleNamespace(backends=backends)
     return SimpleNamespace(recipe=SimpleNamespace(quantize=quantize, benchmark=benchmark))
 
 
 @pytest.mark.parametrize(
-    ("target", "saturates", "there", "judged", "refused"),
+    ("weight_range", "backend", "saturates", "there", "judged", "refused"),
     [
-        ("any", True, True, False, False),
-        ("any", True, False, False, False),
-        ("optkit", False, True, True, False),
-        ("optkit", True, True, True, False),
-        ("vnni", False, True, False, False),
-        ("vnni", True, True, True, False),
-        ("optkit", False, False, False, False),
-        ("optkit", True, False, False, True),
-        ("vnni", True, False, False, True),
+        ("half", "openvino", True, True, False, False),
+        ("half", "openvino", True, False, False, False),
+        ("half", "optkit", False, True, True, False),
+        ("half", "optkit", True, True, True, False),
+        ("half", "optkit", True, False, False, False),
+        ("full", "optkit", False, True, True, False),
+        ("full", "optkit", True, True, True, False),
+        ("full", "openvino", False, True, False, False),
+        ("full", "openvino", True, True, True, False),
+        ("full", "optkit", False, False, False, False),
+        ("full", "optkit", True, False, False, True),
+        ("full", "openvino", True, False, False, True),
     ],
 )
-def test_weights_of_full_range_are_judged_where_they_are_exact(monkeypatch, target, saturates, there, judged, refused):
+def test_accuracy_is_judged_where_int8_sums_are_exact(
+    monkeypatch, weight_range, backend, saturates, there, judged, refused
+):
     monkeypatch.setattr(serving, "int8_saturates", lambda: saturates)
     monkeypatch.setattr(runtime, "available", lambda: there)
     monkeypatch.setattr(runtime, "missing_reason", lambda: None if there else "it was not built")
-    assert serving.judged_on_runtime(job_of(target)) is judged
-    said = evaluate.problems(job_of(target), None)
-    assert bool(said) is refused and all(f"quantize.target: {target}: " in s and "it was not built" in s for s in said)
-    weights_only = job_of(target, method="int8_weights")
+    assert serving.judged_on_runtime(job_of(weight_range, backend)) is judged
+    said = evaluate.problems(job_of(weight_range, backend), None)
+    assert bool(said) is refused and all("quantize.weight_range: full" in s and "it was not built" in s for s in said)
+    weights_only = job_of("half", method="int8_weights")
     assert not serving.judged_on_runtime(weights_only) and not evaluate.problems(weights_only, None)
 
 
@@ -198,7 +203,10 @@ def test_a_model_made_for_the_runtime_is_judged_on_it(finished_run, generated_re
     plans, load = [], runtime.load
     monkeypatch.setattr(runtime, "load", lambda folder, **how: plans.append(how["plan"]) or load(folder, **how))
     folder = finished_run.copy(tmp_path)
-    sets = ["quantize={target: optkit, max_drop: 100, calibration: {samples: 20}}", "benchmark=null"]
+    sets = [
+        "quantize={weight_range: full, accuracy_backend: optkit, max_drop: 100, calibration: {samples: 20}}",
+        "benchmark=null",
+    ]
     report = optkit.run(generated_recipe, sets, output=folder)
     scores, found = split_scores(report), report["evaluate"]
     assert found["judged"] == "pruned/int8/optkit" and found["drop"] == pytest.approx(

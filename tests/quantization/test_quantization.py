@@ -175,7 +175,7 @@ def test_a_limit_that_nothing_keeps_is_told(tiny):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"target": "avx9"}, "unknown quantization target 'avx9': one of any, vnni, optkit"),
+        ({"weight_range": "avx9"}, "unknown quantization weight range 'avx9': one of half, full"),
         ({"method": "int4"}, "unknown quantization method 'int4': one of int8, int8_weights"),
         ({"bias_correction": "slow"}, "unknown quantization bias correction 'slow': one of None, fast, accurate"),
         ({"smooth_quant": 1.5}, "smooth_quant is 1.5: its alpha is above 0 and up to 1"),

@@ -56,7 +56,10 @@ def test_a_minimal_recipe_has_the_documented_defaults(recipes):
     assert (recipe.name, recipe.seed, recipe.model.revision) == ("r", 42, "main")
     assert (recipe.task.text, recipe.task.metric, recipe.task.max_length) == (("text",), ("accuracy",), 128)
     assert (recipe.evaluate.splits, recipe.evaluate.baseline) == (("validation",), "auto")
-    assert recipe.quantize.target == "any" and recipe.quantize.calibration.samples == 300
+    assert (recipe.quantize.weight_range, recipe.quantize.accuracy_backend) == (
+        "half",
+        "openvino",
+    ) and recipe.quantize.calibration.samples == 300
     assert recipe.benchmark is None and recipe.source == recipes.folder / "r.yaml"
 
 

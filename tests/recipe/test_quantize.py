@@ -56,7 +56,8 @@ def test_fine_tuning(recipes):
         ("finetune: {rate: 1}", "quantize.finetune.rate: unknown key"),
         ("method: int8_weights, smooth_quant: 0.5", "quantize.smooth_quant: int8_weights leaves activations alone"),
         ("method: int8_weights, bias_correction: fast", "quantize.bias_correction: int8_weights leaves activations"),
-        ("method: int8_weights, target: vnni", "quantize.target: int8_weights computes in floating point"),
+        ("method: int8_weights, weight_range: full", "quantize.weight_range: is for int8 products"),
+        ("method: int8_weights, accuracy_backend: optkit", "quantize.accuracy_backend: is for int8 products"),
         ("method: int8_weights, finetune: {}", "quantize.finetune: int8_weights loses too little to be trained for"),
     ],
 )

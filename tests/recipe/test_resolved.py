@@ -39,7 +39,7 @@ def test_the_resolved_copy_is_the_same_recipe(recipes):
 def test_the_hash_is_the_same_however_it_is_spelt(recipes):
     recipe = recipes.load()
     spelt = """\
-quantize: {target: any, calibration: {samples: 300}}
+quantize: {weight_range: half, calibration: {samples: 300}}
 task: {metric: [accuracy], dataset: {config: 'sst2', name: glue}, type: text-classification}
 prune: [{criterion: {momentum: 100%, name: movement}, schedule: {end: 0.7, to: 8e-1}, name: encoder}]
 model: {revision: main, name: "bert-base-uncased"}

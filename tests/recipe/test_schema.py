@@ -35,7 +35,12 @@ from optkit.recipe import Recipe
         ("distill={teacher: t, weight: 1.5}", "distill.weight: must be at most 1, got 1.5"),
         ("distill={teacher: t, temperature: 0}", "distill.temperature: must be above 0, got 0"),
         ("distill={weight: 0.5}", "distill.teacher: required, but missing"),
-        ("quantize.target=avx", "quantize.target: unknown value 'avx', one of any, vnni, optkit"),
+        ("quantize.weight_range=avx", "quantize.weight_range: unknown value 'avx', one of half, full"),
+        (
+            "quantize.accuracy_backend=torch",
+            "quantize.accuracy_backend: unknown value 'torch', one of openvino, optkit",
+        ),
+        ("quantize.target=avx", "quantize.target: unknown value: in place of target, write weight_range: half, or"),
         ("export.formats=[onnx]", "export.formats: evaluation and report are about the IR: write [openvino, onnx]"),
         ("export.formats=[openvino, onxx]", "export.formats.1: unknown value 'onxx', did you mean 'onnx'?"),
         ("export.shapes=fixed", "export.shapes: expected dynamic, or {batch: 1, seq: 128}, got 'fixed'"),

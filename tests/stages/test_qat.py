@@ -103,7 +103,7 @@ def test_it_is_done_again_only_where_it_would_be_another(files_recipe):
     for change, again in (
         ("quantize.max_drop=3", (False, True)),
         ("quantize.finetune.steps=4", (True, True)),
-        ("quantize.target=vnni", (True, True)),
+        ("quantize.weight_range=full", (True, True)),
         ("evaluate.max_drop=9", (False, False)),
     ):
         assert tuple(a != b for a, b in zip(first, keys(change), strict=True)) == again, change

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from optkit.deprecation import warn_once
+
 #: One sentence on each structure, by the form of its name in a recipe: ``Structure.parse`` reads them.
 STRUCTURES = {
     "element": "Single weights: the highest accuracy, and the hardest to make fast.",
@@ -74,6 +76,12 @@ class Structure:
     def max_sparsity(self) -> float:
         """The highest share of zeros that the structure itself can reach, in [0, 1]."""
         return 1.0 - self.kept / self.cols if self.kind == "n:m" else 1.0
+
+    @property
+    def most(self) -> float:
+        """Former name of ``max_sparsity``."""
+        warn_once("Structure.most is deprecated: use Structure.max_sparsity instead")
+        return self.max_sparsity
 
     @property
     def tile(self) -> tuple[int, int] | None:
