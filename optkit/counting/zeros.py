@@ -5,12 +5,15 @@ All of it is numpy alone, on weights of shape (out, in).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 import numpy as np
 
-BLOCKS = ("1x4", "4x1", "8x1", "16x1", "32x1", "1x8", "4x4", "8x8", "16x16", "32x32")
+BLOCKS = (
+    *("1x4", "2x4", "4x4", "8x4", "16x4", "32x4"),
+    *("4x1", "8x1", "16x1", "32x1", "1x8", "8x8", "16x16", "32x32"),
+)
 DENSE = "dense"
 
 # Zeros that nobody put there, as a share of the weights that survive: a float is hardly ever exactly 0, but some
@@ -50,6 +53,33 @@ def block_sparsity(array: np.ndarray, rows: int, cols: int) -> float:
     """
     live = _live_blocks(array, rows, cols)
     return 1.0 - int(np.count_nonzero(live)) / live.size
+
+
+def block_densities(array: np.ndarray, cols: int, heights: Sequence[int]) -> dict[int, float]:
+    """Share of the blocks of ``array`` (out, in) that hold a non-zero, by their height.
+
+    Args:
+        cols: inputs of a block; the last block of an output may reach beyond the inputs.
+        heights: outputs of a block, each a multiple of the one before; the last blocks may reach beyond the outputs.
+
+    Returns:
+        1 for each height where there are no blocks.
+    """
+    live, found = _padded(array != 0, 1, cols), {}
+    live = np.logical_or.reduce([live[:, first::cols] for first in range(cols)])
+    before = 1
+    for height in heights:
+        step, before = height // before, height
+        live = _padded(live, step, 1)
+        live = np.logical_or.reduce([live[first::step] for first in range(step)])
+        found[height] = int(np.count_nonzero(live)) / live.size if live.size else 1.0
+    return found
+
+
+def _padded(array: np.ndarray, rows: int, cols: int) -> np.ndarray:
+    """``array`` with zeros up to a multiple of ``rows`` and ``cols``."""
+    missing = [-size % step for size, step in zip(array.shape, (rows, cols), strict=True)]
+    return np.pad(array, [(0, size) for size in missing]) if any(missing) else array
 
 
 def _parse(name: str, shape: tuple[int, int]) -> tuple[int, int]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+#: Outputs of a block.
+HEIGHTS = (1, 2, 4, 8, 16, 32)
 ACTIVATIONS = {"gelu_erf": 1, "gelu_tanh": 2, "relu": 3, "tanh": 4, "sigmoid": 5, "silu": 6}
 
 
@@ -32,6 +34,9 @@ class Kernel:
     @property
     def columns(self) -> int:
         return 4 if self.name == "block4" else 1
+
+    def __str__(self) -> str:
+        return self.name if self.rows == 1 else f"{self.name} of {self.rows}x{self.columns}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optkit.counting.zeros import block_shares, block_sparsity, count, detect_structure
+from optkit.counting.zeros import block_densities, block_shares, block_sparsity, count, detect_structure
 
 
 def detected(weight):
@@ -34,18 +34,71 @@ def test_block_sparsity_counts_blocks_that_are_wholly_zero():
     assert block_sparsity(weight, 4, 1) == 0
     with pytest.raises(ValueError, match="blocks of 3x1 do not divide a weight of 4x8"):
         block_sparsity(weight, 3, 1)
-    assert set(block_shares(weight, extra=["2x2", "3x1"])) == {"row", "column", "1x4", "4x1", "1x8", "4x4", "2x2"}
+    assert set(block_shares(weight, extra=["2x2", "3x1"])) == {
+        "row",
+        "column",
+        "1x4",
+        "2x4",
+        "4x4",
+        "4x1",
+        "1x8",
+        "2x2",
+    }
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 0.97])
 @pytest.mark.parametrize(
-    "block", ["1x4", "4x1", "8x1", "16x1", "32x1", "1x8", "4x4", "8x8", "row", "column", "element"]
+    "block",
+    [
+        "1x4",
+        "2x4",
+        "4x4",
+        "8x4",
+        "16x4",
+        "32x4",
+        "4x1",
+        "8x1",
+        "16x1",
+        "32x1",
+        "1x8",
+        "8x8",
+        "row",
+        "column",
+        "element",
+    ],
 )
 def test_the_structure_is_the_largest_group_that_explains_the_zeros(prune, block, share):
     whole = {"element": (1, 1), "row": (1, 256), "column": (256, 1)}
     shape = whole[block] if block in whole else tuple(map(int, block.split("x")))
     weight = prune(np.random.default_rng(0), (256, 256), shape, share)
     assert detect_structure(weight, block_shares(weight)) == block
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+@pytest.mark.parametrize(("height", "offset", "found"), [(16, 8, 8), (16, 4, 4), (32, 16, 16), (16, 2, 2), (4, 1, 1)])
+def test_blocks_that_begin_at_another_output_are_those_that_fit_the_grid(prune, dtype, height, offset, found):
+    """As where a matrix is put together of several, or its first rows were removed."""
+    blocks = prune(np.random.default_rng(0), (256, 64), (height, 4), 0.75) * 20
+    weight = np.concatenate([np.ones((offset, 64)), blocks, np.ones((height - offset, 64))]).astype(dtype)
+    assert detected(weight) == f"{found}x4"
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (33, 20), (1, 4), (2, 7), (70, 1)])
+@pytest.mark.parametrize("cols", [1, 4])
+def test_block_densities_pad_the_last_blocks(shape, cols):
+    heights, rng = (1, 2, 4, 8, 16, 32), np.random.default_rng(0)
+    for share in (0.0, 0.1, 1.0):
+        array = (rng.random(shape) < share).astype(np.int8)
+        wanted = {}
+        for height in heights:
+            blocks = [
+                array[row : row + height, col : col + cols].any()
+                for row in range(0, shape[0], height)
+                for col in range(0, shape[1], cols)
+            ]
+            wanted[height] = sum(blocks) / len(blocks)
+        assert block_densities(array, cols, heights) == wanted
+    assert block_densities(np.zeros((0, 4)), 4, (1, 8)) == {1: 1.0, 8: 1.0}
 
 
 def test_zeros_of_rounding_do_not_hide_the_blocks_of_int8(prune):

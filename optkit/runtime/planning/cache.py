@@ -35,7 +35,7 @@ def key(machine: Machine, sites: Sequence[LinearSite], config: Mapping[Any, Any]
     """Name of the plan for these layers on this machine, compiled with ``config``; all else that matters: ``asked``."""
     layers = [
         [site.matmul, *site.shape, str(site.values.dtype), site.quantization is not None, site.supported]
-        + [round(site.density, 6), round(site.block4_density, 6), site.rows]
+        + [round(site.density, 6), *(round(share, 6) for share in site.block4_densities.values()), site.rows]
         for site in sites
     ]
     facts = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from optkit.runtime.planning.costs import stored_weights
 from optkit.runtime.planning.plan import LayerPlan
-from optkit.runtime.program import Kernel
+from optkit.runtime.program import HEIGHTS, Kernel
 from optkit.runtime.rewriting.sites import LinearSite
 
 #: A layer that costs at most so much more than OpenVINO's is taken when a layer beside it is: what lies between the
@@ -15,8 +16,11 @@ NEAR = 1.25
 CLEAR = 0.92
 #: What a weight costs when it is gathered alone, in weights of a block.
 GATHERING = 1.5
-#: Lowest height of blocks that the kernels compute as such.
+#: Lowest height of ``element`` blocks that the kernels compute as such.
 TALL = 4
+#: A kernel of higher blocks is offered if it stores at most so many times the weights of the one that stores fewest:
+#: matrix units are about that much faster than the kernel of the finest blocks.
+UNION = 8.0
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,11 @@ class Cost:
 
     @property
     def kernel(self) -> Kernel:
-        """The cheapest; the first unless another is so by more than ``CLEAR``: layers side by side then have the same,
-        and share their quantized inputs."""
-        first, least = next(iter(self.kernels)), min(self.kernels, key=lambda kernel: self.kernels[kernel])
+        """The cheapest; one of the first's name unless another is cheaper by more than ``CLEAR``: layers side by side
+        then read the same, and share their quantized inputs."""
+        name = next(iter(self.kernels)).name
+        first = min((kernel for kernel in self.kernels if kernel.name == name), key=self.kernels.__getitem__)
+        least = min(self.kernels, key=self.kernels.__getitem__)
         return least if self.kernels[least] < CLEAR * self.kernels[first] else first
 
     @property
@@ -47,6 +53,9 @@ class Cost:
 def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
     """Kernels that can compute ``site``, the likelier first; none for a layer that the engine cannot.
 
+    A kernel of higher blocks than its zeros come in computes the union of their rows. Of ``block4`` the highest come
+    first: where two cost the same, they store fewer indices.
+
     Args:
         dynamic: whether activations that the model does not quantize may be quantized as they come.
     """
@@ -55,8 +64,11 @@ def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
     element = Kernel("element", site.rows if site.rows >= TALL else 1)
     if site.quantization is None and not dynamic:
         return (element,)
-    scattered = site.density * GATHERING < site.block4_density
-    return (element, Kernel("block4")) if scattered else (Kernel("block4"), element)
+    stored = {rows: stored_weights(site.shape, site.block4_densities, rows) for rows in HEIGHTS}
+    most = UNION * min(stored.values())
+    blocks = [Kernel("block4", rows) for rows in reversed(HEIGHTS) if stored[rows] <= most]
+    scattered = site.density * GATHERING < site.block4_densities[1]
+    return (element, *blocks) if scattered else (*blocks, element)
 
 
 def winners(costs: Sequence[Cost | None]) -> list[bool]:
@@ -90,28 +102,46 @@ def layer_plan(
         say: puts two costs into words, ours and OpenVINO's.
     """
     facts = (site.matmul, tuple(site.shape), site.quantization is not None)
-    shares = (round(site.density, 6), round(site.block4_density, 6), site.rows)
+    blocks = {rows: round(share, 6) for rows, share in site.block4_densities.items()}
+    shares = (round(site.density, 6), blocks[1], blocks, site.rows)
     if cost is None:
         return LayerPlan(*facts, *shares, None, f"OpenVINO: {note or site.reason or 'not asked for'}")
     kernel, ours = cost.kernel, cost.kernels[cost.kernel]
     left, figures = _left(site, kernel), say(ours, cost.openvino)
     if not taken:
-        reason = f"OpenVINO: {_name(kernel)}, with {left}, {figures}{', but ' + note if note else ''}"
+        reason = f"OpenVINO: {kernel}, with {left}, {figures}{', but ' + note if note else ''}"
     else:
         beside = ", about equal, and it joins the layer beside it" if cost.ratio >= 1 else ""
-        reason = f"{_name(kernel)}: {left}, {figures}{beside}"
+        reason = f"{kernel}: {left}, {_gain(site, cost)}{figures}{beside}"
     return LayerPlan(*facts, *shares, kernel if taken else None, reason, _round(ours), _round(cost.openvino))
-
-
-def _name(kernel: Kernel) -> str:
-    return kernel.name if kernel.rows == 1 else f"{kernel.name} of {kernel.rows}x{kernel.columns}"
 
 
 def _left(site: LinearSite, kernel: Kernel) -> str:
     """What is left of the weights, in the kernel's own grain."""
     if kernel.name == "block4":
-        return f"{site.block4_density:.0%} of 1x4 blocks left".replace("%", " %")
-    return f"{site.density:.0%} of the weights left".replace("%", " %")
+        return f"{_percent(site.block4_densities[kernel.rows])} of {kernel.rows}x4 blocks left"
+    return f"{_percent(site.density)} of the weights left"
+
+
+def _gain(site: LinearSite, cost: Cost) -> str:
+    """What the chosen kernel gains over the best of finer blocks that stores fewer weights, where it was compared."""
+    kernel, shares = cost.kernel, site.block4_densities
+    finer = [
+        other
+        for other in cost.kernels
+        if kernel.name == other.name == "block4"
+        and other.rows < kernel.rows
+        and shares[other.rows] < shares[kernel.rows]
+    ]
+    if not finer:
+        return ""
+    best = min(finer, key=cost.kernels.__getitem__)
+    times = cost.kernels[best] / max(cost.kernels[kernel], 1e-12)
+    return f"{times:.1f} times as fast as {best.rows}x4 blocks, of which {_percent(shares[best.rows])} are left, "
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _round(value: float) -> float:

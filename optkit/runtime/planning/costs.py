@@ -6,6 +6,7 @@ All are cycles of one core. Quantizing the inputs and storing the outputs is lef
 from __future__ import annotations
 
 import bisect
+from collections.abc import Mapping
 
 from optkit.runtime import extension
 from optkit.runtime.instruction_sets import Rates
@@ -44,12 +45,17 @@ def amx_int8(tokens: int) -> float:
     return AMX_INT8[low] + (AMX_INT8[high] - AMX_INT8[low]) * (tokens - low) / (high - low)
 
 
+def stored_weights(shape: tuple[int, int], block4_densities: Mapping[int, float], rows: int) -> float:
+    """Weights of a layer of ``shape`` (out, in) in its blocks of ``rows`` outputs x 4 inputs that hold a non-zero."""
+    return -(-shape[0] // rows) * rows * (-(-shape[1] // 4) * 4) * block4_densities[rows]
+
+
 def kernel_cost(
     kernel: Kernel,
     *,
     shape: tuple[int, int],
     density: float,
-    block4_density: float,
+    block4_densities: Mapping[int, float],
     quantized: bool,
     tokens: int,
     isa: str,
@@ -58,19 +64,21 @@ def kernel_cost(
     """Million cycles of one core for ``tokens`` tokens through a layer of ``shape`` (out, in).
 
     Args:
+        density: share of weights that are not zero.
+        block4_densities: share of blocks of so many outputs x 4 inputs that hold one; those are stored whole.
         quantized: whether ``element`` weights are int8; those of ``block4`` always are.
         amx: whether the CPU has AMX, which the kernels do not use: it tells which kind of CPU it is.
     """
     of = rates(isa, amx)
     if kernel.name == "block4":
-        stored, rate = block4_density, of.block4[kernel.rows]
+        weights, rate = stored_weights(shape, block4_densities, kernel.rows), of.block4[kernel.rows]
     else:
-        stored, rate = density, (of.element if quantized else of.single) * (of.tall if kernel.rows >= 4 else 1.0)
-    weights = shape[0] * shape[1] * stored
+        weights = shape[0] * shape[1] * density
+        rate = (of.element if quantized else of.single) * (of.tall if kernel.rows >= 4 else 1.0)
     tiles, rest = divmod(tokens, LANES)
     lanes = tiles * LANES + (0 if rest == 0 else LANES // 2 if rest <= LANES // 2 else LANES)
     # Indices of two bytes come along, for each block or each weight.
-    width = 1.5 if kernel.name == "block4" else 3.0 if quantized else 6.0
+    width = 1 + 2 / (4 * kernel.rows) if kernel.name == "block4" else 3.0 if quantized else 6.0
     return max(weights * lanes / rate, weights * width / BYTES_PER_CYCLE) / 1e6
 
 

@@ -11,8 +11,11 @@ import numpy as np
 
 from optkit.ir.io import import_openvino
 from optkit.runtime.loading import compile_for_cpu
-from optkit.runtime.planning.choosing import Cost, candidates
+from optkit.runtime.planning.choosing import Cost
+from optkit.runtime.planning.machine import Machine
+from optkit.runtime.planning.static import model_cost
 from optkit.runtime.planning.timing import medians, turn
+from optkit.runtime.program import Kernel
 from optkit.runtime.rewriting.rewrite import rewrite
 from optkit.runtime.rewriting.sites import LinearSite
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 #: Densities whose ratio is below this are timed as one.
 BUCKET = 1.3
 ROUNDS, SECONDS = 15, 0.25
+#: Of ``block4``, so many heights of blocks are timed at most: the best by the cost model, which is wrong by less than
+#: ``DOUBT`` times where one kernel is compared with another.
+TIMED_HEIGHTS, DOUBT = 3, 2.5
 #: Milliseconds that any layer takes.
 LEAST = 1e-3
 _NAME = "layer"
@@ -33,41 +39,57 @@ def layer_costs(
     config: Mapping[Any, Any],
     core: openvino.Core,
     *,
+    machine: Machine,
     dynamic: bool,
     budget: float,
 ) -> list[Cost | None]:
-    """Milliseconds of each layer with each kernel and in OpenVINO; None for layers that no kernel computes.
+    """Milliseconds of each layer with the likely kernels and in OpenVINO; None for layers that no kernel computes.
 
     Args:
         tokens: that go through each layer, by MatMul.
+        machine: whose cost model says which kernels are likely.
         budget: seconds; what they do not suffice for, layers with the least work, gets None.
 
     What a call of a model takes by itself is taken off.
     """
     groups: dict[tuple, list[int]] = {}
     for number, site in enumerate(sites):
-        if candidates(site, dynamic):
-            groups.setdefault(_group(site, tokens[site.matmul], dynamic), []).append(number)
+        if kernels := likely(site, tokens[site.matmul], machine, dynamic):
+            groups.setdefault((kernels, *_group(site, tokens[site.matmul], kernels)), []).append(number)
     costs: list[Cost | None] = [None] * len(sites)
     if not groups:
         return costs
     begun, call = time.perf_counter(), _call_time(config, core)
-    for numbers in sorted(groups.values(), key=lambda members: -sum(work(sites[n], tokens) for n in members)):
+    by_work = sorted(groups.items(), key=lambda item: -sum(work(sites[n], tokens) for n in item[1]))
+    for (kernels, *_), numbers in by_work:
         if time.perf_counter() - begun > budget:
             break
         site = sites[numbers[0]]
-        cost = _measure(site, tokens[site.matmul], config, core, dynamic, call)
+        cost = _measure(site, kernels, tokens[site.matmul], config, core, dynamic, call)
         for number in numbers:
             costs[number] = cost
     return costs
 
 
-def _group(site: LinearSite, tokens: int, dynamic: bool) -> tuple:
-    """What layers that are timed as one have in common."""
-    buckets = [round(math.log(max(share, 1e-3), BUCKET)) for share in (site.density, site.block4_density)]
+def likely(site: LinearSite, tokens: int, machine: Machine, dynamic: bool) -> tuple[Kernel, ...]:
+    """Kernels that are worth timing: those that the cost model does not rule out, the likelier first; none for a layer
+    that no kernel computes.
+    """
+    cost = model_cost(site, tokens, machine.isa, machine.amx, dynamic)
+    if cost is None:
+        return ()
+    near = [kernel for kernel, value in cost.kernels.items() if value <= DOUBT * min(cost.kernels.values())]
+    blocks = sorted((kernel for kernel in near if kernel.name == "block4"), key=cost.kernels.__getitem__)
+    return tuple(kernel for kernel in near if kernel not in blocks[TIMED_HEIGHTS:])
+
+
+def _group(site: LinearSite, tokens: int, kernels: Sequence[Kernel]) -> tuple:
+    """What layers that are timed as one, with ``kernels``, have in common."""
+    shares = [site.density, *(site.block4_densities[each.rows] for each in kernels if each.name == "block4")]
+    buckets = [round(math.log(max(share, 1e-3), BUCKET)) for share in shares]
     scaled = site.quantization is not None and site.quantization.channel_scale is not None
     facts = (site.shape, site.values.dtype.str, site.quantization is not None, scaled)
-    return (*facts, candidates(site, dynamic), tokens, *buckets)
+    return (*facts, tokens, *buckets)
 
 
 def work(site: LinearSite, tokens: Mapping[str, int]) -> int:
@@ -104,16 +126,21 @@ def _call_time(config: Mapping[Any, Any], core: openvino.Core) -> float:
 
 
 def _measure(
-    site: LinearSite, tokens: int, config: Mapping[Any, Any], core: openvino.Core, dynamic: bool, call: float
+    site: LinearSite,
+    kernels: Sequence[Kernel],
+    tokens: int,
+    config: Mapping[Any, Any],
+    core: openvino.Core,
+    dynamic: bool,
+    call: float,
 ) -> Cost:
     plain = cut_out(site, tokens)
     data = [np.random.default_rng(0).normal(size=(tokens, site.shape[1])).astype(np.float32)]
     turns = {"openvino": turn(compile_for_cpu(core, plain, config), data)}
-    kernels = candidates(site, dynamic)
-    for number, kernel in enumerate(kernels):
+    for kernel in kernels:
         model = plain.clone()
         rewrite(model, {_NAME: kernel}, attention=False, dynamic=dynamic)
-        turns[str(number)] = turn(compile_for_cpu(core, model, config), data)
+        turns[str(kernel)] = turn(compile_for_cpu(core, model, config), data)
     measured = medians(turns, rounds=ROUNDS, seconds=SECONDS)
     times = {name: max(value - call, LEAST) for name, value in measured.items()}
-    return Cost({kernel: times[str(number)] for number, kernel in enumerate(kernels)}, times["openvino"])
+    return Cost({kernel: times[str(kernel)] for kernel in kernels}, times["openvino"])

@@ -83,7 +83,7 @@ def measured_plan(
         return None
     turn_of, shape, arrays = started
     tokens = {site.matmul: shape[0] * shape[1] for site in sites} | tokens_of(model, shape)
-    costs = layer_costs(sites, tokens, config, core, dynamic=dynamic, budget=LAYERS)
+    costs = layer_costs(sites, tokens, config, core, machine=machine, dynamic=dynamic, budget=LAYERS)
     threads = plain.get_property("INFERENCE_NUM_THREADS")
 
     def plan(taken: Sequence[bool], rate: float | None = None, but: str = "the model as a whole is faster so") -> Plan:

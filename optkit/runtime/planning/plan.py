@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from optkit.errors import OptkitError
-from optkit.runtime.program import Kernel
+from optkit.runtime.program import HEIGHTS, Kernel
 
-FORMAT = 2
+FORMAT = 3
 MODES = ("static", "measured")
 #: What a Kernel can be: name to the numbers of rows.
-KERNELS = {"block4": (1, 2, 4, 8, 16, 32), "element": (1, 2, 4, 8, 16, 32)}
+KERNELS = {"block4": HEIGHTS, "element": HEIGHTS}
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class LayerPlan:
         quantized: whether the model quantizes its activations.
         density: share of weights that are not zero.
         block4_density: share of 1x4 blocks that hold one.
+        block4_densities: the same of blocks of so many outputs x 4 inputs.
         rows: of the blocks rows x 1 that its zeros come in, 1 for single weights.
         kernel: that it is packed for; None leaves it to OpenVINO.
         reason: a sentence.
@@ -41,6 +42,7 @@ class LayerPlan:
     quantized: bool
     density: float
     block4_density: float
+    block4_densities: Mapping[int, float]
     rows: int
     kernel: Kernel | None
     reason: str
@@ -83,7 +85,10 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {"format": FORMAT, **asdict(self)}
+        values = asdict(self)
+        for layer in values["layers"]:
+            layer["block4_densities"] = {str(height): share for height, share in layer["block4_densities"].items()}
+        return {"format": FORMAT, **values}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2) + "\n"
@@ -133,6 +138,9 @@ def _layer(number: int, data: Any) -> LayerPlan:
     _check(values, {"matmul": _text, "reason": _text, "quantized": _boolean, "rows": _positive}, where)
     _check(values, {"density": _share, "block4_density": _share}, where)
     _check(values, {"cost": _optional(_cost), "openvino_cost": _optional(_cost)}, where)
+    shares = _keys(values["block4_densities"], set(map(str, HEIGHTS)), f"block4_densities of {where}")
+    _check(shares, dict.fromkeys(shares, _share), f"block4_densities of {where}")
+    values["block4_densities"] = {height: shares[str(height)] for height in HEIGHTS}
     kernel = values["kernel"]
     if kernel is not None:
         kernel = _keys(kernel, {"name", "rows"}, f"the kernel of {where}")

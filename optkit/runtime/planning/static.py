@@ -34,7 +34,7 @@ def static_plan(
         everything: whether all layers that a kernel computes are taken, faster or not.
     """
     by_layer = tokens or {}
-    costs = [_cost(site, by_layer.get(site.matmul, shape[0] * shape[1]), isa, amx, dynamic) for site in sites]
+    costs = [model_cost(site, by_layer.get(site.matmul, shape[0] * shape[1]), isa, amx, dynamic) for site in sites]
     chosen = [cost is not None for cost in costs] if everything else with_neighbours(costs)
     layers = [layer_plan(*each, say=_say) for each in zip(sites, costs, chosen, strict=True)]
     count = sum(layer.kernel is not None for layer in layers)
@@ -50,13 +50,19 @@ def static_plan(
     )
 
 
-def _cost(site: LinearSite, tokens: int, isa: str, amx: bool, dynamic: bool) -> Cost | None:
+def model_cost(site: LinearSite, tokens: int, isa: str, amx: bool, dynamic: bool) -> Cost | None:
+    """Million cycles of one core of a layer with each kernel that can compute it, and in OpenVINO; None without one.
+
+    Args:
+        tokens: that go through the layer.
+        isa, amx, dynamic: as in ``static_plan``.
+    """
     kernels = candidates(site, dynamic)
     if not kernels:
         return None
     facts = {"shape": site.shape, "tokens": tokens, "isa": isa, "amx": amx}
     facts["quantized"] = site.quantization is not None
-    shares = {"density": site.density, "block4_density": site.block4_density}
+    shares = {"density": site.density, "block4_densities": site.block4_densities}
     return Cost({kernel: kernel_cost(kernel, **facts, **shares) for kernel in kernels}, openvino_cost(**facts))
 
 

@@ -7,23 +7,22 @@ Multiply before that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optkit.counting.zeros import block_sparsity, count, detect_structure
+from optkit.counting.zeros import block_densities, block_sparsity, count, detect_structure
 from optkit.ir.layers import LinearLayer, Weight, linear_layers
 from optkit.runtime.packing import MAX_INPUTS
-from optkit.runtime.program import Quantization
+from optkit.runtime.program import HEIGHTS, Quantization
 from optkit.runtime.rewriting.graph import arguments, attribute, key, kind, per_feature, split_constant
 from optkit.runtime.rewriting.pointwise import fake_quantize_levels
 
 if TYPE_CHECKING:
     import openvino
 
-_ROWS = (32, 16, 8, 4, 2)
 _MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Gather", "Slice", "StridedSlice"}
 
 
@@ -38,7 +37,7 @@ class LinearSite:
         scales: float32 (out,) of int8 values; None for float32 ones.
         quantization: of the activations, static; None where they stay float32.
         density: share of weights that are not zero.
-        block4_density: share of blocks of 1 output x 4 inputs that are not all zero.
+        block4_densities: share of blocks of so many outputs (``HEIGHTS``) x 4 inputs that are not all zero.
         rows: the most of 32, 16, 8, 4, 2 and 1 such that zeros come in blocks of so many outputs x 1 input.
         supported: whether the engine can compute it.
         reason: why not; of a supported one, what there is to know.
@@ -50,7 +49,7 @@ class LinearSite:
     scales: np.ndarray | None
     quantization: Quantization | None
     density: float
-    block4_density: float
+    block4_densities: Mapping[int, float]
     rows: int
     supported: bool
     reason: str
@@ -105,7 +104,7 @@ def _site(reading: Reading) -> LinearSite:
     try:
         counts = _counts(values)
     except ValueError as error:
-        counts, problem = (1.0, 1.0, 1), problem or str(error)
+        counts, problem = (1.0, dict.fromkeys(HEIGHTS, 1.0), 1), problem or str(error)
     return LinearSite(
         reading.name,
         values.shape,
@@ -118,16 +117,16 @@ def _site(reading: Reading) -> LinearSite:
     )
 
 
-def _counts(values: np.ndarray) -> tuple[float, float, int]:
-    """(density, block4_density, rows) of a weight."""
+def _counts(values: np.ndarray) -> tuple[float, dict[int, float], int]:
+    """(density, block4_densities, rows) of a weight."""
     zeros, size = count(values)
-    padded = np.pad(values, [(0, 0), (0, -values.shape[1] % 4)])
-    return 1 - zeros / max(size, 1), 1 - block_sparsity(padded, 1, 4), _rows(values)
+    return 1 - zeros / max(size, 1), block_densities(values, 4, HEIGHTS), _rows(values)
 
 
 def _rows(values: np.ndarray) -> int:
     """Height of the blocks of one input in which zeros come."""
-    shares = {f"{rows}x1": block_sparsity(values, rows, 1) for rows in _ROWS if values.shape[0] % rows == 0}
+    heights = [rows for rows in reversed(HEIGHTS[1:]) if values.shape[0] % rows == 0]
+    shares = {f"{rows}x1": block_sparsity(values, rows, 1) for rows in heights}
     structure = detect_structure(values, shares)
     return int(structure.split("x")[0]) if structure in shares else 1
 

@@ -34,7 +34,7 @@ def rates(monkeypatch):
     }
     with_amx = {
         "avx512vnni": Rates(
-            block4(34.0, 42.5, 54.4, 68.0, 68.0, 68.0), 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8
+            block4(34.0, 42.0, 54.0, 60.0, 60.0, 60.0), 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8
         )
     }
     table = tuple(InstructionSet(name, (), 256, True, True, of, with_amx.get(name)) for name, of in measured.items())

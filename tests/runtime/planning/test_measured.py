@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from layers_made import BLOCK4, site
+from layers_made import BLOCK4, ELEMENT, block4, site
 
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino
@@ -18,14 +18,17 @@ from optkit.runtime.planning import plan as make
 from optkit.runtime.planning.choosing import Cost
 from optkit.runtime.planning.decompression import RATE
 from optkit.runtime.planning.layers import LEAST
+from optkit.runtime.planning.machine import Machine
 from optkit.runtime.rewriting.sites import sites
 
-FAST = {"openvino": 2.0, "0": 1.0, "1": 1.5}
+FAST = {"openvino": 2.0, "block4": 1.0, "element": 1.5}
+#: Milliseconds of kernels that a test does not name.
+SLOW = 9.0
 
 
 @pytest.fixture
 def clock(monkeypatch, extension, folder):
-    """Sets milliseconds: of layers by kernel (in the order of candidates) or openvino, of models by plain, best, new."""
+    """Sets milliseconds: of layers by kernel or openvino, of models by plain, best, new."""
 
     def set_times(layer: dict[str, float], model: list[dict[str, float]]):
         calls = []
@@ -36,7 +39,7 @@ def clock(monkeypatch, extension, folder):
             calls.append(set(turns))
             return {name: time for name, time in model[min(len(calls), len(model)) - 1].items() if name in turns}
 
-        of_layers = lambda turns, **_: {name: layer.get(name, 0.0) for name in turns}  # noqa: E731
+        of_layers = lambda turns, **_: {name: layer.get(name, 0.0 if name == "empty" else SLOW) for name in turns}  # noqa: E731
         monkeypatch.setattr(layers, "medians", of_layers)
         monkeypatch.setattr(measured, "medians", of_models)
         return calls
@@ -318,10 +321,40 @@ def test_layers_that_are_alike_are_timed_once(clock, monkeypatch):
     monkeypatch.setattr(layers, "_measure", lambda site, *_: timed.append(site.matmul) or Cost({BLOCK4: 1.0}, 2.0))
     found = [site("a"), site("b", density=0.101), site("c", density=0.5), site("d", problem="no"), site("e", (64, 64))]
     tokens = {each.matmul: 128 for each in found} | {"b": 128}
-    core = import_openvino().Core()
-    costs = layers.layer_costs(found, tokens, {}, core, dynamic=False, budget=60)
+    options = {"core": import_openvino().Core(), "machine": avx2(), "dynamic": False}
+    costs = layers.layer_costs(found, tokens, {}, **options, budget=60)
     assert sorted(timed) == ["a", "c", "e"] and costs[0] is costs[1] and costs[3] is None
-    assert layers.layer_costs(found, tokens, {}, core, dynamic=False, budget=-1) == [None] * 5
+    assert layers.layer_costs(found, tokens, {}, **options, budget=-1) == [None] * 5
+
+
+def avx2() -> Machine:
+    return dataclasses.replace(making.detect(), isa="avx2", amx=False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kernels"),
+    [
+        (site(density=0.2), [BLOCK4, block4(2), ELEMENT]),
+        (site(density=0.2, tall=16), [block4(16), block4(8), block4(4), ELEMENT]),
+        (site(density=1.0), [block4(32), block4(16), block4(8), ELEMENT]),
+        (site(density=0.02, block4=0.05), [ELEMENT, BLOCK4]),
+        (site(density=0.02, block4=0.5), [ELEMENT]),
+        (site(density=0.5, quantized=False), [ELEMENT]),
+        (site(problem="it is odd"), []),
+    ],
+)
+def test_the_likely_kernels_are_timed_and_few_heights_of_blocks(extension, layer, kernels):
+    assert set(layers.likely(layer, 128, avx2(), False)) == set(kernels)
+
+
+def test_a_kernel_that_was_not_timed_is_not_chosen(clock, make_encoder):
+    """Whatever the cost model says of it."""
+    clock(FAST | {"block4 of 32x4": 1e-3, "block4 of 2x4": 0.7}, [{"openvino": 4.0, "new": 2.0}])
+    plan = make(make_encoder(), shape=(1, 16))
+    assert plan.layers[0].kernel == block4(2)
+    assert plan.layers[0].reason.startswith(
+        "block4 of 2x4: 19 % of 2x4 blocks left, 1.4 times as fast as 1x4 blocks, of which 10 % are left, measured 0.70"
+    )
 
 
 def test_cut_out_layers_compute_what_they_do_in_the_model(make_encoder):

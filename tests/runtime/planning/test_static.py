@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from layers_made import BLOCK4, ELEMENT, site
+from layers_made import BLOCK4, ELEMENT, block4, site
 
 from optkit.errors import OptkitError
 from optkit.runtime import Kernel
 from optkit.runtime.planning import costs
-from optkit.runtime.planning.choosing import Cost, with_neighbours
+from optkit.runtime.planning.choosing import Cost, candidates, with_neighbours
 from optkit.runtime.planning.costs import kernel_cost, openvino_cost
 from optkit.runtime.planning.static import static_plan
 from optkit.runtime.rewriting.sites import LinearSite
@@ -22,8 +22,8 @@ def chosen(*layers: LinearSite, isa: str = "avx2", **options) -> list[Kernel | N
     ("layer", "kernel"),
     [
         (site(density=0.2), BLOCK4),  # in 1x4 blocks
-        (site(density=1.0), BLOCK4),  # OpenVINO's int8 is no faster than its fp32 here
-        (site(density=0.9, block4=1.0), BLOCK4),
+        (site(density=1.0), block4(32)),  # OpenVINO's int8 is no faster than its fp32 here
+        (site(density=0.9, block4=1.0), block4(32)),
         (site(density=0.05, block4=0.185), ELEMENT),  # unstructured: few groups of 4 are wholly empty
         (site(density=0.05, block4=0.185, rows=16), Kernel("element", 16)),
         (site(density=0.05, block4=0.185, rows=2), ELEMENT),
@@ -37,7 +37,7 @@ def test_the_cost_model_on_avx2(layer, kernel):
 
 
 def test_where_openvino_is_fast_a_dense_layer_stays_and_a_sparse_one_does_not():
-    assert chosen(site(density=1.0), site("b", density=1.0), isa="avx512vnni") == [None, None]
+    assert chosen(site(density=1.0), site("b", density=1.0), isa="avx512vnni", amx=True) == [None, None]
     assert chosen(site(density=0.2), isa="avx512vnni") == [BLOCK4]
     assert chosen(site(density=0.2), isa="scalar") == [None]
 
@@ -50,17 +50,24 @@ def test_a_handful_of_tokens_is_worth_less_to_a_kernel_that_works_on_many():
 def test_floats_are_quantized_only_if_that_is_asked_for():
     dense = site(density=1.0, quantized=False)
     assert chosen(dense) == [None]
-    assert chosen(dense, dynamic=True) == [BLOCK4]
+    assert chosen(dense, dynamic=True) == [block4(32)]
     assert static_plan([dense], isa="avx2", dynamic=True).dynamic
 
 
 def test_costs_fall_with_density_and_rise_with_tokens():
     facts = {"shape": (768, 3072), "quantized": True, "tokens": 128, "isa": "avx2", "amx": False}
-    half, tenth = (kernel_cost(BLOCK4, density=density, block4_density=density, **facts) for density in (0.5, 0.1))
+
+    def cost(share: float, kernel: Kernel = BLOCK4, **more) -> float:
+        densities = dict.fromkeys((1, 2, 4, 8, 16, 32), share)
+        return kernel_cost(kernel, density=share, block4_densities=densities, **facts | more)
+
+    half, tenth = cost(0.5), cost(0.1)
     assert half == pytest.approx(5 * tenth)
     assert half == pytest.approx(768 * 3072 * 0.5 * 128 / 28 / 1e6)
-    more = kernel_cost(BLOCK4, density=0.5, block4_density=0.5, **facts | {"tokens": 129})
-    assert more == pytest.approx(half * (128 + 16) / 128)
+    assert cost(0.5, tokens=129) == pytest.approx(half * (128 + 16) / 128)
+    assert cost(0.5, block4(4), isa="avx512vnni") == pytest.approx(half * 28 / 72)
+    # A weight of few outputs is padded to whole blocks.
+    assert cost(1.0, block4(32), shape=(2, 768)) == pytest.approx(cost(1.0, block4(32), shape=(32, 768)))
     assert openvino_cost(**facts | {"amx": True}) < openvino_cost(**facts)
 
 
@@ -71,9 +78,57 @@ def test_what_is_about_equal_joins_a_neighbour_that_is_taken():
     assert with_neighbours([]) == []
 
 
+@pytest.mark.parametrize(
+    ("layer", "kernel"),
+    [
+        (site(density=0.2), BLOCK4),  # the union of two rows holds 36 % of 2x4 blocks
+        (site(density=0.2, tall=2), block4(2)),
+        (site(density=0.2, tall=4), block4(4)),
+        (site(density=0.2, tall=8), block4(8)),
+        (site(density=0.2, tall=16), block4(16)),
+        (site(density=0.2, tall=32), block4(32)),
+        (site(density=0.6), block4(8)),  # next to no 8x4 block is empty, and their kernel is twice as fast
+        (site(density=1.0), block4(32)),
+        (site(shape=(2, 768), density=1.0), block4(2)),  # the others would be mostly padding
+    ],
+)
+def test_the_height_of_blocks_is_that_which_costs_least(layer, kernel):
+    assert chosen(layer, isa="avx512vnni", everything=True) == [kernel]
+
+
+@pytest.mark.parametrize(
+    ("layer", "heights"),
+    [
+        (site(density=0.1), [8, 4, 2, 1]),  # of 16x4 blocks 81 % are left, above eight times 10 %
+        (site(density=0.1, tall=16), [32, 16, 8, 4, 2, 1]),
+        (site(density=1.0), [32, 16, 8, 4, 2, 1]),
+        (site(shape=(2, 768), density=1.0), [16, 8, 4, 2, 1]),
+        (site(shape=(2, 768), density=0.0), [32, 16, 8, 4, 2, 1]),
+    ],
+)
+def test_kernels_that_would_store_many_times_the_weights_are_not_offered(layer, heights):
+    found = candidates(layer, dynamic=False)
+    assert [kernel.rows for kernel in found if kernel.name == "block4"] == heights
+    assert ELEMENT in found
+
+
+def test_a_kernel_of_higher_blocks_says_what_it_gains():
+    layers = [site("a", density=0.6), site("b", density=0.2, tall=16), site("c", density=1.0)]
+    first, second, third = (layer.reason for layer in static_plan(layers, isa="avx512vnni").layers)
+    assert first == (
+        "block4 of 8x4: 100 % of 8x4 blocks left, 1.2 times as fast as 1x4 blocks, of which 60 % are left, about 0.8 "
+        "million cycles against OpenVINO's 1.5"
+    )
+    assert second == ("block4 of 16x4: 20 % of 16x4 blocks left, about 0.2 million cycles against OpenVINO's 1.5")
+    assert third == "block4 of 32x4: 100 % of 32x4 blocks left, about 0.8 million cycles against OpenVINO's 1.5"
+
+
 def test_one_kernel_for_layers_that_are_alike_unless_another_is_clearly_faster():
     assert Cost({BLOCK4: 1.0, ELEMENT: 0.97}, 2.0).kernel == BLOCK4
     assert Cost({BLOCK4: 1.0, ELEMENT: 0.5}, 2.0).kernel == ELEMENT
+    # Blocks of every height read inputs that are quantized alike.
+    assert Cost({block4(4): 1.0, BLOCK4: 0.97, ELEMENT: 0.95}, 2.0).kernel == BLOCK4
+    assert Cost({block4(4): 1.0, BLOCK4: 1.0, ELEMENT: 0.95}, 2.0).kernel == block4(4)
 
 
 @pytest.mark.parametrize("shape", [(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)])
