@@ -8,10 +8,12 @@ and the way out, or answers.
 from __future__ import annotations
 
 import ctypes
+import json
 import platform
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -157,6 +159,45 @@ def compiled_isas() -> tuple[str, ...]:
     return tuple(row.name for row in instruction_sets() if row.compiled)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How one run of a program is cut into tasks.
+
+    Attributes:
+        split: whether threads share the work on a tile, a slice of outputs each; else a task is whole tiles.
+        threads: that take part, of those there are.
+        tile_tokens: of a full tile, 32 or 16.
+        tiles: of the batch.
+        tiles_of_a_task: that share the weights that it reads.
+        tasks: of each step after which threads wait for each other.
+        microseconds: that the cost model expects on a core of about 4 GHz: for comparing schedules with each other.
+    """
+
+    split: bool
+    threads: int
+    tile_tokens: int
+    tiles: int
+    tiles_of_a_task: int
+    tasks: tuple[int, ...]
+    microseconds: float
+
+
+def schedule(blob: bytes, *, batch: int, length: int, threads: int) -> Schedule:
+    """How a packed program runs on ``batch`` sequences of ``length`` tokens.
+
+    Args:
+        blob: the packed program (``packing.encode``).
+
+    Raises:
+        OptkitError: if the library cannot be used, or the program is not valid.
+    """
+    answer = library().optkit_schedule(blob, len(blob), batch, length, threads)
+    if answer is None:
+        raise OptkitError(f"the program cannot be used: {_text(library().optkit_validate(blob, len(blob)))}")
+    facts = json.loads(_text(answer))
+    return Schedule(**{**facts, "tasks": tuple(facts["tasks"])})
+
+
 def built_for() -> str:
     """The OpenVINO version that the library is linked to, such as ``2026.4.1``.
 
@@ -202,9 +243,10 @@ def _load(path: Path) -> ctypes.CDLL:
 
 def _declare(loaded: ctypes.CDLL) -> None:
     """Says what the library's functions take and return."""
-    for name in ("openvino_version", "isa", "instruction_sets", "validate"):
+    for name in ("openvino_version", "isa", "instruction_sets", "validate", "schedule"):
         getattr(loaded, f"optkit_{name}").restype = ctypes.c_char_p
     loaded.optkit_validate.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    loaded.optkit_schedule.argtypes = [ctypes.c_char_p, *[ctypes.c_size_t] * 3, ctypes.c_int]
     loaded.optkit_profile_enable.argtypes = [ctypes.c_int]
     loaded.optkit_profile_read.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     loaded.optkit_profile_read.restype = ctypes.c_size_t

@@ -10,8 +10,10 @@
 
 #include "engine/engine.h"
 #include "engine/profile.h"
+#include "engine/schedule.h"
 #include "format/spec.h"
 #include "isa/table.h"
+#include "plan/plan.h"
 #include "program.h"
 
 OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<optkit::Program>>()}));
@@ -83,6 +85,29 @@ OPTKIT_API const char* optkit_validate(const uint8_t* bytes, size_t size) {
     } catch (const std::exception& error) {
         answer = error.what();
         return answer.c_str();
+    }
+}
+
+/// How a program's work on `sequences` sequences of `length` tokens is cut into tasks for `threads` threads, as JSON;
+/// or null, and `optkit_validate` says why.
+OPTKIT_API const char* optkit_schedule(const uint8_t* bytes, size_t size, size_t sequences, size_t length,
+                                       int threads) {
+    try {
+        const optkit::Plan plan(optkit::parse(bytes, size), *optkit::selected_instruction_set().kernels);
+        const optkit::Schedule schedule = optkit::choose_schedule(plan, {sequences, length}, threads);
+        std::string tasks;
+        for (const optkit::Segment& segment : plan.segments)
+            for (size_t phase = 0; phase < (schedule.split ? segment.phases : 1); ++phase)
+                tasks += (tasks.empty() ? "" : ", ") + std::to_string(schedule.tasks(plan, segment, phase));
+        answer = "{\"split\": " + std::string(schedule.split ? "true" : "false") +
+                 ", \"tile_tokens\": " + std::to_string(schedule.tiling.width) +
+                 ", \"threads\": " + std::to_string(schedule.threads) +
+                 ", \"tiles\": " + std::to_string(schedule.tiling.tiles()) +
+                 ", \"tiles_of_a_task\": " + std::to_string(schedule.tiles_of_a_task) + ", \"tasks\": [" + tasks +
+                 "], \"microseconds\": " + std::to_string(schedule.nanoseconds / 1000) + "}";
+        return answer.c_str();
+    } catch (const std::exception&) {
+        return nullptr;
     }
 }
 

@@ -6,7 +6,7 @@
 #include "engine/pool.h"
 #include "engine/profile.h"
 #include "engine/progress.h"
-#include "engine/tiling.h"
+#include "engine/schedule.h"
 #include "plan/plan.h"
 
 namespace optkit {
@@ -17,51 +17,101 @@ using profile::Timer;
 /// Outputs whose sums are worked on together: their floats stay in the first-level cache from one pass to the next.
 constexpr uint32_t kEpilogueRows = 32;
 
+/// Memory of one thread: the sums of a block of outputs.
+constexpr size_t kOwnFloats = size_t(kBlockOutputs) * kLanes;
+
+/// What an action works on: a tile, or one of `slices` parts of it.
+struct Part {
+    size_t tile;
+    float* scratch;  // of the tile
+    float* own;      // of the thread
+    size_t slice = 0, slices = 1;
+
+    /// The rows of this part, of `rows` in all: whole blocks of outputs.
+    struct Range {
+        uint32_t first, last;
+    };
+    Range range(uint32_t rows) const noexcept {
+        if (slices == 1)
+            return {0, rows};
+        return {uint32_t(slice) * kBlockOutputs, std::min(uint32_t(slice + 1) * kBlockOutputs, rows)};
+    }
+};
+
 /// One run: its memory, and what each tile does.
 class Run {
 public:
-    Run(const Plan& plan, const Tiling& tiling, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
-        const Threads& threads, Workspace& workspace)
-        : plan_(plan), kernels_(*plan.kernels), tiling_(tiling), inputs_(inputs), outputs_(outputs), threads_(threads),
-          workspace_(workspace) {}
+    Run(const Plan& plan, const Schedule& schedule, const std::vector<Input>& inputs,
+        const std::vector<float*>& outputs, const Threads& threads, Workspace& workspace)
+        : plan_(plan), kernels_(*plan.kernels), schedule_(schedule), tiling_(schedule_.tiling), inputs_(inputs),
+          outputs_(outputs), threads_(threads), workspace_(workspace) {}
 
     void run() {
-        const size_t scratch =
-            std::max(plan_.scratch_floats, plan_.attentions.empty() ? 0 : tiling_.batch.length * kLanes);
+        // Behind the memory of its own, a thread has that of the tiles of a task; with slices, tiles have theirs.
+        const size_t tiles = schedule_.split ? 0 : schedule_.tiles_of_a_task;
+        const size_t scratch = std::max(kOwnFloats + tiles * plan_.scratch_floats,
+                                        plan_.attentions.empty() ? 0 : tiling_.batch.length * kLanes);
         shared_ = workspace_.shared.reserve(tiling_.tiles() * plan_.shared_features * kLanes);
-        workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(threads_.count)));
+        if (schedule_.split)
+            tiles_ = workspace_.tiles.reserve(tiling_.tiles() * plan_.scratch_floats);
+        workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(schedule_.threads)));
         for (Buffer& buffer : workspace_.scratch)
             buffer.reserve(scratch);
         masks_ = prepare_masks(plan_, tiling_, inputs_, workspace_.masks);
-        std::vector<Progress> progress(plan_.segments.size());
+        std::vector<Step> steps;
+        for (const Segment& segment : plan_.segments)
+            for (size_t phase = 0; phase < (schedule_.split ? segment.phases : 1); ++phase)
+                steps.push_back({&segment, phase});
+        std::vector<Progress> progress(steps.size());
         for (size_t i = 0; i < progress.size(); ++i)
-            progress[i].set_tasks(tasks(plan_.segments[i]));
+            progress[i].set_tasks(schedule_.tasks(plan_, *steps[i].segment, steps[i].phase));
         const auto work = [&](int thread) noexcept {
             float* own = workspace_.scratch[size_t(thread)].data();
             for (size_t i = 0; i < progress.size(); ++i)
-                drain_segment(plan_.segments[i], progress[i], own);
+                progress[i].drain([&](size_t task) { perform(steps[i], task, own); });
         };
-        if (threads_.count <= 1)
+        if (schedule_.threads <= 1)
             work(0);
         else
-            threads_.run(threads_.count, work);
+            threads_.run(schedule_.threads, work);
     }
 
 private:
-    size_t tasks(const Segment& segment) const {
-        return tiling_.tiles() * (segment.attention >= 0 ? plan_.attentions[size_t(segment.attention)].heads : 1);
-    }
+    /// What threads do before they wait for each other.
+    struct Step {
+        const Segment* segment;
+        size_t phase;
+    };
 
     // From here on nothing throws or allocates: an exception that leaves a thread of OpenVINO's pool ends the process.
 
-    void drain_segment(const Segment& segment, Progress& progress, float* scratch) const noexcept {
+    void perform(const Step& step, size_t task, float* own) const noexcept {
+        const Segment& segment = *step.segment;
         if (segment.attention >= 0)
-            progress.drain([&](size_t task) { attention(plan_.attentions[size_t(segment.attention)], task, scratch); });
-        else
-            progress.drain([&](size_t tile) {
-                for (const Action& action : segment.actions)
-                    execute(action, tile, scratch);
-            });
+            return attention(plan_.attentions[size_t(segment.attention)], task, own);
+        if (schedule_.split)
+            return perform_slice(step, task, own);
+        const size_t first = task * schedule_.tiles_of_a_task;
+        const size_t last = std::min(first + schedule_.tiles_of_a_task, tiling_.tiles());
+        // All tiles of a task do an action before any does the next: its weights then come from a nearer cache.
+        for (const Action& action : segment.actions)
+            for (size_t tile = first; tile < last; ++tile)
+                execute(action, {tile, own + kOwnFloats + (tile - first) * plan_.scratch_floats, own});
+    }
+
+    void perform_slice(const Step& step, size_t task, float* own) const noexcept {
+        const Segment& segment = *step.segment;
+        for (size_t i = 0; i < segment.actions.size(); ++i) {
+            if (segment.phase_of[i] != step.phase)
+                continue;
+            const size_t count = slices(plan_, segment.actions[i], kLanes), tasks = count * tiling_.tiles();
+            if (task < tasks) {
+                const size_t tile = task % tiling_.tiles();
+                return execute(segment.actions[i],
+                               {tile, tiles_ + tile * plan_.scratch_floats, own, task / tiling_.tiles(), count});
+            }
+            task -= tasks;
+        }
     }
 
     float* address(uint32_t value, size_t tile, float* scratch) const noexcept {
@@ -71,7 +121,9 @@ private:
         return scratch + place.offset;
     }
 
-    void execute(const Action& action, size_t tile, float* scratch) const noexcept {
+    void execute(const Action& action, const Part& part) const noexcept {
+        const size_t tile = part.tile;
+        float* scratch = part.scratch;
         const int lanes = tiling_.lanes(tile), count = tiling_.count(tile);
         switch (action.kind) {
             case Action::load: {
@@ -91,19 +143,29 @@ private:
             }
             case Action::quantize: {
                 const Timer timer(profile::kQuantize);
-                quantize(plan_.panels[action.number], tile, lanes, scratch);
+                quantize(plan_.panels[action.number], part, lanes);
                 break;
             }
             case Action::linear:
-                linear(plan_.linears[action.number], tile, lanes, scratch);
+                linear(plan_.linears[action.number], part, lanes);
                 break;
             case Action::elementwise: {
                 const Elementwise& step = plan_.elementwise[action.number];
-                const Timer timer(step.op == Op::layer_norm ? profile::kLayerNorm : profile::kElementwise);
-                const uint32_t rows = plan_.features[step.target];
-                const float* other = step.other == kNone ? nullptr : address(step.other, tile, scratch);
-                elementwise(step, address(step.target, tile, scratch), address(step.source, tile, scratch), other, 0,
-                            rows, lanes);
+                float* target = address(step.target, tile, scratch);
+                const float* source = address(step.source, tile, scratch);
+                if (step.op == Op::layer_norm) {
+                    const Timer timer(profile::kLayerNorm);
+                    const size_t first = part.slices == 1 ? 0 : part.slice * 16;
+                    if (first < size_t(lanes))
+                        elementwise(step, target + first, source + first, nullptr, 0, plan_.features[step.target],
+                                    part.slices == 1 ? lanes : 16);
+                    break;
+                }
+                const Timer timer(profile::kElementwise);
+                const Part::Range rows = part.range(plan_.features[step.target]);
+                const size_t at = size_t(rows.first) * kLanes;
+                const float* other = step.other == kNone ? nullptr : address(step.other, tile, scratch) + at;
+                elementwise(step, target + at, source + at, other, rows.first, rows.last - rows.first, lanes);
                 break;
             }
         }
@@ -129,20 +191,23 @@ private:
         }
     }
 
-    void quantize(const Panel& panel, size_t tile, int lanes, float* scratch) const noexcept {
+    void quantize(const Panel& panel, const Part& part, int lanes) const noexcept {
         const uint32_t features = plan_.features[panel.source];
-        const float* source = address(panel.source, tile, scratch);
-        uint8_t* target = reinterpret_cast<uint8_t*>(scratch + panel.offset);
+        const float* source = address(panel.source, part.tile, part.scratch);
+        uint8_t* target = reinterpret_cast<uint8_t*>(part.scratch + panel.offset);
         const float *low = panel.lows.data(), *inverse = panel.inverses.data();
         if (panel.dynamic) {
-            float* ranges = ranges_of(panel, scratch);
+            float* ranges = ranges_of(panel, part.scratch);
             kernels_.token_ranges(source, features, lanes, panel.channel_scale, ranges, ranges + kLanes,
                                   ranges + 2 * kLanes);
             low = ranges;
             inverse = ranges + kLanes;
         }
-        (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(target, source, features, lanes,
-                                                                              panel.channel_scale, low, inverse);
+        const Part::Range rows = part.range(features);
+        const size_t at = size_t(rows.first) * kLanes;
+        (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(
+            target + at, source + at, rows.last - rows.first, lanes,
+            panel.channel_scale ? panel.channel_scale + rows.first : nullptr, low, inverse);
     }
 
     /// Low, inverse and step of each token's range, behind its panel.
@@ -150,18 +215,21 @@ private:
         return scratch + panel.offset + panel.bytes(plan_.features[panel.source]) / sizeof(float);
     }
 
-    void linear(const LinearPlan& step, size_t tile, int lanes, float* scratch) const noexcept {
+    void linear(const LinearPlan& step, const Part& part, int lanes) const noexcept {
         const Layout& layout = step.layout;
-        const size_t chunks = layout.chunks.size();
+        const size_t tile = part.tile, chunks = layout.chunks.size();
+        float* scratch = part.scratch;
         const void* source = step.panel >= 0
                                  ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
                                  : address(step.source, tile, scratch);
-        float* sums = step.own_sums ? scratch + step.sums : address(step.target, tile, scratch);
         const bool one_block = step.own_sums && chunks == 1;  // the sums of a block are used up before the next
+        float* sums = one_block ? part.own : step.own_sums ? scratch + step.sums : address(step.target, tile, scratch);
         const uint32_t height = layout.outputs_of_a_group(), step_groups = kBlockOutputs / height;
+        const Part::Range rows = part.range(layout.out);
+        const uint32_t last_group = (rows.last + height - 1) / height;
         for (size_t number = 0; number < chunks; ++number)
-            for (uint32_t group = 0; group < layout.groups(); group += step_groups) {
-                const uint32_t groups = std::min(step_groups, layout.groups() - group), first = group * height;
+            for (uint32_t group = rows.first / height; group < last_group; group += step_groups) {
+                const uint32_t groups = std::min(step_groups, last_group - group), first = group * height;
                 float* block = sums + (one_block ? 0 : size_t(first) * kLanes);
                 {
                     const Timer timer(profile::kProducts);
@@ -175,7 +243,7 @@ private:
                                  std::min(kEpilogueRows, outputs - part), tile, lanes, scratch);
                 }
             }
-        if (profile::enabled.load(std::memory_order_relaxed))
+        if (part.slice == 0 && profile::enabled.load(std::memory_order_relaxed))
             profile::multiply_adds += step.nonzeros * uint64_t(tiling_.count(tile));
     }
 
@@ -244,13 +312,14 @@ private:
 
     const Plan& plan_;
     const Kernels& kernels_;
-    const Tiling tiling_;
+    const Schedule schedule_;
+    const Tiling& tiling_;
     const std::vector<Input>& inputs_;
     const std::vector<float*>& outputs_;
     const Threads& threads_;
     Workspace& workspace_;
     std::vector<Mask> masks_;
-    float* shared_ = nullptr;
+    float *shared_ = nullptr, *tiles_ = nullptr;
 };
 
 }  // namespace
@@ -277,7 +346,12 @@ void Engine::run(const Batch& batch, const std::vector<Input>& inputs, const std
     if (batch.sequences == 0 || batch.length == 0)
         return;
     std::unique_ptr<Workspace> workspace = pool_->take();
-    Run(*plan_, choose_tiling(batch, threads.count), inputs, outputs, threads, *workspace).run();
+    Schedule& schedule = workspace->schedule;
+    if (!(schedule.tiling.batch == batch && workspace->threads == threads.count)) {
+        schedule = choose_schedule(*plan_, batch, threads.count);
+        workspace->threads = threads.count;
+    }
+    Run(*plan_, schedule, inputs, outputs, threads, *workspace).run();
     pool_->give(std::move(workspace));
 }
 

@@ -23,6 +23,8 @@ struct Input {
 /// Sequences and their tokens. Without attention in the program, one sequence of all tokens will do.
 struct Batch {
     size_t sequences = 0, length = 0;
+
+    bool operator==(const Batch& other) const { return sequences == other.sequences && length == other.length; }
 };
 
 /// Calls its second argument with 0 .. its first - 1, each once, on as many threads as there are.

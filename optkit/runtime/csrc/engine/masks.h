@@ -5,7 +5,7 @@
 
 #include "engine/engine.h"
 #include "engine/pool.h"
-#include "engine/tiling.h"
+#include "engine/schedule.h"
 #include "plan/plan.h"
 
 namespace optkit {

@@ -8,6 +8,8 @@
 #include <new>
 #include <vector>
 
+#include "engine/schedule.h"
+
 namespace optkit {
 
 /// Floats aligned to a cache line, zero when first taken: lanes that no token uses hold numbers, not garbage.
@@ -38,7 +40,10 @@ private:
 };
 
 struct Workspace {
+    Schedule schedule;  // of the latest run, and the threads that it was chosen for
+    int threads = 0;
     Buffer shared, masks;
+    Buffer tiles;                 // scratch of each tile, where threads share the work on one
     std::vector<Buffer> scratch;  // of each thread
 };
 

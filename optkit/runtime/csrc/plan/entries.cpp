@@ -16,8 +16,10 @@ struct PairSums {
 
     PairSums() = default;
     explicit PairSums(const Quad& quad) {
-        for (size_t i = 0; i < 4; ++i)
-            (quad[i] > 0 ? plus : minus)[i / 2] = int16_t((quad[i] > 0 ? plus : minus)[i / 2] + std::abs(int(quad[i])));
+        for (size_t i = 0; i < 4; ++i) {
+            int16_t& sum = quad[i] > 0 ? plus[i / 2] : minus[i / 2];
+            sum = int16_t(sum + std::abs(int(quad[i])));
+        }
     }
     int largest() const { return std::max({plus[0], plus[1], minus[0], minus[1]}); }
     bool fits(const PairSums& other) const {

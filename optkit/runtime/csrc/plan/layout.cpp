@@ -195,6 +195,13 @@ Chunk Layout::chunk(size_t number) const {
             owned.indices.data(), owned.weights.data(),     owned.floats.data()};
 }
 
+uint64_t Layout::weights() const {
+    uint64_t count = 0;
+    for (const Owned& chunk : chunks)
+        count += 4 * uint64_t(chunk.weights.size()) + chunk.floats.size();
+    return count;
+}
+
 const LinearKernel& choose_kernel(const PackedWeights& weights, const Kernels& kernels) {
     const Form form = weights.single ? Form::single : weights.columns == 4 ? Form::block4 : Form::element;
     const LinearKernel* best = nullptr;

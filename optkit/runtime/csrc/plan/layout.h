@@ -30,6 +30,8 @@ struct Layout {
     Chunk chunk(size_t number) const;
     uint32_t outputs_of_a_group() const { return uint32_t(kernel->height) * kernel->interleaved; }
     uint32_t groups() const { return (out + outputs_of_a_group() - 1) / outputs_of_a_group(); }
+    /// Weights that are stored, the zeros of their blocks and fillers included.
+    uint64_t weights() const;
     bool integer() const { return kernel->form != Form::single; }
     /// Whether the panel is [in / 4][32][4] rather than [in][32].
     bool grouped() const { return kernel->form == Form::block4; }

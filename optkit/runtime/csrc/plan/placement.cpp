@@ -28,27 +28,29 @@ size_t place_scratch(const Spec& spec, const std::vector<ValueUse>& values, cons
                      size_t segment, Plan& plan) {
     std::vector<Lifetime> lives;
     std::vector<size_t*> offsets;
+    const std::vector<size_t>& phase_of = plan.segments[segment].phase_of;
+    const auto live = [&](size_t first, size_t last, size_t floats, size_t* offset) {
+        lives.push_back({phase_of[first], phase_of[last], floats});
+        offsets.push_back(offset);
+    };
     for (size_t i = 0; i < values.size(); ++i)
         if (values[i].ready && !values[i].shared && values[i].segment == segment) {
             plan.places[i].where = Place::scratch;
-            lives.push_back({values[i].first, values[i].last, padded(spec.features[i]) * kLanes});
-            offsets.push_back(&plan.places[i].offset);
+            live(values[i].first, values[i].last, padded(spec.features[i]) * kLanes, &plan.places[i].offset);
         }
     for (size_t i = 0; i < panels.size(); ++i)
         if (panels[i].segment == segment) {
             const size_t floats = plan.panels[i].bytes(spec.features[plan.panels[i].source]) / 4 + 3 * kLanes;
-            lives.push_back(
-                {panels[i].first, panels[i].last, (floats + kFloatsOfALine - 1) / kFloatsOfALine * kFloatsOfALine});
-            offsets.push_back(&plan.panels[i].offset);
+            live(panels[i].first, panels[i].last, (floats + kFloatsOfALine - 1) / kFloatsOfALine * kFloatsOfALine,
+                 &plan.panels[i].offset);
         }
     const auto& actions = plan.segments[segment].actions;
     for (size_t at = 0; at < actions.size(); ++at)
-        if (actions[at].kind == Action::linear && plan.linears[actions[at].number].own_sums) {
+        if (actions[at].kind == Action::linear) {
             LinearPlan& linear = plan.linears[actions[at].number];
             // With several chunks the sums of all outputs wait for the last one.
-            const size_t rows = linear.layout.chunks.size() > 1 ? padded(linear.layout.out) : size_t(kBlockOutputs);
-            lives.push_back({at, at, rows * kLanes});
-            offsets.push_back(&linear.sums);
+            if (linear.own_sums && linear.layout.chunks.size() > 1)
+                live(at, at, padded(linear.layout.out) * kLanes, &linear.sums);
         }
     const size_t total = assign_offsets(lives);
     for (size_t i = 0; i < lives.size(); ++i)

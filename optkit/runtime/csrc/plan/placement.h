@@ -7,7 +7,7 @@
 
 namespace optkit {
 
-/// When a value is computed and last read: segments, and actions of its segment.
+/// When a value is computed and last read: segments, and actions of its segment. It lives through whole phases.
 struct ValueUse {
     bool ready = false;     // some action computes or loads it
     bool shared = false;    // it outlives its segment, so it lies in memory of all tiles

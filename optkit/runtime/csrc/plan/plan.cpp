@@ -5,6 +5,7 @@
 #include <map>
 #include <tuple>
 
+#include "plan/phases.h"
 #include "plan/placement.h"
 
 namespace optkit {
@@ -38,6 +39,7 @@ public:
         for (size_t i = 0; i < spec_.steps.size(); ++i)
             if (!folded_[i])
                 emit(i);
+        find_phases(plan_);
         place(spec_, {value_.begin(), value_.end()}, panel_use_, plan_);
     }
 

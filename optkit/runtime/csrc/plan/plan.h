@@ -47,8 +47,8 @@ struct LinearPlan {
     std::vector<Elementwise> after;
     uint32_t target = kNone;  // the value after them; kNone when only a panel is needed
     int target_panel = -1;    // written directly
-    bool own_sums = false;    // the sums lie in scratch instead of the target
-    size_t sums = 0;          // where
+    bool own_sums = false;    // the sums do not lie in the target: those of one block in memory of the thread,
+    size_t sums = 0;          // or, with several chunks of inputs, those of all outputs here in scratch
     // The target holds queries or keys of integer attention: 8-bit numbers less their zero point.
     bool integers = false;
     float low = 0, inverse = 0;
@@ -77,6 +77,9 @@ struct Action {
 struct Segment {
     std::vector<Action> actions;
     int attention = -1;
+    // Actions of one phase are independent of each other, and nothing that one of them needs lies where another writes.
+    std::vector<size_t> phase_of;
+    size_t phases = 1;
 };
 
 struct Plan {
