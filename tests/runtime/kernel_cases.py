@@ -70,7 +70,18 @@ class Case:
 @functools.cache
 def cases() -> dict[str, Case]:
     """All cases by name."""
-    makers = (_linear, _traps, _features, _tokenwise, _attention, _integer_attention, _layers, _waiting, _random)
+    makers = (
+        _linear,
+        _traps,
+        _features,
+        _tokenwise,
+        _attention,
+        _long_attention,
+        _integer_attention,
+        _layers,
+        _waiting,
+        _random,
+    )
     return {name: case for make in makers for name, case in make()}
 
 
@@ -298,12 +309,59 @@ def _attention() -> Iterator[tuple[str, Case]]:
     yield "attention of one value", Case(itself, [[f32(rng, 2, 33, 16)]])
 
 
+def _long_attention() -> Iterator[tuple[str, Case]]:
+    """More keys than the engine takes at a time (128): what was added up before is scaled when a larger score comes."""
+    lowest = np.finfo(np.float32).min
+    for batch, seq, heads, depth in ((1, 127, 2, 8), (2, 129, 1, 20), (1, 257, 3, 9), (2, 300, 2, 16), (1, 700, 1, 8)):
+        name = f"long attention {batch}x{seq}, {heads} heads of {depth}"
+        rng = _rng(name)
+        size = heads * depth
+        # Later keys have larger scores in one run, smaller ones in the other.
+        growth = np.linspace(0.1, 2.5, seq, dtype=np.float32)[:, None]
+        query, key, value = (f32(rng, batch, seq, size) for _ in range(3))
+        lengths = rng.integers(1, seq + 1, batch)[:, None, None, None]
+        early = np.arange(seq)[None, None, None] >= seq - lengths  # whole blocks before the first key
+        pairs = rng.random((batch, heads, seq, seq)) < 0.4
+        pairs[..., seq // 3, :] = False  # no key at all: zeros
+        pairs[..., seq // 2, : seq - 2] = False
+        pairs[..., seq // 4, 2:] = False
+        whole = np.broadcast_to(early, (batch, 1, seq, seq)).copy()
+        for run, keys in (("up", key * growth), ("down", key * growth[::-1])):
+            inputs = [query, np.ascontiguousarray(keys, np.float32), value]
+            yield f"{name}, {run}", Case(attention_program(heads, depth, mask=False), [inputs])
+            program = attention_program(heads, depth, mask=True)
+            masks = [early, pairs, pairs[:1], pairs[:, :1], pairs[:1, :1], pairs[:1, :1, :, :1], whole]
+            yield f"{name}, {run}, boolean", Case(program, [[*inputs, np.ascontiguousarray(m)] for m in masks])
+            added = f32(rng, batch, heads, seq, seq, scale=2)
+            low = np.where(pairs, np.float32(0), lowest)
+            low[..., seq // 3, :] = lowest
+            masks = [
+                added,
+                added[:1],
+                added[:, :1],
+                added[:, :, :1],
+                added[:, :, :, :1],
+                low,
+                np.where(whole, 0, lowest),
+            ]
+            masks = [np.ascontiguousarray(mask, np.float32) for mask in masks]
+            yield f"{name}, {run}, added", Case(program, [[*inputs, mask] for mask in masks], mask_type="f32")
+
+
 def _integer_attention() -> Iterator[tuple[str, Case]]:
     """Layers whose outputs are quantized before they meet as queries and keys, so that 8-bit numbers can meet instead.
 
     Every number up to the scores is exact: the tolerance is that of one softmax.
     """
-    shapes = ((1, 1, 1, 8), (2, 5, 3, 5), (3, 33, 3, 20), (1, 128, 12, 64), (2, 40, 1, 2), (1, 70, 2, 80))
+    shapes = (
+        (1, 1, 1, 8),
+        (2, 5, 3, 5),
+        (3, 33, 3, 20),
+        (1, 128, 12, 64),
+        (2, 40, 1, 2),
+        (1, 70, 2, 80),
+        (1, 270, 2, 16),
+    )
     for (batch, seq, heads, depth), zeros in product(shapes, ((128, 128), (0, 255), (100, 3.5))):
         name = f"integer attention {batch}x{seq}, {heads} heads of {depth}, zeros {zeros}"
         rng = _rng(name)

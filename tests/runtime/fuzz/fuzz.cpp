@@ -37,7 +37,9 @@ uint64_t current_iteration = 0;
 
 /// Runs the program once, in one thread after the other, the last first: the order must not matter.
 void run(const Engine& engine, fuzz::Random random) {
-    fuzz::RandomRun once(engine, random, 70);
+    // Now and then more keys than attention takes at a time.
+    const size_t most_tokens = random.chance(4) ? 400 : 70;
+    fuzz::RandomRun once(engine, random, most_tokens);
     once.run(1 + int(random.below(3)), [](int count, const std::function<void(int)>& work) {
         while (count-- > 0)
             work(count);

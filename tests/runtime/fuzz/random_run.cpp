@@ -49,7 +49,7 @@ RandomRun::RandomRun(const optkit::Engine& engine, Random random, size_t most_to
             input.dims[0] = random.chance(50) ? batch_.sequences : 1;
             input.dims[1] = random.chance(50) && heads ? heads : 1;
             input.dims[2] = random.chance(50) ? batch_.length : 1;
-            input.dims[3] = batch_.length;
+            input.dims[3] = random.chance(80) ? batch_.length : 1;
             size = std::accumulate(input.dims, input.dims + 4, size_t(1), std::multiplies<size_t>());
             input.boolean = random.chance(50);
         }

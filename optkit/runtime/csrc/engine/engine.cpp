@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "engine/masks.h"
 #include "engine/pool.h"
 #include "engine/profile.h"
 #include "engine/progress.h"
@@ -49,15 +48,13 @@ public:
     void run() {
         // Behind the memory of its own, a thread has that of the tiles of a task; with slices, tiles have theirs.
         const size_t tiles = schedule_.split ? 0 : schedule_.tiles_of_a_task;
-        const size_t scratch = std::max(kOwnFloats + tiles * plan_.scratch_floats,
-                                        plan_.attentions.empty() ? 0 : tiling_.batch.length * kLanes);
+        const size_t scratch =
+            std::max(kOwnFloats + tiles * plan_.scratch_floats, plan_.attentions.empty() ? 0 : kAttentionScratch);
         shared_ = workspace_.shared.reserve(tiling_.tiles() * plan_.shared_features * kLanes);
-        if (schedule_.split)
-            tiles_ = workspace_.tiles.reserve(tiling_.tiles() * plan_.scratch_floats);
+        tiles_ = workspace_.tiles.reserve(schedule_.split ? tiling_.tiles() * plan_.scratch_floats : 0);
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(schedule_.threads)));
         for (Buffer& buffer : workspace_.scratch)
             buffer.reserve(scratch);
-        masks_ = prepare_masks(plan_, tiling_, inputs_, workspace_.masks);
         std::vector<Step> steps;
         for (const Segment& segment : plan_.segments)
             for (size_t phase = 0; phase < (schedule_.split ? segment.phases : 1); ++phase)
@@ -282,8 +279,10 @@ private:
 
     void attention(const AttentionPlan& step, size_t task, float* scratch) const noexcept {
         const Timer timer(profile::kAttention);
-        const size_t tile = task / step.heads, head = task % step.heads;
-        const size_t sequence = tile / tiling_.per_sequence, first = sequence * tiling_.per_sequence;
+        // The tiles of a head follow each other: its keys and values stay in cache.
+        const size_t number = task % tiling_.per_sequence, head = task / tiling_.per_sequence % step.heads;
+        const size_t sequence = task / tiling_.per_sequence / step.heads;
+        const size_t first = sequence * tiling_.per_sequence, tile = first + number;
         const size_t stride = plan_.shared_features * kLanes, offset = head * step.size * kLanes;
         AttentionArgs args{};
         args.integers = step.integers;
@@ -295,19 +294,27 @@ private:
         args.size = step.size;
         args.length = uint32_t(tiling_.batch.length);
         args.width = uint32_t(tiling_.width);
-        args.tile = uint32_t(tile - first);
+        args.tile = uint32_t(number);
         args.lanes = tiling_.lanes(tile);
+        args.queries = tiling_.count(tile);
         args.scale = step.scale;
         args.scratch = scratch;
-        if (step.mask != kNone) {
-            const Mask& mask = masks_[step.mask];
-            const size_t which = (mask.batches > 1 ? sequence : 0) * mask.heads + (mask.heads > 1 ? head : 0);
-            if (mask.keys)
-                args.key_mask = mask.keys + which * tiling_.batch.length;
-            if (mask.full)
-                args.mask = mask.full + ((which * tiling_.per_sequence + args.tile) * tiling_.batch.length) * kLanes;
-        }
+        if (step.mask >= 0)
+            args.mask = mask(inputs_[size_t(step.mask)], sequence, head, number * size_t(tiling_.width));
         kernels_.attention(args);
+    }
+
+    /// What an input adds to the scores of a head, for the queries of a sequence from `query` on.
+    static MaskView mask(const Input& input, size_t sequence, size_t head, size_t query) noexcept {
+        const size_t* dims = input.dims;
+        MaskView view;
+        view.boolean = input.boolean;
+        view.query_stride = dims[2] > 1 ? dims[3] : 0;
+        view.key_stride = dims[3] > 1 ? 1 : 0;
+        const size_t matrix = (dims[0] > 1 ? sequence : 0) * dims[1] + (dims[1] > 1 ? head : 0);
+        const size_t at = matrix * dims[2] * dims[3] + query * view.query_stride;
+        view.data = static_cast<const char*>(input.data) + at * (input.boolean ? 1 : sizeof(float));
+        return view;
     }
 
     const Plan& plan_;
@@ -318,7 +325,6 @@ private:
     const std::vector<float*>& outputs_;
     const Threads& threads_;
     Workspace& workspace_;
-    std::vector<Mask> masks_;
     float *shared_ = nullptr, *tiles_ = nullptr;
 };
 
@@ -336,7 +342,7 @@ bool Engine::has_attention() const { return !plan_->attentions.empty(); }
 
 uint32_t Engine::heads_of(size_t input) const {
     for (const AttentionPlan& attention : plan_->attentions)
-        if (attention.mask == plan_->inputs[input])
+        if (attention.mask == int(input))
             return attention.heads;
     return 0;
 }

@@ -34,7 +34,7 @@ struct Threads {
 };
 
 struct Plan;
-struct Pool;
+class Pool;
 
 class Engine {
 public:

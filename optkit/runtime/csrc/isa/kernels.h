@@ -64,6 +64,18 @@ struct ScaleArgs {
     const float* low_factor = nullptr;  // sum of the row's weights x its scale
 };
 
+/// Keys whose scores are held at a time: their floats stay in the first-level cache.
+constexpr uint32_t kAttentionKeys = 128;
+/// Of AttentionArgs::scratch, however long the sequence.
+constexpr size_t kAttentionScratch = kAttentionKeys * kLanes;
+
+/// What is added to scores, as it lies in the input: float32, or bytes, non-zero where a key takes part.
+struct MaskView {
+    const void* data = nullptr;  // of key 0 and the tile's first query; null: no mask
+    bool boolean = false;
+    size_t query_stride = 0, key_stride = 0;  // numbers or bytes from one to the next; keys: 1, or 0 as for queries
+};
+
 struct AttentionArgs {
     // Tiles of one sequence, [tile][features][32]; a tile holds `width` tokens. Queries and keys may be 8-bit numbers
     // less their zero points, as int16 [tile][features / 2][32][2], so that two products add up in one instruction.
@@ -74,11 +86,10 @@ struct AttentionArgs {
     size_t query_stride, key_stride, value_stride;  // floats from tile to tile
     uint32_t size, length, width;                   // features of a head; tokens of the sequence; tokens of a tile
     uint32_t tile;                                  // of the queries
-    int lanes;
+    int lanes, queries;                             // that are computed; that are tokens
     float scale;
-    const float* key_mask;  // (length), added to each query's scores; or null
-    const float* mask;      // [length][32 queries of this tile], added; or null
-    float* scratch;         // [length][32]
+    MaskView mask;
+    float* scratch;  // kAttentionScratch
 };
 
 /// A row's functions. None of them throws or allocates.

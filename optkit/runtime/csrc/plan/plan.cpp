@@ -126,9 +126,9 @@ private:
                                 step.sources[1],
                                 step.sources[2],
                                 step.target,
-                                step.sources[3],
                                 step.heads,
                                 spec_.features[step.target] / step.heads,
+                                step.sources[3] == kNone ? -1 : value_[step.sources[3]].input,
                                 step.scale,
                                 false};
         const Step* query = integer_quantizer(step, 0);

@@ -62,7 +62,8 @@ inline size_t padded(uint32_t features) { return (size_t(features) + kMaxHeight 
 void fold_scales(const Step& step, LinearPlan& linear);
 
 struct AttentionPlan {
-    uint32_t query, key, value, target, mask, heads, size;
+    uint32_t query, key, value, target, heads, size;
+    int mask;  // its number among the inputs, or -1
     float scale;
     bool integers;  // queries and keys: their steps are part of the scale
 };

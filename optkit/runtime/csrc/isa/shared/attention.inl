@@ -1,140 +1,227 @@
 // Attention of one head for one tile of queries. Keys and values are read where the linear layers left them, features
 // first: a score is a sum over features of (one key's number) x (a vector of queries), and so is the result over keys.
 // No transposition and no sum across a vector anywhere; the softmax of each query runs down a column.
-// Included once per translation unit, inside its unnamed namespace, after vector.inl.
+//
+// Softmax and the sum over values go through the keys once, some at a time: a larger score than any before scales what
+// was added up so far (Milakov, Gimelshein 2018, https://arxiv.org/abs/1805.02867).
+// Included once per translation unit, inside its unnamed namespace, after vector.inl and tile.inl.
 
-/// out[j][lanes] += sum over i < count of numbers[i * step + j] * vectors[i][lanes], for kRows j at once.
-template <int kRows, int kVectors>
-inline void outer(Floats (&sums)[kRows][kVectors], const float* numbers, size_t step, const float* vectors,
-                  uint32_t count) {
-    for (uint32_t i = 0; i < count; ++i) {
-        Floats along[kVectors];
-        for (int v = 0; v < kVectors; ++v)
-            along[v] = read(vectors + size_t(i) * kLanes + v * kWidth);
-        for (int j = 0; j < kRows; ++j)
-            for (int v = 0; v < kVectors; ++v)
-                sums[j][v] += numbers[i * step + j] * along[v];
+/// A vector of queries, and numbers of keys: float32 [feature][32].
+struct FloatProducts {
+    using Sums = Floats;
+    static constexpr uint32_t kFeatures = 1;  // that one product takes
+
+    static Sums vectors(const float* from) { return read(from); }
+    static Sums add(Sums sums, Sums queries, const float* key) { return sums + *key * queries; }
+    static Floats floats(Sums sums) { return sums; }
+};
+
+/// The same as pairs of int16, [feature / 2][32][2].
+struct IntegerProducts {
+    using Sums = Ints;
+    static constexpr uint32_t kFeatures = 2;
+
+    static Sums vectors(const float* from) { return (Ints)read(from); }
+    static Sums add(Sums sums, Sums queries, const float* key) {
+        int32_t pair;
+        __builtin_memcpy(&pair, key, sizeof pair);
+        return add_products(sums, queries, Ints{} + pair);
     }
+    static Floats floats(Sums sums) { return __builtin_convertvector(sums, Floats); }
+};
+
+/// What the mask adds to a query's scores of kWidth keys from `key` on, as powers of two; 0 from `keys` on.
+inline Floats mask_of_keys(const MaskView& mask, size_t query, uint32_t key, uint32_t keys) {
+    const size_t first = query * mask.query_stride + key * mask.key_stride;
+    const uint32_t count = keys - key < uint32_t(kWidth) ? keys - key : uint32_t(kWidth);
+    if (mask.boolean) {
+        const uint8_t* from = static_cast<const uint8_t*>(mask.data) + first;
+        Bytes bytes;
+        if (mask.key_stride == 0)
+            bytes = Bytes{} + *from;
+        else if (count == uint32_t(kWidth))
+            __builtin_memcpy(&bytes, from, sizeof bytes);
+        else
+            for (uint32_t i = 0; i < uint32_t(kWidth); ++i)
+                bytes[i] = i < count ? from[i] : 1;
+        return __builtin_convertvector(bytes, Ints) != 0 ? Floats{} : splat(-__builtin_inff());
+    }
+    const float* from = static_cast<const float*>(mask.data) + first;
+    Floats numbers = {};
+    if (mask.key_stride == 0)
+        numbers = splat(*from);
+    else if (count == uint32_t(kWidth))
+        numbers = read(from);
+    else
+        for (uint32_t i = 0; i < count; ++i)
+            numbers[i] = from[i];
+    // Bounded, so that "the lowest number there is" stays one when it is scaled: then all keys count alike.
+    return larger(splat(-2.0e38f), numbers) * kLog2E;
 }
 
-/// The same with the kRows numbers of one i `stride` apart and i running along memory.
-template <int kRows, int kVectors>
-inline void inner(Floats (&sums)[kRows][kVectors], const float* numbers, size_t stride, const float* vectors,
-                  uint32_t count) {
-    for (uint32_t i = 0; i < count; ++i) {
-        Floats along[kVectors];
-        for (int v = 0; v < kVectors; ++v)
-            along[v] = read(vectors + size_t(i) * kLanes + v * kWidth);
-        for (int j = 0; j < kRows; ++j)
-            for (int v = 0; v < kVectors; ++v)
-                sums[j][v] += numbers[j * stride + i] * along[v];
-    }
+/// Whether the mask is the same for all queries of the tile, from `key` up to `end`.
+inline bool same_for_all_queries(const MaskView& mask, int queries, uint32_t key, uint32_t end) {
+    if (mask.query_stride == 0)
+        return true;
+    const size_t bytes = mask.boolean ? 1 : sizeof(float), row = mask.query_stride * bytes;
+    const char* data = static_cast<const char*>(mask.data) + key * mask.key_stride * bytes;
+    for (int query = 1; query < queries; ++query)
+        if (__builtin_memcmp(data, data + query * row, (mask.key_stride ? end - key : 1) * bytes) != 0)
+            return false;
+    return true;
 }
 
-/// scores[j][lanes] = the sum over pairs of int16: keys and queries [count][32][2]. Not inlined: inside its caller's
-/// loop a compiler runs out of registers and keeps one of the sums in memory.
-template <int kRows, int kVectors>
-__attribute__((noinline)) void integer_products(Floats (&scores)[kRows][kVectors], const int16_t* keys,
-                                                const int16_t* queries, uint32_t count) {
-    Ints sums[kRows][kVectors];
-    for (auto& row : sums)
-        for (Ints& sum : row)
-            sum = Ints{};
-    for (uint32_t i = 0; i < count; ++i) {
-        Ints along[kVectors];
-        for (int v = 0; v < kVectors; ++v)
-            __builtin_memcpy(&along[v], queries + (size_t(i) * kLanes + v * kWidth) * 2, sizeof along[v]);
-        for (int j = 0; j < kRows; ++j) {
-            int32_t pair;
-            __builtin_memcpy(&pair, keys + (size_t(i) * kLanes + j) * 2, sizeof pair);
-            for (int v = 0; v < kVectors; ++v)
-                sums[j][v] = add_products(sums[j][v], along[v], Ints{} + pair);
+/// scores[key][lanes] = what the mask adds to the scores of kVectors vectors of queries from `lane` on.
+template <int kVectors>
+void write_mask(float* scores, const AttentionArgs& args, int lane, uint32_t first, uint32_t end) {
+    const bool same = same_for_all_queries(args.mask, args.queries, first, end);
+    for (uint32_t key = first; key < end; key += kWidth, scores += kWidth * kVectors * kWidth)
+        if (same) {
+            const Floats numbers = mask_of_keys(args.mask, 0, key, end);
+            for (int i = 0; i < kWidth; ++i)
+                for (int v = 0; v < kVectors; ++v)
+                    write(scores + (i * kVectors + v) * kWidth, splat(numbers[i]));
+        } else {
+            for (int v = 0; v < kVectors; ++v) {
+                Floats rows[kWidth];
+                for (int i = 0; i < kWidth; ++i) {
+                    const int query = lane + v * kWidth + i;
+                    rows[i] = query < args.queries ? mask_of_keys(args.mask, size_t(query), key, end) : Floats{};
+                }
+                transpose(rows);
+                for (int i = 0; i < kWidth; ++i)
+                    write(scores + (i * kVectors + v) * kWidth, rows[i]);
+            }
         }
-    }
-    for (int j = 0; j < kRows; ++j)
-        for (int v = 0; v < kVectors; ++v)
-            scores[j][v] = __builtin_convertvector(sums[j][v], Floats);
 }
 
-/// Scores of kRows keys from `key` on, before scale and mask.
-template <int kRows, int kVectors>
-inline void products(Floats (&scores)[kRows][kVectors], const AttentionArgs& args, uint32_t key, int lane) {
-    // kRows divides a tile's width, so these keys lie in one tile.
-    const size_t tile = key / args.width * args.key_stride, queries = args.tile * args.query_stride;
-    const uint32_t column = key % args.width;
-    if (args.integers) {
-        const auto* keys = reinterpret_cast<const int16_t*>(static_cast<const float*>(args.key) + tile);
-        const auto* from = reinterpret_cast<const int16_t*>(static_cast<const float*>(args.query) + queries);
-        return integer_products<kRows, kVectors>(scores, keys + 2 * column, from + 2 * lane, args.size / 2);
+/// The scores of keys `first` to `end`, as powers of two, added to what `scores` holds if there is a mask. Not inlined,
+/// as what follows it: a compiler that sees all at once runs out of registers in the inner loops.
+template <typename Products, int kRows, int kVectors>
+__attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVectors], const AttentionArgs& args,
+                                            int lane, uint32_t first, uint32_t end) {
+    // 2^x instead of e^x: the factor goes into the scores' scale.
+    const float factor = args.scale * kLog2E;
+    const float* queries = static_cast<const float*>(args.query) + args.tile * args.query_stride + lane;
+    const uint32_t count = args.size / Products::kFeatures;
+    const bool masked = args.mask.data;
+    Floats most[kVectors];
+    for (int v = 0; v < kVectors; ++v)
+        most[v] = largest[v];
+    for (uint32_t key = first; key < end; key += kRows, scores += kRows * kVectors * kWidth) {
+        // kRows divides a tile's width, so these keys lie in one tile.
+        const float* keys = static_cast<const float*>(args.key) + key / args.width * args.key_stride + key % args.width;
+        typename Products::Sums sums[kRows][kVectors];
+        for (auto& row : sums)
+            for (auto& sum : row)
+                sum = typename Products::Sums{};
+        uint32_t i = 0;
+        do {
+            typename Products::Sums along[kVectors];
+            for (int v = 0; v < kVectors; ++v)
+                along[v] = Products::vectors(queries + size_t(i) * kLanes + v * kWidth);
+            for (int j = 0; j < kRows; ++j)
+                for (int v = 0; v < kVectors; ++v)
+                    sums[j][v] = Products::add(sums[j][v], along[v], keys + size_t(i) * kLanes + j);
+        } while (++i < count);
+        for (int j = 0; j < kRows; ++j)
+            if (key + j < end)  // the tile may hold fewer
+                for (int v = 0; v < kVectors; ++v) {
+                    float* at = scores + (j * kVectors + v) * kWidth;
+                    Floats score = Products::floats(sums[j][v]) * factor;
+                    if (masked)
+                        score += read(at);
+                    most[v] = larger(score, most[v]);
+                    write(at, score);
+                }
     }
-    for (auto& row : scores)
-        for (Floats& score : row)
-            score = Floats{};
-    outer<kRows, kVectors>(scores, static_cast<const float*>(args.key) + tile + column, kLanes,
-                           static_cast<const float*>(args.query) + queries + lane, args.size);
+    for (int v = 0; v < kVectors; ++v)
+        largest[v] = most[v];
+}
+
+/// target[feature][lanes] = (target * correction + the sum of keys' values) * factor, kRows features at a time from
+/// `feature` on, as long as there are so many; returns the next. Without correction what the target held does not
+/// count, without factor it is 1.
+template <int kRows, int kVectors>
+__attribute__((noinline)) uint32_t add_values(const AttentionArgs& args, const float* scores, uint32_t feature,
+                                              int lane, uint32_t first, uint32_t end, const Floats* correction,
+                                              const Floats* factor) {
+    for (; feature + kRows <= args.size; feature += kRows) {
+        Floats sums[kRows][kVectors];
+        for (auto& row : sums)
+            for (Floats& sum : row)
+                sum = Floats{};
+        const float* weights = scores;
+        const float* tile = args.value + first / args.width * args.value_stride + size_t(feature) * kLanes;
+        uint32_t keys = end - first;
+        do {
+            const uint32_t count = keys < args.width ? keys : args.width;
+            const float* values = tile;
+            do {
+                Floats along[kVectors];
+                for (int v = 0; v < kVectors; ++v)
+                    along[v] = read(weights + v * kWidth);
+                for (int j = 0; j < kRows; ++j)
+                    for (int v = 0; v < kVectors; ++v)
+                        sums[j][v] += values[j * kLanes] * along[v];
+                weights += kVectors * kWidth;
+            } while (++values < tile + count);
+            tile += args.value_stride;
+            keys -= count;
+        } while (keys > 0);
+        float* target = args.target + size_t(feature) * kLanes + lane;
+        for (int j = 0; j < kRows; ++j)
+            for (int v = 0; v < kVectors; ++v) {
+                float* at = target + j * kLanes + v * kWidth;
+                if (correction)
+                    sums[j][v] += read(at) * correction[v];
+                write(at, factor ? sums[j][v] * factor[v] : sums[j][v]);
+            }
+    }
+    return feature;
 }
 
 /// The queries of kVectors vectors from `lane`, kRows keys or features at a time.
 template <int kRows, int kVectors>
-void attention_lanes(const AttentionArgs& args, int lane, float* scores) {
-    // 2^x instead of e^x: the factor goes into the scores' scale.
-    const float factor = args.scale * kLog2E;
+void attention_lanes(const AttentionArgs& args, int lane) {
+    float* scores = args.scratch;
     Floats largest[kVectors], sum[kVectors] = {};
     for (int v = 0; v < kVectors; ++v)
         largest[v] = splat(-3.0e38f);
-    for (uint32_t key = 0; key < args.length; key += kRows) {
-        Floats sums[kRows][kVectors];
-        products<kRows, kVectors>(sums, args, key, lane);
-        for (uint32_t j = 0; j < kRows && key + j < args.length; ++j)  // the tile may hold fewer
+    for (uint32_t first = 0; first < args.length; first += kAttentionKeys) {
+        const bool last = args.length - first <= kAttentionKeys;
+        const uint32_t end = last ? args.length : first + kAttentionKeys;
+        if (args.mask.data)
+            write_mask<kVectors>(scores, args, lane, first, end);
+        Floats correction[kVectors], inverse[kVectors];
+        for (int v = 0; v < kVectors; ++v)
+            correction[v] = largest[v];
+        (args.integers ? write_scores<IntegerProducts, kRows, kVectors>
+                       : write_scores<FloatProducts, kRows, kVectors>)(scores, largest, args, lane, first, end);
+        for (int v = 0; first > 0 && v < kVectors; ++v) {
+            correction[v] = exp2(correction[v] - largest[v]);
+            sum[v] *= correction[v];
+        }
+        for (uint32_t key = 0; key < end - first; ++key)
             for (int v = 0; v < kVectors; ++v) {
-                Floats score = sums[j][v] * factor;
-                if (args.key_mask)
-                    score += args.key_mask[key + j] * kLog2E;
-                if (args.mask)
-                    score += read(args.mask + size_t(key + j) * kLanes + lane + v * kWidth) * kLog2E;
-                largest[v] = larger(score, largest[v]);
-                write(scores + size_t(key + j) * kLanes + v * kWidth, score);
+                float* at = scores + (key * kVectors + v) * kWidth;
+                const Floats weight = exp2(read(at) - largest[v]);
+                sum[v] += weight;
+                write(at, weight);
             }
+        for (int v = 0; v < kVectors; ++v)  // no key takes part: zeros
+            inverse[v] = sum[v] > 0.0f ? 1.0f / sum[v] : Floats{};
+        const Floats *scale = first > 0 ? correction : nullptr, *factor = last ? inverse : nullptr;
+        const uint32_t rest = add_values<kRows, kVectors>(args, scores, 0, lane, first, end, scale, factor);
+        add_values<1, kVectors>(args, scores, rest, lane, first, end, scale, factor);
     }
-    for (uint32_t key = 0; key < args.length; ++key)
-        for (int v = 0; v < kVectors; ++v) {
-            float* at = scores + size_t(key) * kLanes + v * kWidth;
-            const Floats weight = exp2(read(at) - largest[v]);
-            sum[v] += weight;
-            write(at, weight);
-        }
-    Floats inverse[kVectors];
-    for (int v = 0; v < kVectors; ++v)  // no key takes part: zeros
-        inverse[v] = sum[v] > 0.0f ? 1.0f / sum[v] : Floats{};
-
-    float* target = args.target + lane;
-    const auto rows = [&](auto count, uint32_t feature) {
-        constexpr int kCount = decltype(count)::value;
-        Floats sums[kCount][kVectors];
-        for (auto& row : sums)
-            for (Floats& sum : row)
-                sum = Floats{};
-        for (uint32_t key = 0; key < args.length; key += args.width) {
-            const uint32_t keys = args.length - key < args.width ? args.length - key : args.width;
-            const float* values = args.value + key / args.width * args.value_stride + size_t(feature) * kLanes;
-            inner<kCount, kVectors>(sums, values, kLanes, scores + size_t(key) * kLanes, keys);
-        }
-        for (int j = 0; j < kCount; ++j)
-            for (int v = 0; v < kVectors; ++v)
-                write(target + size_t(feature + j) * kLanes + v * kWidth, sums[j][v] * inverse[v]);
-    };
-    uint32_t feature = 0;
-    for (; feature + kRows <= args.size; feature += kRows)
-        rows(Constant<kRows>{}, feature);
-    for (; feature < args.size; ++feature)
-        rows(Constant<1>{}, feature);
 }
 
 void attention(const AttentionArgs& args) noexcept {
     // Eight sums at once hide the latency of an FMA.
     if (kWidth == 16 && args.lanes == 16)
-        return attention_lanes<8, 1>(args, 0, args.scratch);
+        return attention_lanes<8, 1>(args, 0);
     constexpr int kVectors = kWidth == 16 ? 2 : 16 / kWidth;
     for (int lane = 0; lane < args.lanes; lane += kVectors * kWidth)
-        attention_lanes<4, kVectors>(args, lane, args.scratch);
+        attention_lanes<kWidth == 16 ? 8 : 4, kVectors>(args, lane);
 }

@@ -41,6 +41,30 @@ inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 inline Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
 #endif
 
+#if OPTKIT_WIDTH == 16
+#define OPTKIT_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define OPTKIT_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif OPTKIT_WIDTH == 8
+#define OPTKIT_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define OPTKIT_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define OPTKIT_LOW 0, 4, 1, 5
+#define OPTKIT_HIGH 2, 6, 3, 7
+#endif
+
+/// Turns a block of kWidth x kWidth over its diagonal: each step interleaves the rows of its two halves.
+inline void transpose(Floats (&rows)[kWidth]) {
+    for (int step = 1; step < kWidth; step *= 2) {
+        Floats mixed[kWidth];
+        for (int i = 0; i < kWidth / 2; ++i) {
+            mixed[2 * i] = __builtin_shufflevector(rows[i], rows[i + kWidth / 2], OPTKIT_LOW);
+            mixed[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + kWidth / 2], OPTKIT_HIGH);
+        }
+        for (int i = 0; i < kWidth; ++i)
+            rows[i] = mixed[i];
+    }
+}
+
 /// Nearest integer, ties to even, of |x| < 2^22: adding 1.5 x 2^23 leaves it in the lowest bits.
 inline Ints nearest(Floats x) { return (Ints)(x + 12582912.0f) - 0x4B400000; }
 
