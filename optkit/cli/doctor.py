@@ -46,12 +46,15 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if kernels["wanted"]:
         used += f" (OPTKIT_ISA={kernels['wanted']})"
     compiled = [isa + " (not on this CPU)" * (isa in kernels["unsupported"]) for isa in kernels["compiled"]]
+    suited = found["structure"]
+    known = "" if suited is None or suited["measured"] else ", not measured yet"
     return [
         ("processor", cpu["name"]),
         ("instruction sets", " ".join(cpu["instruction_sets"]) or "none beyond the baseline"),
         ("cores usable", f"{cpu['cores']:g}"),
         ("kernels used", used),
         ("kernels compiled", ", ".join(compiled) or "none"),
+        *([("structure to prune in", f"{suited['structure']}, for {suited['isa']}{known}")] if suited else []),
         ("library", library["path"] or "none"),
         ("built for OpenVINO", library["built_for"] or "unknown"),
         *((name, number or "not installed") for name, number in versions.items()),

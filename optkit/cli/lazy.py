@@ -28,6 +28,7 @@ _NAMES = {
     "precision_advice": "optkit.report.precision:advice",
     "price_list_form": "optkit.report.prices:FORM",
     "report_table": "optkit.report.render.markdown:rich_table",
+    "suited_structure": "optkit.runtime.structures",
     "thread_count": "optkit.report.labels",
 }
 

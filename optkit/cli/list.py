@@ -13,14 +13,17 @@ from optkit.cli.options import Debug, Json
 def command(as_json: Json = False, debug: Debug = False) -> None:
     """Print what a recipe can name, with parameters and papers."""
     if as_json:
-        print(json.dumps([asdict(entry) for entry in optkit.list()], indent=2))
+        print(json.dumps([asdict(entry) for entry in optkit.list_registered()], indent=2))
         return
     table = lazy.Table("kind", "name", "what it does", box=None, pad_edge=False, header_style="bold")
     above = None
-    for entry in optkit.list():
+    for entry in optkit.list_registered():
         parameters = ", ".join(f"{name}={default}" for name, default in entry.parameters.items())
         lines = [lazy.Text(entry.summary), lazy.Text(parameters, style="cyan"), lazy.Text(entry.paper, style="dim")]
         text = lazy.Text("\n").join(line for line in lines if line)
         table.add_row("" if entry.kind == above else entry.kind, entry.name, text)
         above = entry.kind
-    lazy.Console().print(table)
+    console, suited = lazy.Console(), lazy.suited_structure()
+    console.print(table)
+    if suited is not None:
+        console.print(f"\nstructures: {suited}", highlight=False, markup=False)

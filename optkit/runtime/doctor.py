@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import asdict
 from typing import Any
 
 from optkit import __version__
@@ -12,6 +13,7 @@ from optkit.errors import OptkitError
 from optkit.machine import INSTRUCTION_SETS, installed
 from optkit.runtime import extension
 from optkit.runtime.instruction_sets import InstructionSet
+from optkit.runtime.structures import suited_structure
 
 PACKAGES = ("openvino", "torch", "transformers", "nncf", "optimum-intel", "numpy")
 
@@ -21,9 +23,10 @@ def examine() -> dict[str, Any]:
 
     Returns:
         Plain data: ``cpu`` (name, instruction_sets, cores), ``kernels`` (used; wanted: ``OPTKIT_ISA`` or None;
-        compiled; unsupported: compiled, but not for this CPU), ``library`` (path or None, built_for), ``versions``
-        (of optkit, Python and ``PACKAGES``; None for what is not installed), and ``problems``, one line each: none
-        when the runtime works.
+        compiled; unsupported: compiled, but not for this CPU), ``structure`` (what to prune in for these kernels:
+        isa, structure, why, measured; None without kernels), ``library`` (path or None, built_for), ``versions`` (of
+        optkit, Python and ``PACKAGES``; None for what is not installed), and ``problems``, one line each: none when
+        the runtime works.
     """
     versions: dict[str, str | None] = {"optkit": __version__, "python": platform.python_version()}
     versions |= {package: installed(package) for package in PACKAGES}
@@ -46,9 +49,11 @@ def examine() -> dict[str, Any]:
         _run_program()
     except OptkitError as error:
         problems.append(str(error))
+    suited = suited_structure()
     return {
         "cpu": {"name": cpu_name(), "instruction_sets": _instruction_sets(table), "cores": cpu_quota()},
         "kernels": kernels,
+        "structure": None if suited is None else asdict(suited),
         "library": library,
         "versions": versions,
         "problems": problems,

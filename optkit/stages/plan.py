@@ -20,11 +20,13 @@ from optkit.pruning import former_zeros
 from optkit.pruning.binding import BoundRule, place
 from optkit.pruning.config import ONE_SHOT
 from optkit.pruning.targets import ENCODER_LINEAR, coverage, linear_layers, resolve_rules
+from optkit.runtime.structures import suited_structure
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
     from optkit.pruning.config import Rule
+    from optkit.recipe import Recipe
 
 NAME = "plan"
 #: Of a training that somebody waits for; the plan lists every change of a mask, and there may be one a step.
@@ -121,6 +123,7 @@ def resolve_plan(context: RunContext) -> Plan:
     notes += attempt(lambda: _former_zeros(context, problems)) or []
     if problems:
         raise PlanError(problems)
+    notes += _suited_structure(context.recipe)
     counts = {name: len(split) for name, split in splits.items()}
     more = {"held out": data.held_out, "unlabelled": texts, "windows": examples if context.task.windows else 0}
     counts |= {name: count for name, count in more.items() if count}
@@ -136,6 +139,15 @@ def resolve_plan(context: RunContext) -> Plan:
         models=heads.notes(context),
         **{name: value for each in own for name, value in each.items()},
     )
+
+
+def _suited_structure(recipe: Recipe) -> list[str]:
+    """What suits the sparse runtime here, if the recipe measures it and prunes in blocks or single weights."""
+    measured = recipe.benchmark is not None and "optkit" in recipe.benchmark.backends
+    suited = suited_structure() if measured else None
+    if suited is None or not any(rule.structure.kind in ("block", "n:m") for rule in recipe.build_rules()):
+        return []
+    return [f"structure: {suited}"]
 
 
 def _rule_plans(

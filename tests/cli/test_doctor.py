@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from capabilities import need
 from optkit import cpu as cpu_module
 from optkit.runtime import doctor, extension
 from optkit.runtime.packing import encode
+from optkit.runtime.structures import SUITED
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +37,7 @@ def test_as_json(works, optkit_cli):
     done = optkit_cli("doctor", "--json")
     assert (done.code, done.err) == (0, "")
     found = json.loads(done.out)
-    assert set(found) == {"cpu", "kernels", "library", "versions", "problems"}
+    assert set(found) == {"cpu", "kernels", "structure", "library", "versions", "problems"}
     assert found["problems"] == []
     assert found["kernels"] == {
         "used": extension.isas()[-1],
@@ -55,6 +56,15 @@ def test_each_instruction_set(works, optkit_cli, monkeypatch):
         kernels = json.loads(done.out)["kernels"]
         assert kernels["wanted"] == row.name
         assert (done.code, kernels["used"]) == ((0, row.name) if row.supported else (1, None))
+        assert json.loads(done.out)["structure"] == (asdict(SUITED[row.name]) if row.supported else None)
+
+
+def test_the_structure_that_suits_the_kernels_is_named(works, optkit_cli, monkeypatch):
+    monkeypatch.setitem(SUITED, "scalar", replace(SUITED["scalar"], isa="no", structure="8x4", measured=False))
+    monkeypatch.setenv("OPTKIT_ISA", "scalar")
+    line = next(line for line in optkit_cli("doctor").out.splitlines() if line.startswith("structure to prune in"))
+    assert line.split("structure to prune in")[1].strip() == "8x4, for no, not measured yet"
+    assert "structures: this CPU runs kernels for no: 8x4 blocks suit them" in " ".join(optkit_cli("list").out.split())
 
 
 def test_unknown_instruction_set(works, optkit_cli, monkeypatch):

@@ -11,6 +11,8 @@ import yaml
 from optkit.errors import PlanError
 from optkit.pipeline.validate import make_plan
 from optkit.recipe import load_recipe
+from optkit.runtime.structures import SuitedStructure
+from optkit.stages import plan
 
 
 @pytest.fixture
@@ -98,6 +100,31 @@ def test_an_architecture_that_cannot_be_exported_is_refused_unless_the_run_stops
 def test_other_faults_are_told_beside_it(files_recipe):
     found = problems(files_recipe, FNET, "evaluate.baseline=none", "benchmark.seq=65", "quantize.ignored=[nothing]")
     assert {text.partition(":")[0] for text in found} == {"quantize.ignored", "model", "benchmark.seq"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ((), True),
+        (("prune.0.structure=2:4", "prune.0.schedule.to=0.5"), True),
+        (("prune.0.structure=head",), False),
+        (("prune=[]", "train=null"), False),
+        (("benchmark.backends=[openvino]",), False),
+        (("benchmark=null",), False),
+    ],
+)
+def test_the_plan_says_which_structure_suits_the_runtime_here(files_recipe, monkeypatch, sets, said):
+    suited = SuitedStructure("AVX9", "8x4", "which are fast", measured=True)
+    monkeypatch.setattr(plan, "suited_structure", lambda: suited)
+    notes = make_plan(load_recipe(files_recipe, ["benchmark={}", *sets])).notes
+    text = "structure: this CPU runs kernels for AVX9: 8x4 blocks suit them, which are fast (measured)"
+    assert [note for note in notes if note.startswith("structure: ")] == [text] * said
+
+
+def test_without_kernels_the_plan_names_no_structure(files_recipe, monkeypatch):
+    monkeypatch.setattr(plan, "suited_structure", lambda: None)
+    notes = make_plan(load_recipe(files_recipe, ["benchmark={}"])).notes
+    assert not [note for note in notes if note.startswith("structure: ")]
 
 
 def test_a_plan_writes_nothing(files_recipe, unlimited, tmp_path, monkeypatch, optkit_cli):

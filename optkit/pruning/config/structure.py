@@ -11,7 +11,8 @@ from optkit.deprecation import warn_once
 #: One sentence on each structure, by the form of its name in a recipe: ``Structure.parse`` reads them.
 STRUCTURES = {
     "element": "Single weights: the highest accuracy, and the hardest to make fast.",
-    "RxC": "Blocks of R outputs x C inputs (1x4, 4x1, 32x1 ...); 1x4 is the grain of int8 kernels.",
+    "RxC": "Blocks of R outputs x C inputs (1x4, 4x4, 16x4, 32x1 ...). int8 kernels read 4 inputs at once: 1x4 is the "
+    "finest that they are fast on, and on some CPUs blocks up to 32x4 are faster.",
     "row": "Whole outputs of a weight.",
     "column": "Whole inputs of a weight.",
     "N:M": "Of M adjacent inputs of an output N stay (2:4 ...).",
@@ -47,7 +48,7 @@ class Structure:
 
     @classmethod
     def parse(cls, text: str | Structure) -> Structure:
-        """Reads ``element``, ``RxC`` (``1x4``, ``32x1`` ...), ``row``, ``column``, ``N:M`` (``2:4`` ...), ``head``,
+        """Reads ``element``, ``RxC`` (``1x4``, ``16x4`` ...), ``row``, ``column``, ``N:M`` (``2:4`` ...), ``head``,
         ``neuron`` or ``neuron:K`` (K adjacent ones, so that blocks of K inputs stay whole); else raises ValueError.
         """
         if isinstance(text, Structure):
