@@ -19,10 +19,10 @@ constexpr uint32_t kEpilogueRows = 32;
 /// Memory of one thread: the sums of a block of outputs.
 constexpr size_t kOwnFloats = size_t(kBlockOutputs) * kLanes;
 
-/// What an action works on: a tile, or one of `slices` parts of it.
+/// What an action works on: a tile, or one of `slices` parts of it, or, if it is linear, several tiles in a row.
 struct Part {
-    size_t tile;
-    float* scratch;  // of the tile
+    size_t tile, tiles;
+    float* scratch;  // of the first tile; the others' lies behind it
     float* own;      // of the thread
     size_t slice = 0, slices = 1;
 
@@ -91,9 +91,12 @@ private:
         const size_t first = task * schedule_.tiles_of_a_task;
         const size_t last = std::min(first + schedule_.tiles_of_a_task, tiling_.tiles());
         // All tiles of a task do an action before any does the next: its weights then come from a nearer cache.
-        for (const Action& action : segment.actions)
-            for (size_t tile = first; tile < last; ++tile)
-                execute(action, {tile, own + kOwnFloats + (tile - first) * plan_.scratch_floats, own});
+        for (const Action& action : segment.actions) {
+            const bool strips = action.kind == Action::linear && plan_.linears[action.number].layout.wide_strips();
+            const size_t step = strips ? last - first : 1;
+            for (size_t tile = first; tile < last; tile += step)
+                execute(action, {tile, step, own + kOwnFloats + (tile - first) * plan_.scratch_floats, own});
+        }
     }
 
     void perform_slice(const Step& step, size_t task, float* own) const noexcept {
@@ -105,7 +108,7 @@ private:
             if (task < tasks) {
                 const size_t tile = task % tiling_.tiles();
                 return execute(segment.actions[i],
-                               {tile, tiles_ + tile * plan_.scratch_floats, own, task / tiling_.tiles(), count});
+                               {tile, 1, tiles_ + tile * plan_.scratch_floats, own, task / tiling_.tiles(), count});
             }
             task -= tasks;
         }
@@ -144,7 +147,7 @@ private:
                 break;
             }
             case Action::linear:
-                linear(plan_.linears[action.number], part, lanes);
+                linear(plan_.linears[action.number], part);
                 break;
             case Action::elementwise: {
                 const Elementwise& step = plan_.elementwise[action.number];
@@ -212,36 +215,43 @@ private:
         return scratch + panel.offset + panel.bytes(plan_.features[panel.source]) / sizeof(float);
     }
 
-    void linear(const LinearPlan& step, const Part& part, int lanes) const noexcept {
+    void linear(const LinearPlan& step, const Part& part) const noexcept {
         const Layout& layout = step.layout;
-        const size_t tile = part.tile, chunks = layout.chunks.size();
-        float* scratch = part.scratch;
+        const Part::Range rows = part.range(layout.out);
+        const uint32_t height = layout.outputs_of_a_group(), groups = (rows.last + height - 1) / height;
+        for (size_t chunk = 0; chunk < layout.chunks.size(); ++chunk)
+            for (uint32_t group = rows.first / height; group < groups; group += kBlockOutputs / height)
+                for (size_t i = 0; i < part.tiles; ++i)
+                    block(step, chunk, group, std::min(kBlockOutputs / height, groups - group), part.tile + i,
+                          part.scratch + i * plan_.scratch_floats, part.own);
+        if (part.slice == 0 && profile::enabled.load(std::memory_order_relaxed))
+            for (size_t tile = part.tile; tile < part.tile + part.tiles; ++tile)
+                profile::multiply_adds += step.nonzeros * uint64_t(tiling_.count(tile));
+    }
+
+    /// The products of one block of outputs with one chunk of inputs, and after the last what follows.
+    void block(const LinearPlan& step, size_t chunk, uint32_t group, uint32_t groups, size_t tile, float* scratch,
+               float* own) const noexcept {
+        const Layout& layout = step.layout;
         const void* source = step.panel >= 0
                                  ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
                                  : address(step.source, tile, scratch);
-        const bool one_block = step.own_sums && chunks == 1;  // the sums of a block are used up before the next
-        float* sums = one_block ? part.own : step.own_sums ? scratch + step.sums : address(step.target, tile, scratch);
-        const uint32_t height = layout.outputs_of_a_group(), step_groups = kBlockOutputs / height;
-        const Part::Range rows = part.range(layout.out);
-        const uint32_t last_group = (rows.last + height - 1) / height;
-        for (size_t number = 0; number < chunks; ++number)
-            for (uint32_t group = rows.first / height; group < last_group; group += step_groups) {
-                const uint32_t groups = std::min(step_groups, last_group - group), first = group * height;
-                float* block = sums + (one_block ? 0 : size_t(first) * kLanes);
-                {
-                    const Timer timer(profile::kProducts);
-                    layout.kernel->run({layout.chunk(number), source, group, groups, lanes, number > 0, block});
-                }
-                if (number + 1 == chunks) {
-                    const Timer timer(profile::kEpilogue);
-                    const uint32_t outputs = std::min(kBlockOutputs, layout.out - first);
-                    for (uint32_t part = 0; part < outputs; part += kEpilogueRows)
-                        epilogue(step, block + size_t(part) * kLanes, first + part,
-                                 std::min(kEpilogueRows, outputs - part), tile, lanes, scratch);
-                }
-            }
-        if (part.slice == 0 && profile::enabled.load(std::memory_order_relaxed))
-            profile::multiply_adds += step.nonzeros * uint64_t(tiling_.count(tile));
+        const int lanes = tiling_.lanes(tile);
+        const uint32_t first = group * layout.outputs_of_a_group();
+        float* sums = own;  // those of one chunk are used up before the next block
+        if (!step.own_sums || layout.chunks.size() > 1)
+            sums = (step.own_sums ? scratch + step.sums : address(step.target, tile, scratch)) + size_t(first) * kLanes;
+        {
+            const Timer timer(profile::kProducts);
+            layout.kernel->run({layout.chunk(chunk), source, group, groups, lanes, chunk > 0, sums});
+        }
+        if (chunk + 1 < layout.chunks.size())
+            return;
+        const Timer timer(profile::kEpilogue);
+        const uint32_t outputs = std::min(kBlockOutputs, layout.out - first);
+        for (uint32_t row = 0; row < outputs; row += kEpilogueRows)
+            epilogue(step, sums + size_t(row) * kLanes, first + row, std::min(kEpilogueRows, outputs - row), tile,
+                     lanes, scratch);
     }
 
     /// What follows the sums of `rows` outputs from `first` on, in place.

@@ -202,6 +202,11 @@ uint64_t Layout::weights() const {
     return count;
 }
 
+bool Layout::wide_strips() const {
+    const uint64_t blocks = (out + kBlockOutputs - 1) / kBlockOutputs;
+    return weights() / blocks > uint64_t(in) * kLanes;
+}
+
 const LinearKernel& choose_kernel(const PackedWeights& weights, const Kernels& kernels) {
     const Form form = weights.single ? Form::single : weights.columns == 4 ? Form::block4 : Form::element;
     const LinearKernel* best = nullptr;

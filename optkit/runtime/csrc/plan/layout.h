@@ -32,6 +32,8 @@ struct Layout {
     uint32_t groups() const { return (out + outputs_of_a_group() - 1) / outputs_of_a_group(); }
     /// Weights that are stored, the zeros of their blocks and fillers included.
     uint64_t weights() const;
+    /// Whether a block of outputs reads more weights than inputs, so that tiles should rather share the weights.
+    bool wide_strips() const;
     bool integer() const { return kernel->form != Form::single; }
     /// Whether the panel is [in / 4][32][4] rather than [in][32].
     bool grouped() const { return kernel->form == Form::block4; }

@@ -46,7 +46,7 @@ constexpr Kernels make_kernels() {
     kernels.linear = linear;
     kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
-    kernels.peak = peak_256<6>;
+    kernels.peak = peak<6>;
     return kernels;
 }
 

@@ -51,31 +51,13 @@ constexpr LinearKernel linear[] = {{Form::block4, 1, 4, block4<1, 4, 1>},
                                    {Form::single, 1, 1, single},
                                    {Form::single, 4, 1, single_rows4}};
 
-uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
-    constexpr int kSums = 12;
-    // All different, so that none is computed for another.
-    __m512i sums[kSums], weights[kSums], panel = _mm512_set1_epi8(3);
-    for (int j = 0; j < kSums; ++j) {
-        sums[j] = _mm512_set1_epi32(j);
-        weights[j] = _mm512_set1_epi8(char(j + 1));
-    }
-    for (uint64_t i = 0; i < iterations; ++i) {
-        __asm__ volatile("" : "+v"(panel));  // else the products are moved out of the loop
-        for (int j = 0; j < kSums; ++j)
-            sums[j] = _mm512_dpbusd_epi32(sums[j], panel, weights[j]);
-    }
-    for (int j = 0; j < kSums; ++j)
-        *sink += _mm256_extract_epi32(_mm512_castsi512_si256(sums[j]), 0);
-    return iterations * kSums * 64;
-}
-
 constexpr Kernels make_kernels() {
     Kernels kernels = tile_kernels();
     kernels.saturating_i16 = Dot::kSaturatingI16;
     kernels.linear = linear;
     kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
-    kernels.peak = peak;
+    kernels.peak = peak<24>;
     return kernels;
 }
 

@@ -57,7 +57,7 @@ constexpr Kernels make_kernels() {
     kernels.linear = linear;
     kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
-    kernels.peak = peak_256<12>;
+    kernels.peak = peak<12>;
     return kernels;
 }
 

@@ -89,3 +89,25 @@ void block4(const LinearArgs& args) noexcept {
             block_rows<kHeight, kPassed, kInterleaved, kHalf>(args, first, 16);
         }
 }
+
+/// See Kernels::peak; kSums at once hide an instruction's latency.
+template <int kSums>
+uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
+    typename Vector::Type sums[kSums], weights = Vector::broadcast(0x01020304), panel = Vector::broadcast(0x03030303);
+    OPTKIT_UNROLL
+    for (int j = 0; j < kSums; ++j)
+        sums[j] = Vector::broadcast(j);  // all different, so that none is computed for another
+    for (uint64_t i = 0; i < iterations; ++i) {
+        __asm__ volatile("" : "+v"(panel));  // else the products are moved out of the loop
+        OPTKIT_UNROLL
+        for (int j = 0; j < kSums; ++j)
+            sums[j] = Vector::add(sums[j], panel, weights);
+    }
+    OPTKIT_UNROLL
+    for (int j = 0; j < kSums; ++j) {
+        int32_t numbers[Vector::kTokens];
+        Vector::store(numbers, sums[j]);
+        *sink += numbers[0];
+    }
+    return iterations * kSums * uint64_t(4 * Vector::kTokens);
+}
