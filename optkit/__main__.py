@@ -9,6 +9,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        # As after `pip install --no-deps`, which installs what serves a model.
+        sys.exit(f"the command line needs the package {error.name}: pip install 'typer>=0.15' 'click<8.5' rich")
     run()
 
 

@@ -54,6 +54,8 @@ def in_a_line(error: BaseException) -> str:
     """The line to print for any error; an error that is not an OptkitError is a bug, so its type is named too."""
     if isinstance(error, OptkitError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("optkit"):
+        return f"the package {error.name} is not installed: install optkit with all that it requires"
     said = " ".join(str(error).split())
     return f"unexpected {type(error).__name__}: {said} (run again with --debug for the traceback)"
 

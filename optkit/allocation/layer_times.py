@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from optkit import runtime
 from optkit.allocation.choice import COSTS
 from optkit.cpu import cpu_name
@@ -34,8 +36,6 @@ class LayerCalls:
 
 def layer_calls(context: RunContext, model: PreTrainedModel, rule: Rule) -> list[LayerCalls]:
     """The layers of ``model`` that ``rule`` matches, in its order; weights that are shared are called several times."""
-    import torch
-
     sites, calls = resolve_sites(model, rule)[0], {}
     with ExitStack() as hooks:
         for site in sites:

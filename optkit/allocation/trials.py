@@ -6,12 +6,15 @@ are and not on the other weights, and where they are within a layer hardly matte
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from optkit.adapters import optimum, quiet
 from optkit.allocation import choice
@@ -61,8 +64,6 @@ class Trials:
     """
 
     def __init__(self, context: RunContext, model: PreTrainedModel, rule: Rule, others: Sequence[Rule], folder: Path):
-        import torch
-
         self._model, self._rule, self._others = model, rule, others
         self.shape = choice.shape(context)
         self._config = Setting(torch.get_num_threads()).config()  # as the benchmark compiles
@@ -108,8 +109,6 @@ class Trials:
 
     @cached_property
     def _zeros_of_others(self) -> dict[str, np.ndarray]:
-        import copy
-
         pruned = copy.deepcopy(self._model)
         sensitivity.prune_now(pruned, self._others)
         return {
@@ -142,8 +141,6 @@ def dense_ir(
 
 
 def _quantized(context: RunContext, ir: Any, names: dict[str, list[str]]) -> Any:
-    from dataclasses import replace
-
     options = replace(context.recipe.quantize.build(), max_drop=None, sensitivity=False)
     parameters = {matmul: parameter for parameter, matmuls in names.items() for matmul in matmuls}
     return quantize(ir, context.data.calibration(CALIBRATION), options, parameters=parameters).model

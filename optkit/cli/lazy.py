@@ -6,8 +6,7 @@ imported at first use as well.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from optkit.lazy import lazy_attributes
 
 #: The module of each name.
 _NAMES = {
@@ -33,8 +32,4 @@ _NAMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'optkit.cli.lazy' has no attribute '{name}'")
-    module, _, attribute = _NAMES[name].partition(":")
-    return getattr(import_module(module), attribute or name)
+__getattr__ = lazy_attributes(__name__, _NAMES)

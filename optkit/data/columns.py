@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -17,9 +19,6 @@ def with_columns(dataset: Dataset, columns: Mapping[str, Any]) -> Dataset:
     Of rows that were selected the data set's table is still the whole one, and ``add_column`` would write the selected
     ones anew; here the others get zeros.
     """
-    import datasets
-    import pyarrow as pa
-
     table, indices = dataset.data.table, dataset._indices
     chosen = slice(None) if indices is None else indices.column(0).to_numpy()
     features = dict(dataset.features)

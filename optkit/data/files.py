@@ -10,12 +10,13 @@ import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, parquet
 
 from optkit.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 
@@ -33,8 +34,6 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
         raise DataError(f"{path}: unknown file type '{path.suffix}', one of {', '.join(READERS)}")
     if not path.is_file():
         raise DataError(f"{path}: no such file: correct {key}")
-    import pyarrow as pa
-
     try:
         if _begins_as_utf16(path):
             raise DataError(f"{path}: is UTF-16, not UTF-8: convert the file")
@@ -66,9 +65,6 @@ def _begins_as_utf16(path: Path) -> bool:
 
 
 def _delimited(path: Path, delimiter: str, quote: str | bool) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv
-
     parse = csv.ParseOptions(
         delimiter=delimiter, quote_char=quote, double_quote=bool(quote), newlines_in_values=bool(quote)
     )
@@ -89,9 +85,6 @@ def _delimited(path: Path, delimiter: str, quote: str | bool) -> pa.Table:
 
 def _integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Texts as int64 where that loses nothing, else as they are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if len(column) and pc.all(pc.match_substring_regex(column, _INTEGER)).as_py():
         return column.cast(pa.int64())
     return column
@@ -128,8 +121,6 @@ def _lines(text: str) -> list[Any]:
 
 def _rows(rows: list[Any]) -> pa.Table:
     """A table of all the keys that any row has; a row without one has None there."""
-    import pyarrow as pa
-
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise ValueError(f"row {number} is {json.dumps(row)[:40]}, expected an object of columns")
@@ -145,9 +136,6 @@ def _rows(rows: list[Any]) -> pa.Table:
 
 
 def _parquet(path: Path) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     table = parquet.read_table(path)
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
@@ -157,8 +145,6 @@ def _parquet(path: Path) -> pa.Table:
 
 def _texts(path: Path) -> pa.Table:
     """One text a line, in a column ``text``; empty lines are passed over."""
-    import pyarrow as pa
-
     lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n"))
     return pa.table({"text": pa.array([line for line in lines if line], pa.string())})
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from optkit.errors import DataError, PlanError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from PIL.Image import Image
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -56,8 +56,6 @@ def read_folder(folder: Path, key: str = "task.dataset.files") -> pa.Table:
     Raises:
         DataError: if there is no image in a folder of a folder.
     """
-    import pyarrow as pa
-
     found = [
         file
         for file in sorted(folder.glob("*/*"))

@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from optkit.adapters.hub import load_dataset
+from optkit.data.files import read_file
+from optkit.data.generators import DEFAULT_SIZES, GENERATORS
+from optkit.data.images import read_folder
 from optkit.errors import DataError
 from optkit.spelling import suggest
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
     from optkit.recipe.task import DatasetSpec
@@ -34,8 +41,6 @@ def load_splits(
         DataError: every missing split, missing or unreadable file and empty split at once, a line each.
         OptkitError: if the Hub can't be reached.
     """
-    import datasets
-
     needed = list(dict.fromkeys(needed))
     if dataset.files is not None:
         splits = _from_files(dataset.files, needed, file_columns)
@@ -62,19 +67,12 @@ def part(rows: Dataset, wanted: int | float, seed: int) -> tuple[Dataset, Datase
         raise DataError(
             f"train.hold_out: {wanted:g} of {len(rows)} training examples is {count}: hold out some, not all"
         )
-    import numpy as np
-
     # A stream of its own: calibration draws from the same seed.
     order = np.random.default_rng([seed, 1]).permutation(len(rows))
     return tuple(rows.select(np.sort(rows_of), keep_in_memory=True) for rows_of in (order[count:], order[:count]))
 
 
 def _from_files(files: dict[str, str], needed: Sequence[str], file_columns: Sequence[str]) -> dict[str, Any]:
-    import datasets
-
-    from optkit.data.files import read_file
-    from optkit.data.images import read_folder
-
     splits, problems = {}, _missing(needed, list(files))
     for name in needed:
         if name in files:
@@ -92,8 +90,6 @@ def _from_files(files: dict[str, str], needed: Sequence[str], file_columns: Sequ
 
 def _absolute(table: pa.Table, column: str, folder: Path) -> pa.Table:
     """``table`` with the names of files in ``column`` seen from ``folder``, where the column holds texts."""
-    import pyarrow as pa
-
     place = table.schema.get_field_index(column)
     if place < 0 or not pa.types.is_string(table.schema.field(place).type):
         return table
@@ -102,10 +98,6 @@ def _absolute(table: pa.Table, column: str, folder: Path) -> pa.Table:
 
 
 def _generated(dataset: DatasetSpec, needed: Sequence[str], seed: int) -> dict[str, Any]:
-    import datasets
-
-    from optkit.data.generators import DEFAULT_SIZES, GENERATORS
-
     sizes = {name: getattr(dataset, name) or size for name, size in DEFAULT_SIZES.items()}
     if dataset.test:
         sizes["test"] = dataset.test
@@ -118,8 +110,6 @@ def _generated(dataset: DatasetSpec, needed: Sequence[str], seed: int) -> dict[s
 
 
 def _from_hub(dataset: DatasetSpec, needed: Sequence[str]) -> dict[str, Any]:
-    from optkit.adapters.hub import load_dataset
-
     found = load_dataset(dataset.name, dataset.config, dataset.revision)
     _refuse(_missing(needed, list(found)))
     return {name: found[name] for name in needed}

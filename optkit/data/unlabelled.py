@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import datasets
+
+from optkit.adapters.hub import load_dataset
 from optkit.data.files import read_file
 from optkit.errors import DataError
 from optkit.spelling import suggest
@@ -31,8 +34,6 @@ def load_unlabelled(spec: UnlabelledSpec, columns: Sequence[str]) -> Dataset | N
         DataError: every missing or unreadable file, missing column and missing text, a line each.
         OptkitError: if the Hub can't be reached.
     """
-    import datasets
-
     theirs = spec.text or tuple(columns)
     if spec.files is None and spec.name is None:
         return None
@@ -64,9 +65,6 @@ def load_unlabelled(spec: UnlabelledSpec, columns: Sequence[str]) -> Dataset | N
 
 def _sources(spec: UnlabelledSpec) -> list[tuple[str, Any]]:
     """What each source is called, and what reads it."""
-    import datasets
-
-    from optkit.adapters.hub import load_dataset
 
     def from_hub() -> Dataset:
         found = load_dataset(spec.name, spec.config, spec.revision, key=f"{_KEY}.name")
@@ -82,7 +80,5 @@ def _sources(spec: UnlabelledSpec) -> list[tuple[str, Any]]:
 
 def _as_text(rows: Dataset, theirs: Sequence[str], ours: Sequence[str]) -> Dataset:
     """The columns ``theirs`` as texts, called ``ours``; one type for all sources."""
-    import datasets
-
     texts = {our: [str(text) for text in rows[their]] for our, their in zip(ours, theirs, strict=True)}
     return datasets.Dataset.from_dict(texts, datasets.Features({our: datasets.Value("string") for our in ours}))

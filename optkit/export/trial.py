@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+import transformers
+
 from optkit.adapters import export_types, nncf, onnx, quiet, reason
 from optkit.errors import ExportError, OptkitError
 from optkit.export.fp32 import convert
@@ -114,9 +117,6 @@ def stand_in(config: PretrainedConfig, auto_class: str, layers: int) -> PreTrain
     Raises:
         ExportError: if not even the whole of it can be made.
     """
-    import torch
-    import transformers
-
     small = copy.deepcopy(config)
     if type(getattr(config, "vocab_size", None)) is int:
         small.vocab_size = min(config.vocab_size, max(special_tokens(config), default=0) + _WORDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from optkit.adapters.hub_download import download
 from optkit.hub.repository import check_repository
 from optkit.progress import Reporter
 
@@ -27,8 +28,6 @@ def pull(
         UsageError: if there is no such repository or revision, or ``output`` is not empty.
         OptkitError: if the Hub cannot be reached, or a file arrived damaged.
     """
-    from optkit.adapters.hub_download import download
-
     check_repository(repo_id)
     folder = Path(output) if output is not None else Path(repo_id.split("/")[1])
     done = download(repo_id, folder, revision=revision, reporter=Reporter(quiet))

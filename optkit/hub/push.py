@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from optkit import __version__
+from optkit.adapters.hub_upload import upload
 from optkit.errors import OptkitError, UsageError
 from optkit.hub.repository import check_repository
 from optkit.json_files import read_json
 from optkit.pipeline.run_folder import MANIFEST
 from optkit.progress import Reporter
+from optkit.report.render.card import CARD, named
 
 #: The folders of a run that are published, and their place in the repository: OVModelFor* looks at its root.
 FOLDERS = {"openvino": "", "onnx": "onnx/", "sparse": "sparse/"}
@@ -42,10 +45,6 @@ def push(
 
 def push_with(reporter: Reporter, run: Path, repo_id: str, *, private: bool, dry_run: bool = False) -> dict[str, Any]:
     """``push`` with a reporter of the caller's."""
-    from optkit import __version__
-    from optkit.adapters.hub_upload import upload
-    from optkit.report.render.card import CARD, named
-
     check_repository(repo_id)
     files = _files(run)
     card, name = files[CARD], _name(run)
@@ -63,8 +62,6 @@ def push_with(reporter: Reporter, run: Path, repo_id: str, *, private: bool, dry
 
 def _files(run: Path) -> dict[str, Path]:
     """The files to publish, by their paths in the repository."""
-    from optkit.report.render.card import CARD
-
     if not run.is_dir():
         raise UsageError(f"{run}: no such folder: name one that `optkit run` made")
     if (run / MANIFEST).is_file() and not (run / "report.json").is_file():

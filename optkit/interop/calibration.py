@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from optkit.adapters.hub import load_dataset
 from optkit.data.files import READERS, read_file
 from optkit.errors import DataError, OptkitError, UsageError, argument
+from optkit.models import load_tokenizer, longest_input
 from optkit.models.config import make_config
 from optkit.models.source import Source
 from optkit.spelling import suggest
@@ -50,8 +53,6 @@ def draw(
 
 
 def _tokenizer(setup: Path, max_length: int) -> tuple[Any, int]:
-    from optkit.models import load_tokenizer, longest_input
-
     try:
         tokenizer = load_tokenizer(setup)
     except OptkitError as error:
@@ -94,8 +95,6 @@ def _table(data: str | Path) -> Any:
     path = Path(data)
     if path.exists() or path.suffix.lower() in READERS:
         return read_file(path, key=argument("data"))
-    from optkit.adapters.hub import load_dataset
-
     name, _, config = str(data).partition(":")
     way_out = "give a file of texts instead"
     splits = load_dataset(name, config or None, "main", key="data", way_out=way_out)
@@ -104,6 +103,4 @@ def _table(data: str | Path) -> Any:
 
 
 def _holds_text(kind: Any) -> bool:
-    import pyarrow as pa
-
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)

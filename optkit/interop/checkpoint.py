@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import transformers
 
 from optkit.adapters import quiet, reason
 from optkit.checkpoints import compact_config
@@ -69,9 +71,6 @@ def _check_names(folder: Path, auto_class: str) -> None:
 
 def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
     """The class of the model in ``folder``, and what transformers found when it loaded the weights."""
-    import torch
-    import transformers
-
     with torch.random.fork_rng(devices=[]):
         try:
             with quiet():

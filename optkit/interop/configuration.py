@@ -8,6 +8,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+import transformers
+from transformers import CONFIG_MAPPING
+
 from optkit.adapters import optimum, quiet
 from optkit.checkpoints.compact_config import needs_loader
 from optkit.checkpoints.files import present_name, weight_shapes
@@ -36,8 +40,6 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
         UsageError: if there is no config.json, or it cannot be told which of the classes each output means.
         OptkitError: if it is no JSON mapping.
     """
-    from transformers import CONFIG_MAPPING
-
     source = opened.setup
     if not (source / _FILE).is_file():
         raise UsageError(f"{source}: no {_FILE} here: copy the checkpoint's beside the model")
@@ -82,9 +84,6 @@ def _named_by_weights(folder: Path, task: str, usable: dict[str, Any]) -> dict[s
     """``architectures`` for a config.json without: the first, of ``task`` and then of others, whose weights are all
     there. Nothing where there is none, which loading will say.
     """
-    import torch
-    import transformers
-
     kind = str(usable.get("model_type"))
     if kind not in transformers.CONFIG_MAPPING:
         return {}

@@ -15,6 +15,8 @@ from optkit.checkpoints.plain import plain_folder
 from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError, UsageError, argument
 from optkit.export import precision
+from optkit.export.fp32 import convert
+from optkit.export.openvino import finish
 from optkit.interop import graph
 from optkit.interop.calibration import Data, draw
 from optkit.interop.checkpoint import check_checkpoint
@@ -112,8 +114,6 @@ def quantize(
         UsageError: if an argument is wrong, or what is needed is not there.
         OptkitError: if the model or the data is damaged, holds NaN or code, or cannot be quantized.
     """
-    from optkit.export.openvino import finish
-
     if samples < 1 or max_length < 2:
         raise UsageError("samples is at least 1, and max_length at least 2")
     quantization: Quantization | None = Quantization(weight_range=weight_range)
@@ -217,8 +217,6 @@ def _fp32(opened: Opened, task: str, folder: Path, seed: int, reporter: Reporter
     if opened.kind == "ir":
         reporter.say("reading the IR")
         return open_ir(opened.path, opened.setup, task)
-    from optkit.export.fp32 import convert
-
     reporter.say("reading and converting the checkpoint")
     checkpoint = plain_folder(opened.path)
     check_checkpoint(checkpoint, TASKS[task].auto_class)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from optkit.checkpoints.files import present_name, weight_shapes
 from optkit.checkpoints.plain import given
 from optkit.errors import PlanError
@@ -137,8 +139,6 @@ def _top(model: nn.Module, *, pooled: bool) -> list[tuple[list[str], tuple[int, 
 
 def reorder_head(model: PreTrainedModel, order: Sequence[int]) -> None:
     """Moves the outputs of the head's last linear layer to the order of our labels."""
-    import torch
-
     body = f"{model.base_model_prefix}."
     last = [
         module

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers import CONFIG_MAPPING, AutoConfig
+
 from optkit.adapters import quiet, reason
 from optkit.errors import OptkitError, PlanError
 from optkit.json_files import read_json
@@ -72,8 +74,6 @@ def label_maps(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _new_config(source: Source, tokenizer: PreTrainedTokenizerBase | None) -> PretrainedConfig:
-    from transformers import CONFIG_MAPPING
-
     values = dict(source.config)
     kind = values.pop("model_type")
     if kind not in CONFIG_MAPPING:
@@ -92,8 +92,6 @@ def _new_config(source: Source, tokenizer: PreTrainedTokenizerBase | None) -> Pr
 
 
 def _stored_config(source: Source) -> PretrainedConfig:
-    from transformers import AutoConfig
-
     folder = source.folder(weights=False)
     if not (folder / "config.json").is_file():
         raise PlanError(
@@ -168,8 +166,6 @@ def mended_config(folder: Path) -> PretrainedConfig | None:
     Raises:
         OptkitError: if the file is no JSON mapping, or a value in it is of the wrong type.
     """
-    from transformers import CONFIG_MAPPING
-
     if not (folder / "config.json").is_file():
         return None
     values = read_values(folder)

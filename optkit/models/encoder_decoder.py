@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import transformers
+from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
 from optkit.errors import PlanError
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PretrainedConfig
 
 
@@ -15,23 +18,17 @@ def auto_class_for(auto_class: str, config: PretrainedConfig) -> Any:
     """The class of transformers that makes or loads a model of ``config``: of an encoder-decoder without a head, such
     as T5, the one for its encoder alone.
     """
-    import transformers
-
     return getattr(transformers, "AutoModelForTextEncoding" if encoder_alone(auto_class, config) else auto_class)
 
 
 def encoder_alone(auto_class: str, config: PretrainedConfig) -> bool:
     """Whether ``auto_class`` stands for an encoder that has a class of its own, without the decoder beside it."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
-
     found = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type, "")
     return auto_class == "AutoModel" and found.endswith("EncoderModel")
 
 
 def has_decoder(model: nn.Module) -> bool:
     """Whether a model (the meta device suffices) has a decoder beside its encoder."""
-    from torch import nn
-
     if not getattr(model.config, "is_encoder_decoder", False):
         return False
     decoders = [part for at, part in model.named_modules() if at.rpartition(".")[2] == "decoder"]

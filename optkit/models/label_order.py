@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binom
 
 #: How often a head without a better order may be taken for one that has it.
 _CHANCE = 1e-4
@@ -53,8 +55,6 @@ def find_order(
 
 
 def _best(truth: np.ndarray, predicted: np.ndarray, labels: int, several: bool) -> np.ndarray:
-    from scipy.optimize import linear_sum_assignment
-
     if several:
         alike = truth[:, :, None] == predicted[:, None, :]
         agreeing = alike.sum(0).astype(float)
@@ -71,6 +71,4 @@ def _right(truth: np.ndarray, predicted: np.ndarray, order: np.ndarray, several:
 
 def _beyond_chance(gained: int, lost: int) -> bool:
     """Whether answers that one order gains and another loses are other than a coin would divide them (sign test)."""
-    from scipy.stats import binom
-
     return bool(gained) and float(binom.sf(gained - 1, gained + lost, 0.5)) < _CHANCE

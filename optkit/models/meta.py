@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from optkit.models.config import make_config
 from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
 from optkit.models.head import Head
@@ -22,8 +24,6 @@ def meta_model(model: ModelSpec | str | Path, head: Head) -> nn.Module:
     Raises:
         PlanError: if the config fits no model, or one with a decoder beside its encoder.
     """
-    import torch
-
     source = Source.of(model)
     config = make_config(source, head)
     with torch.device("meta"), refusing(source):

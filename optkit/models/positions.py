@@ -10,6 +10,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+from transformers import AutoModel
+
 from optkit.adapters import quiet
 from optkit.adapters.accelerate import without_weights
 
@@ -38,8 +43,6 @@ def _measured(config: PretrainedConfig) -> int | None:
     said = getattr(config, "max_position_embeddings", None)
     said = said if isinstance(said, int) and said > 0 else None
     try:
-        from transformers import AutoModel
-
         with quiet(), without_weights():
             model = AutoModel.from_config(config, trust_remote_code=False).eval()
     except Exception:  # each architecture fails in its own way; loading it will say how
@@ -61,10 +64,6 @@ def _measured(config: PretrainedConfig) -> int | None:
 
 def _highest_rows(model: Any, token: int, length: int) -> dict[int, tuple[int, int]]:
     """For each table that ``model`` looks up on ``length`` times the same token: its rows, and the highest it took."""
-    import torch
-    from torch.overrides import TorchFunctionMode
-    from torch.utils._pytree import tree_leaves, tree_map
-
     found: dict[int, tuple[int, int]] = {}
 
     class Watch(TorchFunctionMode):

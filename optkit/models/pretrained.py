@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from optkit.adapters import quiet, reason
 from optkit.checkpoints.files import weight_shapes
 from optkit.checkpoints.plain import given
@@ -110,8 +112,6 @@ def load_teacher(
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -123,8 +123,6 @@ def load_with_info(
     """A float32 model of local files only, and the weights that transformers found missing, left over or of another
     shape: its ``output_loading_info``.
     """
-    import torch
-
     return model_class.from_pretrained(
         folder,
         config=config,
@@ -166,8 +164,6 @@ def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any,
 
 def _redraw_head(model: PreTrainedModel, seed: int) -> None:
     """Gives what is outside the body new random weights, where a checkpoint's head for something else fitted in."""
-    import torch
-
     if model is model.base_model:
         return
     with _seeded(seed), torch.no_grad():

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transformers import AutoTokenizer
+
 from optkit.adapters import quiet, reason, sentence_transformers
 from optkit.errors import OptkitError, PlanError
 from optkit.models.config import make_config, mended_config
@@ -55,8 +57,6 @@ def own_tokenizer(
         config: of the model that it is for, which is that folder's by default.
         embeds: whether texts are cut where those files say, as for embeddings.
     """
-    from transformers import AutoTokenizer
-
     folder = source.folder(weights=False)
     # transformers reads config.json for the kind of tokenizer, and stumbles over class names there that are odd.
     usable = mended_config(folder)

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
 from optkit.errors import DataError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -27,9 +30,6 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, max_length: int, *, t
     Raises:
         DataError: if the texts hold nothing to learn from.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     vocabulary = _vocabulary(texts, vocab_size, normalizer, splitter)
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
@@ -59,8 +59,6 @@ def _vocabulary(texts: Iterable[str], vocab_size: int, normalizer: Any, splitter
     between merges by these numbers. Handing it every character as a special token fixes the numbers; characters that
     are left out are taken out of the texts, so that it finds no others.
     """
-    from tokenizers import Tokenizer, models, trainers
-
     words: Counter[str] = Counter()
     for text in texts:
         words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(str(text))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.data import load_splits, part
+from optkit.data.splits import load_splits, part
 from optkit.models import adopt_labels, kept_head, longest_input
 from optkit.models.config import make_config
 from optkit.models.source import Source

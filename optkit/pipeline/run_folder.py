@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from optkit.errors import OptkitError, UsageError
 from optkit.json_files import read_json
 
@@ -65,8 +67,6 @@ class RunDir:
         self._lock: Any = None
 
     def __enter__(self) -> RunDir:
-        from filelock import FileLock, Timeout
-
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / ".lock")
@@ -193,8 +193,6 @@ def reusable_runs(reuse: Path, run: Path) -> list[Path]:
 @contextmanager
 def build_lock(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Lets one process at a time, of those that work in ``root``, make ``what``; ``tell`` hears that it waits."""
-    from filelock import FileLock, Timeout
-
     locks = root / ".locks"
     locks.mkdir(exist_ok=True)
     lock = FileLock(locks / what)

@@ -15,15 +15,18 @@ from optkit.checkpoints.markers import whole_checkpoints
 from optkit.errors import Interrupted, OptkitError, UsageError
 from optkit.json_files import read_json
 from optkit.machine import RESULT_PACKAGES, describe, versions
-from optkit.pipeline.order import STAGES, load_stages
+from optkit.pipeline.order import STAGES, connect, new_context
 from optkit.pipeline.run_folder import RunDir, StageOutput, build_lock, is_run, reusable_runs, write_atomic
 from optkit.progress import Reporter, duration
 from optkit.ranks import Team
+from optkit.recipe import Recipe, load_recipe
+from optkit.report.labels import baseline_name
+from optkit.report.precision import HINT, needs_hint
+from optkit.report.reading import parse_report
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.stage import Stage
-    from optkit.recipe import Recipe
 
 
 def run(
@@ -60,8 +63,6 @@ def run(
             refused by ``enforce_max_drop``.
         Interrupted: on ctrl-C.
     """
-    from optkit.recipe import load_recipe
-
     team = Team()
     with team.run():
         if isinstance(recipe, (str, Path)):
@@ -91,10 +92,6 @@ def run(
 
 def enforce_max_drop(report: dict[str, Any]) -> None:
     """Raises OptkitError if the exported model lost more than the recipe allows."""
-    from optkit.report.labels import baseline_name
-    from optkit.report.precision import HINT, needs_hint
-    from optkit.report.reading import parse_report
-
     if report.get("evaluate", {}).get("within_max_drop", True):
         return
     found = parse_report(report)
@@ -116,11 +113,9 @@ def _run_stages(
     stop_after: str | None,
     reuse: Sequence[Path],
 ) -> None:
-    from optkit.pipeline.context import RunContext
-
     write_atomic(folder.path / "recipe.resolved.yaml", recipe.resolved_yaml())
     exports = stop_after in (None, "plan") or STAGES.index(stop_after) >= STAGES.index("export")
-    context = RunContext(recipe, folder, reporter, team, stages=load_stages(), exports=exports)
+    context = new_context(recipe, folder, reporter, team, exports=exports)
     if team.size > 1:
         team.gather(recipe.hash())
         _connect(context)
@@ -135,17 +130,13 @@ def _run_stages(
 
 def _connect(context: RunContext) -> None:
     """Makes one group of all processes, before anything asks torch which of them it is."""
-    from optkit.adapters.accelerate import connect
-
     with context.team.together("connect"):
         connect(context.recipe.train)
 
 
 def _join(recipe: Recipe, path: Path, team: Team) -> None:
     """The part of a process that does not lead: the stages it is called to."""
-    from optkit.pipeline.context import RunContext
-
-    context = RunContext(recipe, None, Reporter(quiet=True), team, stages=load_stages())
+    context = new_context(recipe, None, Reporter(quiet=True), team)
 
     def work(name: str) -> None:
         if name == "connect":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.pipeline.order import load_stages
+from optkit.pipeline.order import new_context, resolve_plan
 from optkit.progress import Reporter
 from optkit.recipe import Recipe, load_recipe
 
@@ -54,7 +54,4 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         PlanError: every reason why the recipe cannot work, a line each.
     """
-    from optkit.pipeline.context import RunContext
-    from optkit.stages.plan import resolve_plan
-
-    return resolve_plan(RunContext(recipe, None, Reporter(quiet=True), stages=load_stages()))
+    return resolve_plan(new_context(recipe, None, Reporter(quiet=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,6 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
 
 def _peak() -> int:
     """Bytes of memory that this process has needed so far."""
-    import sys
-
     try:
         import resource
     except ImportError:  # Windows

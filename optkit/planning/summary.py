@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
 from optkit.progress import duration, size
 
 if TYPE_CHECKING:
@@ -57,11 +62,6 @@ class Plan:
 
     def render(self) -> Any:
         """The plan as something rich prints."""
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Group
-        from rich.markup import escape
-        from rich.table import Table
-
         table = Table(title=f"plan of {self.name}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in ("rule", "criterion", "structure", "scope"):
             table.add_column(column, overflow="fold")

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import torch
+from transformers import DataCollatorWithPadding
 
 from optkit import metrics
 from optkit.errors import DataError, PlanError
+from optkit.models import load_tokenizer
 from optkit.tasks.columns import find_columns, text_problems
 
 if TYPE_CHECKING:
@@ -98,8 +102,6 @@ class Task:
             model: the recipe's model, or a checkpoint folder.
             rows: the training split, for a tokenizer that is trained on its texts.
         """
-        from optkit.models import load_tokenizer
-
         return load_tokenizer(model, None if rows is None else self.texts(rows))
 
     def texts(self, rows: Dataset) -> Iterator[str]:
@@ -191,8 +193,6 @@ class Task:
         Args:
             training: whether what is drawn by chance may differ from batch to batch; else a batch is always the same.
         """
-        from transformers import DataCollatorWithPadding
-
         return without_private_columns(DataCollatorWithPadding(processor))
 
     def same_inputs(self, rows: Dataset, ours: Any, theirs: Any) -> bool:
@@ -234,8 +234,6 @@ class Task:
 
     def dummy_inputs(self, processor: Any, batch: int, length: int, seed: int) -> dict[str, Tensor]:
         """Random inputs to time models with: (batch, length) tokens, fewer where the tokenizer takes fewer."""
-        import torch
-
         generator, length = torch.Generator().manual_seed(seed), self.sequence(processor, length)
         ids = torch.randint(5, len(processor), (batch, length), generator=generator)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -252,8 +250,6 @@ class Task:
             columns: those of texts to read, all if it is empty.
             before: stands before each text.
         """
-        import pyarrow as pa
-
         longest = self.longest(tokenizer)
         batches: dict[str, list[pa.Array]] = {}
         for start in range(0, len(dataset), _BATCH):

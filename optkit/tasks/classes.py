@@ -9,12 +9,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from optkit.tasks import numbers
 from optkit.tasks.columns import column_of, first_few, first_true, format_classes, is_text
 from optkit.tasks.numbers import AS_CLASSES, FRACTIONS, INTEGERS, WHOLE, form_of
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 #: In a split of so many rows, labels of which more than half are seen once are no classes.
@@ -33,8 +36,6 @@ def label_names(
     Args:
         are_classes: whether the recipe says that the labels are classes, so that words may look like numbers or lists.
     """
-    import pyarrow.compute as pc
-
     split = "train" if "train" in splits else next(iter(splits))
     rows = splits[split]
     missing = missing_label(split, rows, column)
@@ -58,9 +59,6 @@ def label_names(
 
 def label_ids(split: str, rows: Dataset, column: str, names: Sequence[str]) -> tuple[list[int], list[str]]:
     """The class id of each row, and the first label that is none of the classes ``names``."""
-    import datasets
-    import pyarrow as pa
-
     missing = missing_label(split, rows, column)
     if missing:
         return [], missing
@@ -97,8 +95,6 @@ def two_or_more(names: Sequence[str], split: str, column: str) -> list[str]:
 
 def seen_once(values: pa.ChunkedArray, split: str, column: str) -> list[str]:
     """The fault of a column that is none of classes, since most rows have a label of their own."""
-    import pyarrow.compute as pc
-
     counts = pc.struct_field(pc.value_counts(values.combine_chunks()), "counts").to_numpy()
     once = int((counts == 1).sum())
     if len(values) < _MANY or once <= len(values) / 2:
@@ -149,16 +145,12 @@ def other_forms(values: Mapping[str, pa.ChunkedArray], column: str, names: Seque
 
 def is_class_label(rows: Dataset, column: str) -> bool:
     """Whether a column, or the lists in it, has names of classes of its own."""
-    import datasets
-
     feature = rows.features[column]
     return isinstance(getattr(feature, "feature", feature), datasets.ClassLabel)
 
 
 def missing_label(split: str, rows: Dataset, column: str) -> list[str]:
     """The fault of the first row without a label."""
-    import pyarrow.compute as pc
-
     values = column_of(rows, column)
     row = first_true(pc.is_null(values, nan_is_null=True))
     if row is None and is_text(values.type):
@@ -168,8 +160,6 @@ def missing_label(split: str, rows: Dataset, column: str) -> list[str]:
 
 def _values(rows: Dataset, column: str) -> pa.ChunkedArray:
     """The labels: as int64 where they are no text and whole numbers, else as they are."""
-    import pyarrow as pa
-
     values = column_of(rows, column)
     if pa.types.is_boolean(values.type):
         return values.cast(pa.int64())
@@ -178,31 +168,22 @@ def _values(rows: Dataset, column: str) -> pa.ChunkedArray:
 
 def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Whole numbers, or texts of them, as int64."""
-    import pyarrow as pa
-
     return pa.chunked_array([pa.array([int(numbers.number(value)) for value in values.to_pylist()], pa.int64())])
 
 
 def _is_numbered(values: pa.ChunkedArray, names: Sequence[str]) -> bool:
     """Whether labels are whole numbers, as numbers or as texts that are none of ``names``."""
-    import pyarrow as pa
-
     return pa.types.is_integer(values.type) or _numbered_texts(values, names)
 
 
 def _numbered_texts(values: pa.ChunkedArray, names: Sequence[str]) -> bool:
     """Whether a text column holds whole numbers, none of which is one of the classes ``names``."""
-    import pyarrow.compute as pc
-
     if not is_text(values.type) or form_of(values) not in (INTEGERS, WHOLE):
         return False
     return not set(names).intersection(pc.unique(values).to_pylist())
 
 
 def _numbered(values: pa.ChunkedArray, split: str, column: str) -> tuple[list[str], list[str]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if not pa.types.is_integer(values.type):
         return [], [_not_labels(values.type, split, column)]
     found = set(pc.unique(values).to_pylist())
@@ -224,8 +205,6 @@ def ids_of_integers(names: Sequence[str]) -> dict[int, int]:
 
 def _no_words(split: str, rows: Dataset, column: str, values: pa.ChunkedArray) -> list[str]:
     """The fault of texts that are no names of classes: numbers, lists, and sets of names."""
-    import pyarrow.compute as pc
-
     if faults := numbers.text_faults(split, rows, column):
         return faults
     different = [text.strip() for text in pc.unique(values).to_pylist()]

@@ -9,10 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from optkit.spelling import suggest
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 
@@ -34,9 +36,6 @@ def find_columns(splits: Mapping[str, Dataset], **columns: Sequence[str]) -> lis
 
 def text_problems(split: str, rows: Dataset, columns: Sequence[str]) -> list[str]:
     """Faults of text columns: not text, or missing in a row."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     problems = []
     for column in columns:
         values = column_of(rows, column)
@@ -69,14 +68,10 @@ def column_of(rows: Dataset, column: str) -> pa.ChunkedArray:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text."""
-    import pyarrow as pa
-
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def first_true(mask: pa.ChunkedArray) -> int | None:
     """The index of the first true value."""
-    import pyarrow.compute as pc
-
     row = pc.index(mask, True).as_py()
     return None if row < 0 else row

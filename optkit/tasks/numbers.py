@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from optkit.tasks.columns import column_of, is_text
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 #: What a column holds. ``WHOLE`` are whole numbers written with a fraction (3.0), which may be classes or scores.
@@ -35,8 +37,6 @@ def number(value: Any) -> float:
 
 def are_numbers(kind: pa.DataType) -> bool:
     """Whether a column of this type holds numbers."""
-    import pyarrow as pa
-
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
@@ -44,9 +44,6 @@ def form_of(values: pa.ChunkedArray) -> str:
     """The form of what a column holds but for missing values: ``WORDS``, ``INTEGERS``, ``WHOLE``, ``FRACTIONS`` or
     ``OTHER``.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if pa.types.is_integer(values.type):
         return INTEGERS
     if not is_text(values.type) and not are_numbers(values.type):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from capabilities import need
 
-from optkit.data import load_splits
+from optkit.data.splits import load_splits
 from optkit.errors import DataError, OptkitError
 from optkit.recipe.task import DatasetSpec
 

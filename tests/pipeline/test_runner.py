@@ -112,7 +112,7 @@ def test_the_report_scores_what_the_folders_predict(finished_run, generated_reci
     from optimum.intel import OVModelForSequenceClassification
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from optkit.data import load_splits
+    from optkit.data.splits import load_splits
 
     split = load_splits(load_recipe(generated_recipe).task.dataset, seed=3, needed=["validation"])["validation"]
     auto = {name: AutoModelForSequenceClassification for name in ("dense", "pruned")}

@@ -13,8 +13,8 @@ from split_scores import split_scores
 
 import optkit
 from optkit import models
-from optkit.data import load_splits
 from optkit.data.images import open_image, pixels
+from optkit.data.splits import load_splits
 from optkit.errors import DataError, OptkitError, PlanError
 from optkit.models import Head
 from optkit.recipe.schema import ModelSpec

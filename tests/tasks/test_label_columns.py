@@ -10,7 +10,7 @@ import pytest
 import transformers
 from pyarrow import parquet
 
-from optkit.data import load_splits
+from optkit.data.splits import load_splits
 from optkit.errors import DataError
 from optkit.recipe.schema import ModelSpec
 from optkit.recipe.task import DatasetSpec, TaskSpec

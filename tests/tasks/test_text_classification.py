@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from data_problems import problems
 
-from optkit.data import load_splits
+from optkit.data.splits import load_splits
 from optkit.errors import DataError
 from optkit.models import Head
 from optkit.recipe.task import TaskSpec

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, deserialize, serialize_file
 
 from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError
@@ -188,8 +189,6 @@ def _weights(folder: Path) -> dict[Path, dict[str, Packed]]:
 
 
 def _pack_file(file: Path, tensors: Mapping[str, Packed], output: Path) -> PackedFile:
-    from safetensors import serialize_file
-
     whole = np.fromfile(file, dtype=np.uint8)
     packed: dict[str, Packed] = {}
     stored: dict[str, dict[str, Any]] = {}
@@ -225,8 +224,6 @@ def _stored(path: Path, file: PackedFile) -> dict[str, np.ndarray]:
     Raises:
         OptkitError: if the file is missing, damaged, or holds other tensors than the index says.
     """
-    from safetensors import SafetensorError, deserialize
-
     try:
         found = dict(deserialize(path.read_bytes()))
     except OSError:

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from safetensors import SafetensorError, safe_open
+
 from optkit.errors import OptkitError
 from optkit.export.sparse_folder.index import SIZES, Packed
+from optkit.ir.io import read_model
+from optkit.ir.layers import linear_layers
+from optkit.ir.tags import read_tags
 
 if TYPE_CHECKING:
     import openvino
@@ -26,8 +31,6 @@ def of_safetensors(file: Path) -> dict[str, Packed]:
     Raises:
         OptkitError: if it is none, or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(file, framework="numpy"):  # checks the header and all offsets
             pass
@@ -51,8 +54,6 @@ def of_ir(xml: Path) -> dict[str, Packed]:
     Raises:
         OptkitError: if there is no IR, or OpenVINO cannot read it.
     """
-    from optkit.ir.io import read_model
-
     model = read_model(xml)
     scales = _scales(model)
     names = _parameter_names(model)
@@ -83,9 +84,6 @@ def of_ir(xml: Path) -> dict[str, Packed]:
 
 def _parameter_names(model: openvino.Model) -> dict[str, str]:
     """Names of parameters by those of the constants that are their linear layers' weights."""
-    from optkit.ir.layers import linear_layers
-    from optkit.ir.tags import read_tags
-
     tags = read_tags(model)
     tagged = {tag.matmul: tag.parameter for tag in tags.layers} if tags else {}
     names: dict[str, str] = {}

@@ -7,7 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import torch
+from transformers import DataCollatorWithPadding
 
 from optkit.adapters import sentence_transformers
 from optkit.errors import DataError, OptkitError, PlanError
@@ -15,6 +19,7 @@ from optkit.models.head import Head
 from optkit.recipe.resolved import NO_MODEL
 from optkit.tasks import numbers
 from optkit.tasks.base import Task, needs_fast
+from optkit.tasks.feature_extraction.embeddings import EmbeddingObjective
 from optkit.tasks.feature_extraction.spec import FEATURE_EXTRACTION
 
 if TYPE_CHECKING:
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 
     from optkit.recipe import DistillSpec, Recipe
     from optkit.recipe.schema import ModelSpec
-    from optkit.tasks.feature_extraction.embeddings import EmbeddingObjective
 
 #: Before the names of an example's columns, for each of its texts.
 _PREFIXES = ("", "second_")
@@ -67,8 +71,6 @@ class FeatureExtraction(Task):
 
     @cached_property
     def objective(self) -> EmbeddingObjective:
-        from optkit.tasks.feature_extraction.embeddings import EmbeddingObjective
-
         return EmbeddingObjective(self.embedding, len(self.text))
 
     def load_processor(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
@@ -153,9 +155,6 @@ class FeatureExtraction(Task):
         max_length ids; of a second text the same with ``second_`` before their names; and where there is a label,
         labels: the score, NaN without labels.
         """
-        import datasets
-        import pyarrow as pa
-
         columns: dict[str, Any] = {}
         for column, prefix in zip(self.text, _PREFIXES):
             found = self.tokens(dataset, processor, columns=(column,), before=self.embedding.prompt)
@@ -176,9 +175,6 @@ class FeatureExtraction(Task):
 
     def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
         """Batches of the first texts of all examples, then of the second ones: (examples * texts, seq)."""
-        import torch
-        from transformers import DataCollatorWithPadding
-
         pad = DataCollatorWithPadding(processor)
 
         def collate(examples: Sequence[Mapping[str, Any]]) -> Any:

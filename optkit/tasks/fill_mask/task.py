@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
+from transformers import DataCollatorForTokenClassification
 
 from optkit.errors import DataError, PlanError
 from optkit.models.head import Head
 from optkit.tasks.base import PRIVATE, Task, without_private_columns
+from optkit.tasks.fill_mask.masking import MaskedObjective, Masking
 from optkit.tasks.fill_mask.spec import FILL_MASK
 
 if TYPE_CHECKING:
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
 
     from optkit.recipe.schema import ModelSpec
     from optkit.recipe.task import TaskSpec
-    from optkit.tasks.fill_mask.masking import MaskedObjective
 
 _ROW = f"{PRIVATE}row"
 _PLACES = f"{PRIVATE}places"
@@ -46,8 +49,6 @@ class FillMask(Task):
 
     @cached_property
     def objective(self) -> MaskedObjective:
-        from optkit.tasks.fill_mask.masking import MaskedObjective
-
         return MaskedObjective()
 
     def load_processor(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
@@ -81,9 +82,6 @@ class FillMask(Task):
         Raises:
             DataError: for a text without a token that can be hidden.
         """
-        import datasets
-        import pyarrow as pa
-
         found = self.tokens(dataset, processor, return_special_tokens_mask=True)
         places = [np.flatnonzero(np.asarray(special) == 0) for special in found.pop("special_tokens_mask").to_pylist()]
         empty = next((row for row, own in enumerate(places) if not len(own)), None)
@@ -96,10 +94,6 @@ class FillMask(Task):
 
     def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
         """Batches with tokens hidden, and labels: the hidden tokens' ids, -100 everywhere else."""
-        from transformers import DataCollatorForTokenClassification
-
-        from optkit.tasks.fill_mask.masking import Masking
-
         pad = without_private_columns(DataCollatorForTokenClassification(processor))
         return Masking(processor, pad, row=_ROW, places=_PLACES, training=training)
 

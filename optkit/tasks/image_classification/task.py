@@ -7,17 +7,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import torch
 
 from optkit.adapters import reason
+from optkit.data.columns import original_rows, with_columns
+from optkit.data.images import View, open_image, pixels, require_pillow
 from optkit.errors import DataError
+from optkit.models import load_image_processor
 from optkit.models.head import Head
+from optkit.models.image_processor import channels_of
 from optkit.tasks import classes, columns
 from optkit.tasks.base import PRIVATE, Task
 from optkit.tasks.image_classification.spec import IMAGE_CLASSIFICATION
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
     from torch import Tensor
 
@@ -51,14 +57,10 @@ class ImageClassification(Task):
 
     def load_processor(self, model: ModelSpec | str | Path, rows: Dataset | None = None) -> Any:
         """The model's image processor."""
-        from optkit.models import load_image_processor
-
         return load_image_processor(model)
 
     def input_problems(self, split: str, rows: Dataset) -> list[str]:
         """The first image that is missing or none, by what its file begins with."""
-        from optkit.data.images import open_image, require_pillow
-
         require_pillow()
         values = columns.column_of(rows, self.image)
         if not _holds_images(values.type):
@@ -74,8 +76,6 @@ class ImageClassification(Task):
         return []
 
     def model_problems(self, model: Any, processor: Any) -> list[str]:
-        import torch
-
         shape = self.dummy_inputs(processor, 1, 1, 0)["pixel_values"].shape
         try:
             with torch.no_grad():
@@ -105,10 +105,6 @@ class ImageClassification(Task):
 
     def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
         """Columns image: as it came, not decoded; labels: the class id, -100 without labels. Nothing is copied."""
-        import datasets
-
-        from optkit.data.columns import original_rows, with_columns
-
         rows = dataset.select_columns([self.image])
         if isinstance(rows.features[self.image], datasets.Image):
             rows = rows.cast_column(self.image, datasets.Image(decode=False))
@@ -164,8 +160,6 @@ class ImageClassification(Task):
 
 
 def _holds_images(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     if isinstance(kind, pa.ExtensionType):
         kind = kind.storage_type
     if pa.types.is_struct(kind):
@@ -176,10 +170,6 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 def _cells(values: pa.ChunkedArray) -> Iterator[Any]:
     """Each image in a form that ``open_image`` takes, with no more of a file's bytes read than are asked for."""
-    import pyarrow as pa
-
-    from optkit.data.images import View
-
     for cell in (cell for chunk in values.chunks for cell in chunk):
         if pa.types.is_struct(cell.type) and cell.is_valid:
             both = dict(cell)
@@ -193,11 +183,6 @@ def _cells(values: pa.ChunkedArray) -> Iterator[Any]:
 
 
 def _batch(processor: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    import torch
-
-    from optkit.data.images import open_image, pixels
-    from optkit.models.image_processor import channels_of
-
     channels, made = channels_of(processor), []
     for example in examples:
         where = example.get(_WHERE, "an image")

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import torch
 
 from optkit.errors import DataError
 from optkit.models.head import Head
@@ -80,9 +83,6 @@ class QuestionAnswering(Task):
 
         A question takes at most half of the window; a longer one is cut.
         """
-        import datasets
-        import pyarrow as pa
-
         longest = self.longest(_with_offsets(processor))
         room = max(longest // 2 - processor.num_special_tokens_to_add(pair=True), 1)
         known = self._gold(dataset) if head is not None else None
@@ -122,8 +122,6 @@ class QuestionAnswering(Task):
 
     def outputs(self, found: Any, batch: Mapping[str, Any]) -> Tensor:
         """Scores of each token for being the first and the last of the answer, (batch, tokens, 2)."""
-        import torch
-
         return torch.stack((found.start_logits, found.end_logits), dim=-1)
 
     def postprocess(self, predictions: Any) -> np.ndarray:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from optkit.tasks import numbers
 from optkit.tasks.classes import missing_label, spelled_alike
 from optkit.tasks.columns import column_of, first_few, format_classes
@@ -25,10 +29,6 @@ def problem_of(
     Args:
         scored: says whether whole numbers are scores, by the recipe's metric or the start model's only output.
     """
-    import datasets
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     split = "train" if "train" in splits else next(iter(splits))
     kind = column_of(splits[split], label[0]).type
     if len(label) > 1 or pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -55,8 +55,6 @@ def problem_of(
 
 def set_names(splits: Mapping[str, Dataset], label: Sequence[str]) -> tuple[list[str], list[str]]:
     """The class names of sets of labels that the training split gives, and what is wrong with them."""
-    import datasets
-
     if len(label) > 1:
         return list(label), []
     split = "train" if "train" in splits else next(iter(splits))
@@ -97,8 +95,6 @@ def memberships(
     """For each row 1.0 where it has a class, 0.0 where not, in the order of ``names``; and the first wrong label."""
     if len(label) > 1:
         return _from_columns(split, rows, label)
-    import datasets
-
     column, found = label[0], []
     feature = getattr(rows.features[column], "feature", None)
     if isinstance(feature, datasets.ClassLabel):

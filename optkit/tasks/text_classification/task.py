@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
 
 from optkit.errors import DataError
 from optkit.models.config import make_config
@@ -106,9 +108,6 @@ class TextClassification(Task):
         max_length ids; labels: the class id, -100 without labels; for several labels a list of 0.0 and 1.0, one for
         each class; for a score the number.
         """
-        import datasets
-        import pyarrow as pa
-
         if head is None:
             answers = pa.array([_UNLABELLED] * len(dataset), pa.int64())
         else:
@@ -119,8 +118,6 @@ class TextClassification(Task):
 
     def _labels(self, dataset: Dataset, head: Head) -> tuple[Any, Any]:
         """The labels of ``dataset`` and their Arrow type."""
-        import pyarrow as pa
-
         split = str(dataset.split or "dataset")
         if head.problem is None:
             found, problems = classes.label_ids(split, dataset, self.label[0], head.labels)

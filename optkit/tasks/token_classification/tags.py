@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
 
 from optkit.tasks.classes import ids_of_integers, in_order, is_class_label, other_forms, spelled_alike
 from optkit.tasks.columns import column_of, first_few, format_classes, is_text
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 
@@ -37,8 +38,6 @@ def tag_names(splits: Mapping[str, Dataset], column: str) -> tuple[list[str], li
 
     The names of a ClassLabel; ``LABEL_0`` ... for the integers 0 to n - 1; else the different words, sorted.
     """
-    import datasets
-
     split = "train" if "train" in splits else next(iter(splits))
     rows = splits[split]
     feature = getattr(rows.features[column], "feature", None)
@@ -74,8 +73,6 @@ def tag_ids(
         words: the column of words that ``column`` has the labels of.
         names: of all labels, in the order of their ids.
     """
-    import datasets
-
     values = column_of(rows, column).combine_chunks()
     if problem := _no_labels(split, column, values):
         return [], [problem]
@@ -106,14 +103,10 @@ def tag_ids(
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
 def _no_labels(split: str, column: str, values: pa.Array) -> str | None:
-    import pyarrow as pa
-
     kind = values.type
     if _is_list(kind) and (is_text(kind.value_type) or pa.types.is_integer(kind.value_type)):
         return None

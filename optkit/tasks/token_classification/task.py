@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
+from transformers import DataCollatorForTokenClassification
 
 from optkit.errors import DataError, PlanError
 from optkit.models.head import Head
@@ -85,9 +88,6 @@ class TokenClassification(Task):
         max_length ids; labels: the label id at the first token of each word, -100 at all others; ``_words``: the first
         token of each word, -1 where it has none.
         """
-        import datasets
-        import pyarrow as pa
-
         processor, longest = _for_words(processor), self.longest(processor)
         known = self._ids(dataset, head) if head is not None else None
         found: dict[str, list[Any]] = {}
@@ -116,8 +116,6 @@ class TokenClassification(Task):
         return found
 
     def collator(self, processor: Any, *, training: bool = True) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
-        from transformers import DataCollatorForTokenClassification
-
         return without_private_columns(DataCollatorForTokenClassification(processor))
 
     def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> list[np.ndarray]:
