@@ -76,7 +76,7 @@ class _Bar(Task):
         self.bar, self.number = bar, number
 
     def advance(self, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
-        extra = {"facts": _shown(facts)} if facts else {}
+        extra = {"facts": _format_facts(facts)} if facts else {}
         self.bar.update(self.number, completed=done, total=total, count=f"{done}/{total}", **extra)
 
 
@@ -112,7 +112,7 @@ class _Lines(Task):
         if self.first is None or done < self.done:
             self.first, self.begun = done, now
         self.done, self.total = done, total
-        self.facts = f"  {_shown(facts)}" if facts else self.facts
+        self.facts = f"  {_format_facts(facts)}" if facts else self.facts
         if facts and (now - self.last >= EVERY or done >= total):
             self._say(now)
 
@@ -131,7 +131,7 @@ class _Lines(Task):
 SILENT = Reporter(quiet=True)
 
 
-def _shown(facts: Mapping[str, float]) -> str:
+def _format_facts(facts: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in facts.items())
 
 

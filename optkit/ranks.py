@@ -82,7 +82,7 @@ class Team:
         until = time.monotonic() + _LATE
         for other in range(1, self.size):
             while not self._store.check([f"here/{other}"]):
-                if failed := self._failed():
+                if failed := self._find_failure():
                     raise _error(failed)
                 if time.monotonic() > until:
                     raise OptkitError(f"process {other} of {self.size} did not come: see what the launcher says of it")
@@ -104,7 +104,7 @@ class Team:
             yield facts if self.size == 1 else self._facts
             return
         self._call(name, facts)
-        with self._guarded():
+        with self._watch_others():
             yield facts
 
     def follow(self, task: str, work: Callable[[str], None]) -> None:
@@ -115,7 +115,7 @@ class Team:
         """
         self._store.set(f"here/{self.rank}", task)
         while (name := self._next()) != "end":
-            with self._guarded():
+            with self._watch_others():
                 work(name)
 
     def _call(self, name: str, facts: dict[str, Any]) -> None:
@@ -126,7 +126,7 @@ class Team:
         key = f"call/{self._calls}"
         try:
             while not self._store.check([key]):
-                if failed := self._failed():
+                if failed := self._find_failure():
                     raise _error(failed)
                 time.sleep(_EVERY)
             call = json.loads(self._store.get(key))
@@ -142,14 +142,14 @@ class Team:
         with suppress(RuntimeError):
             self._store.compare_set("failed", "", json.dumps(failed))
 
-    def _failed(self) -> dict[str, Any] | None:
+    def _find_failure(self) -> dict[str, Any] | None:
         """Who failed first and how. Once known it stays known, also when rank 0 is gone and its store with it."""
         if self._failure is None and self._store.check(["failed"]):
             self._failure = json.loads(self._store.get("failed"))
         return self._failure
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _watch_others(self) -> Iterator[None]:
         """Work in which each process waits for the others: an error of one is an error of all."""
         done = threading.Event()
         guard = threading.Thread(target=self._guard, args=(done,), daemon=True)
@@ -161,7 +161,7 @@ class Team:
         except Exception as error:
             failed = None
             with suppress(RuntimeError):
-                failed = self._failed()
+                failed = self._find_failure()
             # What breaks here once another process has gone says nothing of the cause.
             if failed and failed["rank"] != self.rank:
                 raise _error(failed) from error
@@ -182,7 +182,7 @@ class Team:
             if done.wait(_EVERY):
                 return
             with suppress(RuntimeError):
-                failed = self._failed()
+                failed = self._find_failure()
         if done.wait(_GRACE):
             return
         if self.leads:

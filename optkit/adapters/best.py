@@ -49,7 +49,7 @@ class BestAtTarget(TrainerCallback):
         self._evaluated = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        found = _kept(Path(args.output_dir))
+        found = _find_models(Path(args.output_dir))
         if args.world_size > 1:
             torch.distributed.barrier()  # before the first process removes what others may be looking at
         # Those from after the checkpoint are found again.
@@ -91,7 +91,7 @@ class BestAtTarget(TrainerCallback):
         if whole:
             oldest = int(whole[0].name.removeprefix("checkpoint-"))
             # Any whole checkpoint may be the one to go on from, and none is older than this.
-            for surpassed in sorted(b.step for b in _kept(folder) if b.step <= oldest)[:-1]:
+            for surpassed in sorted(b.step for b in _find_models(folder) if b.step <= oldest)[:-1]:
                 _file(folder, surpassed).unlink()
 
     def on_train_end(
@@ -107,7 +107,7 @@ def _file(folder: Path, step: int) -> Path:
     return folder / f"best-{step}.safetensors"
 
 
-def _kept(folder: Path) -> list[Best]:
+def _find_models(folder: Path) -> list[Best]:
     """The models in ``folder``, in any order; one that was half written has no name yet."""
     from safetensors import safe_open
 

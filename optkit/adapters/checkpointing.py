@@ -33,14 +33,14 @@ class WholeCheckpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs
     ) -> None:
         if not math.isfinite(logs.get("loss", 0.0)):
-            raise _diverged(state.global_step)
+            raise _divergence_error(state.global_step)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
     ) -> None:
         # Here and not before the save: whether one comes is known only after every other callback has spoken.
         if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
-            raise _diverged(state.global_step)
+            raise _divergence_error(state.global_step)
         if args.world_size > 1:  # each process writes its random states
             torch.distributed.barrier()
         if not args.should_save:
@@ -50,7 +50,7 @@ class WholeCheckpoints(TrainerCallback):
         (folder / MARKER).write_text(json.dumps(sizes), encoding="utf-8")
 
 
-def _diverged(step: int) -> OptkitError:
+def _divergence_error(step: int) -> OptkitError:
     return OptkitError(
         f"the loss is NaN or infinite at step {step}: lower train.learning_rate, or add warmup_steps; checkpoints from "
         "before are kept"

@@ -59,19 +59,19 @@ def halve_onnx(model: ModelProto) -> None:
     constants = {constant.name: constant for constant in model.graph.initializer}
     producers = {output: node for node in model.graph.node for output in node.output}
 
-    def quantized(name: str) -> Iterator[NodeProto]:
+    def quantize_nodes(name: str) -> Iterator[NodeProto]:
         node = producers.get(name)
         if node is not None and node.op_type == "DequantizeLinear":
             if node.input[0] in producers:
                 yield from (node, producers[node.input[0]])
         elif node is not None and node.op_type in MOVING_OR_SCALING:
             for given in node.input:
-                yield from quantized(given)
+                yield from quantize_nodes(given)
 
     found = {}
     for node in model.graph.node:
         if node.op_type == "MatMul":
-            first, second = (list(quantized(name)) for name in node.input)
+            first, second = (list(quantize_nodes(name)) for name in node.input)
             found |= {one.output[0]: one for one in second if first}
     for output, node in found.items():
         doubled = numpy.from_array(2 * numpy.to_array(constants[node.input[1]]), f"{output}/scale")

@@ -49,7 +49,7 @@ class Transfer:
         Args:
             refusal: the message for an HTTP status, or None.
         """
-        with _silenced(self.reporter):
+        with _silence_hub(self.reporter):
             for number in range(1, ATTEMPTS + 1):
                 try:
                     return attempt()
@@ -59,12 +59,14 @@ class Transfer:
                     pause = _pause(error, number)
                     if pause is None or pause > LONGEST or number == ATTEMPTS:
                         kind = PlanError if _status(error) in (400, 404) else OptkitError
-                        said = f"{self.what}: {_said(error, refusal, pause)}{self._left(error, pause)}"
-                        raise kind(_redacted(said)) from error
+                        said = (
+                            f"{self.what}: {_describe(error, refusal, pause)}{self._describe_leftovers(error, pause)}"
+                        )
+                        raise kind(_redact(said)) from error
                     time.sleep(pause)
         raise AssertionError
 
-    def _left(self, error: Exception, pause: float | None) -> str:
+    def _describe_leftovers(self, error: Exception, pause: float | None) -> str:
         """What a failed upload leaves on the Hub."""
         if self.committing and pause is not None and _status(error) != 429:
             return "; it is not known whether the commit arrived"
@@ -99,7 +101,7 @@ def _pause(error: BaseException, number: int) -> float | None:
     return 2.0 ** (number - 1) if any(isinstance(link, broken) for link in chain) else None
 
 
-def _said(error: BaseException, refusal: Callable[[int], str | None], pause: float | None) -> str:
+def _describe(error: BaseException, refusal: Callable[[int], str | None], pause: float | None) -> str:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     chain, status = error_chain(error), _status(error)
@@ -124,7 +126,7 @@ def _said(error: BaseException, refusal: Callable[[int], str | None], pause: flo
     return reason(error)
 
 
-def _redacted(text: str) -> str:
+def _redact(text: str) -> str:
     from huggingface_hub import get_token
 
     token = get_token()
@@ -132,7 +134,7 @@ def _redacted(text: str) -> str:
 
 
 @contextmanager
-def _silenced(reporter: Reporter) -> Iterator[None]:
+def _silence_hub(reporter: Reporter) -> Iterator[None]:
     """Keeps huggingface_hub's messages off the terminal; its progress bars stay if stderr is one.
 
     Its messages on a failed try name URLs that carry signatures.

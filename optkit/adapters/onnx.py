@@ -57,7 +57,7 @@ def trace(checkpoint: Path, *, seed: int = 0) -> ModelProto:
             torch.manual_seed(seed)
             inputs, others = _inputs(model, _TRACED), _inputs(model, _TRIED)
             try:
-                with torch.no_grad(), _hushed("torch", "torch.fx", "torch.onnx", "onnxscript", "onnx_ir"):
+                with torch.no_grad(), _hush_loggers("torch", "torch.fx", "torch.onnx", "onnxscript", "onnx_ir"):
                     program = torch.onnx.export(
                         model,
                         (),
@@ -119,7 +119,7 @@ def _output_names(found: Any) -> list[str]:
 
 
 @contextlib.contextmanager
-def _hushed(*names: str) -> Iterator[None]:
+def _hush_loggers(*names: str) -> Iterator[None]:
     """Loggers of these ``names`` at errors only, and no graphs of what failed on stderr."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:

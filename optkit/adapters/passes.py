@@ -12,7 +12,7 @@ from torch import nn
 from transformers import TrainingArguments
 
 from optkit.adapters.trainer import Objective, lengths, task_loss
-from optkit.pruning.distillation.matching import accepted
+from optkit.pruning.distillation.matching import accepted_inputs
 
 
 def predict(
@@ -85,7 +85,7 @@ def time_steps(
         task_loss(model.train(), inputs, objective)[0].backward()
         if teacher is not None:
             with torch.no_grad():
-                teacher(**accepted(teacher, inputs))
+                teacher(**accepted_inputs(teacher, inputs))
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - begun)

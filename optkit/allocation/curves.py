@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optkit.recipe.allocate import AllocateSpec
 
 
-def measured_curves(
+def measure_curves(
     context: RunContext, spec: AllocateSpec, rule: Rule, others: Sequence[Rule], points: Sequence[float]
 ) -> list[Curve]:
     """What each layer that ``rule`` matches loses at each of ``points``, with ``others`` applied to the model."""
@@ -44,16 +44,16 @@ def reference(context: RunContext) -> Any:
 
 
 def _device(context: RunContext) -> Any:
-    encoded = context.data.encoded("train")
+    encoded = context.data.encode("train")
     args = training_arguments(
         context.recipe.train, context.path("checkpoints"), seed=context.recipe.seed, examples=len(encoded)
     )
     return args.device
 
 
-def bounded(curve: Curve, rule: Rule) -> Curve:
+def bound_curve(curve: Curve, rule: Rule) -> Curve:
     """``curve`` within the rule's floor and ceiling, with as many choices as there shall be."""
     most = rule.structure.max_sparsity
     least = max(int(np.ceil(rule.floor / most * curve.groups - 1e-9)), curve.counts[0])
     highest = int(np.floor(min(rule.ceiling / most, 1.0) * curve.groups + 1e-9))
-    return curve.between(least, max(min(highest, curve.counts[-1]), least)).refined()
+    return curve.between(least, max(min(highest, curve.counts[-1]), least)).refine()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.allocation.choice import COSTS, facts
-from optkit.allocation.curves import bounded, measured_curves, reference
-from optkit.allocation.layer_times import check_runtime, layer_calls, measured_table, read_table
+from optkit.allocation.curves import bound_curve, measure_curves, reference
+from optkit.allocation.layer_times import check_runtime, layer_calls, measure_table, read_table
 from optkit.allocation.trials import Trials
 from optkit.errors import PruningError
 from optkit.ir.precision import default_precision
@@ -71,16 +71,14 @@ def choose(
     with tempfile.TemporaryDirectory(dir=output.folder) as temporary:
         trials = None if spec.costs else Trials(context, model, rule, others, Path(temporary))
         table = (
-            read_table(context, spec.costs, rule)
-            if spec.costs
-            else measured_table(context, rule, sites, trials, points)
+            read_table(context, spec.costs, rule) if spec.costs else measure_table(context, rule, sites, trials, points)
         )
         if spec.speedup <= table.dense / table.unpruned:
             raise PruningError(
                 f"a speedup of {spec.speedup:g} takes no pruning: the runtime reaches "
                 f"{table.dense / table.unpruned:.2f} without: ask for more"
             )
-        curves = [bounded(curve, rule) for curve in measured_curves(context, spec, rule, others, points)]
+        curves = [bound_curve(curve, rule) for curve in measure_curves(context, spec, rule, others, points)]
         costs = [
             _times(table, site, [count / curve.groups * rule.structure.max_sparsity for count in curve.counts])
             for curve, site in zip(curves, sites, strict=True)
@@ -97,12 +95,12 @@ def choose(
             found = _by_table(spec.speedup, table, within, ends)
         else:
 
-            def timed(counts: Sequence[int]) -> float:
+            def time_counts(counts: Sequence[int]) -> float:
                 one = trials.models([counts])
                 return one.reference / one.models[0]
 
             with context.reporter.task(f"{rule.name}: timing choices on this machine") as bar:
-                found = fast_enough(spec.speedup, table, within, timed, ends, lambda n: bar.advance(n, ATTEMPTS))
+                found = fast_enough(spec.speedup, table, within, time_counts, ends, lambda n: bar.advance(n, ATTEMPTS))
     (output.folder / COSTS).write_text(table.to_json(), encoding="utf-8")
     return facts(spec, rule, curves, found.counts) | {
         "speedup": spec.speedup,
@@ -124,7 +122,7 @@ def fast_enough(
     speedup: float,
     table: CostTable,
     within: Callable[[float], Choice],
-    timed: Callable[[Sequence[int]], float],
+    time_counts: Callable[[Sequence[int]], float],
     ends: tuple[float, float],
     tell: Callable[[int], None] = lambda attempts: None,
 ) -> Choice:
@@ -147,7 +145,7 @@ def fast_enough(
     for attempt in range(1, ATTEMPTS + 1):
         budget = ends[0] if attempt == ATTEMPTS and best is None else min(max(budget, ends[0]), ends[1])
         choice = within(budget)
-        found = timed(choice.counts)
+        found = time_counts(choice.counts)
         tell(attempt)
         most = max(most, found)
         if found >= speedup and (best is None or choice.loss < best.loss):

@@ -73,7 +73,7 @@ def read_table(context: RunContext, path: str, rule: Rule) -> CostTable:
     return table
 
 
-def measured_table(
+def measure_table(
     context: RunContext, rule: Rule, sites: Sequence[LayerCalls], trials: Trials, points: Sequence[float]
 ) -> CostTable:
     """Times of a rule's layers at each of ``points``, on this machine, as parts of the whole model.

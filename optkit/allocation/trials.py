@@ -70,7 +70,7 @@ class Trials:
         self._sites = resolve_sites(self._model, rule)[0]
         matched = [name for each in (rule, *others) for name in resolve_targets(self._model, each)]
         self._dense, self._matmuls = dense_ir(context, self._model, folder, [f"{name}.weight" for name in matched])
-        self._sparse = _quantized(context, self._dense, self._matmuls) if context.recipe.quantize else self._dense
+        self._sparse = _quantize(context, self._dense, self._matmuls) if context.recipe.quantize else self._dense
 
     def on_kernels(self, choices: Sequence[Sequence[int]]) -> list[float]:
         """Milliseconds of whole models, by turns, as ``models`` takes them, with all layers on the sparse runtime."""
@@ -140,7 +140,7 @@ def dense_ir(
     return ir, names
 
 
-def _quantized(context: RunContext, ir: Any, names: dict[str, list[str]]) -> Any:
+def _quantize(context: RunContext, ir: Any, names: dict[str, list[str]]) -> Any:
     options = replace(context.recipe.quantize.build(), max_drop=None, sensitivity=False)
     parameters = {matmul: parameter for parameter, matmuls in names.items() for matmul in matmuls}
     return quantize(ir, context.data.calibration(CALIBRATION), options, parameters=parameters).model

@@ -51,7 +51,7 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(folder):
         if file.suffix == ".bin":
-            shapes |= {name: tuple(tensor.shape) for name, tensor in _unpickled(file, "meta").items()}
+            shapes |= {name: tuple(tensor.shape) for name, tensor in _load_pickle(file, "meta").items()}
             continue
         with _whole(file), safe_open(file, framework="numpy") as opened:
             shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
@@ -65,7 +65,7 @@ def state_dict(file: Path) -> dict[str, Any]:
         OptkitError: as ``tensors``.
     """
     if file.suffix == ".bin":
-        return _unpickled(file, "cpu")
+        return _load_pickle(file, "cpu")
     from safetensors.torch import load_file
 
     with _whole(file):
@@ -94,11 +94,11 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
         if (folder / f"{name}.index.json").is_file():
-            return _sharded(folder / f"{name}.index.json")
+            return _list_shards(folder / f"{name}.index.json")
     raise OptkitError(f"{folder}: no weights here: expected {_WHOLE[0]}")
 
 
-def _sharded(index: Path) -> list[Path]:
+def _list_shards(index: Path) -> list[Path]:
     folder = index.parent
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))
@@ -140,14 +140,14 @@ def _whole(file: Path) -> Iterator[None]:
 
 
 def _read_pickled(file: Path) -> Iterator[tuple[str, np.ndarray, str]]:
-    for name, tensor in _unpickled(file, "cpu").items():
+    for name, tensor in _load_pickle(file, "cpu").items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         short = re.sub(r"^float8.*", "f8", dtype).replace("bfloat", "bf").replace("float", "f").replace("uint", "u")
         numpy_lacks_it = short.startswith(("bf", "f8"))
         yield name, (tensor.float() if numpy_lacks_it else tensor).numpy(), re.sub(r"^int", "i", short)
 
 
-def _unpickled(file: Path, device: str) -> dict[str, Any]:
+def _load_pickle(file: Path, device: str) -> dict[str, Any]:
     """The tensors of a file of ``torch.save``, on ``device``. torch's reader runs no code that a pickle asks for."""
     import torch
 

@@ -42,7 +42,7 @@ def plain_folder(folder: Path) -> Path:
     shapes = weight_shapes(folder) if has_weights(folder) else {}
     if not any(_ODD.search(name) for name in shapes) or _is_compacted(folder):
         return folder
-    parts = sources(shapes, _known(folder), str(folder))
+    parts = sources(shapes, _known_names(folder), str(folder))
     if all(list(found) == [name] for name, found in parts.items()):
         return folder
     key = (folder.resolve(), *((file.name, file.stat().st_mtime_ns) for file in weight_files(folder)))
@@ -55,13 +55,13 @@ def plain_folder(folder: Path) -> Path:
             if not file.name.endswith(_WEIGHTS):
                 (copy / file.name).symlink_to(file.resolve())
         stored = {name: array for name, array, _ in tensors(folder)}
-        made = {name: np.ascontiguousarray(_combined(stored, found)) for name, found in parts.items()}
+        made = {name: np.ascontiguousarray(_combine(stored, found)) for name, found in parts.items()}
         save_file(made, copy / "model.safetensors", metadata={"format": "pt"})
         _copies[key], _given[copy] = copy, folder
     return _copies[key]
 
 
-def given(folder: Path) -> Path:
+def original_folder(folder: Path) -> Path:
     """The checkpoint that ``folder`` is a copy of, see ``plain_folder``, for messages; any other is itself."""
     return _given.get(folder, folder)
 
@@ -86,9 +86,9 @@ def sources(names: Collection[str], known: Collection[str], where: str) -> dict[
         parts = _parts(name, names, where)
         if parts is not None:
             plain, stored = parts
-            found[_unwrapped(plain, known)] = stored
+            found[_strip_wrappers(plain, known)] = stored
             taken |= set(stored)
-    return {**{_unwrapped(name, known): (name,) for name in names if name not in taken}, **found}
+    return {**{_strip_wrappers(name, known): (name,) for name in names if name not in taken}, **found}
 
 
 def _parts(name: str, names: Collection[str], where: str) -> tuple[str, tuple[str, ...]] | None:
@@ -111,7 +111,7 @@ def _parts(name: str, names: Collection[str], where: str) -> tuple[str, tuple[st
     return None
 
 
-def _unwrapped(name: str, known: Collection[str]) -> str:
+def _strip_wrappers(name: str, known: Collection[str]) -> str:
     """``name`` without what wrappers put before it; as it is where the architecture knows it so, or in no form."""
     plain = name.replace("._orig_mod.", ".")
     while known and plain not in known:
@@ -124,7 +124,7 @@ def _unwrapped(name: str, known: Collection[str]) -> str:
     return plain
 
 
-def _combined(stored: Mapping[str, np.ndarray], parts: tuple[str, ...]) -> np.ndarray:
+def _combine(stored: Mapping[str, np.ndarray], parts: tuple[str, ...]) -> np.ndarray:
     if len(parts) == 1:
         return stored[parts[0]]
     first, second = (stored[name] for name in parts)
@@ -144,7 +144,7 @@ def _is_compacted(folder: Path) -> bool:
         return False
 
 
-def _known(folder: Path) -> set[str]:
+def _known_names(folder: Path) -> set[str]:
     """Names of the tensors of the architecture in config.json, with and without the word before those of its body."""
     try:
         model = plain_architecture(folder)

@@ -46,13 +46,13 @@ def command(
         for column in ("", first.name, second.name):
             table.add_column(column, overflow="fold", justify="right" if column else "left")
         for row in found[kind]:
-            table.add_row(row["what"], _said(row["first"]), _said(row["second"]))
+            table.add_row(row["what"], _format_value(row["first"]), _format_value(row["second"]))
         console.print(table)
     if found["speed_left_out"]:
         console.print(found["speed_left_out"], markup=False)
 
 
-def _said(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

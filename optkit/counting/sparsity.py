@@ -97,12 +97,12 @@ def measure(name: str, array: np.ndarray, dtype: str, extra_blocks: Iterable[str
     Raises:
         OptkitError: if a weight is NaN.
     """
-    zeros, size = _counted(name, array)
+    zeros, size = _count(name, array)
     shares = block_shares(array, extra_blocks)
     return Layer(name, tuple(array.shape), dtype, zeros, size, shares, detect_structure(array, shares))
 
 
-def _counted(name: str, array: np.ndarray) -> tuple[int, int]:
+def _count(name: str, array: np.ndarray) -> tuple[int, int]:
     try:
         return count(array)
     except ValueError as error:
@@ -246,7 +246,7 @@ def _of_graph(
             name = layer.matmul  # one module, two weights
         names[layer.weight.constant] = name
         if name not in found:
-            found[name] = _tagged(measure(name, layer.weight.values, layer.weight.dtype, _blocks_of(tag)), tag, notes)
+            found[name] = _add_tag(measure(name, layer.weight.values, layer.weight.dtype, _blocks_of(tag)), tag, notes)
     encoder = encoder_of([*found, *(name for name, _ in tags.removed)] if tags else found)
     totals = _Totals()
     counted: set[str] = set()
@@ -255,7 +255,7 @@ def _of_graph(
         if name not in counted:
             counted.add(name)
             known = found.get(name)
-            zeros, size = (known.zeros, known.size) if known else _counted(name, weight.values)
+            zeros, size = (known.zeros, known.size) if known else _count(name, weight.values)
             removed = known.removed if known else 0
             totals.add(_groups(role, name in encoder), zeros + removed, size + removed)
     if tags and tags.removed:
@@ -269,7 +269,7 @@ def _blocks_of(tag: LayerTag | None) -> list[str]:
     return [tag.structure] if tag and "x" in tag.structure else []
 
 
-def _tagged(layer: Layer, tag: LayerTag | None, notes: list[str]) -> Layer:
+def _add_tag(layer: Layer, tag: LayerTag | None, notes: list[str]) -> Layer:
     """``layer`` of an IR with what its tag says of it; a tag that the weights contradict is added to ``notes``."""
     if layer.dtype in ("i8", "u8"):
         layer = replace(layer, int8_sparsity=layer.sparsity)
@@ -303,7 +303,7 @@ def _read_checkpoint(path: Path) -> Report:
             raise OptkitError(
                 f"{path}: {name} is {shape}, and a linear layer's weight has rows and columns: copy it again"
             )
-        zeros, size = _counted(name, array)
+        zeros, size = _count(name, array)
         removed_here = 0
         if kind == "linear":
             layers[name] = replace(measure(name, array, dtype), original_shape=reduced.get(name))

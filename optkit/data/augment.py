@@ -52,7 +52,7 @@ def augment(
 
 
 def _variant(text: str, other: str, rng: random.Random, neighbours: Mapping[str, Sequence[str]]) -> str:
-    pieces = _spliced(text, other, rng) if other is not text else _PIECES.findall(text)
+    pieces = _splice(text, other, rng) if other is not text else _PIECES.findall(text)
     words = [i for i, piece in enumerate(pieces) if _is_word(piece)]
     if not words:
         return text
@@ -67,7 +67,7 @@ def _variant(text: str, other: str, rng: random.Random, neighbours: Mapping[str,
     return " ".join("".join(pieces).split())
 
 
-def _spliced(text: str, other: str, rng: random.Random) -> list[str]:
+def _splice(text: str, other: str, rng: random.Random) -> list[str]:
     """The beginning of ``text`` and the end of ``other``, cut at words."""
     head, tail = _PIECES.findall(text), _PIECES.findall(other)
     cut = [rng.choice([i for i, piece in enumerate(pieces) if _is_word(piece)] or [0]) for pieces in (head, tail)]

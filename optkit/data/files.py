@@ -64,7 +64,7 @@ def _begins_as_utf16(path: Path) -> bool:
         return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def _delimited(path: Path, delimiter: str, quote: str | bool) -> pa.Table:
+def _read_delimited(path: Path, delimiter: str, quote: str | bool) -> pa.Table:
     parse = csv.ParseOptions(
         delimiter=delimiter, quote_char=quote, double_quote=bool(quote), newlines_in_values=bool(quote)
     )
@@ -150,8 +150,8 @@ def _texts(path: Path) -> pa.Table:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    ".csv": lambda path: _delimited(path, ",", '"'),
-    ".tsv": lambda path: _delimited(path, "\t", False),
+    ".csv": lambda path: _read_delimited(path, ",", '"'),
+    ".tsv": lambda path: _read_delimited(path, "\t", False),
     ".json": _json,
     ".jsonl": _json_lines,
     ".parquet": _parquet,

@@ -45,7 +45,7 @@ def load_splits(
     if dataset.files is not None:
         splits = _from_files(dataset.files, needed, file_columns)
     elif dataset.generate is not None:
-        splits = _generated(dataset, needed, seed)
+        splits = _generate(dataset, needed, seed)
     else:
         splits = _from_hub(dataset, needed)
     _refuse([f"split '{name}' of the dataset is empty" for name, rows in splits.items() if not len(rows)])
@@ -97,7 +97,7 @@ def _absolute(table: pa.Table, column: str, folder: Path) -> pa.Table:
     return table.set_column(place, column, pa.array(names, pa.string()))
 
 
-def _generated(dataset: DatasetSpec, needed: Sequence[str], seed: int) -> dict[str, Any]:
+def _generate(dataset: DatasetSpec, needed: Sequence[str], seed: int) -> dict[str, Any]:
     sizes = {name: getattr(dataset, name) or size for name, size in DEFAULT_SIZES.items()}
     if dataset.test:
         sizes["test"] = dataset.test

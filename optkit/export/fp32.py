@@ -63,27 +63,27 @@ def convert(
         OptkitError: if the checkpoint is damaged or holds NaN.
     """
     checkpoint = plain_folder(checkpoint)
-    arrays, facts, removed = measured_weights(checkpoint, rules)
+    arrays, facts, removed = measure_weights(checkpoint, rules)
     optimum.convert(checkpoint, folder, task=export_task, seed=seed)
     model = read_model(folder)
     fix_image_size(model, checkpoint)
-    mapping = map_parameters(linear_layers(model), arrays, required=required(checkpoint, facts))
+    mapping = map_parameters(linear_layers(model), arrays, required=required_parameters(checkpoint, facts))
     return NamedModel(model, mapping, arrays, facts, folder, removed)
 
 
-def required(checkpoint: Path, facts: Mapping[str, Layer]) -> set[str]:
+def required_parameters(checkpoint: Path, facts: Mapping[str, Layer]) -> set[str]:
     """The parameters that hold zeros and that a converted model must have; what stands beside the encoder, such as a
     pooler, a task may leave out.
     """
     kinds = parameter_kinds(checkpoint)
-    return {name for name in _pruned(facts) if not kinds.encoder or kinds.in_encoder(name)}
+    return {name for name in _pruned_parameters(facts) if not kinds.encoder or kinds.in_encoder(name)}
 
 
-def _pruned(facts: Mapping[str, Layer]) -> set[str]:
+def _pruned_parameters(facts: Mapping[str, Layer]) -> set[str]:
     return {name for name, layer in facts.items() if layer.structure != DENSE}
 
 
-def measured_weights(
+def measure_weights(
     checkpoint: Path, rules: Sequence[Rule] = ()
 ) -> tuple[dict[str, np.ndarray], dict[str, Layer], Mapping[str, tuple[int, int]]]:
     """What the linear weights of ``checkpoint`` hold, for every format it may be written in.
@@ -101,7 +101,7 @@ def measured_weights(
         name: replace(measure(name, *weight, _structures(rules)), original_shape=reduced.get(name))
         for name, weight in weights.items()
     }
-    if rules and not (_pruned(facts) or reduced or removed):
+    if rules and not (_pruned_parameters(facts) or reduced or removed):
         raise ExportError(f"{checkpoint}: no linear layer has zeros although it was pruned: were its masks folded in?")
     return {name: array for name, (array, _) in weights.items()}, facts, removed
 

@@ -16,7 +16,7 @@ from optkit.adapters import nncf, onnx, optimum
 from optkit.adapters.onnxruntime import OnnxModel
 from optkit.checkpoints.plain import plain_folder
 from optkit.errors import ExportError
-from optkit.export.fp32 import NamedModel, measured_weights, required
+from optkit.export.fp32 import NamedModel, measure_weights, required_parameters
 from optkit.export.openvino import make_tags, verify
 from optkit.ir.layers import map_parameters, verify_quantized
 from optkit.ir.tags import Tags, pairs_to_tags, tags_to_pairs
@@ -67,9 +67,9 @@ def export_onnx(
     """
     checkpoint, output = plain_folder(Path(checkpoint)), Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    weights, facts, removed = measured_weights(checkpoint, rules)
+    weights, facts, removed = measure_weights(checkpoint, rules)
     model = onnx.trace(checkpoint, seed=seed)
-    mapping = map_parameters(onnx.linear_layers(model), weights, required=required(checkpoint, facts))
+    mapping = map_parameters(onnx.linear_layers(model), weights, required=required_parameters(checkpoint, facts))
     made = NamedModel(model, mapping, weights, facts, checkpoint, removed)
     if quantization is not None:
         stays = [layer.matmul for layer in onnx.linear_layers(model) if module_of(layer.matmul) in set(fp32)]

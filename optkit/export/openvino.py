@@ -125,7 +125,7 @@ def finish(
     output.mkdir(parents=True, exist_ok=True)
     clock, quantized = _Clock(), Quantized(made.model)
     if quantization is not None:
-        score = None if evaluate is None else lambda model: _scored(model, made.setup, evaluate)
+        score = None if evaluate is None else lambda model: _score(model, made.setup, evaluate)
         more: dict[str, Any] = {"parameters": made.parameters, "score": score, "reporter": reporter}
         quantized = quantize(made.model, calibration, quantization, **more)
     model = quantized.model
@@ -152,7 +152,7 @@ def _save(model: openvino.Model, setup: Path, output: Path) -> Path:
     return xml
 
 
-def _scored(model: openvino.Model, setup: Path, evaluate: Callable[[Path], float]) -> float:
+def _score(model: openvino.Model, setup: Path, evaluate: Callable[[Path], float]) -> float:
     with tempfile.TemporaryDirectory(dir=setup, prefix="candidate-") as folder:
         _save(model, setup, Path(folder))
         return evaluate(Path(folder))

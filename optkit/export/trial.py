@@ -53,7 +53,7 @@ def openvino_problem(
     if key not in _found:
         for layers in _LAYERS:
             try:
-                why = _tried(stand_in(config, auto_class, layers), task, tokenizer, quantization)
+                why = _try_export(stand_in(config, auto_class, layers), task, tokenizer, quantization)
             except ExportError as error:  # nothing is known of a type of which none can be made
                 own = export_types.own_problem(config.model_type, task)
                 why = own and f"{own}, and {error}"
@@ -70,14 +70,14 @@ def onnx_problem(config: PretrainedConfig, auto_class: str) -> str | None:
     key = json.dumps(["onnx", auto_class, config.to_dict()], sort_keys=True, default=str)
     if key not in _found:
         for layers in _LAYERS:
-            why = _traced(stand_in(config, auto_class, layers))
+            why = _trace(stand_in(config, auto_class, layers))
             if why is None:
                 break
         _found[key] = why
     return _found[key]
 
 
-def _traced(model: PreTrainedModel) -> str | None:
+def _trace(model: PreTrainedModel) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         with quiet():
             model.save_pretrained(folder)
@@ -88,7 +88,7 @@ def _traced(model: PreTrainedModel) -> str | None:
     return None
 
 
-def _tried(model: PreTrainedModel, task: str, tokenizer: Any, quantization: Quantization | None) -> str | None:
+def _try_export(model: PreTrainedModel, task: str, tokenizer: Any, quantization: Quantization | None) -> str | None:
     with tempfile.TemporaryDirectory() as name:
         folder, output = Path(name, "checkpoint"), Path(name, "ir")
         output.mkdir()

@@ -17,7 +17,7 @@ import transformers
 from optkit.adapters import quiet, reason
 from optkit.checkpoints import compact_config
 from optkit.checkpoints.files import tensors
-from optkit.checkpoints.plain import given
+from optkit.checkpoints.plain import original_folder
 from optkit.errors import OptkitError
 from optkit.models.encoder_decoder import auto_class_for, refuse_decoder
 from optkit.models.pretrained import load_with_info
@@ -34,17 +34,18 @@ def check_checkpoint(folder: Path, auto_class: str) -> None:
         OptkitError: naming the first tensor that holds NaN or an infinity, is missing, has another shape than the
             config says, or has no place in the model; or if the files are damaged or hold code.
     """
+    where = original_folder(folder)
     for name, array, _ in tensors(folder):
         wrong = array.size - int(np.count_nonzero(np.isfinite(array))) if array.dtype.kind == "f" else 0
         if wrong:
             raise OptkitError(
-                f"{given(folder)}: {name}: {wrong} of {array.size} weights are NaN or infinite: the training diverged, "
+                f"{where}: {name}: {wrong} of {array.size} weights are NaN or infinite: the training diverged, "
                 "take an earlier checkpoint"
             )
     config = compact_config.read_config(folder)
     if config.get("pruned_heads"):
         raise OptkitError(
-            f"{given(folder)}: attention heads were taken out of it (pruned_heads), which transformers 5 cannot load: "
+            f"{where}: attention heads were taken out of it (pruned_heads), which transformers 5 cannot load: "
             "give the model with these heads zero instead, or as ONNX"
         )
     if not compact_config.needs_loader(config):
@@ -52,8 +53,8 @@ def check_checkpoint(folder: Path, auto_class: str) -> None:
 
 
 def _check_names(folder: Path, auto_class: str) -> None:
-    name, info = _loaded(folder, auto_class)
-    differs = f"{given(folder)}: its weights are not those of the {name} that config.json describes"
+    name, info = _load(folder, auto_class)
+    differs = f"{original_folder(folder)}: its weights are not those of the {name} that config.json describes"
     way_out = "copy the config.json that belongs to them, or give another task"
     if info["mismatched_keys"]:
         key, theirs, ours = sorted(info["mismatched_keys"])[0]
@@ -69,7 +70,7 @@ def _check_names(folder: Path, auto_class: str) -> None:
         raise OptkitError(f"{differs}: {len(unplaced)} have no place in it, first {unplaced[0]}: {way_out}")
 
 
-def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
+def _load(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
     """The class of the model in ``folder``, and what transformers found when it loaded the weights."""
     with torch.random.fork_rng(devices=[]):
         try:
@@ -77,8 +78,10 @@ def _loaded(folder: Path, auto_class: str) -> tuple[str, dict[str, Any]]:
                 config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
                 model, info = load_with_info(auto_class_for(auto_class, config), folder, config)
         except Exception as error:  # each architecture fails in its own way
-            raise OptkitError(f"{given(folder)}: cannot be loaded as {auto_class}: {reason(error)}") from error
-    refuse_decoder(str(given(folder)), model)
+            raise OptkitError(
+                f"{original_folder(folder)}: cannot be loaded as {auto_class}: {reason(error)}"
+            ) from error
+    refuse_decoder(str(original_folder(folder)), model)
     return type(model).__name__, info
 
 

@@ -18,7 +18,7 @@ from optkit.checkpoints.files import present_name, weight_shapes
 from optkit.errors import OptkitError, UsageError
 from optkit.interop.opening import Opened
 from optkit.models import Head, stored_head
-from optkit.models.config import label_maps, mended, read_values
+from optkit.models.config import label_maps, mend_values, read_values
 from optkit.models.labels import stored_names
 from optkit.tasks import TASKS
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FILE = "config.json"
 
 
-def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Opened:
+def complete_config(opened: Opened, folder: Path, task: str, notes: list[str]) -> Opened:
     """``opened``; where its config.json does not say what is meant, from a folder that links its files beside one that
     does.
 
@@ -49,15 +49,15 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
             f"{source}: this model runs its own code, which is not done here: a recipe may, with "
             "model.trust_remote_code, or give it as ONNX"
         )
-    usable, found = mended(values, source, strict=TASKS[task].classes_of is not None)
+    usable, found = mend_values(values, source, strict=TASKS[task].classes_of is not None)
     if TASKS[task].classes_of is not None:
         notes += [f"{_FILE}: {note}" for note in found]
-        names = _numbered_by_weights(opened, task, usable)
+        names = _number_by_weights(opened, task, usable)
         if names is not None:
             notes.append(f"{_FILE}: it names no classes, and its head has {len(names)} outputs: they are numbered")
             usable |= label_maps(names)
     if opened.kind == "checkpoint" and not usable.get("architectures"):
-        usable |= _named_by_weights(opened.path, task, usable)
+        usable |= _name_by_weights(opened.path, task, usable)
     if usable == values:
         return opened
     folder.mkdir()
@@ -68,7 +68,7 @@ def configured(opened: Opened, folder: Path, task: str, notes: list[str]) -> Ope
     return Opened(opened.kind, folder if opened.path == source else opened.path, folder)
 
 
-def _numbered_by_weights(opened: Opened, task: str, usable: dict[str, Any]) -> list[str] | None:
+def _number_by_weights(opened: Opened, task: str, usable: dict[str, Any]) -> list[str] | None:
     """Names for the outputs of a checkpoint's head, where its config.json gives none.
 
     Raises:
@@ -80,7 +80,7 @@ def _numbered_by_weights(opened: Opened, task: str, usable: dict[str, Any]) -> l
     return names if "id2label" not in usable and names and len(names) != usable.get("num_labels", 2) else None
 
 
-def _named_by_weights(folder: Path, task: str, usable: dict[str, Any]) -> dict[str, Any]:
+def _name_by_weights(folder: Path, task: str, usable: dict[str, Any]) -> dict[str, Any]:
     """``architectures`` for a config.json without: the first, of ``task`` and then of others, whose weights are all
     there. Nothing where there is none, which loading will say.
     """

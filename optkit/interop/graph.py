@@ -50,7 +50,7 @@ def open_onnx(file: Path, setup: Path, task: str) -> tuple[NamedModel, bool]:
             "or give the model as it was before quantization"
         )
     _make_usable(model, file, task)
-    return _named(model, linear_layers(model), setup, None), bool(integers)
+    return _name_model(model, linear_layers(model), setup, None), bool(integers)
 
 
 def open_ir(xml: Path, setup: Path, task: str) -> NamedModel:
@@ -66,7 +66,7 @@ def open_ir(xml: Path, setup: Path, task: str) -> NamedModel:
     if _is_quantized(model) or any(layer.weight.dtype in _INTEGERS for layer in layers):
         raise OptkitError(f"{xml}: int8 already: use it as it is, or give the fp32 model that it was made from")
     _make_usable(model, xml, task)
-    return _named(model, layers, setup, read_tags(model))
+    return _name_model(model, layers, setup, read_tags(model))
 
 
 def _read_onnx(file: Path) -> openvino.Model:
@@ -100,7 +100,7 @@ def _is_quantized(model: openvino.Model) -> bool:
     return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
-def _named(model: openvino.Model, layers: Sequence[LinearLayer], setup: Path, tags: Tags | None) -> NamedModel:
+def _name_model(model: openvino.Model, layers: Sequence[LinearLayer], setup: Path, tags: Tags | None) -> NamedModel:
     said = {tag.matmul: tag for tag in tags.layers} if tags else {}
     biases = _biases(model)
     parameters: dict[str, str] = {}

@@ -20,7 +20,7 @@ from optkit.export.openvino import finish
 from optkit.interop import graph
 from optkit.interop.calibration import Data, draw
 from optkit.interop.checkpoint import check_checkpoint
-from optkit.interop.configuration import check_outputs, configured, name_architecture
+from optkit.interop.configuration import check_outputs, complete_config, name_architecture
 from optkit.interop.graph import open_ir
 from optkit.interop.opening import Opened, open_model
 from optkit.interop.structure import idle_groups, sentence
@@ -122,11 +122,11 @@ def quantize(
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-"))
         work = Path(name)
-        stack.enter_context(_named(work, model))
+        stack.enter_context(_name_in_messages(work, model))
         notes: list[str] = []
-        kind, opened = opened.kind, _merged(opened, work / "merged", notes, reporter)
+        kind, opened = opened.kind, _merge_adapter(opened, work / "merged", notes, reporter)
         task, ov_class = _task(opened, task)
-        opened = configured(opened, work / "configured", task, notes)
+        opened = complete_config(opened, work / "configured", task, notes)
         made, already = None, False
         if opened.kind == "onnx":
             reporter.say("reading the ONNX model")
@@ -169,7 +169,7 @@ def quantize(
 
 
 @contextmanager
-def _named(work: Path, model: str | Path) -> Iterator[None]:
+def _name_in_messages(work: Path, model: str | Path) -> Iterator[None]:
     """Has messages on a copy in ``work`` name the model that it was made from."""
     try:
         yield
@@ -189,7 +189,7 @@ def _output(output: str | Path | None, model: str | Path) -> Path:
     return folder
 
 
-def _merged(opened: Opened, folder: Path, notes: list[str], reporter: Reporter) -> Opened:
+def _merge_adapter(opened: Opened, folder: Path, notes: list[str], reporter: Reporter) -> Opened:
     """``opened``, an adapter as the checkpoint that it makes of its base model."""
     if opened.kind != "adapter":
         return opened

@@ -29,7 +29,7 @@ def sentence(layers: Mapping[str, Layer | LayerTag], idle: Mapping[str, tuple[in
         return "the model is dense: quantizing only saves arithmetic, there are no zeros to skip"
     counts = Counter(layer.structure for layer in pruned)
     share = sum(layer.sparsity * prod(layer.shape) for layer in pruned) / sum(prod(layer.shape) for layer in pruned)
-    structures = ", ".join(f"{_said(name)} in {count}" for name, count in counts.most_common())
+    structures = ", ".join(f"{_describe(name)} in {count}" for name, count in counts.most_common())
     words = (
         f"{len(pruned)} of {len(layers)} linear layers are pruned, {100 * share:.2f} % of their weights: {structures}"
     )
@@ -37,7 +37,7 @@ def sentence(layers: Mapping[str, Layer | LayerTag], idle: Mapping[str, tuple[in
     return words + (f"; {' and '.join(idle_parts)} add nothing" if idle_parts else "")
 
 
-def _said(structure: str) -> str:
+def _describe(structure: str) -> str:
     if structure in _WORDS:
         return _WORDS[structure]
     return f"{structure} blocks" if "x" in structure else structure

@@ -54,7 +54,7 @@ class Weight:
         values = self.values if self.values.dtype.kind == "f" else self.values.astype(np.float32)
         return values if self.scale is None else values * self.scale
 
-    def _reshaped(self, change: Any) -> Weight:
+    def _reshape(self, change: Any) -> Weight:
         scale = None if self.scale is None else change(np.broadcast_to(self.scale, self.values.shape))
         return replace(self, values=change(self.values), scale=scale)
 
@@ -116,14 +116,14 @@ def constant_weight(node: openvino.Node) -> Weight | None:
         scale = factor.real() if weight.scale is None else weight.scale * factor.real()
         return replace(weight, values=np.broadcast_to(weight.values, shape), scale=scale)
     if kind == "Subtract":
-        return _subtracted(weight, others[0], shape)
+        return _subtract(weight, others[0], shape)
     if kind == "FakeQuantize":
         ranges = [other.real() for other in others]
         values = _fake_quantize(weight.real(), *ranges, levels=node.get_attributes()["levels"])
         return replace(weight, values=values, scale=None)
     if kind == "Transpose":
-        return weight._reshaped(lambda array: np.transpose(array, others[0].values.tolist()))
-    return weight._reshaped(lambda array: np.reshape(array, shape))
+        return weight._reshape(lambda array: np.transpose(array, others[0].values.tolist()))
+    return weight._reshape(lambda array: np.reshape(array, shape))
 
 
 def _weight_and_other(first: Weight, second: Weight) -> tuple[Weight, Weight]:
@@ -132,7 +132,7 @@ def _weight_and_other(first: Weight, second: Weight) -> tuple[Weight, Weight]:
     return (first, second) if ranks[0] >= ranks[1] else (second, first)
 
 
-def _subtracted(weight: Weight, point: Weight, shape: tuple[int, ...]) -> Weight:
+def _subtract(weight: Weight, point: Weight, shape: tuple[int, ...]) -> Weight:
     """Integers without a whole zero point stay integers; every other difference is what it is in float32."""
     whole = point.scale is None and bool((point.values == np.rint(point.values)).all())
     if weight.dtype in _INTEGERS and weight.values.dtype.kind in "iu" and weight.scale is None and whole:
@@ -165,8 +165,8 @@ def linear_layers(model: openvino.Model) -> list[LinearLayer]:
         if weight is None or weight.values.ndim < 2 or prod(weight.values.shape[:-2]) != 1:
             continue
         if weight.values.ndim > 2:
-            weight = weight._reshaped(lambda array: array.reshape(array.shape[-2:]))
-        weight = weight._reshaped(np.transpose) if transpose else weight
+            weight = weight._reshape(lambda array: array.reshape(array.shape[-2:]))
+        weight = weight._reshape(np.transpose) if transpose else weight
         layers.append(LinearLayer(node.get_friendly_name(), weight, operand))
     return layers
 

@@ -117,7 +117,7 @@ class OneShape:
         length = max((tensor.shape[1] for tensor in inputs.values() if tensor.ndim == 2), default=0)
         if length > self._seq:
             raise OptkitError(f"an input of {length} tokens for a model of {self._seq}: cut it, or export with more")
-        given = {name: self._padded(name, tensor, count) for name, tensor in inputs.items()}
+        given = {name: self._pad(name, tensor, count) for name, tensor in inputs.items()}
         parts: dict[str, list[Tensor]] = {}
         for start in range(0, count, self._batch):
             found = self._model(**{name: tensor[start : start + self._batch] for name, tensor in given.items()})
@@ -126,7 +126,7 @@ class OneShape:
         whole = {name: torch.cat(tensors) for name, tensors in parts.items()}
         return SimpleNamespace(**{name: self._cut(name, tensor, count, length) for name, tensor in whole.items()})
 
-    def _padded(self, name: str, tensor: Tensor, count: int) -> Tensor:
+    def _pad(self, name: str, tensor: Tensor, count: int) -> Tensor:
         from torch.nn.functional import pad
 
         if tensor.ndim == 2:

@@ -160,7 +160,7 @@ def pairs_to_tags(pairs: Mapping[str, str], where: str) -> Tags | None:
         of_part = root.setdefault(part, {})
         if isinstance(of_part, dict):
             of_part.setdefault(name, {})[field] = str(value)
-    return _checked(root, where) if root else None
+    return _check(root, where) if root else None
 
 
 def _entries(tags: Tags) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -200,10 +200,10 @@ def read_tags(source: Path | str | openvino.Model) -> Tags | None:
     model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
     if not model.has_rt_info(ROOT):
         return None
-    return _checked(_plain(model.get_rt_info()[ROOT]), where)
+    return _check(_plain(model.get_rt_info()[ROOT]), where)
 
 
-def _checked(root: Any, where: str) -> Tags:
+def _check(root: Any, where: str) -> Tags:
     try:
         return _parse(root)
     except _Fault as fault:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from optkit.checkpoints.files import present_name, weight_shapes
-from optkit.checkpoints.plain import given
+from optkit.checkpoints.plain import original_folder
 from optkit.errors import PlanError
-from optkit.models.config import make_config, mended, read_values
+from optkit.models.config import make_config, mend_values, read_values
 from optkit.models.head import Head
-from optkit.models.labels import adopt, by_number, match, numbered, placeholders, stored_names
+from optkit.models.labels import adopt, by_number, default_names, match, placeholders, stored_names
 from optkit.models.meta import meta_model
 from optkit.models.source import Source
 
@@ -80,7 +80,7 @@ def stored_head(model: ModelSpec | Source | str | Path, head: Head) -> list[str]
     names = None
     if head.labels is not None:
         values = read_values(source.folder(weights=False))
-        names, _ = stored_names(mended(values, given(folder))[0])
+        names, _ = stored_names(mend_values(values, original_folder(folder))[0])
     skeleton = meta_model(source, replace(head, labels=names))
     architectures = config.architectures or []
     # A checkpoint that does not say what it is, is what its weights fit.
@@ -97,13 +97,13 @@ def stored_head(model: ModelSpec | Source | str | Path, head: Head) -> list[str]
         return None if differ else []
     outputs = {found[0] for found, _ in differ.values() if found}
     if not differ:
-        return names or numbered(config.num_labels)
+        return names or default_names(config.num_labels)
     if len(outputs) > 1 or any(found[1:] != shape[1:] for found, shape in differ.values()):
         return None
     if names is None:
-        return numbered(outputs.pop())
+        return default_names(outputs.pop())
     raise PlanError(
-        f"{given(folder) / 'config.json'}: id2label names {len(names)} outputs, and {next(iter(differ))} has "
+        f"{original_folder(folder) / 'config.json'}: id2label names {len(names)} outputs, and {next(iter(differ))} has "
         f"{outputs.pop()}: name each of them, or remove id2label and label2id"
     )
 

@@ -43,7 +43,7 @@ def make_config(
     if source.name is None:
         config = _new_config(source, tokenizer)
     else:
-        config = _stored_config(source)
+        config = _load_config(source)
         _refuse_unknown(source.overrides, config, "model.overrides")
         with refusing(source):
             config.update(source.overrides)
@@ -91,14 +91,14 @@ def _new_config(source: Source, tokenizer: PreTrainedTokenizerBase | None) -> Pr
         return CONFIG_MAPPING[kind](**values)
 
 
-def _stored_config(source: Source) -> PretrainedConfig:
+def _load_config(source: Source) -> PretrainedConfig:
     folder = source.folder(weights=False)
     if not (folder / "config.json").is_file():
         raise PlanError(
             f"{folder}: no config.json here: give a folder saved by save_pretrained with --set {source.key}=FOLDER"
         )
     read_values(folder)
-    if (config := mended_config(folder)) is not None:
+    if (config := mend_config(folder)) is not None:
         return config
     try:
         with quiet():
@@ -127,7 +127,7 @@ def read_values(folder: Path) -> dict[str, Any]:
     return values
 
 
-def mended(values: dict[str, Any], folder: Path, *, strict: bool = True) -> tuple[dict[str, Any], list[str]]:
+def mend_values(values: dict[str, Any], folder: Path, *, strict: bool = True) -> tuple[dict[str, Any], list[str]]:
     """A config.json that transformers reads as it was meant, where its class names or its problem are not as they are
     written today; and a note for each thing that was read otherwise than it stands there.
 
@@ -160,8 +160,8 @@ def mended(values: dict[str, Any], folder: Path, *, strict: bool = True) -> tupl
     return usable, notes
 
 
-def mended_config(folder: Path) -> PretrainedConfig | None:
-    """The configuration of a checkpoint as ``mended`` makes it; None where transformers can read the file as it is.
+def mend_config(folder: Path) -> PretrainedConfig | None:
+    """The configuration of a checkpoint as ``mend_values`` makes it; None where transformers reads the file as it is.
 
     Raises:
         OptkitError: if the file is no JSON mapping, or a value in it is of the wrong type.
@@ -169,7 +169,7 @@ def mended_config(folder: Path) -> PretrainedConfig | None:
     if not (folder / "config.json").is_file():
         return None
     values = read_values(folder)
-    usable, _ = mended(values, folder, strict=False)
+    usable, _ = mend_values(values, folder, strict=False)
     kind = values.get("model_type")
     if usable == values or not isinstance(kind, str) or kind not in CONFIG_MAPPING or "auto_map" in values:
         return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     """Takes the parameters of every module that one of ``patterns`` covers out of the training of ``model``."""
     for name, module in model.named_modules():
-        if _covered(name, patterns):
+        if _is_covered(name, patterns):
             module.requires_grad_(False)
 
 
@@ -32,7 +32,7 @@ def problems(model: nn.Module, patterns: Sequence[str], pruned: Iterable[str]) -
         for pattern in patterns
         if not any(matches(pattern, name) for name in names)
     ]
-    frozen = [name for name in names if _covered(name, patterns)]
+    frozen = [name for name in names if _is_covered(name, patterns)]
     inside = [layer for layer in pruned if any(layer == name or layer.startswith(f"{name}.") for name in frozen)]
     if inside:
         found.append(f"{inside[0]} is pruned while it is trained: exclude it there, or do not freeze it")
@@ -42,5 +42,5 @@ def problems(model: nn.Module, patterns: Sequence[str], pruned: Iterable[str]) -
     return found
 
 
-def _covered(name: str, patterns: Sequence[str]) -> bool:
+def _is_covered(name: str, patterns: Sequence[str]) -> bool:
     return bool(name) and any(matches(pattern, name) for pattern in patterns)

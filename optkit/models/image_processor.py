@@ -35,7 +35,7 @@ def load_image_processor(model: ModelSpec | str | Path) -> Any:
         OptkitError: if it can't be read, or the Hub can't be reached.
     """
     source = Source.of(model)
-    return _made_for(make_config(source)) if source.name is None else own_image_processor(source)
+    return _make_for(make_config(source)) if source.name is None else own_image_processor(source)
 
 
 def own_image_processor(source: Source) -> Any:
@@ -56,7 +56,7 @@ def own_image_processor(source: Source) -> Any:
         raise OptkitError(f"{folder / _FILE}: cannot be read: {reason(error)}") from error
 
 
-def _made_for(config: PretrainedConfig) -> Any:
+def _make_for(config: PretrainedConfig) -> Any:
     require_pillow()
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 

@@ -12,7 +12,7 @@ def placeholders(labels: Sequence[str]) -> bool:
     return all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
 
 
-def numbered(count: int) -> list[str]:
+def default_names(count: int) -> list[str]:
     """The names that transformers gives ``count`` classes without names."""
     return [f"LABEL_{i}" for i in range(count)]
 
@@ -98,7 +98,7 @@ def _ids(given: Any, notes: list[str]) -> list[int]:
         return list(range(len(given)))
     if not isinstance(given, dict):
         raise ValueError(f"id2label is no mapping of numbers to names but {str(given)[:60]!r}")
-    if _inverted(given):
+    if _is_inverted(given):
         notes.append("id2label maps names to numbers: read the other way round")
         return sorted(given.values())
     wrong = next((key for key in given if not re.fullmatch(r"\d{1,9}", str(key))), None)
@@ -111,12 +111,12 @@ def _values(given: Any) -> list[Any]:
     """What stands for each output in ``id2label``, in order of the outputs."""
     if isinstance(given, list):
         return given
-    if _inverted(given):
+    if _is_inverted(given):
         return sorted(given, key=given.__getitem__)
     return [given[key] for key in sorted(given, key=int)]
 
 
-def _inverted(given: Mapping[Any, Any]) -> bool:
+def _is_inverted(given: Mapping[Any, Any]) -> bool:
     numbers = all(type(value) is int for value in given.values())
     return numbers and not any(re.fullmatch(r"\d+", str(key)) for key in given)
 

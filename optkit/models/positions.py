@@ -35,11 +35,11 @@ def longest_input(config: PretrainedConfig) -> int | None:
         return None
     key = json.dumps(config.to_dict(), sort_keys=True, default=str)
     if key not in _found:
-        _found[key] = _measured(config)
+        _found[key] = _measure(config)
     return _found[key]
 
 
-def _measured(config: PretrainedConfig) -> int | None:
+def _measure(config: PretrainedConfig) -> int | None:
     said = getattr(config, "max_position_embeddings", None)
     said = said if isinstance(said, int) and said > 0 else None
     try:

@@ -16,7 +16,7 @@ import torch
 
 from optkit.adapters import quiet, reason
 from optkit.checkpoints.files import weight_shapes
-from optkit.checkpoints.plain import given
+from optkit.checkpoints.plain import original_folder
 from optkit.errors import OptkitError, PlanError
 from optkit.models.checkpoint_head import kept_head, reorder_head, stored_head
 from optkit.models.config import make_config
@@ -58,7 +58,7 @@ def load_model(
     source = Source.of(model)
     if source.name is None:
         config = make_config(source, head, tokenizer)
-        with _seeded(seed), refusing(source):
+        with _use_seed(seed), refusing(source):
             return auto_class_for(head.auto_class, config).from_config(config).float().eval()
     folder = source.folder()
     kept = kept_head(source, head)
@@ -111,7 +111,7 @@ def load_teacher(
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _use_seed(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -137,9 +137,9 @@ def load_with_info(
 def _from_pretrained(source: Source, folder: Path, auto_class: str, config: Any, seed: int) -> PreTrainedModel:
     """The checkpoint as ``config`` says, refused if anything but the head is missing or of another shape."""
     weight_shapes(folder)
-    where = given(folder)
+    where = original_folder(folder)
     try:
-        with _seeded(seed), quiet():
+        with _use_seed(seed), quiet():
             model, info = load_with_info(
                 auto_class_for(auto_class, config), folder, config, trust_remote_code=source.trust_remote_code
             )
@@ -166,7 +166,7 @@ def _redraw_head(model: PreTrainedModel, seed: int) -> None:
     """Gives what is outside the body new random weights, where a checkpoint's head for something else fitted in."""
     if model is model.base_model:
         return
-    with _seeded(seed), torch.no_grad():
+    with _use_seed(seed), torch.no_grad():
         drawn = dict(type(model)(model.config).named_parameters())
         for name, parameter in model.named_parameters():
             if not name.startswith(f"{model.base_model_prefix}."):

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from optkit.adapters import quiet, reason, sentence_transformers
 from optkit.errors import OptkitError, PlanError
-from optkit.models.config import make_config, mended_config
+from optkit.models.config import make_config, mend_config
 from optkit.models.positions import longest_input
 from optkit.models.source import Source
 from optkit.models.wordpiece import train_wordpiece
@@ -59,7 +59,7 @@ def own_tokenizer(
     """
     folder = source.folder(weights=False)
     # transformers reads config.json for the kind of tokenizer, and stumbles over class names there that are odd.
-    usable = mended_config(folder)
+    usable = mend_config(folder)
     way_out = "give a folder that has one with --set model.tokenizer=FOLDER"
     try:
         with quiet():

@@ -35,7 +35,7 @@ class RunData:
         self._encoded: dict[str, Any] = {}
 
     @cached_property
-    def _loaded(self) -> Any:
+    def _all_splits(self) -> Any:
         """The whole training split and those that are evaluated, checked."""
         splits = load_splits(
             self._recipe.task.dataset,
@@ -49,13 +49,13 @@ class RunData:
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
         """The training split without its hold-out, and the hold-out; None where there is none."""
-        rows, wanted = self._loaded["train"], self._recipe.train.get("hold_out")
+        rows, wanted = self._all_splits["train"], self._recipe.train.get("hold_out")
         return (rows, None) if wanted is None else part(rows, wanted, self._recipe.seed)
 
     @cached_property
     def splits(self) -> Any:
         """The training split, its hold-out taken off, and those that are evaluated."""
-        return {**self._loaded, "train": self._parts[0]}
+        return {**self._all_splits, "train": self._parts[0]}
 
     @property
     def held_out(self) -> int:
@@ -75,7 +75,7 @@ class RunData:
     @cached_property
     def data_head(self) -> Head:
         """What the task asks of a model as far as the data tell."""
-        return self._task.head(self._loaded)
+        return self._task.head(self._all_splits)
 
     @cached_property
     def head(self) -> Head:
@@ -110,29 +110,29 @@ class RunData:
             config.pad_token_id = 0  # as the vocabularies that are learned here begin
         return longest_input(config)
 
-    def encoded(self, split: str) -> Any:
+    def encode(self, split: str) -> Any:
         """The examples of a split as the start model's token ids."""
         if split not in self._encoded:
             with self._reporter.task(f"encoding {split}"):
                 self._encoded[split] = self._task.encode(self.splits[split], self.tokenizer, self.head)
         return self._encoded[split]
 
-    def drawn(self, samples: int, *, labelled: bool = False) -> list[dict[str, Any]]:
+    def draw(self, samples: int, *, labelled: bool = False) -> list[dict[str, Any]]:
         """``samples`` of the training split drawn with the recipe's seed, all if there are fewer, as token ids."""
-        encoded = self.encoded("train")
+        encoded = self.encode("train")
         if not labelled:
             encoded = encoded.remove_columns([name for name in self._task.answers if name in encoded.column_names])
         rows = np.random.default_rng(self._recipe.seed).permutation(len(encoded))[:samples]
         return [encoded[int(row)] for row in rows]
 
     def calibration(self, samples: int) -> list[Mapping[str, Any]]:
-        """``samples`` inputs of the training split for a model to run on one at a time, drawn as by ``drawn``."""
-        drawn, processor = self.drawn(samples), self.tokenizer
+        """``samples`` inputs of the training split for a model to run on one at a time, drawn as by ``draw``."""
+        drawn, processor = self.draw(samples), self.tokenizer
         return [sample for example in drawn for sample in self._task.samples(example, processor)][:samples]
 
     def batches(self, samples: int, size: int = 32, *, labelled: bool = False) -> list[dict[str, Any]]:
-        """What ``drawn`` gives as padded tensors, ``size`` examples each, by length so that little is padding."""
-        examples = sorted(self.drawn(samples, labelled=labelled), key=self._task.length)
+        """What ``draw`` gives as padded tensors, ``size`` examples each, by length so that little is padding."""
+        examples = sorted(self.draw(samples, labelled=labelled), key=self._task.length)
         collate = self._task.collator(self.tokenizer, training=False)
         batches = [collate(examples[start : start + size]) for start in range(0, len(examples), size)]
         dropped = () if labelled else self._task.answers

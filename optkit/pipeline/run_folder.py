@@ -94,10 +94,10 @@ class RunDir:
         """What a finished stage found out; empty if it has not finished."""
         return (self.entry(stage) or {}).get("facts", {})
 
-    def is_done(self, stage: str, key: str, made: Sequence[str]) -> bool:
+    def is_done(self, stage: str, key: str, outputs: Sequence[str]) -> bool:
         """Whether ``stage`` finished with the input ``key`` and all that it ``made`` is still there."""
         entry = self.entry(stage)
-        return entry is not None and entry["key"] == key and all((self.path / name).exists() for name in made)
+        return entry is not None and entry["key"] == key and all((self.path / name).exists() for name in outputs)
 
     @contextmanager
     def writing(

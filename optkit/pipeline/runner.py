@@ -121,7 +121,7 @@ def _run_stages(
         _connect(context)
     here = (versions(RESULT_PACKAGES), describe())
     for number, stage in enumerate(context.stages, 1):
-        if stage.needed(context):
+        if stage.is_needed(context):
             with _one_line(folder, stage.checkpoints):
                 _run_stage(stage, context, f"[{number}/{len(STAGES)}] {stage.name}", reuse, *here)
         if stage.name == stop_after:
@@ -161,7 +161,7 @@ def _run_stage(
     machine: dict[str, Any],
 ) -> None:
     key, run = stage.key(context), context.run
-    if run.is_done(stage.name, key, stage.made_paths(context)):
+    if run.is_done(stage.name, key, stage.output_paths(context)):
         context.reporter.say(f"{title}: done before, skipped")
         if other := _other_versions(run.entry(stage.name)["versions"], installed):
             context.reporter.say(f"  with other versions than those installed: {other}")

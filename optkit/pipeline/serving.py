@@ -53,7 +53,7 @@ def full_range(context: RunContext) -> bool:
     return quantize is not None and quantize.method == "int8" and quantize.weight_range == "full"
 
 
-def judged_on_runtime(context: RunContext) -> bool:
+def is_judged_on_runtime(context: RunContext) -> bool:
     """Whether accuracy is judged on the sparse runtime: the recipe says so, or int8 sums overflow in this CPU's
     OpenVINO.
     """
@@ -76,12 +76,12 @@ def exported_variant(context: RunContext) -> Variant:
 def judged_variant(context: RunContext) -> Variant:
     """The variant that a drop is of."""
     exported = exported_variant(context)
-    return exported.on("optkit") if judged_on_runtime(context) else exported
+    return exported.on("optkit") if is_judged_on_runtime(context) else exported
 
 
 def plan_identity(context: RunContext) -> dict[str, Any] | None:
     """What decides which plan is made: the ``mode`` and the ``shape`` (batch, tokens); None where none is."""
-    if not times_runtime(context) and not judged_on_runtime(context):
+    if not times_runtime(context) and not is_judged_on_runtime(context):
         return None
     spec, fixed = context.recipe.benchmark, exported_shape(context)
     shape = (spec.batch[0], context.data.lengths[0]) if spec is not None else fixed or (1, 128)

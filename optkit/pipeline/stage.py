@@ -64,11 +64,11 @@ class Stage:
         folder: the folder of the run that the stage writes; None for a stage with facts alone, or with files directly
             in the run folder.
         checkpoints: the folder of the run that holds the checkpoints of its training; None for one that does not train.
-        needed: returns whether the recipe asks for the stage.
-        made: returns the paths in the run folder without which the stage has to run again; ``folder`` by default.
+        is_needed: returns whether the recipe asks for the stage.
+        outputs: returns the paths in the run folder without which the stage has to run again; ``folder`` by default.
         recipe_problems: returns what of the recipe alone cannot work, a line each; called before any data are loaded.
-        unlabelled: returns how many texts without labels the stage will add to the training split; raises UsageError if
-            they cannot be used.
+        count_unlabelled: returns how many texts without labels the stage will add to the training split; raises
+            UsageError if they cannot be used.
         problems: returns what cannot work with the model and the data, a line each.
         trial_problems: returns what only a trial shows, a line each; called when there is no other problem.
         plan: returns what the stage will do, as attributes of ``optkit.planning.summary.Plan``; called when there is no
@@ -80,16 +80,16 @@ class Stage:
     run: Callable[[RunContext, StageOutput], None]
     folder: str | None = None
     checkpoints: str | None = None
-    needed: Callable[[RunContext], bool] = _always
-    made: Callable[[RunContext], Sequence[str]] | None = None
+    is_needed: Callable[[RunContext], bool] = _always
+    outputs: Callable[[RunContext], Sequence[str]] | None = None
     recipe_problems: Callable[[RunContext], Sequence[str]] = _no_recipe_problems
-    unlabelled: Callable[[RunContext], int] = _no_examples
+    count_unlabelled: Callable[[RunContext], int] = _no_examples
     problems: Callable[[RunContext, ResolvedModel], Sequence[str]] = _no_problems
     trial_problems: Callable[[RunContext, ResolvedModel], Sequence[str]] = _no_problems
     plan: Callable[[RunContext, ResolvedModel], Mapping[str, Any]] = _nothing_to_plan
 
-    def made_paths(self, context: RunContext) -> Sequence[str]:
+    def output_paths(self, context: RunContext) -> Sequence[str]:
         """Paths in the run folder without which the stage has to run again."""
-        if self.made is not None:
-            return self.made(context)
+        if self.outputs is not None:
+            return self.outputs(context)
         return [self.folder] if self.folder else []

@@ -47,10 +47,10 @@ def problems(context: RunContext, model: Any, examples: int) -> list[str]:
     # What an OptkitError says is told where the arguments, or the data, are looked at.
     if failure is None or isinstance(failure, OptkitError):
         return []
-    return [_said(context, model, context.recipe.train, examples, failure)]
+    return [_explain(context, model, context.recipe.train, examples, failure)]
 
 
-def unused(context: RunContext, examples: int) -> list[str]:
+def unused_arguments(context: RunContext, examples: int) -> list[str]:
     """Arguments that would do nothing, or something else than they say, a line each."""
     train, task, found = context.recipe.train, context.task, []
     if train.get("label_smoothing_factor"):
@@ -96,7 +96,7 @@ def _failure(context: RunContext, model: Any, train: Mapping[str, Any], examples
     return None
 
 
-def _said(context: RunContext, model: Any, train: Mapping[str, Any], examples: int, failure: Exception) -> str:
+def _explain(context: RunContext, model: Any, train: Mapping[str, Any], examples: int, failure: Exception) -> str:
     """The line for a training that failed: with the argument by which it does, where one alone is the reason."""
     said = _reason(failure)
     for name, value in train.items():

@@ -37,7 +37,7 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
     recipe = context.recipe
     model = context.start_model()
     parameters = 4 * sum(p.numel() for p in model.parameters())
-    kept = _kept(context, plan, model)
+    kept = _state_bytes(context, plan, model)
     runs = 1 + (plan.baseline == "trained" and bool(plan.rules))
     # Weights, two moments of Adam, masks and criteria's states in each kept checkpoint and the one being written; then
     # results.
@@ -56,7 +56,7 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
     freezing.freeze(model, recipe.train.get("freeze", ()))
     collator = context.task.collator(context.data.tokenizer)
     how = {"teacher": beside, "objective": context.task.objective}
-    step = passes.time_steps(model, args, context.data.encoded("train"), collator, **how)
+    step = passes.time_steps(model, args, context.data.encode("train"), collator, **how)
     return Estimate(round(step, 4), round(step * plan.steps * runs, 1), _peak() + kept, disk)
 
 
@@ -72,7 +72,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _kept(context: RunContext, plan: Plan, model: Any) -> int:
+def _state_bytes(context: RunContext, plan: Plan, model: Any) -> int:
     """Bytes of the masks on ``model`` and of what criteria accumulate."""
     sizes: dict[tuple[str, str], int] = {}
     for rule, matched in zip(context.recipe.build_rules(), plan.rules, strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optkit.models import meta_model, stored_head
-from optkit.models.config import mended, read_values
+from optkit.models.config import mend_values, read_values
 from optkit.models.source import Source
 from optkit.pipeline import baseline
 from optkit.tasks import PROBLEMS
@@ -39,19 +39,19 @@ def notes(context: RunContext) -> list[str]:
     """
     model, head, found = context.recipe.model, context.data.head, []
     if model.name is not None:
-        found += _stored(model.name, model.revision, "model.name", head)
+        found += _config_notes(model.name, model.revision, "model.name", head)
         if context.data.start_head is None:
-            stored, name = stored_head(model, head), _shown(model.name)
+            stored, name = stored_head(model, head), _display_name(model.name)
             new = f"a new one for {first_few(head.labels)}" if head.labels else "a new one"
             if stored:
                 found.append(f"the head of {name} ({first_few(stored)}) is replaced by {new}")
             else:
                 found.append(f"{name} has no head for {head.kind}: {new} is trained")
     if context.recipe.distill is not None:
-        found += _stored(context.recipe.distill.teacher, context.recipe.distill.revision, "distill.teacher", head)
+        found += _config_notes(context.recipe.distill.teacher, context.recipe.distill.revision, "distill.teacher", head)
     compared = baseline.named_checkpoint(context.recipe)
     if compared is not None:
-        found += _stored(compared, "main", "evaluate.baseline", head)
+        found += _config_notes(compared, "main", "evaluate.baseline", head)
     return list(dict.fromkeys(found))
 
 
@@ -63,18 +63,18 @@ def pixel_problems(context: RunContext, spec: DistillSpec, processor: Any, key: 
     return [f"{key}: {text.removeprefix('model: ')}" for text in context.task.model_problems(skeleton, processor)]
 
 
-def _stored(name: str, revision: str, key: str, head: Head) -> list[str]:
+def _config_notes(name: str, revision: str, key: str, head: Head) -> list[str]:
     """How the config.json of a checkpoint was read where it does not say what is meant."""
     if head.labels is None:
         return []
     folder = Source(name, revision, key=key).folder(weights=False)
     values = read_values(folder)
-    found, said = mended(values, folder)[1], values.get("problem_type")
+    found, said = mend_values(values, folder)[1], values.get("problem_type")
     if said in PROBLEMS and said != head.problem_type and head.problem_type is not None:
         found.append(f"problem_type is {said}: the data's counts, {head.problem_type}")
-    return [f"config.json of {_shown(name)}: {note}" for note in found]
+    return [f"config.json of {_display_name(name)}: {note}" for note in found]
 
 
-def _shown(name: str) -> str:
+def _display_name(name: str) -> str:
     """A model's name for a report, which others may read: of a folder here its last part."""
     return Path(name).resolve().name if Path(name).is_dir() else name

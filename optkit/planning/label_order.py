@@ -34,16 +34,16 @@ def check_order(context: RunContext) -> None:
         PlanError: if the answers of one are far better in another order of its outputs; the message names the order.
     """
     found = []
-    for key, name, kept, ours, loaded in _trained(context):
+    for key, name, kept, ours, loaded in _trained_models(context):
         model, processor, order = loaded()
-        reordered = _reordered(context, model, processor, order)
+        reordered = _find_reordering(context, model, processor, order)
         if reordered is not None:
-            found.append(f"{key}: {name}: {_explained(reordered, ours, kept)}")
+            found.append(f"{key}: {name}: {_explain(reordered, ours, kept)}")
     if found:
         raise PlanError(found)
 
 
-def _trained(context: RunContext) -> Iterator[tuple[str, str, KeptHead, Sequence[str], Any]]:
+def _trained_models(context: RunContext) -> Iterator[tuple[str, str, KeptHead, Sequence[str], Any]]:
     """The models with heads that count as they are: the recipe's key, the name, the head, our labels, and what loads
     the model, its processor, and its output for each of our labels where they are in another order.
 
@@ -78,7 +78,7 @@ def _trained(context: RunContext) -> Iterator[tuple[str, str, KeptHead, Sequence
             yield source.key, source.name, kept, context.data.head.labels, lambda: baseline.load(context)
 
 
-def _reordered(context: RunContext, model: Any, processor: Any, order: Sequence[int] | None) -> Reordered | None:
+def _find_reordering(context: RunContext, model: Any, processor: Any, order: Sequence[int] | None) -> Reordered | None:
     task, head, rows = context.task, context.data.head, context.data.splits["train"]
     count = min(max(_SAMPLES, _EACH * len(head.labels)), _MOST)
     chosen = np.random.default_rng(context.recipe.seed).permutation(len(rows))[:count]
@@ -97,7 +97,7 @@ def _reordered(context: RunContext, model: Any, processor: Any, order: Sequence[
     return find_order(truth, predicted, example, len(head.labels), several=truth.ndim == 2)
 
 
-def _explained(found: Reordered, ours: Sequence[str], kept: KeptHead) -> str:
+def _explain(found: Reordered, ours: Sequence[str], kept: KeptHead) -> str:
     meant = [""] * len(ours)
     for label, output in enumerate(found.order):  # outputs are in the order of our labels
         meant[kept.order[output]] = ours[label]

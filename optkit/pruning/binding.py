@@ -14,7 +14,7 @@ from optkit.pruning.criteria import Criterion, build
 from optkit.pruning.criteria.base import GroupCriterion, State
 from optkit.pruning.masking import WeightMask
 from optkit.pruning.schedules import Steps, resolve
-from optkit.pruning.selection import normalized, select_each, select_together, target_count
+from optkit.pruning.selection import normalize, select_each, select_together, target_count
 from optkit.pruning.targets import Site
 
 
@@ -126,7 +126,7 @@ class BoundRule:
         shares = self.shares(self.rule.schedule.to)
         return sum(s * n for s, n in zip(shares, groups, strict=True)) / sum(groups) * self.rule.structure.max_sparsity
 
-    def wanted(self, target: float) -> int:
+    def target_groups(self, target: float) -> int:
         """Exactly how many groups are pruned when the schedule asks for the sparsity ``target``."""
         counts = [site.grid.count for site in self.sites]
         if self.rule.scope == "global" and not self.rule.shares:
@@ -206,7 +206,7 @@ class BoundRule:
             # Sums over groups of different sizes do not compare, means do.
             pooled = [values / site.grid.size for values, site in zip(pooled, self.sites, strict=True)]
         if rule.normalize:
-            pooled = normalized(pooled, living)
+            pooled = normalize(pooled, living)
         floor = min(rule.floor, target) / rule.structure.max_sparsity
         ceiling = min(rule.ceiling / rule.structure.max_sparsity, 1.0)
         return select_together(pooled, living, shares[0], floor=floor, ceiling=ceiling)

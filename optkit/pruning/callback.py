@@ -75,14 +75,14 @@ class PruningCallback(TrainerCallback):
         if self._files is not None and self._files.pending:
             self._files.restore(_checkpoint(args, state.global_step))
         per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
-        placed = self._placed_before(state)
+        placed = self._earlier_placement(state)
         self.pruner.start(state.max_steps, per_epoch, done=state.global_step, placed=placed)
         state.stateful_callbacks[_STATE] = _placement(self.pruner, state.max_steps)
         if state.global_step == 0:
             self.pruner.update(0)
         self._sparsity = self.pruner.sparsity()
 
-    def _placed_before(self, state: TrainerState) -> list[Steps | None] | None:
+    def _earlier_placement(self, state: TrainerState) -> list[Steps | None] | None:
         """Where a training that goes on placed its schedules when it began; warns if it has another length now.
 
         Raises:

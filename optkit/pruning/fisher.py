@@ -88,7 +88,7 @@ def saliency(matrices: Tensor, weights: Tensor, living: Tensor, damping: float, 
     """
     block, count = weights.shape
     weights = weights.where(living, 0.0)
-    matrices = _restricted(matrices, living, damping)
+    matrices = _restrict(matrices, living, damping)
     if part == block:
         return weights * (matrices * weights).sum(dim=1) / 2.0
     inverse = _invert(matrices)
@@ -116,10 +116,10 @@ def compensation(matrices: Tensor, change: Tensor, free: Tensor, damping: float)
         (B, n), 0 where a weight is not free.
     """
     pull = (matrices * change).sum(dim=1).where(free, 0.0)
-    return -(_invert(_restricted(matrices, free, damping)) * pull).sum(dim=1)
+    return -(_invert(_restrict(matrices, free, damping)) * pull).sum(dim=1)
 
 
-def _restricted(matrices: Tensor, living: Tensor, damping: float) -> Tensor:
+def _restrict(matrices: Tensor, living: Tensor, damping: float) -> Tensor:
     """Damped matrices (B, B, n), with rows and columns of the identity for weights that are not ``living`` (B, n)."""
     inside = living.to(matrices.dtype)
     matrices = matrices * inside[:, None] * inside

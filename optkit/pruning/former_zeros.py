@@ -103,7 +103,7 @@ def problem(bound: BoundRule, found: FormerZeros) -> str | None:
     counts, limit = [site.grid.count for site in bound.sites], rule.structure.max_sparsity
     if rule.scope == "global":
         there, total = sum(dead), sum(counts)
-        if (there - bound.wanted(rule.schedule.to)) / total * limit <= _ROUNDING:
+        if (there - bound.target_groups(rule.schedule.to)) / total * limit <= _ROUNDING:
             return None
         return _below(f"rule '{rule.name}': ", there / total * limit, rule.schedule.to)
     for site, own, count, share in zip(bound.sites, dead, counts, bound.shares(rule.schedule.to), strict=True):

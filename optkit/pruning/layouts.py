@@ -197,7 +197,7 @@ def _heads(within: str, names: _Names, modules: dict[str, nn.Module]) -> Group |
     size = attention.head_dim if hasattr(attention, "head_dim") else attention.attention_head_size
     width = output.in_features
     rows = {"query": names.query, "key": names.key, "value": names.value}
-    members = list(_stacked(within, rows, width, size))
+    members = list(_stack(within, rows, width, size))
     members += [Member("position", within + name, 0, 0, size) for name in names.positions if within + name in modules]
     return Group(width // size, (*members, Member("output", within + names.output, 1, 0, size)))
 
@@ -207,11 +207,11 @@ def _neurons(within: str, names: _Names, modules: dict[str, nn.Module]) -> Group
     if not isinstance(down, nn.Linear):
         return None
     rows = {"up": names.up} | ({"gate": names.gate} if names.gate else {})
-    members = tuple(_stacked(within, rows, down.in_features, 1))
+    members = tuple(_stack(within, rows, down.in_features, 1))
     return Group(down.in_features, (*members, Member("down", within + names.down, 1, 0, 1)), within + names.activation)
 
 
-def _stacked(within: str, rows: dict[str, str], width: int, size: int) -> Iterator[Member]:
+def _stack(within: str, rows: dict[str, str], width: int, size: int) -> Iterator[Member]:
     """Members that own rows, ``width`` of them for each role; those of one layer stand one below the other."""
     used: dict[str, int] = {}
     for role, name in rows.items():

@@ -34,7 +34,7 @@ class MaskFiles:
 
     def _keep(self, layer: nn.Module, state: dict, prefix: str, *_: object) -> None:
         inner, mask = f"{prefix}parametrizations.weight.", mask_of(layer)
-        for name in mask.saved():
+        for name in mask.buffer_names():
             if f"{inner}original" in state and f"{inner}0.{name}" not in state:
                 state[f"{inner}0.{name}"] = mask.get_buffer(name)
                 self.pending = True

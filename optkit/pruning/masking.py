@@ -76,7 +76,7 @@ class WeightMask(nn.Module):
         """What ``keep_state`` was given, as it is now."""
         return {name: self._buffers[f"{criterion}_{name}"] for name in self._states[criterion]}
 
-    def saved(self) -> list[str]:
+    def buffer_names(self) -> list[str]:
         """Names of the buffers that a checkpoint holds beside the weight."""
         return [name for name in self._buffers if name not in self._non_persistent_buffers_set]
 
@@ -212,7 +212,7 @@ def effective_gradients(masks: Sequence[WeightMask], raw: Sequence[Tensor]) -> l
 def _save_masked(module: nn.Module, state: dict, prefix: str, local_metadata: dict) -> None:
     inner, mask = f"{prefix}parametrizations.weight.", mask_of(module)
     raw = state.pop(f"{inner}original")
-    kept = {name: state.pop(f"{inner}0.{name}") for name in mask.saved()}
+    kept = {name: state.pop(f"{inner}0.{name}") for name in mask.buffer_names()}
     zero = torch.zeros((), dtype=raw.dtype, device=raw.device)
     state[f"{prefix}weight"] = torch.where(kept["mask"], raw, zero)
     state.update({f"{prefix}weight_{name}": tensor for name, tensor in kept.items()})
@@ -224,5 +224,5 @@ def _load_masked(module: nn.Module, state: dict, prefix: str, *_: object) -> Non
     inner = f"{prefix}parametrizations.weight."
     weight, raw = state.pop(f"{prefix}weight", None), state.pop(f"{prefix}weight_raw", None)
     names = {"original": raw if raw is not None else weight}
-    names |= {f"0.{name}": state.pop(f"{prefix}weight_{name}", None) for name in mask_of(module).saved()}
+    names |= {f"0.{name}": state.pop(f"{prefix}weight_{name}", None) for name in mask_of(module).buffer_names()}
     state.update({inner + name: value for name, value in names.items() if value is not None})

@@ -178,7 +178,7 @@ class Pruner:
             return  # no mask will change any more
         if parallel.processes() > 1:
             # At each step and not only when masks change: a checkpoint holds what one process has.
-            parallel.average([state[name] for state, names in self._reduced() for name in names])
+            parallel.average([state[name] for state, names in self._reduced_states() for name in names])
         watched = [
             (bound, mask_of(layer), raw_of(layer))
             for bound, layer in self._watched
@@ -241,7 +241,7 @@ class Pruner:
 
     def _check_not_late(self, step: int) -> None:
         for bound, state in zip(self._rules, self.states(), strict=True):
-            if bound.steps is not None and step > bound.steps.end and not self._reached(bound, state.pruned):
+            if bound.steps is not None and step > bound.steps.end and not self._has_reached(bound, state.pruned):
                 raise PruningError(
                     f"rule '{bound.rule.name}': the training goes on at step {step} short of the target, and the "
                     f"schedule ends at step {bound.steps.end}: train as long as before, or end the schedule later"
@@ -251,7 +251,7 @@ class Pruner:
         if self._folded:
             raise PruningError("the masks were folded, and the model is plain: build another Pruner to prune further")
 
-    def _reduced(self) -> list[tuple[dict[str, Tensor], tuple[str, ...]]]:
+    def _reduced_states(self) -> list[tuple[dict[str, Tensor], tuple[str, ...]]]:
         """States of which each process has gathered its own part, and their names."""
         return [
             (bound.state(mask_of(layer)), bound.criterion.reduced)
@@ -310,15 +310,15 @@ class Pruner:
                 continue
             if bound.steps is None:
                 raise PruningError(f"rule '{state.name}' was never started: train first")
-            if not self._reached(bound, state.pruned):
-                wanted = bound.wanted(bound.rule.schedule.to)
+            if not self._has_reached(bound, state.pruned):
+                wanted = bound.target_groups(bound.rule.schedule.to)
                 raise PruningError(
                     f"rule '{state.name}' ended with {state.pruned} of {state.groups} groups pruned, and {wanted} were "
                     f"asked for: train to step {state.end}, where its schedule ends"
                 )
 
-    def _reached(self, bound: BoundRule, pruned: int) -> bool:
-        wanted = bound.wanted(bound.rule.schedule.to)
+    def _has_reached(self, bound: BoundRule, pruned: int) -> bool:
+        wanted = bound.target_groups(bound.rule.schedule.to)
         shared = any(bound is not other and set(bound.layers) & set(other.layers) for other in self._rules)
         return pruned == wanted or (pruned > wanted and shared)
 

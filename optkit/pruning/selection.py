@@ -94,7 +94,7 @@ def _bound(scores: Sequence[Tensor], floor: float, ceiling: float) -> Tensor:
     return torch.cat(bounded)
 
 
-def normalized(scores: Sequence[Tensor], living: Sequence[Tensor]) -> list[Tensor]:
+def normalize(scores: Sequence[Tensor], living: Sequence[Tensor]) -> list[Tensor]:
     """Scores of each tensor divided by the mean absolute score of its living groups."""
     divided = []
     for values, alive in zip(scores, living, strict=True):

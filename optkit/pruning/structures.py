@@ -119,14 +119,14 @@ class SemiStructured:
         self.count, self.size = rows * cols, structure.cols
         self.runs = [1]  # which weights of a group go is not known beforehand
 
-    def _ranked(self, scores: Tensor, living: Tensor) -> tuple[Tensor, Tensor]:
+    def _rank(self, scores: Tensor, living: Tensor) -> tuple[Tensor, Tensor]:
         """Scores in ascending order within each group, and where they stood; the dead go first, then low indices."""
         # Finite, so that a living -inf stays above the dead.
         lifted = scores.float().clamp(min=torch.finfo(torch.float32).min).where(living, -torch.inf)
         return lifted.reshape(self.count, self.size).sort(dim=1, stable=True)
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
-        removed = self._ranked(scores[0], living[0])[0][:, : self.size - self.kept]
+        removed = self._rank(scores[0], living[0])[0][:, : self.size - self.kept]
         return removed.where(removed != -torch.inf, 0.0).sum(dim=1)
 
     def total(self, values: Sequence[Tensor]) -> Tensor:
@@ -139,7 +139,7 @@ class SemiStructured:
         return [keep[:, None].expand(self.count, self.size).reshape(self.shape)]
 
     def masks(self, keep: Tensor, scores: Sequence[Tensor], living: Sequence[Tensor]) -> list[Tensor]:
-        order = self._ranked(scores[0], living[0])[1]
+        order = self._rank(scores[0], living[0])[1]
         best = torch.zeros_like(order, dtype=torch.bool).scatter(1, order[:, self.size - self.kept :], True)
         return [(best | keep[:, None]).reshape(self.shape)]
 

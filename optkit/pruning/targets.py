@@ -44,7 +44,7 @@ def encoder_layers(model: nn.Module) -> set[str]:
     Of a model that wraps models of transformers, as a SentenceTransformer does, those of the wrapped ones count.
     """
     names = list(linear_layers(model))
-    roots = [""] if isinstance(model, PreTrainedModel) else _wrapped(model) or [""]
+    roots = [""] if isinstance(model, PreTrainedModel) else _wrapped_models(model) or [""]
     found: set[str] = set()
     for root in roots:
         below = {name: name.removeprefix(root) for name in names if name.startswith(root)}
@@ -53,7 +53,7 @@ def encoder_layers(model: nn.Module) -> set[str]:
     return found
 
 
-def _wrapped(model: nn.Module) -> list[str]:
+def _wrapped_models(model: nn.Module) -> list[str]:
     """Names, with a dot behind, of the outermost models of transformers within ``model``."""
     roots: list[str] = []
     for name, module in model.named_modules():
@@ -104,7 +104,7 @@ def matches(pattern: str, name: str) -> bool:
     return fnmatchcase(name, pattern)
 
 
-def _matched(pattern: str, layers: dict[str, nn.Linear], encoder: set[str], where: str) -> set[str]:
+def _match(pattern: str, layers: dict[str, nn.Linear], encoder: set[str], where: str) -> set[str]:
     found = encoder if pattern == ENCODER_LINEAR else {name for name in layers if matches(pattern, name)}
     if not found:
         raise PruningError(f"{where}'{pattern}' matches no linear layer{_hint(pattern, list(layers))}")
@@ -120,9 +120,9 @@ def resolve_targets(model: nn.Module, rule: Rule) -> dict[str, nn.Linear]:
     layers, encoder = linear_layers(model), encoder_layers(model)
     chosen: set[str] = set()
     for pattern in rule.targets:
-        chosen |= _matched(pattern, layers, encoder, f"rule '{rule.name}': ")
+        chosen |= _match(pattern, layers, encoder, f"rule '{rule.name}': ")
     for pattern in rule.exclude:
-        chosen -= _matched(pattern, layers, encoder, f"rule '{rule.name}': exclude: ")
+        chosen -= _match(pattern, layers, encoder, f"rule '{rule.name}': exclude: ")
     if not chosen:
         raise PruningError(f"rule '{rule.name}': exclude leaves no linear layer of {', '.join(rule.targets)}")
     return {name: layer for name, layer in layers.items() if name in chosen}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from optkit.allocation import choice, latency
-from optkit.allocation.curves import bounded, measured_curves
+from optkit.allocation.curves import bound_curve, measure_curves
 from optkit.allocation.layer_times import check_runtime, read_table
 from optkit.errors import PlanError, PruningError
 from optkit.pipeline.stage import Stage
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 NAME = "allocate"
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return choice.is_asked_for(context)
 
 
 def key(context: RunContext) -> str:
     measured = {"benchmark": choice.shape(context)} if choice.by_latency(context) is not None else {}
-    trained = {"dense": dense.key(context)} if dense.needed(context) else {}
+    trained = {"dense": dense.key(context)} if dense.is_needed(context) else {}
     return context.key("seed", "model", "prune", "quantize", data=context.data_identity, **measured, **trained)
 
 
@@ -100,10 +100,10 @@ def run(context: RunContext, output: StageOutput) -> None:
 def _by_sensitivity(
     context: RunContext, output: StageOutput, spec: AllocateSpec, rule: Rule, others: Sequence[Rule]
 ) -> dict[str, Any]:
-    curves = measured_curves(context, spec, rule, others, grid(rule.structure, rule.schedule.to, spec.grid))
+    curves = measure_curves(context, spec, rule, others, grid(rule.structure, rule.schedule.to, spec.grid))
     count = target_count(rule.schedule.to / rule.structure.max_sparsity, sum(curve.groups for curve in curves))
-    counts = by_sensitivity([bounded(curve, rule) for curve in curves], count)
+    counts = by_sensitivity([bound_curve(curve, rule) for curve in curves], count)
     return choice.facts(spec, rule, curves, counts)
 
 
-STAGE = Stage(NAME, key, run, folder=choice.FOLDER, needed=needed, problems=problems)
+STAGE = Stage(NAME, key, run, folder=choice.FOLDER, is_needed=is_needed, problems=problems)

@@ -49,7 +49,7 @@ ROUNDS, LONGEST, REPEATS = 20, 30.0, 3
 _PACKAGES = {"torch": ("torch", "transformers"), "openvino": ("openvino",), "optkit": ("openvino", "optkit")}
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return context.recipe.benchmark is not None
 
 
@@ -221,4 +221,4 @@ def _on_runtime(context: RunContext, xml: Path, setting: Setting) -> Engine:
     return OpenVino.of(xml, setting, sparse=True, plan=serving.plan(context, setting.shape))
 
 
-STAGE = Stage(NAME, key, run, needed=needed, problems=problems)
+STAGE = Stage(NAME, key, run, is_needed=is_needed, problems=problems)

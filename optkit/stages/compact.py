@@ -25,7 +25,7 @@ NAME, FOLDER = "compact", "compact"
 EXAMPLES, TOLERANCE = 8, 1e-4
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return bool(context.recipe.prune) and context.recipe.export.compact is not False
 
 
@@ -40,7 +40,7 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     return []
 
 
-def made(context: RunContext) -> list[str]:
+def outputs(context: RunContext) -> list[str]:
     return [FOLDER] if context.run.facts(NAME).get("compacted") else []
 
 
@@ -50,7 +50,7 @@ def key(context: RunContext) -> str:
 
 def folder(context: RunContext) -> Path:
     """The checkpoint to export: compacted where there is such a one."""
-    return context.path(FOLDER if needed(context) and made(context) else train.FOLDER)
+    return context.path(FOLDER if is_needed(context) and outputs(context) else train.FOLDER)
 
 
 def run(context: RunContext, output: StageOutput) -> None:
@@ -89,9 +89,9 @@ def run(context: RunContext, output: StageOutput) -> None:
 
 
 def _outputs(context: RunContext, model: Any) -> Any:
-    encoded = context.data.encoded("train")
+    encoded = context.data.encode("train")
     few = encoded.select(range(min(EXAMPLES, len(encoded))))
     return passes.predict(model, few, context.task, context.data.tokenizer)
 
 
-STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed, made=made, problems=problems)
+STAGE = Stage(NAME, key, run, folder=FOLDER, is_needed=is_needed, outputs=outputs, problems=problems)

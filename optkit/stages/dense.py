@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from optkit.pipeline import baseline
 from optkit.pipeline.stage import Stage
 from optkit.planning.heads import pixel_problems
-from optkit.stages.train import chosen_by, fine_tune
+from optkit.stages.train import fine_tune, model_selection
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
@@ -19,13 +19,13 @@ NAME = "dense"
 CHECKPOINTS = "checkpoints-dense"
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return baseline.is_trained_apart(context)
 
 
 def key(context: RunContext) -> str:
     rewound = {"rules": context.identity["prune"]} if context.recipe.train.get("lr_rewind") == "jumps" else {}
-    return context.key("seed", "model", "train", data=context.data_identity, **chosen_by(context), **rewound)
+    return context.key("seed", "model", "train", data=context.data_identity, **model_selection(context), **rewound)
 
 
 def run(context: RunContext, output: StageOutput) -> None:
@@ -66,7 +66,7 @@ STAGE = Stage(
     run,
     folder=baseline.FOLDER,
     checkpoints=CHECKPOINTS,
-    needed=needed,
+    is_needed=is_needed,
     recipe_problems=recipe_problems,
     problems=problems,
 )

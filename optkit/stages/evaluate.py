@@ -36,13 +36,13 @@ NAME, FOLDER = "evaluate", "predictions"
 SURE = 2.0
 
 
-def made(context: RunContext) -> list[str]:
+def outputs(context: RunContext) -> list[str]:
     return [FOLDER] if serving.plan_identity(context) is None else [FOLDER, f"{FOLDER}/{serving.PLAN}"]
 
 
 def key(context: RunContext) -> str:
     parts = {"exported": export.key(context), "dense": dense.key(context), "runtime": serving.plan_identity(context)}
-    if onnx.needed(context):
+    if onnx.is_needed(context):
         parts["onnx"] = onnx.key(context)
     return context.key("evaluate", **parts, metric=context.identity["task"]["metric"])
 
@@ -66,7 +66,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         models[exported.hinted()] = (_openvino(context, precision.F32), pruned[1], None)
     if serving.plan_identity(context) is not None:
         models[exported.on("optkit")] = (_on_runtime(context, output), pruned[1], None)
-    if onnx.needed(context):
+    if onnx.is_needed(context):
         models[exported.on("onnxruntime")] = (onnx.load(context), pruned[1], None)
     splits, found_precision = {}, None
     for split in dict.fromkeys(context.recipe.evaluate.splits):
@@ -150,4 +150,4 @@ def _outputs(
     return np.ascontiguousarray(outputs if order is None else outputs[..., order], np.float32)
 
 
-STAGE = Stage(NAME, key, run, folder=FOLDER, made=made, problems=problems)
+STAGE = Stage(NAME, key, run, folder=FOLDER, outputs=outputs, problems=problems)

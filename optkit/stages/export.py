@@ -139,7 +139,7 @@ def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
     if result.control is not None:
         facts["control"] = asdict(result.control) | {
             "metric": context.recipe.task.metric[0],
-            "examples": len(_controlled_on(context)),
+            "examples": len(_control_rows(context)),
             "held_out": context.data.hold_out_rows is not None,
         }
     if result.sensitivity is not None:
@@ -147,7 +147,7 @@ def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
     return facts
 
 
-def _controlled_on(context: RunContext) -> Any:
+def _control_rows(context: RunContext) -> Any:
     """The examples that accuracy is held on: the hold-out, else some of the training split. No split that is reported.
 
     They are drawn from the other end of the order in which calibration draws, so that the two are apart where the split
@@ -162,14 +162,14 @@ def _controlled_on(context: RunContext) -> Any:
 
 def _evaluator(context: RunContext) -> Callable[[Path], float]:
     """Scores the model in a folder by the recipe's first metric, on the runtime that it is judged on."""
-    task, rows = context.task, _controlled_on(context)
+    task, rows = context.task, _control_rows(context)
     encoded, references = (
         task.encode(rows, context.data.tokenizer, context.data.head),
         task.references(rows, context.data.head),
     )
 
     def evaluate(folder: Path) -> float:
-        if serving.judged_on_runtime(context):
+        if serving.is_judged_on_runtime(context):
             # Not the plan that will be timed: each model that is tried would have to be measured for one.
             model = runtime.load(folder, plan="static", ov_class=task.ov_class)
         else:

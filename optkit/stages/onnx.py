@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAME, FOLDER = "onnx", "onnx"
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return "onnx" in context.recipe.export.formats
 
 
@@ -30,7 +30,7 @@ def key(context: RunContext) -> str:
 
 def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     """Why no ONNX model can be written, a line at most."""
-    if not needed(context):
+    if not is_needed(context):
         return []
     problem = onnx_package.missing()
     if problem is None and context.exports:
@@ -63,4 +63,4 @@ def run(context: RunContext, output: StageOutput) -> None:
     output.facts |= {"opset": result.opset, "layers": len(result.tags.layers)}
 
 
-STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed, problems=problems)
+STAGE = Stage(NAME, key, run, folder=FOLDER, is_needed=is_needed, problems=problems)

@@ -83,12 +83,12 @@ def resolve_plan(context: RunContext) -> Plan:
     if head is None:
         raise PlanError(problems)
     problems += attempt(lambda: context.task.problems(recipe)) or []
-    texts = sum(attempt(lambda asked=stage: asked.unlabelled(context)) or 0 for stage in context.stages)
+    texts = sum(attempt(lambda asked=stage: asked.count_unlabelled(context)) or 0 for stage in context.stages)
     examples = len(splits["train"]) + texts
     problems += context.task.label_mismatches(head)
     # A tokenizer trained on the spot is not needed to see whether the recipe works.
     if context.task.windows:
-        examples = attempt(lambda: len(data.encoded("train"))) or examples
+        examples = attempt(lambda: len(data.encode("train"))) or examples
     elif isinstance(recipe.model.tokenizer, str) or recipe.model.tokenizer is None:
         attempt(lambda: data.tokenizer)
     total, per_epoch = steps_of(recipe.train, examples)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAME = "publish"
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return context.recipe.publish.repo_id is not None
 
 
@@ -26,7 +26,7 @@ def key(context: RunContext) -> str:
 
 def recipe_problems(context: RunContext) -> list[str]:
     """Why it cannot be published, as far as that shows before there is anything."""
-    problem = token_problem() if needed(context) else None
+    problem = token_problem() if is_needed(context) else None
     return [f"publish.repo_id: {problem}"] if problem else []
 
 
@@ -42,4 +42,4 @@ def run(context: RunContext, output: StageOutput) -> None:
     output.facts |= {name: done[name] for name in ("url", "commit")}
 
 
-STAGE = Stage(NAME, key, run, needed=needed, recipe_problems=recipe_problems)
+STAGE = Stage(NAME, key, run, is_needed=is_needed, recipe_problems=recipe_problems)

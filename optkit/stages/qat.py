@@ -34,7 +34,7 @@ SAMPLES = 64
 _SHARED = ("use_cpu", "dataloader_num_workers", "max_grad_norm")
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return context.recipe.quantize is not None and context.recipe.quantize.finetune is not None
 
 
@@ -46,12 +46,12 @@ def key(context: RunContext) -> str:
 
 def folder(context: RunContext) -> Path:
     """The checkpoint to export."""
-    return context.path(FOLDER) if needed(context) else compact.folder(context)
+    return context.path(FOLDER) if is_needed(context) else compact.folder(context)
 
 
 def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     """Why it cannot be done, a line each."""
-    if not needed(context) or context.team.size == 1:
+    if not is_needed(context) or context.team.size == 1:
         return []
     return [
         "quantize.finetune: trains in one process: stop this launch with --stop-after compact, and run the recipe "
@@ -70,7 +70,7 @@ def run(context: RunContext, output: StageOutput) -> None:
     options = {name: value for name, value in context.recipe.train.items() if name in _SHARED}
     options |= {"max_steps": spec.finetune.steps, "learning_rate": spec.finetune.learning_rate}
     options |= {"per_device_train_batch_size": spec.finetune.batch_size, "save_strategy": "no"}
-    examples = context.data.encoded("train")
+    examples = context.data.encode("train")
     simulated = FakeQuantization(
         model,
         context.data.batches(min(spec.calibration.samples, SAMPLES), 1),
@@ -107,4 +107,4 @@ def save_like(model: Any, source: Path, folder: Path) -> None:
     save_file(own_weights(model), folder / name, metadata={"format": "pt"})
 
 
-STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed, problems=problems)
+STAGE = Stage(NAME, key, run, folder=FOLDER, is_needed=is_needed, problems=problems)

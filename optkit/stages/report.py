@@ -23,7 +23,7 @@ NAME = "report"
 FILES = ("report.json", "report.html", "report.md")
 
 
-def made(context: RunContext) -> list[str]:
+def outputs(context: RunContext) -> list[str]:
     return [*FILES, f"{export.FOLDER}/{CARD}"]
 
 
@@ -34,7 +34,7 @@ def key(context: RunContext) -> str:
 def run(context: RunContext, output: StageOutput) -> None:
     # The manifest also remembers stages that an earlier version of the recipe asked for.
     before = context.stages[: [stage.name for stage in context.stages].index(NAME)]
-    needed = [stage.name for stage in before if stage.needed(context)]
+    needed = [stage.name for stage in before if stage.is_needed(context)]
     report = collect(context, needed, baseline.folder(context))
     for file, text in zip(FILES, (report.model_dump_json(indent=2) + "\n", render_html(report), render(report))):
         write_atomic(context.path(file), text)
@@ -42,4 +42,4 @@ def run(context: RunContext, output: StageOutput) -> None:
     output.facts |= {"within_max_drop": report.evaluate.within_max_drop}
 
 
-STAGE = Stage(NAME, key, run, made=made)
+STAGE = Stage(NAME, key, run, outputs=outputs)

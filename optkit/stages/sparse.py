@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAME, FOLDER = "sparse", "sparse"
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     return "sparse" in context.recipe.export.formats
 
 
@@ -37,4 +37,4 @@ def run(context: RunContext, output: StageOutput) -> None:
     output.facts |= {"files": files}
 
 
-STAGE = Stage(NAME, key, run, folder=FOLDER, needed=needed)
+STAGE = Stage(NAME, key, run, folder=FOLDER, is_needed=is_needed)

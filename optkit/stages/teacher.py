@@ -36,19 +36,19 @@ _LOGITS, _TEXTS = "logits.safetensors", "texts.parquet"
 _COMPARED = 100  # texts that both tokenizers have to read alike
 
 
-def needed(context: RunContext) -> bool:
+def is_needed(context: RunContext) -> bool:
     distill = context.recipe.distill
-    return distill is not None and context.recipe.trains and (_kept(context) or distill.data is not None)
+    return distill is not None and context.recipe.trains and (_keeps_logits(context) or distill.data is not None)
 
 
-def _kept(context: RunContext) -> bool:
+def _keeps_logits(context: RunContext) -> bool:
     """Whether the teacher's logits are asked for once and kept; else it runs beside the student."""
     return context.task.keeps_logits and not context.recipe.distill.of_states
 
 
 def key(context: RunContext) -> str:
     distill = context.identity["distill"]
-    asked = {"teacher": [distill["teacher"], distill["revision"]], "logits": _kept(context)}
+    asked = {"teacher": [distill["teacher"], distill["revision"]], "logits": _keeps_logits(context)}
     texts = {"texts": distill["data"], "seed": context.recipe.seed} if "data" in distill else {}
     labels = list(context.data.head.labels or ())
     return context.key(data=context.data_identity, labels=labels, **asked, **texts)
@@ -60,12 +60,12 @@ def run(context: RunContext, output: StageOutput) -> None:
     if texts is not None:
         parquet.write_table(texts.with_format("arrow")[:], output.folder / _TEXTS)
         output.facts |= {"unlabelled": len(texts)}
-    if not _kept(context):
+    if not _keeps_logits(context):
         return
     with context.reporter.task("encoding train"):
         encoded = context.task.encode(context.data.splits["train"], tokenizer, context.data.head)
     with context.reporter.task("teacher") as bar:
-        rows = _joined(encoded, None if texts is None else context.task.encode(texts, tokenizer, None))
+        rows = _join(encoded, None if texts is None else context.task.encode(texts, tokenizer, None))
         logits = passes.predict(model, rows, context.task, tokenizer, tell=bar.advance)
     logits = logits if order is None else logits[:, order]
     if not np.isfinite(logits).all():
@@ -79,7 +79,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         output.facts |= {"train": context.task.score(predictions, references, context.data.head)}
 
 
-def unlabelled(context: RunContext) -> int:
+def count_unlabelled(context: RunContext) -> int:
     """How many texts without labels there will be; the given ones are read and checked.
 
     Raises:
@@ -93,7 +93,7 @@ def unlabelled(context: RunContext) -> int:
     if context.data.head.problem is not None:
         kind = {"regression": "scores", "multi_label_classification": "several labels"}[context.data.head.problem]
         raise DataError(f"distill.data: {kind} are taught on examples with answers alone: remove it")
-    given = _given(context)
+    given = _load_given(context)
     return (len(given) if given is not None else 0) + spec.augment * len(context.data.splits["train"])
 
 
@@ -105,9 +105,9 @@ def teacher_logits(context: RunContext) -> tuple[Dataset, dict[str, Any]]:
     texts = None
     if distill.data is not None:
         texts = context.task.encode(Dataset(read_file(context.path(FOLDER) / _TEXTS)), context.data.tokenizer, None)
-    examples = _joined(context.data.encoded("train"), texts)
+    examples = _join(context.data.encode("train"), texts)
     how = {"temperature": distill.temperature, "distillation_weight": distill.weight}
-    if _kept(context):
+    if _keeps_logits(context):
         logits = load_file(context.path(FOLDER) / _LOGITS)["logits"]
         return with_columns(examples, {"teacher_logits": logits.reshape(len(logits), -1)}), how
     model, _, order = load_teacher(distill, context.data.head)
@@ -136,7 +136,7 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     student = resolved.model.config
     distill = context.recipe.distill
     ours = context.task.teacher_problems(distill, teacher, student)
-    if _kept(context):
+    if _keeps_logits(context):
         return ours + pixel_problems(context, distill, tokenizer, "distill.teacher")
     asked = {name: getattr(distill, name) for name in ("hidden", "attention")}
     built = {name: spec and spec.build() for name, spec in asked.items()}
@@ -158,7 +158,7 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     return found
 
 
-def _given(context: RunContext) -> Dataset | None:
+def _load_given(context: RunContext) -> Dataset | None:
     return load_unlabelled(context.recipe.distill.data, context.task.text)
 
 
@@ -167,7 +167,7 @@ def _gather(context: RunContext, model: Any, tokenizer: Any) -> Dataset | None:
     spec = context.recipe.distill.data
     if spec is None:
         return None
-    parts = [] if (given := _given(context)) is None else [given]
+    parts = [] if (given := _load_given(context)) is None else [given]
     if spec.augment:
         rows = context.data.splits["train"]
         texts = list(zip(*([str(text) for text in rows[column]] for column in context.task.text), strict=True))
@@ -186,7 +186,7 @@ def _token_ids(tokenizer: Any, words: list[str]) -> list[list[int]]:
     return [[] if tokenizer.unk_token_id in word else word for word in ids]
 
 
-def _joined(labelled: Dataset, unlabelled: Dataset | None) -> Dataset:
+def _join(labelled: Dataset, unlabelled: Dataset | None) -> Dataset:
     return labelled if unlabelled is None else datasets.concatenate_datasets([labelled, unlabelled])
 
 
@@ -195,8 +195,8 @@ STAGE = Stage(
     key,
     run,
     folder=FOLDER,
-    needed=needed,
+    is_needed=is_needed,
     recipe_problems=recipe_problems,
-    unlabelled=unlabelled,
+    count_unlabelled=count_unlabelled,
     problems=problems,
 )

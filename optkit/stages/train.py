@@ -39,14 +39,14 @@ _KEY = "key.json"
 
 
 def key(context: RunContext) -> str:
-    chosen = chosen_by(context) | choice.identity(context)
+    chosen = model_selection(context) | choice.identity(context)
     one_shot = oneshot.settings(context.recipe)
     if one_shot is not None:
         chosen |= {"oneshot": one_shot.model_dump()}
     return context.key("seed", "model", "train", "distill", "prune", data=context.data_identity, **chosen)
 
 
-def chosen_by(context: RunContext) -> dict[str, str]:
+def model_selection(context: RunContext) -> dict[str, str]:
     """What decides which model of a training is its result, as parts of a key; nothing where it is the last."""
     return {"chosen_by": context.recipe.task.metric[0]} if "hold_out" in context.recipe.train else {}
 
@@ -73,7 +73,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         rules = choice.rules(context)
         model, states = oneshot.prune(context, rules) if rules else (context.start_model(), [])
         _save(context, model, output)
-        output.facts |= {"steps": 0, "rules": _reached(states), "history": []}
+        output.facts |= {"steps": 0, "rules": _rule_facts(states), "history": []}
         return
     fine_tune(
         context, output, key(context), CHECKPOINTS, choice.rules(context), taught=context.recipe.distill is not None
@@ -109,7 +109,7 @@ def _train(
     context: RunContext, output: StageOutput, folder: Path, resume: str | None, rules: Sequence[Rule], taught: bool
 ) -> None:
     recipe = context.recipe
-    examples, how = teacher.teacher_logits(context) if taught else (context.data.encoded("train"), {})
+    examples, how = teacher.teacher_logits(context) if taught else (context.data.encode("train"), {})
     args = arguments.training_arguments(recipe.train, folder, seed=recipe.seed, examples=len(examples))
     steps = rewinds(context, *arguments.steps_of(recipe.train, len(examples)))
     trainer.seed_everything(recipe.seed)
@@ -125,7 +125,7 @@ def _train(
             model,
             args,
             train_dataset=examples,
-            eval_dataset=_evaluated(context) if args.eval_strategy != "no" else None,
+            eval_dataset=_evaluation_rows(context) if args.eval_strategy != "no" else None,
             collator=context.task.collator(context.data.tokenizer),
             eval_collator=context.task.collator(context.data.tokenizer, training=False),
             callbacks=[
@@ -148,7 +148,7 @@ def _train(
         "steps": built.state.global_step,
         "resumed_at": begun_at,
         "processes": context.team.size,
-        "rules": _reached(states),
+        "rules": _rule_facts(states),
         "history": [entry for entry in built.state.log_history if "loss" in entry],
     }
     if best is not None:
@@ -160,17 +160,17 @@ def _train(
         output.facts["chosen"] |= {"examples": len(context.data.hold_out)}
 
 
-def _reached(states: Sequence[RuleState]) -> list[dict[str, Any]]:
+def _rule_facts(states: Sequence[RuleState]) -> list[dict[str, Any]]:
     return [
         {"name": s.name, "structure": str(s.structure), "groups": s.groups, "pruned": s.pruned, "target": s.target}
         for s in states
     ]
 
 
-def _evaluated(context: RunContext) -> Any:
+def _evaluation_rows(context: RunContext) -> Any:
     """What is evaluated while training: the hold-out where there is one, and nothing that is reported."""
     return (
-        context.data.encoded(context.recipe.evaluate.splits[0])
+        context.data.encode(context.recipe.evaluate.splits[0])
         if context.data.hold_out is None
         else context.data.hold_out
     )
@@ -222,7 +222,7 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     frozen = freezing.problems(resolved.model, context.recipe.train.get("freeze", ()), layers)
     return [
         *heads.problems(context),
-        *dry_run.unused(context, resolved.examples),
+        *dry_run.unused_arguments(context, resolved.examples),
         *oneshot.problems(context),
         *(f"train.freeze: {text}" for text in frozen),
     ]

@@ -51,10 +51,10 @@ def label_names(
             problems = _no_words(split, rows, column, values)
         names = in_order(pc.unique(values).to_pylist())
         others = {name: _values(rows, column) for name, rows in splits.items() if not is_class_label(rows, column)}
-        problems = problems or spelled_alike(names, split, column) or other_forms(others, column, names)
+        problems = problems or spelling_problems(names, split, column) or other_forms(others, column, names)
     else:
-        names, problems = _numbered(values, split, column)
-    return names, problems or two_or_more(names, split, column) or seen_once(values, split, column)
+        names, problems = _number_classes(values, split, column)
+    return names, problems or two_or_more(names, split, column) or single_use_problems(values, split, column)
 
 
 def label_ids(split: str, rows: Dataset, column: str, names: Sequence[str]) -> tuple[list[int], list[str]]:
@@ -63,7 +63,7 @@ def label_ids(split: str, rows: Dataset, column: str, names: Sequence[str]) -> t
     if missing:
         return [], missing
     values = _values(rows, column)
-    if _numbered_texts(values, names):
+    if _holds_numbers(values, names):
         values = _whole(values)
     feature = rows.features[column]
     if isinstance(feature, datasets.ClassLabel):
@@ -93,7 +93,7 @@ def two_or_more(names: Sequence[str], split: str, column: str) -> list[str]:
     return [f"task.label: every row of split '{split}' has the same label in column '{column}': {first_few(names)}"]
 
 
-def seen_once(values: pa.ChunkedArray, split: str, column: str) -> list[str]:
+def single_use_problems(values: pa.ChunkedArray, split: str, column: str) -> list[str]:
     """The fault of a column that is none of classes, since most rows have a label of their own."""
     counts = pc.struct_field(pc.value_counts(values.combine_chunks()), "counts").to_numpy()
     once = int((counts == 1).sum())
@@ -106,7 +106,7 @@ def seen_once(values: pa.ChunkedArray, split: str, column: str) -> list[str]:
     ]
 
 
-def spelled_alike(names: Sequence[str], split: str, column: str) -> list[str]:
+def spelling_problems(names: Sequence[str], split: str, column: str) -> list[str]:
     """The fault of two names that differ by spaces, by case, or by how Unicode composes them alone.
 
     Single letters may differ by case.
@@ -173,17 +173,17 @@ def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _is_numbered(values: pa.ChunkedArray, names: Sequence[str]) -> bool:
     """Whether labels are whole numbers, as numbers or as texts that are none of ``names``."""
-    return pa.types.is_integer(values.type) or _numbered_texts(values, names)
+    return pa.types.is_integer(values.type) or _holds_numbers(values, names)
 
 
-def _numbered_texts(values: pa.ChunkedArray, names: Sequence[str]) -> bool:
+def _holds_numbers(values: pa.ChunkedArray, names: Sequence[str]) -> bool:
     """Whether a text column holds whole numbers, none of which is one of the classes ``names``."""
     if not is_text(values.type) or form_of(values) not in (INTEGERS, WHOLE):
         return False
     return not set(names).intersection(pc.unique(values).to_pylist())
 
 
-def _numbered(values: pa.ChunkedArray, split: str, column: str) -> tuple[list[str], list[str]]:
+def _number_classes(values: pa.ChunkedArray, split: str, column: str) -> tuple[list[str], list[str]]:
     if not pa.types.is_integer(values.type):
         return [], [_not_labels(values.type, split, column)]
     found = set(pc.unique(values).to_pylist())

@@ -182,11 +182,11 @@ def test_accuracy_is_judged_where_int8_sums_are_exact(
     monkeypatch.setattr(serving, "int8_saturates", lambda: saturates)
     monkeypatch.setattr(runtime, "available", lambda: there)
     monkeypatch.setattr(runtime, "missing_reason", lambda: None if there else "it was not built")
-    assert serving.judged_on_runtime(job_of(weight_range, backend)) is judged
+    assert serving.is_judged_on_runtime(job_of(weight_range, backend)) is judged
     said = evaluate.problems(job_of(weight_range, backend), None)
     assert bool(said) is refused and all("quantize.weight_range: full" in s and "it was not built" in s for s in said)
     weights_only = job_of("half", method="int8_weights")
-    assert not serving.judged_on_runtime(weights_only) and not evaluate.problems(weights_only, None)
+    assert not serving.is_judged_on_runtime(weights_only) and not evaluate.problems(weights_only, None)
 
 
 @pytest.mark.parametrize(

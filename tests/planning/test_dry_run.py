@@ -124,7 +124,7 @@ def test_label_smoothing_changes_the_loss(tmp_path, data):
     for factor in (0.0, 0.3):
         asked = load_recipe(recipe(tmp_path, data=data, label_smoothing_factor=factor, max_steps=1, logging_steps=1))
         context = RunContext(asked, None, Reporter(quiet=True))
-        examples = context.data.encoded("train")
+        examples = context.data.encode("train")
         args = training_arguments(asked.train, tmp_path / "out", seed=1, examples=len(examples))
         model = context.start_model().eval()
         built = trainer.build(

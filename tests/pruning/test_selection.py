@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from optkit.errors import PruningError
-from optkit.pruning.selection import lowest, normalized, select_each, select_together, target_count
+from optkit.pruning.selection import lowest, normalize, select_each, select_together, target_count
 
 
 def select(scores, living, sparsity: float, scope: str) -> list[torch.Tensor]:
@@ -111,5 +111,5 @@ def test_normalized_scores_have_mean_one_in_each_tensor():
     scores = [torch.tensor([1.0, 3.0, 99.0]), torch.tensor([-100.0, 300.0]), torch.zeros(2)]
     living = everything(*scores)
     living[0][2] = False
-    first, second, third = normalized(scores, living)
+    first, second, third = normalize(scores, living)
     assert first[:2].tolist() == [0.5, 1.5] and second.tolist() == [-0.5, 1.5] and third.tolist() == [0.0, 0.0]

@@ -17,7 +17,7 @@ CELL = "one-shot 50 % 1x4"
 
 
 @pytest.fixture
-def given(tmp_path, page, tiny_files, tiny_checkpoint):
+def original_folder(tmp_path, page, tiny_files, tiny_checkpoint):
     """Arguments for data and a model at a tiny size."""
     data = tmp_path / "data"
     data.mkdir()

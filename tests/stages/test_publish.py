@@ -33,7 +33,7 @@ def job(monkeypatch):
 
 
 def test_only_what_the_recipe_asks_for_is_published(job):
-    assert publish.needed(job()) and not publish.needed(job(repo_id=None))
+    assert publish.is_needed(job()) and not publish.is_needed(job(repo_id=None))
     assert publish.recipe_problems(job(repo_id=None)) == []
     stage, asked = SimpleNamespace(facts={}), job()
     publish.run(asked, stage)

@@ -84,14 +84,14 @@ def _job(recipe, *more):
 
 def test_accuracy_is_held_on_examples_that_calibration_does_not_see(files_recipe):
     context = _job(files_recipe)
-    held = export._controlled_on(context)
-    seen = [sample["input_ids"] for sample in context.data.drawn(10)]
+    held = export._control_rows(context)
+    seen = [sample["input_ids"] for sample in context.data.draw(10)]
     assert len(held) == 20 and not any(
         ids in seen for ids in context.task.encode(held, context.data.tokenizer, context.data.head)["input_ids"]
     )
-    assert held[:] == export._controlled_on(_job(files_recipe))[:]
+    assert held[:] == export._control_rows(_job(files_recipe))[:]
     kept = _job(files_recipe, "train={num_train_epochs: 1, hold_out: 0.25}")
-    assert export._controlled_on(kept)[:] == kept.data.hold_out_rows[:]
+    assert export._control_rows(kept)[:] == kept.data.hold_out_rows[:]
 
 
 def test_it_is_done_again_only_where_it_would_be_another(files_recipe):

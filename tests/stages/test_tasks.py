@@ -44,7 +44,7 @@ def test_a_model_has_the_score_that_it_was_chosen_for(name, tmp_path):
     chosen = stages["train"]["facts"]["chosen"]
     assert chosen["score"] == pytest.approx(scores[chosen["metric"]], abs=1e-9) and chosen["score"] > 0
     # A long text is several examples, which the plan counts as the training does.
-    steps = math.ceil(len(context.data.encoded("train")) / 16) * 4
+    steps = math.ceil(len(context.data.encode("train")) / 16) * 4
     assert stages["plan"]["facts"]["steps"] == stages["train"]["facts"]["steps"] == steps
     assert steps > math.ceil(112 / 16) * 4 or name == "tiny_ner_80sparse"
 

@@ -91,7 +91,7 @@ def test_states_need_no_cached_logits_and_mind_the_order_of_labels(job, tiny_che
     (turned / "config.json").write_text(json.dumps(config))
     recipe = job(f"distill={{teacher: {turned}, hidden: 1.0}}")
     recipe.data.head = dataclasses.replace(recipe.data.head, labels=("left", "right"))
-    assert not teacher.needed(recipe)
+    assert not teacher.is_needed(recipe)
     examples, how = teacher.teacher_logits(recipe)
     assert "teacher_logits" not in examples.column_names and (how["hidden"].weight, how["attention"]) == (1.0, None)
     inputs = recipe.data.tokenizer("the soup was fine", return_tensors="pt")
@@ -104,15 +104,15 @@ def test_a_hold_out_is_neither_trained_on_nor_reported(job, files_recipe, tiny_c
     whole, parted = job(), job("train.hold_out=12", f"distill={{teacher: {tiny_checkpoint}, data: {{augment: 1}}}}")
     held = {parted.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.data.hold_out["input_ids"]}
     kept = {
-        parted.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.data.encoded("train")["input_ids"]
+        parted.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in parted.data.encode("train")["input_ids"]
     }
     every = {
-        whole.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in whole.data.encoded("train")["input_ids"]
+        whole.data.tokenizer.decode(ids, skip_special_tokens=True) for ids in whole.data.encode("train")["input_ids"]
     }
     assert (len(held), len(kept)) == (12, 84) and held.isdisjoint(kept) and held | kept == every
     assert set(parted.data.splits) == set(whole.data.splits) == {"train", "validation"}
     assert parted.data.splits["validation"].to_dict() == whole.data.splits["validation"].to_dict()
-    assert teacher.unlabelled(parted) == 84  # nothing is made of what is held out
+    assert teacher.count_unlabelled(parted) == 84  # nothing is made of what is held out
     assert job("train.hold_out=12").data.hold_out.to_dict() == parted.data.hold_out.to_dict()
     assert job("train.hold_out=12", "seed=8").data.hold_out.to_dict() != parted.data.hold_out.to_dict()
     assert len(job("train.hold_out=12.5%").data.hold_out) == 12

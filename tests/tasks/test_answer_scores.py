@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from optkit import metrics
-from optkit.tasks.question_answering.answer_scores import exact, normalized, overlap
+from optkit.tasks.question_answering.answer_scores import exact, normalize, overlap
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from optkit.tasks.question_answering.answer_scores import exact, normalized, ove
     ],
 )
 def test_what_does_not_count(text, same):
-    assert normalized(text) == same
+    assert normalize(text) == same
 
 
 @pytest.mark.parametrize(

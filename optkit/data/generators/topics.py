@@ -71,10 +71,10 @@ def _note(rng: random.Random, label: int) -> tuple[str, list[int]]:
     senses = [(names[label], _PRAISE), *((other, _COMPLAINT) for other in others)]
     if rng.random() >= _PRAISE_FIRST:
         rng.shuffle(senses)
-    return _joined(rng, senses), sorted(names.index(other) for other in others)
+    return _join_opinions(rng, senses), sorted(names.index(other) for other in others)
 
 
-def _joined(rng: random.Random, senses: Sequence[tuple[str, int]]) -> str:
+def _join_opinions(rng: random.Random, senses: Sequence[tuple[str, int]]) -> str:
     """Opinions, each of a topic in a sense, as a text."""
     clauses = [_opinion(rng, topic, sense) for topic, sense in senses]
     text = clauses[0][0].upper() + clauses[0][1:]
@@ -114,15 +114,15 @@ def _star_features() -> Any:
 
 
 def _star_example(rng: random.Random, index: int) -> dict[str, Any]:
-    text, stars = _rated(rng, rng.choice((2, 3, 4)))
+    text, stars = _make_rated_note(rng, rng.choice((2, 3, 4)))
     return {"text": text, "stars": round(stars, 2)}
 
 
-def _rated(rng: random.Random, count: int) -> tuple[str, float]:
+def _make_rated_note(rng: random.Random, count: int) -> tuple[str, float]:
     """A note of ``count`` opinions, and its stars: 5 if all of them are praise."""
     topics = rng.sample(tuple(_TOPICS), count)
     senses = [(topic, rng.choice((_COMPLAINT, _PRAISE))) for topic in topics]
-    return _joined(rng, senses), 5 * sum(sense for _, sense in senses) / count
+    return _join_opinions(rng, senses), 5 * sum(sense for _, sense in senses) / count
 
 
 def _rival_features() -> Any:
@@ -136,7 +136,7 @@ def _rival_features() -> Any:
 def _rival_example(rng: random.Random, index: int) -> dict[str, Any]:
     # The labels take turns.
     while True:
-        (first, stars), (second, others) = (_rated(rng, rng.choice((1, 2))) for _ in range(2))
+        (first, stars), (second, others) = (_make_rated_note(rng, rng.choice((1, 2))) for _ in range(2))
         if stars != others and (others > stars) == index % 2:
             return {"first": first, "second": second, "better": index % 2}
 

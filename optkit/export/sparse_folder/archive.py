@@ -111,7 +111,7 @@ def unpack_sparse(folder: str | Path, output: str | Path, *, only: Sequence[str]
     from optkit.adapters.optimum import copy_companions
 
     folder = Path(folder)
-    files = _chosen(folder, only)
+    files = _choose_files(folder, only)
     output = _empty(Path(output))
     for name, file in files.items():
         beside = output / f".{name}.tmp"
@@ -138,8 +138,8 @@ def read_sparse(folder: str | Path, file: str = "model.safetensors") -> dict[str
         OptkitError: if the folder is not whole or not what its index says.
     """
     folder = Path(folder)
-    packed = _chosen(folder, [file])[file]
-    stored = _stored(folder / packed.data, packed)
+    packed = _choose_files(folder, [file])[file]
+    stored = _read_tensors(folder / packed.data, packed)
     return {name: _tensor(folder / packed.data, name, entry, stored) for name, entry in packed.tensors.items()}
 
 
@@ -166,7 +166,7 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _chosen(folder: Path, only: Sequence[str] | None) -> dict[str, PackedFile]:
+def _choose_files(folder: Path, only: Sequence[str] | None) -> dict[str, PackedFile]:
     files = read_index(folder)
     for name in only or ():
         if name not in files:
@@ -211,14 +211,14 @@ def _pack_file(file: Path, tensors: Mapping[str, Packed], output: Path) -> Packe
             said = {"block": parts.block, "kept": parts.kept, "positions": parts.positions}
             tensor = replace(tensor, **said, minus="minus" in parts.arrays)
         packed[name] = tensor
-        for key, (dtype, shape) in tensor.stored(name).items():
+        for key, (dtype, shape) in tensor.stored_tensors(name).items():
             store(key, dtype, shape, raw if parts is None else parts.arrays[key.removeprefix(f"{name}:")])
     store(REST, "U8", [int(whole.size - np.count_nonzero(covered))], whole[~covered])
     serialize_file(stored, output / data_file(file.name), None)
     return PackedFile(data_file(file.name), whole.size, hashlib.sha256(whole).hexdigest(), packed)
 
 
-def _stored(path: Path, file: PackedFile) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path, file: PackedFile) -> dict[str, np.ndarray]:
     """The tensors of a data file, in their own shapes and as unsigned integers of their numbers' size.
 
     Raises:
@@ -232,7 +232,7 @@ def _stored(path: Path, file: PackedFile) -> dict[str, np.ndarray]:
         raise OptkitError(f"{path}: not a whole safetensors file ({error}): copy it again") from None
     expected = {REST: ("U8", (file.rest,))}
     for name, tensor in file.tensors.items():
-        expected |= tensor.stored(name)
+        expected |= tensor.stored_tensors(name)
     for name in expected.keys() | found.keys():
         if name not in found or name not in expected:
             raise OptkitError(f"{path}: '{name[:120]}' is not both in it and in {INDEX_FILE}: copy both again")
@@ -248,7 +248,7 @@ def _stored(path: Path, file: PackedFile) -> dict[str, np.ndarray]:
 
 
 def _tensor(path: Path, name: str, packed: Packed, stored: Mapping[str, np.ndarray]) -> Tensor:
-    names = list(packed.stored(name))
+    names = list(packed.stored_tensors(name))
     if packed.block is None:
         bits = stored[name]
     else:
@@ -262,7 +262,7 @@ def _tensor(path: Path, name: str, packed: Packed, stored: Mapping[str, np.ndarr
 
 def _rebuild(folder: Path, name: str, file: PackedFile) -> np.ndarray:
     path = folder / file.data
-    stored = _stored(path, file)
+    stored = _read_tensors(path, file)
     whole, rest = np.empty(file.size, dtype=np.uint8), stored[REST]
     end = taken = 0
     for of, packed in sorted(file.tensors.items(), key=lambda item: item[1].offset):

@@ -59,7 +59,7 @@ class Packed:
     def nbytes(self) -> int:
         return SIZES[self.dtype] * prod(self.shape)
 
-    def stored(self, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def stored_tensors(self, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
         """The tensors of the data file that hold it as ``name``, each with type and shape."""
         if self.block is None:
             return {name: (self.dtype, self.shape)}
@@ -193,7 +193,7 @@ def _file(name: str, entry: Any, folder: Path) -> PackedFile:
         if tensor.offset < end and tensor.nbytes:
             raise _Fault(f"{name}: {of[:120]} begins at {tensor.offset}, within another tensor")
         end = max(end, tensor.offset + tensor.nbytes)
-    keys = [key for of, tensor in tensors.items() for key in tensor.stored(of)] + [REST]
+    keys = [key for of, tensor in tensors.items() for key in tensor.stored_tensors(of)] + [REST]
     if len(set(keys)) < len(keys):
         raise _Fault(f"{name}: two tensors are stored under one name")
     scales = [tensor.scale for tensor in tensors.values() if tensor.scale is not None]

@@ -67,7 +67,7 @@ class CostTable:
         """
         found = next((layer for layer in self.layers if layer.shapes == shapes), None)
         if found is None:
-            asked, known = _said(shapes), ", ".join(_said(layer.shapes) for layer in self.layers)
+            asked, known = _describe(shapes), ", ".join(_describe(layer.shapes) for layer in self.layers)
             raise PruningError(f"the table of costs has no layer of {asked}, only {known}: measure it for this model")
         return tuple(float(value) for value in np.interp(sparsities, self.sparsities, found.microseconds))
 
@@ -123,7 +123,7 @@ def falling(times: Sequence[float]) -> list[float]:
     return [value for value, many in pools for _ in range(many)]
 
 
-def _said(shapes: Shapes) -> str:
+def _describe(shapes: Shapes) -> str:
     return " + ".join("x".join(map(str, shape)) for shape in shapes)
 
 

@@ -51,7 +51,7 @@ class Curve:
         counts = tuple(dict.fromkeys((least, *inner, most)))
         return Curve(self.name, self.groups, counts, tuple(self.loss(count) for count in counts))
 
-    def refined(self) -> Curve:
+    def refine(self) -> Curve:
         """The same curve with up to ``PARTS`` - 1 counts more between two neighbours."""
         parts = [np.linspace(a, b, PARTS + 1).round() for a, b in pairwise(self.counts)]
         counts = tuple(dict.fromkeys(int(count) for count in [self.counts[0], *(c for part in parts for c in part)]))

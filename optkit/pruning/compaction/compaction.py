@@ -96,7 +96,7 @@ def compact(model: nn.Module, rules: Sequence[Rule] = ()) -> Compaction:
     blocks = _blocks(model, rules)
     remains = {layout.prefix: _compact_layer(model, layout, blocks) for layout in found}
     dropped = _without_effect(model, found)
-    renamed = _renumbered([layout.prefix for layout in found], dropped)
+    renamed = _renumber([layout.prefix for layout in found], dropped)
     removed = tuple(f"{prefix}." for prefix in dropped)
     now = {name: tuple(layer.weight.shape) for name, layer in _linear(model) if not name.startswith(removed)}
     drop_layers(model, dropped)
@@ -169,13 +169,13 @@ def _fold_constants(
     added = torch.einsum("ogs,gs->go", columns.double(), values.double())
     removed = closed | (constant if output.bias is not None else constant & (added == 0).all(dim=1))
     together = lcm(*(blocks.get(member.layer, 1) for member in group.members))
-    removed = _aligned(removed, lcm(member.size, together) // member.size)
+    removed = _align(removed, lcm(member.size, together) // member.size)
     if output.bias is not None:
         output.bias += added[removed & ~closed].sum(dim=0).to(output.bias)
     return (~removed).nonzero().flatten().tolist()
 
 
-def _aligned(removed: Tensor, size: int) -> Tensor:
+def _align(removed: Tensor, size: int) -> Tensor:
     """``removed`` (groups,), only where all of an aligned run of ``size`` groups are; runs that do not tile are one."""
     size = len(removed) if len(removed) % size else size
     return removed.view(-1, size).all(dim=1).repeat_interleave(size)
@@ -225,7 +225,7 @@ def _without_effect(model: nn.Module, found: list[LayerLayout]) -> list[str]:
     return dropped
 
 
-def _renumbered(prefixes: list[str], dropped: list[str]) -> dict[str, str]:
+def _renumber(prefixes: list[str], dropped: list[str]) -> dict[str, str]:
     """The name that each layer that stays has once ``dropped`` are removed."""
     names, taken = {}, 0
     for prefix in prefixes:

@@ -149,15 +149,15 @@ def _keep(model: nn.Module, group: Group, kept: Sequence[int]) -> None:
     for (name, axis), lines in index.items():
         layer = model.get_submodule(name)
         picked = torch.tensor(lines, device=layer.weight.device)
-        layer.weight = _picked(layer.weight, axis, picked)
+        layer.weight = _pick(layer.weight, axis, picked)
         if axis == 0:
             layer.out_features = len(lines)
-            layer.bias = None if layer.bias is None else _picked(layer.bias, 0, picked)
+            layer.bias = None if layer.bias is None else _pick(layer.bias, 0, picked)
         else:
             layer.in_features = len(lines)
 
 
-def _picked(parameter: nn.Parameter, axis: int, lines: Tensor) -> nn.Parameter:
+def _pick(parameter: nn.Parameter, axis: int, lines: Tensor) -> nn.Parameter:
     return nn.Parameter(parameter.detach().index_select(axis, lines), requires_grad=parameter.requires_grad)
 
 

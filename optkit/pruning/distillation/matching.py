@@ -241,7 +241,7 @@ def _set_attention(model: PreTrainedModel, wanted: str) -> str:
     return before
 
 
-def accepted(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def accepted_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``inputs`` that ``model`` takes, labels apart: a teacher of another family may know fewer."""
     known = inspect.signature(type(model).forward).parameters
     every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()) and "input_ids" not in known

@@ -14,7 +14,7 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optkit.errors import PruningError
-from optkit.pruning.distillation.matching import StateMatcher, accepted
+from optkit.pruning.distillation.matching import StateMatcher, accepted_inputs
 from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation, over_tokens
 
 #: The label of a row without one, as torch's losses know it.
@@ -172,7 +172,7 @@ class DistillationMixin:
         theirs = None
         if logits is None or self.states:
             with torch.no_grad(), self.accelerator.autocast():
-                theirs = self.teacher(**accepted(self.teacher, inputs), **asked)
+                theirs = self.teacher(**accepted_inputs(self.teacher, inputs), **asked)
         loss = (1.0 - self.distillation_weight) * over_all_rows(task, labels)
         if self.distillation_weight:
             known = theirs if logits is None else {"logits": logits}

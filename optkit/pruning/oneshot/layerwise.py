@@ -17,7 +17,7 @@ from optkit.pruning.binding import BoundRule
 from optkit.pruning.masking import mask_of, raw_of
 from optkit.pruning.oneshot.importance import Importance, importances, token_weights
 from optkit.pruning.oneshot.moments import Moments
-from optkit.pruning.oneshot.reconstruction import best_dense, choose, damped, refit, saliency
+from optkit.pruning.oneshot.reconstruction import best_dense, choose, damp, refit, saliency
 from optkit.pruning.oneshot.replay import Batch, Replay
 from optkit.pruning.selection import select_each
 from optkit.pruning.targets import Site, longest_list
@@ -115,7 +115,7 @@ def fit(
     """
     mask, central = mask_of(layer), layer.bias is not None
     weight = dense.weight.float()
-    hessian, ridge = damped(moments.covariance(central=central), damping)
+    hessian, ridge = damp(moments.covariance(central=central), damping)
     target = best_dense(weight, hessian, moments.cross(central=central), ridge) * rows
     if nearest is None:
         values = refit(target, hessian, mask.mask, target)
@@ -160,7 +160,7 @@ def _allocate(
     for stage, moments in calibration.walk(list(sites)):
         for name in stage:
             layer, site = calibration.model.get_submodule(name), sites[name]
-            hessian, _ = damped(moments.covariance(central=layer.bias is not None), damping)
+            hessian, _ = damp(moments.covariance(central=layer.bias is not None), damping)
             losses = saliency(layer.weight.float(), hessian, site.grid.runs[0])
             losses = losses * calibration.felt([name])[name].outputs[:, None]
             pooled[name] = marginal(site.grid.pool([losses], [mask_of(layer).mask]))

@@ -24,7 +24,7 @@ _ROUNDS, _PENALTY, _GROWTH = 30, 0.1, 1.1
 _STEPS = 20
 
 
-def damped(covariance: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+def damp(covariance: Tensor, damping: float) -> tuple[Tensor, Tensor]:
     """``covariance`` (in, in) with a ridge added to its diagonal, and the ridge: ``damping`` times the mean of it."""
     ridge = (damping * covariance.diagonal().mean()).clamp(min=torch.finfo(covariance.dtype).eps)
     return covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device), ridge

@@ -40,7 +40,7 @@ def search(
     alive = bound.alive()
     keeps = bound.choose([g.square().mean(0) for g in gradients], alive, bound.rule.schedule.to)
     for site, keep, gradient, living in zip(bound.sites, keeps, gradients, alive, strict=True):
-        keep = rearranged(gradient.t() @ gradient / len(gradient), keep, living)
+        keep = rearrange(gradient.t() @ gradient / len(gradient), keep, living)
         for mask, spread in zip(site.masks(), site.grid.spread(keep), strict=True):
             mask.mask &= spread
     done = 0
@@ -105,7 +105,7 @@ def mask_gradients(model: nn.Module, batches: Sequence[Batch], sites: Sequence[S
     return [torch.cat(rows) for rows in gathered]
 
 
-def rearranged(fisher: Tensor, keep: Tensor, living: Tensor) -> Tensor:
+def rearrange(fisher: Tensor, keep: Tensor, living: Tensor) -> Tensor:
     """As many groups as in ``keep``, chosen anew: pairs change places while that lowers z^T F z, z being 1 for those
     that go and 0 for those that stay.
 

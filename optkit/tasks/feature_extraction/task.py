@@ -45,7 +45,7 @@ class FeatureExtraction(Task):
     agrees = "give embeddings whose mean cosine is"
 
     @cached_property
-    def stored(self) -> sentence_transformers.Embedding | None:
+    def stored_embedding(self) -> sentence_transformers.Embedding | None:
         """What the start model's own files say; None where it has none.
 
         Raises:
@@ -62,7 +62,7 @@ class FeatureExtraction(Task):
         Raises:
             PlanError: if the recipe and the model disagree.
         """
-        stored, asked = self.stored, self.spec.pooling
+        stored, asked = self.stored_embedding, self.spec.pooling
         if stored is None:
             return sentence_transformers.Embedding(asked or "mean")
         if asked not in (None, stored.pooling):
@@ -79,7 +79,7 @@ class FeatureExtraction(Task):
         Raises:
             PlanError: if it has to bring them to lower case, and is no fast one.
         """
-        tokenizer, stored = super().load_processor(model, rows), self.stored
+        tokenizer, stored = super().load_processor(model, rows), self.stored_embedding
         if stored is not None and stored.lower:
             sentence_transformers.lower_case(needs_fast(tokenizer, f"{self.model.name} brings texts to lower case"))
         if stored is not None and stored.max_length is not None:
@@ -223,7 +223,7 @@ class FeatureExtraction(Task):
 
     def save_extra_files(self, folder: Path, model: Any, tokenizer: Any) -> None:
         """Adds the files of sentence-transformers: the start model's own, else new ones."""
-        source = self.model if self.stored is not None else None
+        source = self.model if self.stored_embedding is not None else None
         sentence_transformers.write(
             folder,
             self.embedding,

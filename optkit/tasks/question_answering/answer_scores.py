@@ -14,24 +14,24 @@ from collections.abc import Sequence
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def normalized(text: str) -> str:
+def normalize(text: str) -> str:
     """``text`` in lower case without ASCII punctuation and articles, words divided by one space."""
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact(prediction: str, answers: Sequence[str]) -> float:
     """1 if ``prediction`` is one of ``answers``, else 0."""
-    return float(normalized(prediction) in _right(answers))
+    return float(normalize(prediction) in _right(answers))
 
 
 def overlap(prediction: str, answers: Sequence[str]) -> float:
     """F1 of the words that ``prediction`` shares with the nearest of ``answers``."""
-    return max(_f1(normalized(prediction).split(), answer.split()) for answer in _right(answers))
+    return max(_f1(normalize(prediction).split(), answer.split()) for answer in _right(answers))
 
 
 def _right(answers: Sequence[str]) -> list[str]:
     # An answer of punctuation and articles alone is none.
-    return [text for text in map(normalized, answers) if text] or [""]
+    return [text for text in map(normalize, answers) if text] or [""]
 
 
 def _f1(ours: list[str], theirs: list[str]) -> float:

@@ -40,12 +40,12 @@ def gold_answers(split: str, rows: Dataset, context: str, column: str) -> tuple[
         gold = _gold(value)
         if gold is None:
             said = "answers are {text: [...], answer_start: [...]}, empty lists for a question without one"
-            return [], [f"{where}: column '{column}' holds {_shown(value)}: {said}"]
+            return [], [f"{where}: column '{column}' holds {_show(value)}: {said}"]
         for answer, start in zip(*gold, strict=True):
             there = str(text)[max(start, 0) : max(start, 0) + len(answer)]
             if start < 0 or there != answer:
-                said = f"answer {_shown(answer)} is not at character {start} of column '{context}'"
-                return [], [f"{where}: {said}, which holds {_shown(there)} there: correct answer_start"]
+                said = f"answer {_show(answer)} is not at character {start} of column '{context}'"
+                return [], [f"{where}: {said}, which holds {_show(there)} there: correct answer_start"]
         found.append(gold)
     return found, []
 
@@ -63,7 +63,7 @@ def _gold(value: Any) -> Gold | None:
     return Gold(texts, starts)
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     said = repr(value)
     return said if len(said) <= 60 else f"{said[:57]}..."
 
@@ -97,7 +97,7 @@ def best_span(start: np.ndarray, end: np.ndarray, longest: int) -> tuple[float, 
     return float(scores[first, last]), int(firsts[first]), int(lasts[last])
 
 
-def shortened(questions: Sequence[str], processor: Any, longest: int) -> list[str]:
+def shorten(questions: Sequence[str], processor: Any, longest: int) -> list[str]:
     """``questions``, those of more than ``longest`` tokens without their ends."""
     found = list(questions)
     for i, ids in enumerate(processor(found, add_special_tokens=False, verbose=False)["input_ids"]):

@@ -18,7 +18,7 @@ import torch
 from optkit.errors import DataError
 from optkit.models.head import Head
 from optkit.tasks.base import PRIVATE, Task, needs_fast
-from optkit.tasks.question_answering.answers import Gold, best_span, gold_answers, shortened, token_span
+from optkit.tasks.question_answering.answers import Gold, best_span, gold_answers, shorten, token_span
 from optkit.tasks.question_answering.spec import QUESTION_ANSWERING
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class QuestionAnswering(Task):
             rows = dataset[start : start + _BATCH]
             questions, contexts = ([str(text) for text in rows[column]] for column in self.text)
             encoded = processor(
-                shortened(questions, processor, room),
+                shorten(questions, processor, room),
                 contexts,
                 truncation="only_second",
                 max_length=longest,

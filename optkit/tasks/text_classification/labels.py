@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from optkit.tasks import numbers
-from optkit.tasks.classes import missing_label, spelled_alike
+from optkit.tasks.classes import missing_label, spelling_problems
 from optkit.tasks.columns import column_of, first_few, format_classes
 from optkit.tasks.numbers import FRACTIONS, INTEGERS, WHOLE, form_of
 from optkit.tasks.text_classification.spec import TEXT_CLASSIFICATION
@@ -77,7 +77,7 @@ def set_names(splits: Mapping[str, Dataset], label: Sequence[str]) -> tuple[list
         return [], [f"task.label: column '{column}' of split '{split}' holds lists of neither words nor whole numbers"]
     if found and isinstance(next(iter(found)), str):
         names, problems = _two_or_more(sorted(found), split, column)
-        return names, problems or spelled_alike(names, split, column)
+        return names, problems or spelling_problems(names, split, column)
     absent = (
         sorted(set(range(max(found, default=-1) + 1)) - found) if len(found) > max(found, default=-1) // 10 else [0]
     )

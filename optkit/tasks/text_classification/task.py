@@ -47,12 +47,12 @@ class TextClassification(Task):
         """
         if self.spec.problem != "auto":
             return self.spec.problem
-        found, problems = labels.problem_of(splits, self.label, self._scored)
+        found, problems = labels.problem_of(splits, self.label, self._are_scores)
         if problems:
             raise DataError(problems)
         return found
 
-    def _scored(self) -> bool:
+    def _are_scores(self) -> bool:
         """Whether whole numbers are scores: by the metric, or by a start model that has one output alone."""
         if any(name in PROBLEMS[REGRESSION] for name in self.metrics.names):
             return True

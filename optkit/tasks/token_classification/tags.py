@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from optkit.tasks.classes import ids_of_integers, in_order, is_class_label, other_forms, spelled_alike
+from optkit.tasks.classes import ids_of_integers, in_order, is_class_label, other_forms, spelling_problems
 from optkit.tasks.columns import column_of, first_few, format_classes, is_text
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def tag_names(splits: Mapping[str, Dataset], column: str) -> tuple[list[str], li
     if is_text(values.type.value_type):
         lists = {name: column_of(rows, column) for name, rows in splits.items() if not is_class_label(rows, column)}
         others = {name: own.combine_chunks().flatten() for name, own in lists.items() if _is_list(own.type)}
-        return found, spelled_alike(found, split, column) or other_forms(others, column, found)
+        return found, spelling_problems(found, split, column) or other_forms(others, column, found)
     if found != list(range(len(found))):
         return [], [
             f"task.label: the labels of column '{column}' in split '{split}' are {first_few(found)}: "

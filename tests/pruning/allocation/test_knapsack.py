@@ -97,7 +97,7 @@ def test_floor_and_ceiling_are_kept():
 
 
 def test_between_two_that_were_measured_there_are_more():
-    curve = Curve("a", 100, (0, 40, 42), (0.0, 0.4, 1.0)).refined()
+    curve = Curve("a", 100, (0, 40, 42), (0.0, 0.4, 1.0)).refine()
     assert curve.counts == (0, 10, 20, 30, 40, 41, 42)
     assert curve.losses == pytest.approx((0.0, 0.1, 0.2, 0.3, 0.4, 0.7, 1.0))
 

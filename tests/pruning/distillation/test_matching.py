@@ -7,7 +7,7 @@ import torch
 from architectures import inputs_of, small_model
 
 from optkit.errors import PruningError
-from optkit.pruning.distillation.matching import PROJECTIONS, StateMatcher, accepted, state_problems
+from optkit.pruning.distillation.matching import PROJECTIONS, StateMatcher, accepted_inputs, state_problems
 from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation, relation_loss
 from optkit.pruning.layouts import layouts
 
@@ -175,11 +175,11 @@ def test_projections_are_learned_saved_and_taken_off(tmp_path):
 
 def test_a_teacher_is_given_what_it_takes():
     inputs = {name: 0 for name in ("input_ids", "attention_mask", "token_type_ids", "labels")}
-    assert list(accepted(small_model("bert"), inputs)) == ["input_ids", "attention_mask", "token_type_ids"]
-    assert list(accepted(small_model("distilbert"), inputs)) == ["input_ids", "attention_mask"]
+    assert list(accepted_inputs(small_model("bert"), inputs)) == ["input_ids", "attention_mask", "token_type_ids"]
+    assert list(accepted_inputs(small_model("distilbert"), inputs)) == ["input_ids", "attention_mask"]
 
     class Wrapped(torch.nn.Module):
         def forward(self, **inputs):
             return inputs
 
-    assert list(accepted(Wrapped(), inputs)) == ["input_ids", "attention_mask", "token_type_ids"]
+    assert list(accepted_inputs(Wrapped(), inputs)) == ["input_ids", "attention_mask", "token_type_ids"]

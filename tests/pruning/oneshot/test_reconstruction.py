@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from optkit.pruning.config import Structure
-from optkit.pruning.oneshot.reconstruction import best_dense, choose, damped, refit, saliency
+from optkit.pruning.oneshot.reconstruction import best_dense, choose, damp, refit, saliency
 from optkit.pruning.selection import select_each
 from optkit.pruning.structures import grid_of
 
@@ -21,7 +21,7 @@ def problem(rows: int, cols: int, seed: int = 0):
 
 
 def hessian_of(inputs: torch.Tensor) -> torch.Tensor:
-    return damped(inputs.t() @ inputs / len(inputs), 0.01)[0]
+    return damp(inputs.t() @ inputs / len(inputs), 0.01)[0]
 
 
 def loss(weight: torch.Tensor, values: torch.Tensor, hessian: torch.Tensor) -> float:
@@ -51,16 +51,16 @@ def nearest(structure: str, shape: tuple[int, int], share: float):
 
 
 def test_a_ridge_is_a_share_of_the_mean_variance():
-    damped_, ridge = damped(torch.diag(torch.tensor([1.0, 3.0])), 0.1)
+    damped_, ridge = damp(torch.diag(torch.tensor([1.0, 3.0])), 0.1)
     assert float(ridge) == pytest.approx(0.2)
     assert torch.allclose(damped_, torch.diag(torch.tensor([1.2, 3.2])))
-    assert float(damped(torch.zeros(2, 2), 0.1)[1]) > 0
+    assert float(damp(torch.zeros(2, 2), 0.1)[1]) > 0
 
 
 def test_best_dense_weights_are_a_ridge_regression_onto_the_dense_outputs():
     weight, inputs = problem(5, 8)
     dense = inputs + torch.randn(inputs.shape, generator=torch.Generator().manual_seed(1))
-    hessian, ridge = damped(inputs.t() @ inputs / 400, 0.01)
+    hessian, ridge = damp(inputs.t() @ inputs / 400, 0.01)
     found = best_dense(weight, hessian, inputs.t() @ dense / 400, ridge)
     # The ridge as 8 more examples, on which the weights are asked to be what they were.
     more = torch.eye(8) * (400 * ridge).sqrt()

@@ -10,7 +10,7 @@ from architectures import ARCHITECTURES, inputs_of, small_model
 
 from optkit.pruning import FisherSearch, Rule, Schedule, compact, one_shot
 from optkit.pruning.layouts import layouts
-from optkit.pruning.oneshot.search import mask_gradients, rearranged
+from optkit.pruning.oneshot.search import mask_gradients, rearrange
 from optkit.pruning.targets import resolve_sites
 
 
@@ -51,7 +51,7 @@ def test_the_rearrangement_cannot_be_bettered_by_a_swap_and_spares_no_dead_group
         lowest = fisher.diagonal().masked_fill(~living, -1.0).argsort()
         keep = torch.ones(10, dtype=torch.bool)
         keep[lowest[:5]] = False
-        found = rearranged(fisher, keep, living)
+        found = rearrange(fisher, keep, living)
         assert int(found.sum()) == 5 and not found[seed]
         assert cost(fisher, found) <= cost(fisher, keep)
         for kept, gone in ((k, g) for k in range(10) for g in range(10) if found[k] and not found[g] and living[g]):
@@ -63,7 +63,7 @@ def test_the_rearrangement_cannot_be_bettered_by_a_swap_and_spares_no_dead_group
 def test_twins_do_not_both_go():
     # Two groups that do the same matter little alone, and much together.
     factors = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.2, 0.0], [0.0, 0.0, 0.0, 1.3]])
-    keep = rearranged(factors.t() @ factors, torch.tensor([False, False, True, True]), torch.ones(4, dtype=torch.bool))
+    keep = rearrange(factors.t() @ factors, torch.tensor([False, False, True, True]), torch.ones(4, dtype=torch.bool))
     best = min(float(factors[:, list(gone)].sum(1).square().sum()) for gone in combinations(range(4), 2))
     assert float(factors[:, ~keep].sum(1).square().sum()) == best and keep[:2].sum() == 1
 
