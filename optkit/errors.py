@@ -56,8 +56,8 @@ def in_a_line(error: BaseException) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("optkit"):
         return f"the package {error.name} is not installed: install optkit with all that it requires"
-    said = " ".join(str(error).split())
-    return f"unexpected {type(error).__name__}: {said} (run again with --debug for the traceback)"
+    text = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {text} (run again with --debug for the traceback)"
 
 
 class UsageError(OptkitError):

@@ -79,12 +79,12 @@ class LoadMonitor:
 
 def load_warnings(facts: dict[str, Any], threads: int) -> list[str]:
     """Why figures measured meanwhile on ``threads`` threads may say little; ``facts`` are a ``LoadMonitor``'s."""
-    said, free = [], max(cpu_cores() - threads, 0)
+    warnings, free = [], max(cpu_cores() - threads, 0)
     if facts["load"] and facts["load"][0] > free + _BACKGROUND:
-        said.append(
+        warnings.append(
             f"the machine was busy at the start: load {facts['load'][0]:.2f}, and {threads} of {cpu_cores()} CPUs were "
             "to be measured: close other programs"
         )
     if facts["steal"] is not None and facts["steal"] > _STEAL:
-        said.append(f"the host of this virtual machine took {facts['steal']:.0%} of its CPU time for others")
-    return said
+        warnings.append(f"the host of this virtual machine took {facts['steal']:.0%} of its CPU time for others")
+    return warnings

@@ -119,12 +119,12 @@ class _Lines(Task):
     def _say(self, now: float) -> None:
         self.last = now
         if self.first is None:
-            said = f" {duration(now - self.started)} so far"
+            elapsed = f" {duration(now - self.started)} so far"
         else:
             pace = (now - self.begun) / max(self.done - self.first, 1)
             left = f", {duration(pace * (self.total - self.done))} left" if self.done > self.first else ""
-            said = f" {self.done}/{self.total}{left}{self.facts}"
-        self.console.print(f"  {self.name}:{said}")
+            elapsed = f" {self.done}/{self.total}{left}{self.facts}"
+        self.console.print(f"  {self.name}:{elapsed}")
 
 
 #: For those whom nobody listens to.

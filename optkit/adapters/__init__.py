@@ -48,8 +48,8 @@ def reason(error: BaseException) -> str:
     An error that speaks of the library's insides, as where a mapping was to be and text is, tells a user nothing: then
     it is said what kind of value to look for.
     """
-    said = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", str(error))
-    lines = [line.strip() for line in said.strip().splitlines()] or [type(error).__name__]
+    text = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", str(error))
+    lines = [line.strip() for line in text.strip().splitlines()] or [type(error).__name__]
     if re.match(r"(Validation|Class validation) error for ", lines[0]) and len(lines) > 1:
         return re.sub(r"^\w+: ", "", lines[1])[:300]
     if isinstance(error, KeyError) and re.fullmatch(r"'[\w.-]+'", lines[0]):

@@ -59,10 +59,10 @@ class Transfer:
                     pause = _pause(error, number)
                     if pause is None or pause > LONGEST or number == ATTEMPTS:
                         kind = PlanError if _status(error) in (400, 404) else OptkitError
-                        said = (
+                        message = (
                             f"{self.what}: {_describe(error, refusal, pause)}{self._describe_leftovers(error, pause)}"
                         )
-                        raise kind(_redact(said)) from error
+                        raise kind(_redact(message)) from error
                     time.sleep(pause)
         raise AssertionError
 
@@ -93,8 +93,8 @@ def _pause(error: BaseException, number: int) -> float | None:
     if any(isinstance(link, OfflineModeIsEnabled) for link in chain):
         return None
     if answer is not None and answer.status_code >= 400:
-        asked = answer.headers.get("Retry-After", "")
-        pause = float(asked) if asked.isdecimal() else 2.0 ** (number - 1)
+        retry_after = answer.headers.get("Retry-After", "")
+        pause = float(retry_after) if retry_after.isdecimal() else 2.0 ** (number - 1)
         return pause if answer.status_code in _TEMPORARY else None
     # The error page of a proxy is not JSON.
     broken = (httpx.TransportError, ConnectionError, json.JSONDecodeError)

@@ -105,8 +105,8 @@ def _why(checkpoint: Path, task: str, error: Exception) -> str:
     # OpenVINO's own first line names its source code.
     traced = re.search(r"Exception:\s*(\S.*)", str(error))
     operation = re.search(r"Conversion is failed for: (\S+)", str(error))
-    said = f"OpenVINO has no {operation[1]}" if operation else traced[1][:200] if traced else reason(error)
-    return f"{own}, and as another type it cannot be: {said}" if own else said
+    cause = f"OpenVINO has no {operation[1]}" if operation else traced[1][:200] if traced else reason(error)
+    return f"{own}, and as another type it cannot be: {cause}" if own else cause
 
 
 def _traceable(checkpoint: Path, task: str) -> tuple[Any, bool]:
@@ -193,8 +193,8 @@ def class_for(folder: Path, way_out: str = "say which class to load with ov_clas
     for ending, name in _CLASSES.items():
         if architecture is not None and architecture.endswith(ending) and not _NO_BASE.search(architecture):
             return name
-    said = f"names '{architecture[:80]}'" if architecture else "names no architecture"
-    raise OptkitError(f"{folder / 'config.json'}: {said}: {way_out}")
+    source = f"names '{architecture[:80]}'" if architecture else "names no architecture"
+    raise OptkitError(f"{folder / 'config.json'}: {source}: {way_out}")
 
 
 def export_task(ov_class: str) -> str:

@@ -46,8 +46,8 @@ def merge(adapter: Path, output: Path) -> list[str]:
         OptkitError: if the base model is not there, the two do not fit, neither holds the head, or an adapter of this
             kind cannot be merged.
     """
-    said = _config(adapter)
-    base = said["base_model_name_or_path"]
+    config = _config(adapter)
+    base = config["base_model_name_or_path"]
     weights = _weights(adapter)
     try:
         import peft
@@ -55,12 +55,14 @@ def merge(adapter: Path, output: Path) -> list[str]:
         raise UsageError(
             f"{adapter}: an adapter of {base}, not a model: install optkit[peft], or merge it: {_HAND_MADE}"
         ) from None
-    kind = said.get("task_type")
+    kind = config.get("task_type")
     if kind is not None and (not isinstance(kind, str) or kind not in _HEADS):
         raise UsageError(f"{adapter}: an adapter for {kind}, which is not merged here: merge it: {_HAND_MADE}")
 
     way_out = f"fetch it, or merge the adapter where it is: {_HAND_MADE}"
-    fetched = model_folder(base, str(said.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out)
+    fetched = model_folder(
+        base, str(config.get("revision") or "main"), key=f"{adapter}: its base model", way_out=way_out
+    )
     folder = plain_folder(fetched)
     auto_class = _auto_class(adapter, kind, folder)
     before, failed = _zeros(folder), f"{adapter}: cannot be merged into {base}"
@@ -79,13 +81,13 @@ def merge(adapter: Path, output: Path) -> list[str]:
         adapted = peft.PeftModel.from_pretrained(model, safe, local_files_only=True)
         if not hasattr(adapted, "merge_and_unload"):
             raise OptkitError(
-                f"{adapter}: {said.get('peft_type')} adds to what the model reads, and not to its weights, so it "
+                f"{adapter}: {config.get('peft_type')} adds to what the model reads, and not to its weights, so it "
                 "cannot be merged: train an adapter such as LoRA, or distil the adapted model"
             )
         merged = adapted.merge_and_unload()
         if set(merged.state_dict()) != names:
             raise OptkitError(
-                f"{adapter}: peft {peft.__version__} leaves parts of {said.get('peft_type')} in the model that it "
+                f"{adapter}: peft {peft.__version__} leaves parts of {config.get('peft_type')} in the model that it "
                 "merges: put its weights into the base model by hand, and give that one"
             )
         merged.save_pretrained(output)
@@ -117,9 +119,9 @@ def _one_line(failed: str) -> Iterator[None]:
 def _config(adapter: Path) -> dict[str, Any]:
     file = adapter / _CONFIG
     try:
-        said = read_json(file)
-        if isinstance(said["base_model_name_or_path"], str) and said["base_model_name_or_path"]:
-            return said
+        config = read_json(file)
+        if isinstance(config["base_model_name_or_path"], str) and config["base_model_name_or_path"]:
+            return config
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise UsageError(f"{file}: does not name its base model: copy the whole adapter again")

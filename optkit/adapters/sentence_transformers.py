@@ -58,8 +58,8 @@ class Embedding:
     max_length: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        said = [self.pooling, *(["normalised"] if self.normalize else []), *(["a prompt"] if self.prompt else [])]
-        return " and ".join(said)
+        parts = [self.pooling, *(["normalised"] if self.normalize else []), *(["a prompt"] if self.prompt else [])]
+        return " and ".join(parts)
 
 
 def read(name: str, revision: str = "main", *, key: str = "model.name") -> Embedding | None:

@@ -26,11 +26,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise PruningError(f"{file}: not found: give the folder of a checkpoint") from None
     except ValueError as error:
         raise PruningError(f"{file}: not JSON ({error}): copy it again") from None
-    said = values.get(KEY, {}) if isinstance(values, dict) else None
-    if not isinstance(said, dict) or (said and not isinstance(said.get("format"), int)):
+    entry = values.get(KEY, {}) if isinstance(values, dict) else None
+    if not isinstance(entry, dict) or (entry and not isinstance(entry.get("format"), int)):
         raise PruningError(f"{file}: {KEY} is not what compaction writes: copy it again")
-    if said.get("format", FORMAT) > FORMAT:
-        raise PruningError(f"{file}: format {said['format']} is newer than this optkit reads: upgrade optkit")
+    if entry.get("format", FORMAT) > FORMAT:
+        raise PruningError(f"{file}: format {entry['format']} is newer than this optkit reads: upgrade optkit")
     return values
 
 
@@ -45,10 +45,10 @@ def former_shapes(values: dict[str, Any]) -> tuple[dict[str, tuple[int, int]], d
     Raises:
         PruningError: if they are none.
     """
-    said = values.get(KEY, {})
+    entry = values.get(KEY, {})
     found = []
     for part in ("reduced", "removed"):
-        entries = said.get(part, {})
+        entries = entry.get(part, {})
         sizes = entries.values() if isinstance(entries, dict) else [None]
         if not all(isinstance(s, list) and len(s) == 2 and all(type(n) is int and n > 0 for n in s) for s in sizes):
             raise PruningError(f"{KEY}.{part} of config.json holds no shapes: copy it again")

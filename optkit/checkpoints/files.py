@@ -156,14 +156,14 @@ def _load_pickle(file: Path, device: str) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of odd pickles, about which we say more
             loaded = torch.load(file, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"asks for {asked[1]}" if asked else "holds other things than tensors"
+        global_name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"asks for {global_name[1]}" if global_name else "holds other things than tensors"
         raise OptkitError(
             f"{file}: {what}, which may be code: nothing of it was run; ask for safetensors instead"
         ) from error
     except Exception as error:  # torch raises what its reader of zip files does
-        said = str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends early"
-        raise OptkitError(f"{file}: damaged or only half written ({said}): copy or train it again") from error
+        cause = str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends early"
+        raise OptkitError(f"{file}: damaged or only half written ({cause}): copy or train it again") from error
     if not isinstance(loaded, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
     ):

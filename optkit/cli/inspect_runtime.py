@@ -47,8 +47,8 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
 def _show_baked(layers: dict[str, dict[str, str]]) -> None:
     table = lazy.Table("layer", "program", "kernel", "rows", box=None, pad_edge=False, header_style="bold")
     table.columns[0].overflow = "fold"
-    for name, said in layers.items():
-        table.add_row(*map(lazy.Text, (_short(name), *(said.get(key, "") for key in ("program", "kernel", "rows")))))
+    for name, facts in layers.items():
+        table.add_row(*map(lazy.Text, (_short(name), *(facts.get(key, "") for key in ("program", "kernel", "rows")))))
     console = wide_console()
     console.print(table)
     console.print(f"{len(layers)} linear layers are baked, the others are left to OpenVINO", highlight=False)

@@ -34,5 +34,5 @@ def command(
         print(f"card: {done['card']}")
         print(f"{len(done['files'])} files, {size(done['bytes'])}, would go to {repo} in one commit; nothing was sent")
         return
-    said = f"{len(done['files'])} files, {size(done['bytes'])}" if done["changed"] else "nothing new"
-    print(f"{done['url']}: {said}, commit {done['commit'][:12]}")
+    content = f"{len(done['files'])} files, {size(done['bytes'])}" if done["changed"] else "nothing new"
+    print(f"{done['url']}: {content}, commit {done['commit'][:12]}")

@@ -45,10 +45,10 @@ def read_file(path: Path, key: str = "task.dataset.files") -> pa.Table:
     except RecursionError:
         raise DataError(f"{path}: not a readable {path.suffix[1:].lower()} file: it is nested too deeply") from None
     except (pa.ArrowException, ValueError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        if "UTF8" in said:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        if "UTF8" in cause:
             raise DataError(f"{path}: is not UTF-8: convert the file") from None
-        raise DataError(f"{path}: not a readable {path.suffix[1:].lower()} file: {said[:300]}") from None
+        raise DataError(f"{path}: not a readable {path.suffix[1:].lower()} file: {cause[:300]}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     if any("\0" in name for name in table.column_names):

@@ -83,7 +83,7 @@ def _from_files(files: dict[str, str], needed: Sequence[str], file_columns: Sequ
                     table = _absolute(table, column, path.parent)
                 splits[name] = datasets.Dataset(table, split=datasets.NamedSplit(name))
             except DataError as error:
-                problems += [said for said in error.problems if said not in problems]
+                problems += [text for text in error.problems if text not in problems]
     _refuse(problems)
     return splits
 

@@ -56,8 +56,8 @@ def _tokenizer(setup: Path, max_length: int) -> tuple[Any, int]:
     try:
         tokenizer = load_tokenizer(setup)
     except OptkitError as error:
-        said = str(error).partition(": give a folder")[0]
-        raise UsageError(f"{said}: copy tokenizer.json and tokenizer_config.json beside the model") from error
+        cause = str(error).partition(": give a folder")[0]
+        raise UsageError(f"{cause}: copy tokenizer.json and tokenizer_config.json beside the model") from error
     longest = longest_input(make_config(Source.of(setup)))
     return tokenizer, min(max_length, tokenizer.model_max_length, longest or max_length)
 

@@ -78,12 +78,12 @@ def _read_onnx(file: Path) -> openvino.Model:
     try:
         return frontend.convert(frontend.load(str(file)))
     except Exception as error:  # its own classes, which share none but Exception
-        said = str(error)
-        if found := re.search(r"No conversion rule found for operations: (.+)", said):
+        cause = str(error)
+        if found := re.search(r"No conversion rule found for operations: (.+)", cause):
             raise OptkitError(
                 f"{file}: OpenVINO does not know its operations {found[1].strip()}: export the model without them"
             ) from error
-        if found := re.search(r"externally stored data in file \(([^,)]+)", said):
+        if found := re.search(r"externally stored data in file \(([^,)]+)", cause):
             raise OptkitError(
                 f"{file}: its weights lie in {found[1]}, which is missing or too short: copy both files again"
             ) from error
@@ -101,13 +101,13 @@ def _is_quantized(model: openvino.Model) -> bool:
 
 
 def _name_model(model: openvino.Model, layers: Sequence[LinearLayer], setup: Path, tags: Tags | None) -> NamedModel:
-    said = {tag.matmul: tag for tag in tags.layers} if tags else {}
+    tags_by_matmul = {tag.matmul: tag for tag in tags.layers} if tags else {}
     biases = _biases(model)
     parameters: dict[str, str] = {}
     constants: dict[str, str] = {}
     facts = {}
     for layer in layers:
-        tag = said.get(layer.matmul)
+        tag = tags_by_matmul.get(layer.matmul)
         name = tag.parameter if tag else _name(layer, biases)
         if constants.setdefault(name, layer.weight.constant) != layer.weight.constant:
             name = constants_name = layer.matmul  # one name, two weights

@@ -174,10 +174,10 @@ def _name_in_messages(work: Path, model: str | Path) -> Iterator[None]:
     try:
         yield
     except OptkitError as error:
-        said = re.sub(rf"{re.escape(str(work))}/\w+", lambda _: str(model), str(error))
-        if said == str(error):
+        message = re.sub(rf"{re.escape(str(work))}/\w+", lambda _: str(model), str(error))
+        if message == str(error):
             raise
-        raise type(error)(said) from error
+        raise type(error)(message) from error
 
 
 def _output(output: str | Path | None, model: str | Path) -> Path:

@@ -48,9 +48,9 @@ def said_image_size(setup: Path) -> tuple[int, int, int] | None:
     it makes images of several sizes.
     """
     try:
-        said = read_json(setup / "preprocessor_config.json")
+        settings = read_json(setup / "preprocessor_config.json")
         channels = read_json(setup / "config.json").get("num_channels", 3)
-        size = said["crop_size" if said.get("do_center_crop") else "size"]
+        size = settings["crop_size" if settings.get("do_center_crop") else "size"]
         height, width = (size, size) if isinstance(size, int) else (size["height"], size["width"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -194,8 +194,8 @@ def _refuse_unknown(values: dict[str, Any], config: PretrainedConfig, key: str) 
             problems.append(f"{key}.{name}: {_FROM_DATA[name]}")
         elif name not in known:
             problems.append(f"{key}.{name}: {config.model_type} has no such setting{suggest(name, known)}")
-        elif (said := _nonsense(name, value, getattr(config, name, None))) is not None:
-            problems.append(f"{key}.{name}: {said}")
+        elif (problem := _nonsense(name, value, getattr(config, name, None))) is not None:
+            problems.append(f"{key}.{name}: {problem}")
     if problems:
         raise PlanError(problems)
 

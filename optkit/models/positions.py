@@ -40,26 +40,26 @@ def longest_input(config: PretrainedConfig) -> int | None:
 
 
 def _measure(config: PretrainedConfig) -> int | None:
-    said = getattr(config, "max_position_embeddings", None)
-    said = said if isinstance(said, int) and said > 0 else None
+    limit = getattr(config, "max_position_embeddings", None)
+    limit = limit if isinstance(limit, int) and limit > 0 else None
     try:
         with quiet(), without_weights():
             model = AutoModel.from_config(config, trust_remote_code=False).eval()
     except Exception:  # each architecture fails in its own way; loading it will say how
-        return said
+        return limit
     with quiet():
         # Padding has no position.
         token = config.vocab_size - (2 if getattr(config, "pad_token_id", None) == config.vocab_size - 1 else 1)
         short, long = (_highest_rows(model, token, length) for length in _LENGTHS)
     if not long:
-        return said
+        return limit
     limits = [
         rows - (high - _LENGTHS[1] + 1)
         for table, (rows, high) in long.items()
         if high - short.get(table, (0, high))[1] == _LENGTHS[1] - _LENGTHS[0]
     ]
     # CANINE's table is larger than the list of its positions.
-    return min([*limits, *([said] if said else [])]) if limits else None
+    return min([*limits, *([limit] if limit else [])]) if limits else None
 
 
 def _highest_rows(model: Any, token: int, length: int) -> dict[int, tuple[int, int]]:

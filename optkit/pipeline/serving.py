@@ -58,8 +58,8 @@ def is_judged_on_runtime(context: RunContext) -> bool:
     OpenVINO.
     """
     quantize = context.recipe.quantize
-    asked = quantize is not None and quantize.accuracy_backend == "optkit"
-    return (asked or (full_range(context) and int8_saturates())) and runtime.available()
+    by_recipe = quantize is not None and quantize.accuracy_backend == "optkit"
+    return (by_recipe or (full_range(context) and int8_saturates())) and runtime.available()
 
 
 def cannot_be_judged(context: RunContext) -> bool:

@@ -89,8 +89,8 @@ def _failure(context: RunContext, model: Any, train: Mapping[str, Any], examples
         with tempfile.TemporaryDirectory(prefix="optkit-dry-run-") as folder, quiet():
             args = training_arguments(given, Path(folder), seed=context.recipe.seed, examples=examples)
             evaluates = args.eval_strategy != "no"
-            asked = {"evaluates": evaluates, "scores": evaluates and "hold_out" in train}
-            dry_run.first_step(model, args, encoded, context.task, context.data.tokenizer, **asked)
+            options = {"evaluates": evaluates, "scores": evaluates and "hold_out" in train}
+            dry_run.first_step(model, args, encoded, context.task, context.data.tokenizer, **options)
     except Exception as error:  # the Trainer's, and of any package that an argument brings in
         return error
     return None
@@ -98,12 +98,12 @@ def _failure(context: RunContext, model: Any, train: Mapping[str, Any], examples
 
 def _explain(context: RunContext, model: Any, train: Mapping[str, Any], examples: int, failure: Exception) -> str:
     """The line for a training that failed: with the argument by which it does, where one alone is the reason."""
-    said = _reason(failure)
+    cause = _reason(failure)
     for name, value in train.items():
         others = {key: own for key, own in train.items() if key != name}
         if _failure(context, model, others, examples) is None:
-            return f"train.{name}: the training cannot start with {value}: {said}: correct it, or remove it"
-    return f"train: the training cannot start with these arguments: {said}"
+            return f"train.{name}: the training cannot start with {value}: {cause}: correct it, or remove it"
+    return f"train: the training cannot start with these arguments: {cause}"
 
 
 def _reason(failure: Exception) -> str:

@@ -23,14 +23,14 @@ def problems(context: RunContext) -> list[str]:
     name, head = context.recipe.model.name, context.data.head
     if context.recipe.trains or context.data.start_head is not None:
         return []
-    said = "model: without `train` it has to be fine-tuned already, and"
+    prefix = "model: without `train` it has to be fine-tuned already, and"
     if name is None:
-        return [f"{said} this one has random weights: write `train`"]
+        return [f"{prefix} this one has random weights: write `train`"]
     stored = stored_head(context.recipe.model, head)
     what = f"no head for {head.kind}"
     if stored:
         what = f"a head for {first_few(stored)}, and the data has {first_few(head.labels)}"
-    return [f"{said} {name} has {what}: write `train`, or name another model"]
+    return [f"{prefix} {name} has {what}: write `train`, or name another model"]
 
 
 def notes(context: RunContext) -> list[str]:
@@ -69,9 +69,9 @@ def _config_notes(name: str, revision: str, key: str, head: Head) -> list[str]:
         return []
     folder = Source(name, revision, key=key).folder(weights=False)
     values = read_values(folder)
-    found, said = mend_values(values, folder)[1], values.get("problem_type")
-    if said in PROBLEMS and said != head.problem_type and head.problem_type is not None:
-        found.append(f"problem_type is {said}: the data's counts, {head.problem_type}")
+    found, problem_type = mend_values(values, folder)[1], values.get("problem_type")
+    if problem_type in PROBLEMS and problem_type != head.problem_type and head.problem_type is not None:
+        found.append(f"problem_type is {problem_type}: the data's counts, {head.problem_type}")
     return [f"config.json of {_display_name(name)}: {note}" for note in found]
 
 

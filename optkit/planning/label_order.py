@@ -92,8 +92,8 @@ def _find_reordering(context: RunContext, model: Any, processor: Any, order: Seq
     example = np.repeat(np.arange(len(rows)), sizes)
     if isinstance(truth, list):
         truth, predicted = np.concatenate(truth), np.concatenate(predicted)
-        said = predicted >= 0
-        truth, predicted, example = truth[said], predicted[said], example[said]
+        valid = predicted >= 0
+        truth, predicted, example = truth[valid], predicted[valid], example[valid]
     return find_order(truth, predicted, example, len(head.labels), several=truth.ndim == 2)
 
 
@@ -103,12 +103,12 @@ def _explain(found: Reordered, ours: Sequence[str], kept: KeptHead) -> str:
         meant[kept.order[output]] = ours[label]
     if placeholders(ours):
         meant = [name.removeprefix("LABEL_") for name in meant]
-    said = (
+    text = (
         f"its {first_few(kept.names)} answer the data's {first_few(meant)}: {found.right:.0%} of the training examples "
         f"looked at are right so, and {found.now:.0%} as they are {'numbered' if kept.by_number else 'named'}: "
     )
     if not placeholders(ours):
         names = json.dumps({str(i): name for i, name in enumerate(meant)}, ensure_ascii=False)
-        return said + f'name them in its config.json: "id2label": {names}'
+        return text + f'name them in its config.json: "id2label": {names}'
     more = ", and give them the same names in id2label of its config.json" if placeholders(kept.names) else ", its own"
-    return said + f"write words as labels of the data{more}"
+    return text + f"write words as labels of the data{more}"

@@ -70,8 +70,8 @@ def coverage(model: nn.Module) -> list[str]:
     sizes = {name: layer.weight.numel() for name, layer in linear_layers(model).items()}
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     weights = sum(p.numel() for p in model.parameters() if p.dim() > 1 and id(p) not in embeddings)
-    said = outside_encoder(sizes)
-    lines = [said] if said else []
+    text = outside_encoder(sizes)
+    lines = [text] if text else []
     if sum(sizes.values()) < _MOST * weights:
         share = sum(sizes.values()) / weights
         lines.append(f"linear layers hold {share:.0%} of the weights beside embeddings; the others are not pruned")

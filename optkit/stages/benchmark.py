@@ -55,16 +55,16 @@ def is_needed(context: RunContext) -> bool:
 
 def key(context: RunContext) -> str:
     """Times are of one machine: its CPU, threads and the versions of what is timed are parts of the key."""
-    asked, machine = context.identity.get("benchmark"), describe()
+    spec, machine = context.identity.get("benchmark"), describe()
     # Other prices change what times cost, and no time.
-    asked = asked and {name: value for name, value in asked.items() if name != "prices"}
+    spec = spec and {name: value for name, value in spec.items() if name != "prices"}
     parts = {"exported": export.key(context), "dense": dense.key(context), "runtime": serving.times_runtime(context)}
     parts |= {"cpu": [machine["cpu"], machine["instruction_sets"]], "threads": torch.get_num_threads()}
     backends = context.recipe.benchmark.backends if context.recipe.benchmark else ()
     packages = sorted({package for backend in backends for package in _PACKAGES[backend]})
     parts |= {"versions": {name: own for name, own in versions(packages).items() if name != "python"}}
     # What is timed is what was scored. Earlier releases timed with the f32 hint.
-    return context.key(benchmark=asked, **parts, plan=serving.kept_plan(context), precision="default")
+    return context.key(benchmark=spec, **parts, plan=serving.kept_plan(context), precision="default")
 
 
 def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:

@@ -83,8 +83,8 @@ def run(context: RunContext, output: StageOutput) -> None:
         plain = save_compact(model, done, output.folder)
     optimum.copy_companions(source, output.folder, but=["config.json"])
     kept = done.counts()
-    said = ", ".join(f"{left:,} of {all_:,} {name}" for name, (left, all_) in kept.items())
-    context.reporter.say(f"  kept {said}")
+    summary = ", ".join(f"{left:,} of {all_:,} {name}" for name, (left, all_) in kept.items())
+    context.reporter.say(f"  kept {summary}")
     output.facts |= {"compacted": True, "kept": kept, "plain": plain, "differ": differ}
 
 

@@ -188,7 +188,7 @@ def _rule_plans(
 
 def _former_zeros(context: RunContext, problems: list[str]) -> list[str]:
     """What is to be said of zeros in the weights that training starts from; targets below them go to ``problems``."""
-    recipe, said = context.recipe, []
+    recipe, notes = context.recipe, []
     if recipe.model.name is None or not (recipe.prune or recipe.trains):
         return []
     rules = recipe.build_rules()
@@ -198,11 +198,11 @@ def _former_zeros(context: RunContext, problems: list[str]) -> list[str]:
         bound = BoundRule(rule, sites)
         bound_rules.append(bound)
         found = former_zeros.former_zeros(bound.layers)
-        said += former_zeros.notes(rule, found)
+        notes += former_zeros.notes(rule, found)
         by_latency = recipe.prune[index].allocate and recipe.prune[index].allocate.by == "latency"
         if (text := former_zeros.problem(bound, found)) and not by_latency:
             problems.append(f"prune.{index}.schedule.to: {text}")
-    return said + (former_zeros.loose_zeros(model, bound_rules) if recipe.trains else [])
+    return notes + (former_zeros.loose_zeros(model, bound_rules) if recipe.trains else [])
 
 
 STAGE = Stage(NAME, key, run)

@@ -48,10 +48,10 @@ def _keeps_logits(context: RunContext) -> bool:
 
 def key(context: RunContext) -> str:
     distill = context.identity["distill"]
-    asked = {"teacher": [distill["teacher"], distill["revision"]], "logits": _keeps_logits(context)}
+    source = {"teacher": [distill["teacher"], distill["revision"]], "logits": _keeps_logits(context)}
     texts = {"texts": distill["data"], "seed": context.recipe.seed} if "data" in distill else {}
     labels = list(context.data.head.labels or ())
-    return context.key(data=context.data_identity, labels=labels, **asked, **texts)
+    return context.key(data=context.data_identity, labels=labels, **source, **texts)
 
 
 def run(context: RunContext, output: StageOutput) -> None:
@@ -138,10 +138,10 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     ours = context.task.teacher_problems(distill, teacher, student)
     if _keeps_logits(context):
         return ours + pixel_problems(context, distill, tokenizer, "distill.teacher")
-    asked = {name: getattr(distill, name) for name in ("hidden", "attention")}
-    built = {name: spec and spec.build() for name, spec in asked.items()}
+    states = {name: getattr(distill, name) for name in ("hidden", "attention")}
+    built = {name: spec and spec.build() for name, spec in states.items()}
     found = ours + [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
-    which = next((name for name, spec in asked.items() if spec is not None), "teacher")
+    which = next((name for name, spec in states.items() if spec is not None), "teacher")
     longest = longest_input(teacher.config)
     if longest is not None and longest < context.task.max_length:
         found.append(

@@ -101,8 +101,8 @@ def fine_tune(
     if context.team.leads:
         _make_room(context, folder, {"key": key, "processes": context.team.size})
         resume = checkpointing.resumable(folder)
-    with context.team.together(output.name, resume=resume and resume.name) as told:
-        _train(context, output, folder, told["resume"], rules, taught)
+    with context.team.together(output.name, resume=resume and resume.name) as message:
+        _train(context, output, folder, message["resume"], rules, taught)
 
 
 def _train(

@@ -208,8 +208,8 @@ def _pack_file(file: Path, tensors: Mapping[str, Packed], output: Path) -> Packe
             bits = raw.copy().view(_UNSIGNED[SIZES[tensor.dtype]]).reshape(tensor.shape)
             parts = blocks.pack(bits, floats=tensor.dtype in FLOATS)
         if parts is not None:
-            said = {"block": parts.block, "kept": parts.kept, "positions": parts.positions}
-            tensor = replace(tensor, **said, minus="minus" in parts.arrays)
+            entry = {"block": parts.block, "kept": parts.kept, "positions": parts.positions}
+            tensor = replace(tensor, **entry, minus="minus" in parts.arrays)
         packed[name] = tensor
         for key, (dtype, shape) in tensor.stored_tensors(name).items():
             store(key, dtype, shape, raw if parts is None else parts.arrays[key.removeprefix(f"{name}:")])

@@ -50,18 +50,18 @@ def save_compact(model: PreTrainedModel, compaction: Compaction, folder: str | P
     config = _plain_config(model, compaction, weights)
     plain = config is not None
     config = config if plain else PreTrainedConfig.from_dict(model.config.to_dict())
-    said = {
+    entry = {
         "format": FORMAT,
         "reduced": {name: list(shape) for name, shape in compaction.reduced.items()},
         "removed": {name: list(shape) for name, shape in compaction.removed.items()},
     }
     if not plain:
-        said["model_type"] = model.config.model_type
-        said["layers"] = {
+        entry["model_type"] = model.config.model_type
+        entry["layers"] = {
             prefix: {"heads": list(left.heads), "neurons": left.neurons} for prefix, left in compaction.layers.items()
         }
     values = json.loads(config.to_json_string(use_diff=plain))
-    values |= {"architectures": [type(model).__name__], "dtype": str(model.dtype).removeprefix("torch."), KEY: said}
+    values |= {"architectures": [type(model).__name__], "dtype": str(model.dtype).removeprefix("torch."), KEY: entry}
     if not plain:
         values["model_type"] = f"compacted {model.config.model_type}, load it with optkit.load_compact"
     (folder / "config.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -117,8 +117,8 @@ def skeleton(folder: Path, values: dict[str, Any]) -> PreTrainedModel:
     Raises:
         PruningError: if config.json does not describe one.
     """
-    said = values[KEY]
-    kind, layers = said.get("model_type"), said["layers"]
+    entry = values[KEY]
+    kind, layers = entry.get("model_type"), entry["layers"]
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise PruningError(f"{folder}: transformers {transformers.__version__} knows no model type '{kind}'")
     try:

@@ -40,9 +40,9 @@ def state_problems(
     """Why these two models cannot be held against each other, as (``hidden`` or ``attention``, one line)."""
     problems = []
     depths = student.num_hidden_layers, teacher.num_hidden_layers
-    for name, asked, first in (("hidden", hidden, 0), ("attention", attention, 1)):
+    for name, spec, first in (("hidden", hidden, 0), ("attention", attention, 1)):
         try:
-            asked and layer_pairs(asked.layers, *depths, first=first)
+            spec and layer_pairs(spec.layers, *depths, first=first)
         except PruningError as error:
             problems.append((name, str(error)))
     if attention is not None and attention.of == "maps":
@@ -130,9 +130,9 @@ class StateMatcher:
     @property
     def requests(self) -> dict[str, bool]:
         """What both models have to be called with."""
-        asked = {"output_hidden_states": self.hidden is not None}
-        asked["output_attentions"] = self.attention is not None and self.attention.of == "maps"
-        return {name: True for name, wanted in asked.items() if wanted}
+        options = {"output_hidden_states": self.hidden is not None}
+        options["output_attentions"] = self.attention is not None and self.attention.of == "maps"
+        return {name: True for name, wanted in options.items() if wanted}
 
     def watch(self, on: bool) -> None:
         """Keeps what passes through the attention layers from now on, or no longer."""

@@ -165,14 +165,14 @@ class DistillationMixin:
         logits = inputs.pop("teacher_logits", None)
         if not model.training or (logits is None and self.teacher is None):
             return super().compute_loss(model, inputs, return_outputs)
-        labels, asked = inputs.get("labels"), self.states.requests if self.states else {}
+        labels, options = inputs.get("labels"), self.states.requests if self.states else {}
         if self.states:
             self.states.watch(True)
-        task, outputs = super().compute_loss(model, {**inputs, **asked}, return_outputs=True)
+        task, outputs = super().compute_loss(model, {**inputs, **options}, return_outputs=True)
         theirs = None
         if logits is None or self.states:
             with torch.no_grad(), self.accelerator.autocast():
-                theirs = self.teacher(**accepted_inputs(self.teacher, inputs), **asked)
+                theirs = self.teacher(**accepted_inputs(self.teacher, inputs), **options)
         loss = (1.0 - self.distillation_weight) * over_all_rows(task, labels)
         if self.distillation_weight:
             known = theirs if logits is None else {"logits": logits}

@@ -62,10 +62,10 @@ class FeatureExtraction(Task):
         Raises:
             PlanError: if the recipe and the model disagree.
         """
-        stored, asked = self.stored_embedding, self.spec.pooling
+        stored, pooling = self.stored_embedding, self.spec.pooling
         if stored is None:
-            return sentence_transformers.Embedding(asked or "mean")
-        if asked not in (None, stored.pooling):
+            return sentence_transformers.Embedding(pooling or "mean")
+        if pooling not in (None, stored.pooling):
             raise PlanError(f"task.pooling: {self.model.name} pools by {stored.pooling}: remove the key")
         return stored
 

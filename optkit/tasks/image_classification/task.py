@@ -208,6 +208,6 @@ def _batch(processor: Any, examples: Sequence[Mapping[str, Any]]) -> dict[str, T
 
 
 def _unreadable(where: str, error: Exception) -> str:
-    said = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+    cause = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
     named = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
-    return f"{where}: the image{named} cannot be read ({said}): mend it, or remove the row"
+    return f"{where}: the image{named} cannot be read ({cause}): mend it, or remove the row"

@@ -39,13 +39,13 @@ def gold_answers(split: str, rows: Dataset, context: str, column: str) -> tuple[
         where = f"split '{split}', row {row}"
         gold = _gold(value)
         if gold is None:
-            said = "answers are {text: [...], answer_start: [...]}, empty lists for a question without one"
-            return [], [f"{where}: column '{column}' holds {_show(value)}: {said}"]
+            message = "answers are {text: [...], answer_start: [...]}, empty lists for a question without one"
+            return [], [f"{where}: column '{column}' holds {_show(value)}: {message}"]
         for answer, start in zip(*gold, strict=True):
             there = str(text)[max(start, 0) : max(start, 0) + len(answer)]
             if start < 0 or there != answer:
-                said = f"answer {_show(answer)} is not at character {start} of column '{context}'"
-                return [], [f"{where}: {said}, which holds {_show(there)} there: correct answer_start"]
+                message = f"answer {_show(answer)} is not at character {start} of column '{context}'"
+                return [], [f"{where}: {message}, which holds {_show(there)} there: correct answer_start"]
         found.append(gold)
     return found, []
 
@@ -64,8 +64,8 @@ def _gold(value: Any) -> Gold | None:
 
 
 def _show(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def token_span(start: int, length: int, starts: np.ndarray, ends: np.ndarray) -> tuple[int, int] | None:

@@ -35,8 +35,8 @@ class _Keys(BaseModel):
         if value is None:
             return {"stride": longest // 3, "max_answer_length": 30, "null_threshold": 0.0}[info.field_name]
         if info.field_name == "stride" and 2 * value >= longest:
-            said = f"{value} tokens shared by two windows of {longest} (task.max_length)"
-            raise ValueError(f"{said}: it has to be less than half, since a question may take the other half")
+            text = f"{value} tokens shared by two windows of {longest} (task.max_length)"
+            raise ValueError(f"{text}: it has to be less than half, since a question may take the other half")
         return value
 
 

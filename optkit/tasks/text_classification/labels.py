@@ -146,8 +146,8 @@ def _from_columns(split: str, rows: Dataset, label: Sequence[str]) -> tuple[list
 
 def _flag(value: Any) -> float:
     """A number, or what a truth value in a csv file says; NaN for anything else."""
-    said = {"true": 1.0, "false": 0.0}
-    return said.get(value.strip().lower(), numbers.number(value)) if isinstance(value, str) else numbers.number(value)
+    flags = {"true": 1.0, "false": 0.0}
+    return flags.get(value.strip().lower(), numbers.number(value)) if isinstance(value, str) else numbers.number(value)
 
 
 def _two_or_more(names: list[str], split: str, column: str) -> tuple[list[str], list[str]]:

@@ -70,17 +70,17 @@ class TokenClassification(Task):
 
     def label_mismatches(self, head: Head) -> list[str]:
         """Metrics of entities need labels that say where they stand in one."""
-        asked = [name for name in self.metrics.names if name.startswith("entity_")]
+        entity_metrics = [name for name in self.metrics.names if name.startswith("entity_")]
         wrong = [name for name in head.labels if not is_tag(name)]
-        if not asked or not wrong:
+        if not entity_metrics or not wrong:
             return []
         if placeholders(head.labels):
             what = "is numbers without names, and the start model has none for them"
         else:
             what = f"has labels that are none: {first_few(wrong)}"
         return [
-            f"task.metric: {asked[0]} needs tags such as B-PER, I-PER and O, and column '{self.label[0]}' {what}: "
-            "use token_accuracy"
+            f"task.metric: {entity_metrics[0]} needs tags such as B-PER, I-PER and O, and column '{self.label[0]}' "
+            f"{what}: use token_accuracy"
         ]
 
     def encode(self, dataset: Dataset, processor: Any, head: Head | None) -> Dataset:
