@@ -48,7 +48,7 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
     """
     total, per_epoch = steps_of(train, examples)
     resolve = lambda v: max(v.steps(total, per_epoch), 1) if isinstance(v, Span) else v  # noqa: E731
-    given = {name: resolve(value) for name, value in train.items() if name not in OURS}
+    values = {name: resolve(value) for name, value in train.items() if name not in OURS}
     choosing = {"eval_strategy": "steps", "eval_steps": math.ceil(total / 20), "per_device_eval_batch_size": 32}
     defaults = (choosing if "hold_out" in train else {}) | {
         "report_to": "none",
@@ -57,16 +57,16 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
         "save_steps": max(1, min(500, math.ceil(total / 10))),
         "save_total_limit": KEPT,
         # Without an accelerator transformers takes bf16 for a mistake unless told that the CPU is meant.
-        "use_cpu": shares_cpu() or (bool(given.get("bf16")) and not torch.accelerator.is_available()),
+        "use_cpu": shares_cpu() or (bool(values.get("bf16")) and not torch.accelerator.is_available()),
     }
-    checkpointing = given.get("gradient_checkpointing_kwargs")
+    checkpointing = values.get("gradient_checkpointing_kwargs")
     reentrant = isinstance(checkpointing, Mapping) and checkpointing.get("use_reentrant")
-    if given.get("gradient_checkpointing") and not reentrant:
+    if values.get("gradient_checkpointing") and not reentrant:
         # The Trainer has DDP wait for every parameter then, also for a pooler that no loss uses; only with reentrant
         # checkpoints, which are not the default, could DDP not look for those.
         defaults["ddp_find_unused_parameters"] = True
-    given = defaults | given
-    limit = given["save_total_limit"]
+    values = defaults | values
+    limit = values["save_total_limit"]
     owned = {
         "save_total_limit": limit if limit is None else max(limit, KEPT),
         "output_dir": str(output),
@@ -79,7 +79,7 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
     }
     try:
         with quiet():
-            args = TrainingArguments(**given | owned)
+            args = TrainingArguments(**values | owned)
     except Exception as error:  # of transformers, accelerate, and packages that an argument brings in
         raise RecipeError(f"train: transformers refuses these arguments: {reason(error)}") from error
     _check_trackers(args.report_to)

@@ -78,12 +78,12 @@ class BestAtTarget(TrainerCallback):
         **kwargs,
     ) -> None:
         self._evaluated = state.global_step
-        seen = Best(state.global_step, float(metrics[f"eval_{self.metric}"]), float(metrics["eval_loss"]))
-        known = math.isfinite(seen.score) and math.isfinite(seen.loss)
-        if known and self.at_target(seen.step) and seen.beats(self.best):
-            self.best = seen
+        candidate = Best(state.global_step, float(metrics[f"eval_{self.metric}"]), float(metrics["eval_loss"]))
+        is_finite = math.isfinite(candidate.score) and math.isfinite(candidate.loss)
+        if is_finite and self.at_target(candidate.step) and candidate.beats(self.best):
+            self.best = candidate
             if args.should_save:
-                _write(model, Path(args.output_dir), seen)
+                _write(model, Path(args.output_dir), candidate)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         folder = Path(args.output_dir)

@@ -72,12 +72,12 @@ def substitute(model: Any, *, segments: bool) -> str:
     if getattr(model.config, "attention_type", None) == "block_sparse":
         # BigBird turns to full attention for good with the first short input.
         raise ExportError("its block-sparse attention cannot be traced, set attention_type to original_full")
-    taken, kinds = signature(model.forward).parameters, getattr(model.config, "type_vocab_size", None)
-    if "input_ids" not in taken:
+    parameters, kinds = signature(model.forward).parameters, getattr(model.config, "type_vocab_size", None)
+    if "input_ids" not in parameters:
         return "vit"
     # Without a table of kinds some models add to a token whatever they are given, so it matters whether it is given.
-    given = segments if kinds is None else kinds > 1
-    return "bert" if given and "token_type_ids" in taken else "distilbert"
+    with_segments = segments if kinds is None else kinds > 1
+    return "bert" if with_segments and "token_type_ids" in parameters else "distilbert"
 
 
 def refusal(model_type: str, task: str, why: str) -> str:
@@ -102,17 +102,17 @@ def check_outputs(model: Any, xml: Path) -> None:
     names = [min(port.get_names(), key=lambda name: ("/" in name, name)) for port in compiled.inputs]
     for inputs in _trial_inputs(model, names):
         with torch.no_grad():
-            wanted = model.eval()(**inputs)
+            reference = model.eval()(**inputs)
         mask, size = inputs.get("attention_mask"), "x".join(map(str, next(iter(inputs.values())).shape))
         try:
             found = compiled({name: inputs[name].numpy() for name in names})
         except RuntimeError as error:
             raise ExportError(f"it was traced for one size, and fails with inputs of {size}") from error
         for port, array in found.items():
-            name = next((name for name in port.get_names() if name in wanted), None)
+            name = next((name for name in port.get_names() if name in reference), None)
             if name is None:
                 continue
-            ours, theirs = torch.from_numpy(array), wanted[name]
+            ours, theirs = torch.from_numpy(array), reference[name]
             if mask is not None and theirs.shape[:2] == mask.shape:  # of padding nobody asks
                 ours, theirs = ours[mask.bool()], theirs[mask.bool()]
             off = float((ours - theirs).abs().max() / theirs.abs().max())

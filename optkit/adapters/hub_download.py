@@ -55,8 +55,8 @@ def _download(transfer: Transfer, output: Path, revision: str) -> dict[str, Any]
     partial.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial / ".cache", ignore_errors=True)
     os.replace(partial, output)
-    held = {name: (output / name).stat().st_size for name in files}
-    return {"commit": found.sha, "files": held}
+    sizes = {name: (output / name).stat().st_size for name in files}
+    return {"commit": found.sha, "files": sizes}
 
 
 def _sha256(path: Path) -> str:

@@ -110,9 +110,9 @@ def _describe(error: BaseException, refusal: Callable[[int], str | None], pause:
     if any(isinstance(link, OfflineModeIsEnabled) for link in chain):
         return "HF_HUB_OFFLINE is set: unset it to reach the Hub"
     if status is not None and status >= 400:
-        known = refusal(status)
-        if known:
-            return known
+        explanation = refusal(status)
+        if explanation:
+            return explanation
         if status == 429:
             wait = f"asks to wait {pause:.0f} s" if pause else "asks to wait"
             return f"the Hub {wait} (429, too many requests): then {AGAIN}"

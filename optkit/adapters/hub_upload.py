@@ -77,7 +77,7 @@ def _upload(transfer: Transfer, files: Mapping[str, Path | bytes], private: bool
             "--private"
         )
     # Made anew for each try, since each asks the Hub again what it holds by now.
-    operations = [CommitOperationAdd(name, held) for name, held in files.items()]
+    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
     for operation in operations:
         transfer.announce(operation.path_in_repo, operation.upload_info.size)
         api.preupload_lfs_files(repo_id, additions=[operation], free_memory=False)
@@ -100,5 +100,5 @@ def _push_refusal(status: int) -> str | None:
 
 
 def _token_source() -> str:
-    held = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), None)
-    return f"from {held}" if held else "from the login"
+    variable = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), None)
+    return f"from {variable}" if variable else "from the login"

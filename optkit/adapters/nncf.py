@@ -55,21 +55,21 @@ def quantize_int8(
     from openvino._offline_transformations import compress_quantize_weights_transformation as compress
 
     # Compressing weights alone changes the model that it is given.
-    given = model.clone() if quantization.weights_only else model
+    source = model.clone() if quantization.weights_only else model
     reported, backend = _ReportedSamples(feeds(model, samples), tell), {"compress_weights": False}
     unfit = () if quantization.weights_only else _beyond_transposes(model)
-    made = _int8(given, reported, quantization, {*ignored, *unfit}, backend)
+    result = _int8(source, reported, quantization, {*ignored, *unfit}, backend)
     if quantization.weight_range == "half" and not quantization.weights_only:
-        halve(made)
+        halve(result)
     if not simulated:
-        compress(made)
-    _check_ranges(made)
+        compress(result)
+    _check_ranges(result)
     if ignored:
-        _unsmooth(model, made, set(ignored))
-        left = next((n for n in linear_layers(made) if n.matmul in ignored and n.weight.dtype in ("i8", "u8")), None)
+        _unsmooth(model, result, set(ignored))
+        left = next((n for n in linear_layers(result) if n.matmul in ignored and n.weight.dtype in ("i8", "u8")), None)
         if left is not None:
             raise ExportError(f"NNCF quantized {left.matmul}, which was to stay as it is")
-    return made
+    return result
 
 
 def quantize_onnx(
@@ -92,10 +92,10 @@ def quantize_onnx(
     """
     if not inputs and not quantization.weights_only:
         raise ExportError("int8 needs calibration samples, and there are none: set quantize.calibration.samples")
-    made = _int8(model, inputs, quantization, ignored, {})
+    result = _int8(model, inputs, quantization, ignored, {})
     if quantization.weight_range == "half":
-        halve_onnx(made)
-    return made
+        halve_onnx(result)
+    return result
 
 
 def _int8(

@@ -97,13 +97,13 @@ def _inputs(model: Any, sizes: tuple[int, int]) -> dict[str, Tensor]:
     """
     import torch
 
-    config, taken = model.config, signature(model.forward).parameters
-    if "pixel_values" in taken and "input_ids" not in taken:
+    config, parameters = model.config, signature(model.forward).parameters
+    if "pixel_values" in parameters and "input_ids" not in parameters:
         size = config.image_size if isinstance(config.image_size, (list, tuple)) else [config.image_size] * 2
         return {"pixel_values": torch.randn(sizes[0], config.num_channels, *size)}
     ids = torch.randint(5, min(config.vocab_size, 1000), sizes)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if "token_type_ids" in taken and getattr(config, "type_vocab_size", 0) > 1:
+    if "token_type_ids" in parameters and getattr(config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     return inputs
 

@@ -140,8 +140,8 @@ def _encoder_alone(checkpoint: Path, task: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForTextEncoding
 
-    known = TASKS.get(task)
-    if known is None or known.head:
+    task_type = TASKS.get(task)
+    if task_type is None or task_type.head:
         return None
     config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
     if not encoder_alone("AutoModel", config):

@@ -42,10 +42,10 @@ def predict(
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             batch = collate([rows[int(i)] for i in order[start : start + batch_size]])
-            given = {name: tensor for name, tensor in batch.items() if name not in task.answers}
+            inputs = {name: tensor for name, tensor in batch.items() if name not in task.answers}
             if isinstance(model, nn.Module):
-                given = {name: tensor.to(model.device) for name, tensor in given.items()}
-            parts.append(np.asarray(task.outputs(model(**given), batch).float().cpu()))
+                inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+            parts.append(np.asarray(task.outputs(model(**inputs), batch).float().cpu()))
             tell(start + len(parts[-1]), len(order), {"examples": start + len(parts[-1])})
     widest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
     found = np.zeros((len(order), *widest), dtype=np.float32)

@@ -146,8 +146,8 @@ class OptkitTrainer(DistillationMixin, ObjectiveTrainer):
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         if self.rewinds is not None and self.lr_scheduler is None:
             warmup = self.args.get_warmup_steps(num_training_steps)
-            given = {"warmup": warmup, "floor": self.lr_floor}
-            self.lr_scheduler = rewinding_lr(optimizer or self.optimizer, self.rewinds, num_training_steps, **given)
+            options = {"warmup": warmup, "floor": self.lr_floor}
+            self.lr_scheduler = rewinding_lr(optimizer or self.optimizer, self.rewinds, num_training_steps, **options)
         return super().create_scheduler(num_training_steps, optimizer)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:

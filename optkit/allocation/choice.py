@@ -33,8 +33,8 @@ def is_asked_for(context: RunContext) -> bool:
 
 def by_latency(context: RunContext) -> int | None:
     """The number of the rule that is allocated by latency, None if there is none."""
-    chosen = [i for i, rule in enumerate(context.recipe.prune) if rule.allocate and rule.allocate.by == "latency"]
-    return chosen[0] if chosen else None
+    indices = [i for i, rule in enumerate(context.recipe.prune) if rule.allocate and rule.allocate.by == "latency"]
+    return indices[0] if indices else None
 
 
 def shape(context: RunContext) -> tuple[int, int]:

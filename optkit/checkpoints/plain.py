@@ -55,8 +55,8 @@ def plain_folder(folder: Path) -> Path:
             if not file.name.endswith(_WEIGHTS):
                 (copy / file.name).symlink_to(file.resolve())
         stored = {name: array for name, array, _ in tensors(folder)}
-        made = {name: np.ascontiguousarray(_combine(stored, found)) for name, found in parts.items()}
-        save_file(made, copy / "model.safetensors", metadata={"format": "pt"})
+        arrays = {name: np.ascontiguousarray(_combine(stored, found)) for name, found in parts.items()}
+        save_file(arrays, copy / "model.safetensors", metadata={"format": "pt"})
         _copies[key], _given[copy] = copy, folder
     return _copies[key]
 

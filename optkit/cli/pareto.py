@@ -28,23 +28,23 @@ def command(
 ) -> None:
     """List runs by accuracy lost and speed gained; runs that another run beats in both are marked."""
     found = optkit.pareto(runs, batch=batch, seq=seq)
-    taken = None if max_drop is None else found.within(max_drop)
+    fastest = None if max_drop is None else found.within(max_drop)
     if plot is not None:
         write_chart(plot, found.chart())
     if as_json:
-        chosen = None if taken is None else str(taken.run.path)
-        print(json.dumps(found.to_dict() | {"take": chosen}, indent=2))
+        path = None if fastest is None else str(fastest.run.path)
+        print(json.dumps(found.to_dict() | {"take": path}, indent=2))
     else:
         _show(found)
     if max_drop is None:
         return
-    if taken is None:
+    if fastest is None:
         least = min(found.points, key=lambda point: point.drop)
         raise OptkitError(f"no run is within {max_drop:g} points: {least.run.path} loses least, {least.drop:.2f}")
     if not as_json:
-        ratio = f"{taken.speedup.ratio:.2f} times as fast as {taken.speedup.against.label}"
-        print(f"take {taken.run.path / 'recipe.resolved.yaml'}: {taken.drop:.2f} points lost, {ratio}")
-        if taken.run.report.task.dataset.type == "files":
+        ratio = f"{fastest.speedup.ratio:.2f} times as fast as {fastest.speedup.against.label}"
+        print(f"take {fastest.run.path / 'recipe.resolved.yaml'}: {fastest.drop:.2f} points lost, {ratio}")
+        if fastest.run.report.task.dataset.type == "files":
             print("it names local data without their folders: put them beside it, or run the recipe it came from")
 
 

@@ -21,8 +21,8 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Download a model from the Hub into a folder; no code of it is executed."""
-    done = optkit.pull(repo, output, revision=revision, quiet=False)
+    result = optkit.pull(repo, output, revision=revision, quiet=False)
     if as_json:
-        print(json.dumps(done, indent=2))
+        print(json.dumps(result, indent=2))
         return
-    print(f"{done['output']}: {len(done['files'])} files, {size(done['bytes'])}, commit {done['commit'][:12]}")
+    print(f"{result['output']}: {len(result['files'])} files, {size(result['bytes'])}, commit {result['commit'][:12]}")

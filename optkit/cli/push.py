@@ -24,15 +24,17 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Publish what a run exported, with its model card, in one commit."""
-    done = optkit.push(run, repo, private=private, dry_run=dry_run, quiet=False)
+    result = optkit.push(run, repo, private=private, dry_run=dry_run, quiet=False)
     if as_json:
-        print(json.dumps(done, indent=2))
+        print(json.dumps(result, indent=2))
         return
     if dry_run:
-        for name, count in done["files"].items():
+        for name, count in result["files"].items():
             print(f"{size(count):>10}  {name}")
-        print(f"card: {done['card']}")
-        print(f"{len(done['files'])} files, {size(done['bytes'])}, would go to {repo} in one commit; nothing was sent")
+        print(f"card: {result['card']}")
+        print(
+            f"{len(result['files'])} files, {size(result['bytes'])}, would go to {repo} in one commit; nothing was sent"
+        )
         return
-    content = f"{len(done['files'])} files, {size(done['bytes'])}" if done["changed"] else "nothing new"
-    print(f"{done['url']}: {content}, commit {done['commit'][:12]}")
+    content = f"{len(result['files'])} files, {size(result['bytes'])}" if result["changed"] else "nothing new"
+    print(f"{result['url']}: {content}, commit {result['commit'][:12]}")

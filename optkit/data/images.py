@@ -124,10 +124,10 @@ def pixels(image: Image, channels: int) -> np.ndarray:
         image = PIL.Image.fromarray((np.clip(greys, 0, 65535) // _SIXTEEN).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("its pixels are fractions, and not 8 or 16 bits")
-    wanted = {1: "L", 3: "RGB"}.get(channels)
-    if wanted is None:
+    mode = {1: "L", 3: "RGB"}.get(channels)
+    if mode is None:
         raise ValueError(f"the model takes images of {channels} channels, and files have 1 or 3")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    found = np.asarray(image.convert(wanted))
+    found = np.asarray(image.convert(mode))
     return found if found.ndim == 3 else found[:, :, None]

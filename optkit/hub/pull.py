@@ -30,6 +30,6 @@ def pull(
     """
     check_repository(repo_id)
     folder = Path(output) if output is not None else Path(repo_id.split("/")[1])
-    done = download(repo_id, folder, revision=revision, reporter=Reporter(quiet))
+    result = download(repo_id, folder, revision=revision, reporter=Reporter(quiet))
     facts = {"repo_id": repo_id, "revision": revision, "output": str(folder)}
-    return facts | done | {"bytes": sum(done["files"].values())}
+    return facts | result | {"bytes": sum(result["files"].values())}

@@ -50,14 +50,17 @@ def push_with(reporter: Reporter, run: Path, repo_id: str, *, private: bool, dry
     card, name = files[CARD], _name(run)
     contents: dict[str, Path | bytes] = dict(files)
     contents[CARD] = named(card.read_text(encoding="utf-8"), repo_id).encode()
-    sizes = {path: len(held) if isinstance(held, bytes) else held.stat().st_size for path, held in contents.items()}
+    sizes = {
+        path: len(content) if isinstance(content, bytes) else content.stat().st_size
+        for path, content in contents.items()
+    }
     facts = {"repo_id": repo_id, "private": private, "published": False, "card": str(card), "files": sizes}
     facts["bytes"] = sum(sizes.values())
     if dry_run:
         return facts
     message = f"{name}, by optkit {__version__}"
-    done = upload(repo_id, contents, private=private, message=message, reporter=reporter)
-    return facts | {"published": True} | done
+    result = upload(repo_id, contents, private=private, message=message, reporter=reporter)
+    return facts | {"published": True} | result
 
 
 def _files(run: Path) -> dict[str, Path]:

@@ -187,13 +187,13 @@ def _same(stored: Any, ours: dict[Any, Any]) -> bool:
 
 def _refuse_unknown(values: dict[str, Any], config: PretrainedConfig, key: str) -> None:
     """transformers takes any key and goes on without it, so a typing mistake would train another model."""
-    known = set(config.to_dict()) | set(config.attribute_map)
+    names = set(config.to_dict()) | set(config.attribute_map)
     problems = []
     for name, value in values.items():
         if name in _FROM_DATA:
             problems.append(f"{key}.{name}: {_FROM_DATA[name]}")
-        elif name not in known:
-            problems.append(f"{key}.{name}: {config.model_type} has no such setting{suggest(name, known)}")
+        elif name not in names:
+            problems.append(f"{key}.{name}: {config.model_type} has no such setting{suggest(name, names)}")
         elif (problem := _nonsense(name, value, getattr(config, name, None))) is not None:
             problems.append(f"{key}.{name}: {problem}")
     if problems:

@@ -35,15 +35,15 @@ def load_tokenizer(model: ModelSpec | str | Path, texts: Iterable[str] | None = 
         OptkitError: if it can't be read, or the Hub can't be reached.
     """
     source = Source.of(model)
-    wanted = source.tokenizer
-    if wanted is not None and not isinstance(wanted, str):
+    spec = source.tokenizer
+    if spec is not None and not isinstance(spec, str):
         if texts is None:
             raise PlanError("model.tokenizer: {train: wordpiece} needs the texts of the training split")
         config = make_config(source)
         types = getattr(config, "type_vocab_size", 0) > 1
-        return train_wordpiece(texts, wanted.vocab_size, longest_input(config) or 512, token_types=types)
-    if wanted is not None:
-        other = Source(wanted, trust_remote_code=source.trust_remote_code, key="model.tokenizer")
+        return train_wordpiece(texts, spec.vocab_size, longest_input(config) or 512, token_types=types)
+    if spec is not None:
+        other = Source(spec, trust_remote_code=source.trust_remote_code, key="model.tokenizer")
         return own_tokenizer(other, make_config(source))
     return own_tokenizer(source)
 

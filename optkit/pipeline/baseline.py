@@ -21,9 +21,9 @@ FOLDER = "dense"
 def kind(context: RunContext) -> str | None:
     """What the result is compared with: ``start``, ``teacher``, ``trained``, a checkpoint's name, or None."""
     recipe = context.recipe
-    wanted = recipe.evaluate.baseline
-    if wanted != "auto":
-        return None if wanted == "none" else wanted
+    setting = recipe.evaluate.baseline
+    if setting != "auto":
+        return None if setting == "none" else setting
     # What is not trained here is taken for trained.
     if context.data.start_head is not None and (not recipe.trains or context.task.is_trained(recipe.model)):
         return "start"
@@ -32,8 +32,8 @@ def kind(context: RunContext) -> str | None:
 
 def named_checkpoint(recipe: Recipe) -> str | None:
     """The checkpoint that ``evaluate.baseline`` names, if it names one."""
-    wanted = recipe.evaluate.baseline
-    return None if wanted in NO_MODEL else wanted
+    setting = recipe.evaluate.baseline
+    return None if setting in NO_MODEL else setting
 
 
 def is_trained_apart(context: RunContext) -> bool:
@@ -48,26 +48,26 @@ def load(context: RunContext) -> tuple[Any, Any, list[int] | None] | None:
     Raises:
         PlanError: if it has no trained head for these labels.
     """
-    wanted = kind(context)
-    if wanted is None:
+    which = kind(context)
+    if which is None:
         return None
-    if wanted == "trained":
+    if which == "trained":
         trained = folder(context)
         model = load_model(trained, context.data.head, seed=context.recipe.seed)
         return model, context.task.load_processor(trained), None
-    if wanted == "start":
+    if which == "start":
         return context.start_model(), context.data.tokenizer, None
     return load_teacher(as_teacher(context), context.data.head, key=recipe_key(context))
 
 
 def folder(context: RunContext) -> Path | None:
     """Where the baseline's checkpoint lies; None where there is none, or only its config."""
-    model, wanted = context.recipe.model, kind(context)
-    if wanted is None:
+    model, which = context.recipe.model, kind(context)
+    if which is None:
         return None
-    if wanted == "trained":
+    if which == "trained":
         return context.path(FOLDER if context.recipe.prune else "pruned")
-    if wanted == "start":
+    if which == "start":
         return model_folder(model.name, model.revision, key="model.name") if model.name else None
     teacher = as_teacher(context)
     return model_folder(teacher.teacher, teacher.revision, key=recipe_key(context))
@@ -78,5 +78,5 @@ def recipe_key(context: RunContext) -> str:
 
 
 def as_teacher(context: RunContext) -> DistillSpec:
-    wanted = kind(context)
-    return context.recipe.distill if wanted == "teacher" else DistillSpec(teacher=wanted)
+    which = kind(context)
+    return context.recipe.distill if which == "teacher" else DistillSpec(teacher=which)

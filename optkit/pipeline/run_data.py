@@ -49,8 +49,8 @@ class RunData:
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
         """The training split without its hold-out, and the hold-out; None where there is none."""
-        rows, wanted = self._all_splits["train"], self._recipe.train.get("hold_out")
-        return (rows, None) if wanted is None else part(rows, wanted, self._recipe.seed)
+        rows, size = self._all_splits["train"], self._recipe.train.get("hold_out")
+        return (rows, None) if size is None else part(rows, size, self._recipe.seed)
 
     @cached_property
     def splits(self) -> Any:

@@ -218,11 +218,11 @@ class StageOutput:
 def _read(path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
-        known = manifest["format"] == FORMAT and isinstance(manifest["stages"], dict) and "recipe" in manifest
-        known = known and all(map(_is_entry, manifest["stages"].values()))
+        valid = manifest["format"] == FORMAT and isinstance(manifest["stages"], dict) and "recipe" in manifest
+        valid = valid and all(map(_is_entry, manifest["stages"].values()))
     except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
+        valid = False
+    if not valid:
         raise OptkitError(f"{path}: not a manifest that this optkit can read: move the folder away, or use --output")
     return manifest
 

@@ -79,15 +79,15 @@ def unused_arguments(context: RunContext, examples: int) -> list[str]:
 def _failure(context: RunContext, model: Any, train: Mapping[str, Any], examples: int) -> Exception | None:
     """What a training with ``train`` raises at its first step."""
     total, _ = steps_of(train, examples)
-    given = {name: value for name, value in train.items() if name != "freeze"} | _SMALL | {"max_steps": total}
-    given.pop("torch_compile", None)  # takes a minute
+    arguments = {name: value for name, value in train.items() if name != "freeze"} | _SMALL | {"max_steps": total}
+    arguments.pop("torch_compile", None)  # takes a minute
     rows = context.data.splits["train"]
     try:
         encoded = context.task.encode(
             rows.select(range(min(_ROWS, len(rows)))), context.data.tokenizer, context.data.head
         )
         with tempfile.TemporaryDirectory(prefix="optkit-dry-run-") as folder, quiet():
-            args = training_arguments(given, Path(folder), seed=context.recipe.seed, examples=examples)
+            args = training_arguments(arguments, Path(folder), seed=context.recipe.seed, examples=examples)
             evaluates = args.eval_strategy != "no"
             options = {"evaluates": evaluates, "scores": evaluates and "hold_out" in train}
             dry_run.first_step(model, args, encoded, context.task, context.data.tokenizer, **options)

@@ -81,8 +81,8 @@ def _trained_models(context: RunContext) -> Iterator[tuple[str, str, KeptHead, S
 def _find_reordering(context: RunContext, model: Any, processor: Any, order: Sequence[int] | None) -> Reordered | None:
     task, head, rows = context.task, context.data.head, context.data.splits["train"]
     count = min(max(_SAMPLES, _EACH * len(head.labels)), _MOST)
-    chosen = np.random.default_rng(context.recipe.seed).permutation(len(rows))[:count]
-    rows = rows.select(chosen)
+    sample = np.random.default_rng(context.recipe.seed).permutation(len(rows))[:count]
+    rows = rows.select(sample)
     encoded = task.encode(rows, processor, head)
     with context.reporter.task("comparing labels") as bar:
         outputs = passes.predict(model, encoded, task, processor, tell=bar.advance)

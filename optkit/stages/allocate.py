@@ -76,25 +76,25 @@ def run(context: RunContext, output: StageOutput) -> None:
     Raises:
         PlanError: if a speedup or a sparsity cannot be reached.
     """
-    last, chosen, done = choice.by_latency(context), context.recipe.build_rules(), {}
+    last, rules, choices = choice.by_latency(context), context.recipe.build_rules(), {}
     order = [i for i, rule in enumerate(context.recipe.prune) if rule.allocate and i != last]
     for index in [*order, *([] if last is None else [last])]:
         spec = context.recipe.prune[index].allocate
         # By sensitivity a rule sees what those before it leave; one by latency has layers of its own.
-        reach = range(index) if index != last else range(len(chosen))
-        others = [chosen[i] for i in reach if i not in (index, last)]
+        reach = range(index) if index != last else range(len(rules))
+        others = [rules[i] for i in reach if i not in (index, last)]
         try:
             choose = latency.choose if index == last else _by_sensitivity
-            found = choose(context, output, spec, chosen[index], others)
+            found = choose(context, output, spec, rules[index], others)
         except PruningError as error:
             raise PlanError(f"prune.{index}.allocate: {error}") from None
-        chosen[index] = choice.with_shares(chosen[index], found)
-        done[chosen[index].name] = found
-        context.reporter.say(f"  {chosen[index].name}: {allocated(Allocation.model_validate(found))}")
+        rules[index] = choice.with_shares(rules[index], found)
+        choices[rules[index].name] = found
+        context.reporter.say(f"  {rules[index].name}: {allocated(Allocation.model_validate(found))}")
     (output.folder / choice.CHOICE).write_text(
-        json.dumps({"format": choice.FORMAT, "rules": done}, indent=2) + "\n", encoding="utf-8"
+        json.dumps({"format": choice.FORMAT, "rules": choices}, indent=2) + "\n", encoding="utf-8"
     )
-    output.facts["rules"] = done
+    output.facts["rules"] = choices
 
 
 def _by_sensitivity(

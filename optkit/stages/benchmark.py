@@ -156,8 +156,8 @@ def _workloads(context: RunContext) -> list[Workload]:
     found = []
     for batch in context.recipe.benchmark.batch:
         for seq in context.data.lengths:
-            made = context.task.dummy_inputs(context.data.tokenizer, batch, seq, context.recipe.seed)
-            inputs = {name: tensor.numpy() for name, tensor in made.items()}
+            tensors = context.task.dummy_inputs(context.data.tokenizer, batch, seq, context.recipe.seed)
+            inputs = {name: tensor.numpy() for name, tensor in tensors.items()}
             sizes = next(iter(inputs.values())).shape[1:]
             planned = (batch, context.task.sequence(context.data.tokenizer, seq))
             text = len(sizes) == 1

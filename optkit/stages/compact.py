@@ -64,11 +64,11 @@ def run(context: RunContext, output: StageOutput) -> None:
     model = load_model(source, context.data.head, seed=0)
     before = _outputs(context, model)
     try:
-        done = compact(model, context.recipe.build_rules())
+        result = compact(model, context.recipe.build_rules())
         reason = "pruning left no head, neuron or layer empty"
     except PruningError as error:
-        done, reason = None, str(error)
-    if done is None or not done.changed:
+        result, reason = None, str(error)
+    if result is None or not result.changed:
         if context.recipe.export.compact is True:
             raise PruningError(f"export.compact: {reason}: prune heads or neurons, or set it to auto")
         context.reporter.say(f"  nothing to remove: {reason}")
@@ -80,9 +80,9 @@ def run(context: RunContext, output: StageOutput) -> None:
             f"{source}: its outputs changed by {differ:.2g} when it was compacted: set export.compact=false"
         )
     with quiet():
-        plain = save_compact(model, done, output.folder)
+        plain = save_compact(model, result, output.folder)
     optimum.copy_companions(source, output.folder, but=["config.json"])
-    kept = done.counts()
+    kept = result.counts()
     summary = ", ".join(f"{left:,} of {all_:,} {name}" for name, (left, all_) in kept.items())
     context.reporter.say(f"  kept {summary}")
     output.facts |= {"compacted": True, "kept": kept, "plain": plain, "differ": differ}

@@ -90,10 +90,10 @@ def keep_heads(model: nn.Module, group: Group, kept: Sequence[int]) -> None:
 
 
 def _own_position_bias(attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    given = dict(zip(("hidden_states", "attention_mask", "position_bias"), args)) | kwargs
-    if given.get("position_bias") is not None:
-        given["position_bias"] = given["position_bias"].index_select(1, attention.kept_heads)
-    return (), given
+    arguments = dict(zip(("hidden_states", "attention_mask", "position_bias"), args)) | kwargs
+    if arguments.get("position_bias") is not None:
+        arguments["position_bias"] = arguments["position_bias"].index_select(1, attention.kept_heads)
+    return (), arguments
 
 
 def keep_neurons(model: nn.Module, group: Group, kept: Sequence[int]) -> None:
