@@ -70,7 +70,7 @@ def export_onnx(
     weights, facts, removed = measure_weights(checkpoint, rules)
     model = onnx.trace(checkpoint, seed=seed)
     mapping = map_parameters(onnx.linear_layers(model), weights, required=required_parameters(checkpoint, facts))
-    made = NamedModel(model, mapping, weights, facts, checkpoint, removed)
+    source = NamedModel(model, mapping, weights, facts, checkpoint, removed)
     if quantization is not None:
         stays = [layer.matmul for layer in onnx.linear_layers(model) if module_of(layer.matmul) in set(fp32)]
         model = nncf.quantize_onnx(model, onnx.feeds(model, calibration), quantization=quantization, ignored=stays)
@@ -79,11 +79,11 @@ def export_onnx(
     layers = onnx.linear_layers(model)
     verify_quantized(layers, mapping, weights)
     activations = quantization is None or not quantization.weights_only
-    tags = make_tags(layers, made, recipe_hash, activations=activations)
+    tags = make_tags(layers, source, recipe_hash, activations=activations)
     path = onnx.save(model, output, tags_to_pairs(tags))
     optimum.copy_companions(checkpoint, output)
     write_former_config(checkpoint, output)
-    return OnnxResult(path, _verify_saved(path, tags, made), _opset(path))
+    return OnnxResult(path, _verify_saved(path, tags, source), _opset(path))
 
 
 def read_onnx_tags(path: str | Path) -> Tags | None:
@@ -95,12 +95,12 @@ def read_onnx_tags(path: str | Path) -> Tags | None:
     return pairs_to_tags(onnx.read(Path(path))[1], str(path))
 
 
-def _verify_saved(path: Path, tags: Tags, made: NamedModel) -> Tags:
+def _verify_saved(path: Path, tags: Tags, source: NamedModel) -> Tags:
     model, pairs = onnx.read(path)
     found = pairs_to_tags(pairs, str(path))
     if found != tags:
         raise ExportError(f"{path}: its tags are not those that were written")
-    verify(path, onnx.linear_layers(model), tags, made)
+    verify(path, onnx.linear_layers(model), tags, source)
     OnnxModel(path)  # ONNX Runtime takes it
     return found
 

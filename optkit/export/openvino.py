@@ -99,16 +99,16 @@ def export_openvino(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix="fp32-") as folder:
-        made = convert(Path(checkpoint), Path(folder), export_task=export_task, rules=rules, seed=seed)
+        source = convert(Path(checkpoint), Path(folder), export_task=export_task, rules=rules, seed=seed)
         clock.lap("convert")
         how: dict[str, Any] = {"calibration": calibration, "quantization": quantization, "evaluate": evaluate}
         how |= {"shape": shape, "reporter": reporter}
-        result = finish(made, output, recipe_hash=recipe_hash, **how)
+        result = finish(source, output, recipe_hash=recipe_hash, **how)
     return replace(result, seconds=clock.laps | result.seconds)
 
 
 def finish(
-    made: NamedModel,
+    source: NamedModel,
     output: Path,
     *,
     calibration: Sequence[Mapping[str, Sequence[int]]] = (),
@@ -123,24 +123,24 @@ def finish(
     Args and errors are those of ``export_openvino``.
     """
     output.mkdir(parents=True, exist_ok=True)
-    clock, quantized = _Clock(), Quantized(made.model)
+    clock, quantized = _Clock(), Quantized(source.model)
     if quantization is not None:
-        score = None if evaluate is None else lambda model: _score(model, made.setup, evaluate)
-        more: dict[str, Any] = {"parameters": made.parameters, "score": score, "reporter": reporter}
-        quantized = quantize(made.model, calibration, quantization, **more)
+        score = None if evaluate is None else lambda model: _score(model, source.setup, evaluate)
+        more: dict[str, Any] = {"parameters": source.parameters, "score": score, "reporter": reporter}
+        quantized = quantize(source.model, calibration, quantization, **more)
     model = quantized.model
     if shape is not None:
         fix_shapes(model, *shape)
     clock.lap("quantize")
     layers = linear_layers(model)
-    verify_quantized(layers, made.parameters, made.weights)
-    tags = make_tags(layers, made, recipe_hash, activations=quantization is None or not quantization.weights_only)
+    verify_quantized(layers, source.parameters, source.weights)
+    tags = make_tags(layers, source, recipe_hash, activations=quantization is None or not quantization.weights_only)
     write_tags(model, tags)
-    xml = _save(model, made.setup, output)
+    xml = _save(model, source.setup, output)
     if quantized.sensitivity is not None:
         (output / SENSITIVITY).write_text(quantized.sensitivity.to_json(), encoding="utf-8")
     del model, layers
-    _verify_saved(xml, tags, made)
+    _verify_saved(xml, tags, source)
     clock.lap("verify")
     return ExportResult(xml, tags, clock.laps, quantized.fp32, quantized.control, quantized.sensitivity)
 
@@ -158,13 +158,13 @@ def _score(model: openvino.Model, setup: Path, evaluate: Callable[[Path], float]
         return evaluate(Path(folder))
 
 
-def make_tags(layers: Sequence[LinearLayer], made: NamedModel, recipe_hash: str | None, *, activations: bool) -> Tags:
+def make_tags(layers: Sequence[LinearLayer], source: NamedModel, recipe_hash: str | None, *, activations: bool) -> Tags:
     """The tags of ``layers``: zeros as they were measured in the checkpoint, and as the integers hold them."""
     tags = []
     for layer in layers:
-        if layer.matmul not in made.parameters:
+        if layer.matmul not in source.parameters:
             continue
-        fact = made.facts[made.parameters[layer.matmul]]
+        fact = source.facts[source.parameters[layer.matmul]]
         zeros, size = count(layer.weight.values)
         tag = LayerTag(
             matmul=layer.matmul,
@@ -179,10 +179,10 @@ def make_tags(layers: Sequence[LinearLayer], made: NamedModel, recipe_hash: str 
         tags.append(tag)
     # OpenVINO's sparse path takes layers whose activations are quantized, too.
     rate = suggest_decompression_rate(tags if activations else ())
-    return Tags(tuple(tags), rate, recipe_hash, optkit_version(), tuple(made.removed.items()))
+    return Tags(tuple(tags), rate, recipe_hash, optkit_version(), tuple(source.removed.items()))
 
 
-def _verify_saved(xml: Path, tags: Tags, made: NamedModel) -> None:
+def _verify_saved(xml: Path, tags: Tags, source: NamedModel) -> None:
     """Checks the written file against the weights it was made of, and its tags against its own weights.
 
     Raises:
@@ -191,18 +191,18 @@ def _verify_saved(xml: Path, tags: Tags, made: NamedModel) -> None:
     model = read_model(xml)
     if read_tags(model) != tags:
         raise ExportError(f"{xml}: its tags are not those that were written")
-    verify(xml, linear_layers(model), tags, made)
+    verify(xml, linear_layers(model), tags, source)
 
 
-def verify(path: Path, layers: Sequence[LinearLayer], tags: Tags, made: NamedModel) -> None:
+def verify(path: Path, layers: Sequence[LinearLayer], tags: Tags, source: NamedModel) -> None:
     """Checks the ``layers`` of a written file as ``_verify_saved`` does.
 
     Raises:
         ExportError: if they do not hold what was put into them.
     """
     if all(tag.int8_sparsity is None for tag in tags.layers):
-        map_parameters(layers, made.weights, required=made.parameters.values())
-    verify_quantized(layers, made.parameters, made.weights)
+        map_parameters(layers, source.weights, required=source.parameters.values())
+    verify_quantized(layers, source.parameters, source.weights)
     stored = {layer.matmul: layer.weight for layer in layers}
     for tag in tags.layers:
         zeros, size = count(stored[tag.matmul].values)

@@ -97,9 +97,11 @@ def _try_export(model: PreTrainedModel, task: str, tokenizer: Any, quantization:
                 model.save_pretrained(folder)
                 if tokenizer is not None:
                     tokenizer.save_pretrained(folder)
-            made = convert(folder, output, export_task=task)
-            if quantization is not None and "input_ids" in {n for port in made.model.inputs for n in port.get_names()}:
-                nncf.quantize_int8(made.model, _samples(model.config), quantization=quantization)
+            source = convert(folder, output, export_task=task)
+            if quantization is not None and "input_ids" in {
+                n for port in source.model.inputs for n in port.get_names()
+            }:
+                nncf.quantize_int8(source.model, _samples(model.config), quantization=quantization)
         except OptkitError as error:
             return str(error).removeprefix(f"{folder}: optimum-intel cannot convert it for {task}: ")
     return None

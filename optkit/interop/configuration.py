@@ -103,7 +103,7 @@ def _name_by_weights(folder: Path, task: str, usable: dict[str, Any]) -> dict[st
     return {}
 
 
-def check_outputs(made: NamedModel, task: str) -> None:
+def check_outputs(source: NamedModel, task: str) -> None:
     """Refuses a classifier that has more or fewer outputs than its config.json has names.
 
     Raises:
@@ -112,13 +112,13 @@ def check_outputs(made: NamedModel, task: str) -> None:
     if TASKS[task].classes_of is None:
         return
 
-    values = read_values(made.setup)
-    size = made.model.output("logits").get_partial_shape()[-1]
+    values = read_values(source.setup)
+    size = source.model.output("logits").get_partial_shape()[-1]
     names, count = stored_names(values)[0], values.get("num_labels", 2)
     count = count if names is None else len(names)
     if size.is_static and size.get_length() != count:
         raise OptkitError(
-            f"{made.setup / _FILE}: id2label names {count} outputs, and the model has {size.get_length()}: name each "
+            f"{source.setup / _FILE}: id2label names {count} outputs, and the model has {size.get_length()}: name each "
             "of them"
         )
 

@@ -127,10 +127,10 @@ def quantize(
         kind, opened = opened.kind, _merge_adapter(opened, work / "merged", notes, reporter)
         task, ov_class = _task(opened, task)
         opened = complete_config(opened, work / "configured", task, notes)
-        made, already = None, False
+        source, already = None, False
         if opened.kind == "onnx":
             reporter.say("reading the ONNX model")
-            made, already = graph.open_onnx(opened.path, opened.setup, task)
+            source, already = graph.open_onnx(opened.path, opened.setup, task)
         if already:
             notes.append("the model was int8 already: its weights are as they were, and no data was looked at")
             calibration, quantization = [], None
@@ -142,24 +142,24 @@ def quantize(
         else:
             reporter.say("reading calibration data")
             calibration = draw(data, text, setup=opened.setup, samples=samples, max_length=max_length, seed=seed)
-        made = made or _fp32(opened, task, work / "fp32", seed, reporter)
-        check_outputs(made, task)
+        source = source or _fp32(opened, task, work / "fp32", seed, reporter)
+        check_outputs(source, task)
         # The converter drops what is zero as a whole, and the task what it has no use for, such as a pooler.
-        there = set(made.parameters.values())
-        facts = {name: fact for name, fact in made.facts.items() if name in there or fact.zeros == fact.size}
-        structure = sentence(facts, idle_groups(made.setup, made.weights))
+        there = set(source.parameters.values())
+        facts = {name: fact for name, fact in source.facts.items() if name in there or fact.zeros == fact.size}
+        structure = sentence(facts, idle_groups(source.setup, source.weights))
         reporter.say(structure)
         reporter.say("quantizing to int8, tagging, verifying" if quantization else "tagging, verifying")
         (work / "openvino").mkdir()
         how: dict[str, Any] = {"calibration": calibration, "quantization": quantization, "reporter": reporter}
-        result = finish(made, work / "openvino", **how)
+        result = finish(source, work / "openvino", **how)
         notes.append(precision.advice(result.xml, calibration))
         if quantization is not None and weight_range == "full":
             notes.append(
                 "range: weights use all of it, which is exact on optkit's runtime and on CPUs with VNNI; elsewhere "
                 "OpenVINO's int8 sums overflow: use the half range for those"
             )
-        del made
+        del source
         name_architecture(work / "openvino", task, ov_class)
         if folder.is_dir():
             folder.rmdir()  # empty, as was checked

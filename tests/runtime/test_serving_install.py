@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from test_compiling import inputs, plain
 
 from optkit import runtime
@@ -67,6 +68,20 @@ def test_models_are_compiled_baked_and_run_with_openvino_and_numpy_alone(extensi
         for output in outputs.values():
             # An activation at a tie may become the next of 255 steps, which moves a logit by about a hundredth.
             np.testing.assert_allclose(output, wanted, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "said"),
+    [
+        ("typer", 1, "the command line needs the package typer: pip install 'typer>=0.15' 'click<8.5' rich\n"),
+        ("pydantic", 1, "the package pydantic is not installed: install optkit with all that it requires\n"),
+    ],
+)
+def test_what_the_command_line_lacks_is_a_line(missing, code, said):
+    program = f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['optkit', 'validate', 'recipe.yaml']"
+    program += "; from optkit.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_the_page_installs_the_openvino_that_the_library_is_built_for():
