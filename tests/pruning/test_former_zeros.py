@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from optkit.allocation.curves import bounded
+from optkit.allocation.curves import bound_curve
 from optkit.errors import PlanError, PruningError
 from optkit.pipeline.validate import make_plan
 from optkit.pruning import (
@@ -175,7 +175,7 @@ def test_an_allocation_takes_no_less_than_what_is_there(bert):
         name: int((~layer.weight.view(-1, 4).any(1)).sum()) for name, layer in resolve_targets(model, rule).items()
     }
     assert {curve.name: curve.counts[0] for curve in curves} == there
-    assert all(bounded(curve, rule).counts[0] == there[curve.name] for curve in curves)
+    assert all(bound_curve(curve, rule).counts[0] == there[curve.name] for curve in curves)
     # Chosen on another model: each layer keeps what it has.
     shares = tuple((name, 0.6) for name in there)
     pruner = Pruner(model, [replace(rule, schedule=Schedule("constant", to=0.6, begin=0), shares=shares)])
