@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset, DatasetDict
 
-from optkit.adapters import hub
+from optkit.data import unlabelled
 from optkit.data.unlabelled import load_unlabelled
 from optkit.errors import DataError
 from optkit.recipe.distill import UnlabelledSpec
@@ -47,7 +47,7 @@ def test_the_hubs_texts(monkeypatch):
         asked.append((names, given))
         return DatasetDict({"unsupervised": split})
 
-    monkeypatch.setattr(hub, "load_dataset", load)
+    monkeypatch.setattr(unlabelled, "load_dataset", load)
     spec = UnlabelledSpec(name="imdb", config="plain", split="unsupervised")
     assert load_unlabelled(spec, ["text"]).to_dict() == {"text": ["a", "b"]}
     assert asked == [(("imdb", "plain", "main"), {"key": "distill.data.name"})]
