@@ -150,3 +150,8 @@ def size(count: float) -> str:
     units = ("B", "kB", "MB", "GB")
     power = min(len(units) - 1, max(0, len(f"{count:.0f}") - 1) // 3)
     return f"{count / 1000**power:.{bool(power):d}f} {units[power]}"
+
+
+def thread_count(count: int) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{count} thread{'s' * (count != 1)}"

@@ -20,7 +20,7 @@ from typing import Any
 
 import pages
 
-from optkit.report.labels import thread_count
+from optkit.progress import thread_count
 from optkit.variant import DENSE, PRUNED, Variant
 
 HERE = Path(__file__).resolve().parent

@@ -19,10 +19,10 @@ from optkit.benchmark.inputs import Texts
 from optkit.benchmark.load_time import measure_load
 from optkit.benchmark.options import BenchmarkOptions
 from optkit.benchmark.result import (
+    BenchmarkMachine,
     BenchmarkResult,
     LeftOut,
     Load,
-    Machine,
     ModelFacts,
     Row,
     Settings,
@@ -144,7 +144,7 @@ def measure(
             texts=None if options.texts is None else str(options.texts),
             precision=precision.default_precision(),
         ),
-        machine=Machine(**machine.describe() | facts),
+        machine=BenchmarkMachine(**machine.describe() | facts),
         versions=machine.versions(),
         models=models,
         left_out=list(left_out),

@@ -1,32 +1,18 @@
-"""What a benchmark measured: the one JSON format of `optkit bench --json` and of a run's benchmark."""
+"""What a benchmark measured: the JSON format of `optkit bench --json` and of the benchmark in report.json."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
+from optkit.json_types import Count, Ends, Number, Part, Positive, Ratio, Size
 from optkit.variant import Variant, VariantId
 
 #: 3: rows name a variant; 2: OpenVINO computed at its default precision, where in 1 it had the f32 hint.
 FORMAT: Literal[3] = 3
-#: Above what a number is none that was measured; Python's whole numbers may be too large for any arithmetic of floats.
-_LARGEST = 1e12
-Positive = Annotated[float, Field(gt=0, lt=_LARGEST)]
-Count = Annotated[int, Field(ge=0, lt=10**15)]
-Size = Annotated[int, Field(ge=1, lt=_LARGEST)]
-#: The two ends of an interval.
-Ends = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-#: A ratio of medians alone, or with the ends of its 95 % interval.
-Ratio = Annotated[list[Positive], Field(min_length=1, max_length=3)]
 _T = TypeVar("_T")
-
-
-class Part(BaseModel):
-    """Types are taken as they are written: a number in quotes is none."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 class Row(Part):
@@ -134,9 +120,20 @@ class Shape(Part):
     def noisy(self) -> list[Variant]:
         return [row.variant for row in self.rows if row.noisy]
 
+    @property
+    def per_second(self) -> dict[Variant, float]:
+        return {row.variant: row.per_second for row in self.rows}
+
     def _given(self, of: Callable[[Row], _T | None]) -> dict[Variant, _T]:
         found = {row.variant: of(row) for row in self.rows}
         return {variant: value for variant, value in found.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _has_one_reference(self) -> Shape:
+        references = sum(row.reference for row in self.rows)
+        if references > 1 or (not references and any(row.ratio for row in self.rows)):
+            raise ValueError(f"rows has {references} references: ratios are against one row")
+        return self
 
 
 class Load(Part):
@@ -184,15 +181,21 @@ class Settings(Part):
 
 
 class Machine(Part):
-    """Where it was measured, see ``optkit.machine``; ``load`` and ``steal`` are of a ``LoadMonitor``."""
+    """A machine, as far as figures depend on it, see ``optkit.machine``."""
 
-    cpu: str | None = None
-    instruction_sets: list[str] = []
+    cpu: str
     cores: Size | None = None
     physical_cores: Size | None = None
-    system: str | None = None
-    load: list[float] = []
-    steal: float | None = None
+    system: str = "an unknown system"
+    instruction_sets: list[str] = []
+
+
+class BenchmarkMachine(Machine):
+    """Where a benchmark ran; ``load`` and ``steal`` are of a ``LoadMonitor``."""
+
+    cpu: str = "an unknown CPU"
+    load: list[Number] = []
+    steal: Number | None = None
 
 
 class BenchmarkResult(Part):
@@ -201,7 +204,7 @@ class BenchmarkResult(Part):
     format: Literal[3] = FORMAT
     command: str = ""
     settings: Settings
-    machine: Machine
+    machine: BenchmarkMachine = BenchmarkMachine()
     versions: dict[str, str] = {}
     models: list[ModelFacts] = []
     left_out: list[LeftOut] = []
@@ -211,11 +214,6 @@ class BenchmarkResult(Part):
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return self.model_dump(mode="json")
-
-    @property
-    def rows(self) -> list[Shape]:
-        """The shapes, as reports know them."""
-        return self.shapes
 
     @property
     def threads(self) -> int:
@@ -237,8 +235,3 @@ class BenchmarkResult(Part):
     def runtime(self) -> str | None:
         """What optkit's plan for the first shape takes of the model, in a sentence."""
         return next((row.plan for shape in self.shapes for row in shape.rows if row.plan), None)
-
-    @property
-    def skipped(self) -> dict[Variant, str]:
-        """The variants that were left out, with the reason."""
-        return {each.variant: each.why for each in self.left_out if each.variant is not None}

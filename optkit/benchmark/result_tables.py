@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from optkit.benchmark.result import BenchmarkResult, ModelFacts, Row, Shape
-from optkit.progress import size
+from optkit.progress import size, thread_count
 
 
 def row_names(rows: Sequence[Row] | Sequence[ModelFacts]) -> list[str]:
@@ -58,10 +58,6 @@ def said(milliseconds: float) -> str:
     return f"{milliseconds:.3f}" if milliseconds < 1 else f"{milliseconds:.2f}"
 
 
-def threads_in_words(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"
-
-
 def load_table(result: BenchmarkResult) -> Table:
     """Load time, memory and size on disk of each model."""
     table = Table(title="loading", title_justify="left", box=None, header_style="bold")
@@ -88,7 +84,7 @@ def lines(result: BenchmarkResult) -> list[str]:
     rounds = [len(row.rounds) for shape in result.shapes for row in shape.rows]
     counted = f"{min(rounds)} to {max(rounds)}" if min(rounds) < max(rounds) else f"{rounds[0]}"
     below = [
-        f"{result.machine.cpu}, {threads_in_words(settings.threads)}; {versions}.",
+        f"{result.machine.cpu}, {thread_count(settings.threads)}; {versions}.",
         f"Medians of {counted} rounds by turns; times as fast: against the reference in the same round, with the 95 % "
         "interval of the median.",
     ]

@@ -28,7 +28,7 @@ _NAMES = {
     "price_list_form": "optkit.report.prices:FORM",
     "report_table": "optkit.report.render.markdown:rich_table",
     "suited_structure": "optkit.runtime.structures",
-    "thread_count": "optkit.report.labels",
+    "thread_count": "optkit.progress",
 }
 
 

@@ -11,7 +11,7 @@ from optkit.errors import OptkitError
 from optkit.experiments.runs import Run, load_run
 from optkit.report.labels import display_name, variant_label
 from optkit.report.schema import Report
-from optkit.report.speed import batch_label, precision
+from optkit.report.speed import precision
 
 RECIPE = "recipe.resolved.yaml"
 
@@ -78,9 +78,9 @@ def _scores(report: Report) -> dict[str, Any]:
 def _times(report: Report) -> dict[str, Any]:
     """Milliseconds by variant and inputs."""
     return {
-        f"{variant_label(report, variant)}, {batch_label(row)}": milliseconds
-        for row in (report.benchmark.rows if report.benchmark else ())
-        for variant, milliseconds in row.milliseconds.items()
+        f"{variant_label(report, variant)}, {shape.inputs}": milliseconds
+        for shape in (report.benchmark.shapes if report.benchmark else ())
+        for variant, milliseconds in shape.milliseconds.items()
     }
 
 

@@ -11,7 +11,7 @@ from optkit.errors import UsageError
 from optkit.experiments.runs import load_run
 from optkit.json_files import read_json
 from optkit.report.prices import Cost, Prices, costs_of, load_prices
-from optkit.report.speed import batch_label, per_second, precision, reference
+from optkit.report.speed import precision
 
 __all__ = ["Cost", "CostReport", "Prices", "Rates", "cost", "costs", "load_prices", "load_rates"]
 
@@ -88,12 +88,12 @@ def costs(rates: Rates, prices: Prices) -> list[Cost]:
 def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
     run = load_run(path)
     measured = run.report.benchmark
-    if measured is None or not measured.rows:
+    if measured is None or not measured.shapes:
         raise UsageError(f"{path}: has no times: add `benchmark` to the recipe")
-    for row in measured.rows:
-        if (batch, seq) in ((None, None), (row.batch, row.seq)):
-            how = f"one at a time, {batch_label(row)}, OpenVINO in {precision(measured)}"
-            return Rates(run.name, per_second(row), reference(row), measured.threads, how, run.cpu)
+    for shape in measured.shapes:
+        if (batch, seq) in ((None, None), (shape.batch, shape.seq)):
+            how = f"one at a time, {shape.inputs}, OpenVINO in {precision(measured)}"
+            return Rates(run.name, shape.per_second, shape.against, measured.threads, how, run.cpu)
     raise UsageError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
 
 

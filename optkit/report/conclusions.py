@@ -10,12 +10,13 @@ from dataclasses import asdict
 from math import sqrt
 
 from optkit.report.explanations import explanations
+from optkit.report.figures import CostFacts, CostTable, FrontierFacts, FrontierPoint, Gain, Split
 from optkit.report.labels import variant_label
 from optkit.report.precision import is_shown
 from optkit.report.prices import Prices, costs_of
 from optkit.report.render.charts.frontier import Mark, judged
-from optkit.report.schema import CostFacts, CostTable, Facts, FrontierFacts, FrontierPoint, Gain, Report, Split
-from optkit.report.speed import batch_label, per_second, ratios, reference, speedup
+from optkit.report.schema import Facts, Report
+from optkit.report.speed import ratios, speedup
 from optkit.report.verdict import verdict
 from optkit.variant import Variant
 
@@ -79,28 +80,28 @@ def _intervals(splits: Mapping[str, Split]) -> dict[str, dict[Variant, dict[str,
 
 
 def _frontier(facts: Facts) -> FrontierFacts | None:
-    row, evaluated, scores = facts.first_row, facts.evaluate, facts.evaluate.first
+    shape, evaluated, scores = facts.first_shape, facts.evaluate, facts.evaluate.first
     baseline = evaluated.baseline_scores
-    if row is None or baseline is None:
+    if shape is None or baseline is None:
         return None
-    fast, metric = ratios(row), evaluated.metric
+    fast, metric = ratios(shape), evaluated.metric
     marks = [
         Mark(variant_label(facts, variant), 100 * (baseline[metric] - found[metric]), fast[variant][0])
         for variant, found in scores.items()
         if variant in fast and is_shown(evaluated, variant)
     ]
-    against = reference(row)
+    against = shape.against
     if len(marks) < 2 or against is None:
         return None
     points = [FrontierPoint(**mark._asdict()) for mark in judged(marks)]
-    return FrontierFacts(against=against, inputs=batch_label(row), points=points)
+    return FrontierFacts(against=against, inputs=shape.inputs, points=points)
 
 
 def _costs(facts: Facts, prices: Prices | None) -> CostTable | None:
-    row = facts.first_row
-    if row is None or prices is None or facts.benchmark is None:
+    shape = facts.first_shape
+    if shape is None or prices is None or facts.benchmark is None:
         return None
     threads = facts.benchmark.threads
-    found = costs_of(per_second(row), reference(row), threads, prices)
+    found = costs_of(shape.per_second, shape.against, threads, prices)
     rows = [CostFacts(**asdict(cost) | {"engine": cost.engine}) for cost in found]
-    return CostTable(date=prices.date, source=prices.source, inputs=batch_label(row), threads=threads, costs=rows)
+    return CostTable(date=prices.date, source=prices.source, inputs=shape.inputs, threads=threads, costs=rows)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 
+from optkit.benchmark.result import BenchmarkResult
 from optkit.counting.encoder import outside_encoder
+from optkit.progress import thread_count
 from optkit.report import optional_steps, result_tables
 from optkit.report.conclusions import SHARES
-from optkit.report.labels import thread_count, variant_label
+from optkit.report.figures import CostTable, Sparsity
+from optkit.report.labels import variant_label
 from optkit.report.precision import advice
 from optkit.report.provenance import other_stages
 from optkit.report.quantization import quantization
 from optkit.report.render import pictures
 from optkit.report.render.blocks import Block, Code, Section
-from optkit.report.schema import Benchmark, CostTable, Report, Sparsity
-from optkit.report.speed import reference
+from optkit.report.schema import Report
 
 
 def document(report: Report) -> list[Section]:
@@ -23,7 +25,7 @@ def document(report: Report) -> list[Section]:
     accuracy: list[Block] = [result_tables.scores(report), score_notes(report), agreement(report)]
     accuracy += [f"{said}."] if (said := advice(evaluated.precision, evaluated.metric)) else []
     parts = [Section("Accuracy", accuracy + [f"Note: {note}." for note in report.models])]
-    if (benchmark := report.benchmark) and benchmark.rows:
+    if (benchmark := report.benchmark) and benchmark.shapes:
         times = [pictures.latency(report, benchmark), result_tables.latency(report, benchmark)]
         parts.append(Section("Latency", [*times, time_notes(report, benchmark)]))
         if report.frontier:
@@ -82,25 +84,27 @@ def agreement_shares(report: Report) -> str:
     return ", ".join(f"{split.agreement:.2%} on {name}" for name, split in splits if split.agreement is not None)
 
 
-def time_notes(report: Report, benchmark: Benchmark) -> str:
+def time_notes(report: Report, benchmark: BenchmarkResult) -> str:
     """How the times were measured, and what was not."""
-    rows = benchmark.rows
-    more = " or more" * (len(rows) > 1)  # each shape has as many as there was time for
+    shapes = benchmark.shapes
+    more = " or more" * (len(shapes) > 1)  # each shape has as many as there was time for
     notes = [f"Median milliseconds of {benchmark.rounds} rounds{more} by turns, {thread_count(benchmark.threads)}."]
-    references = [found for row in rows if (found := reference(row))]
+    references = [found for shape in shapes if (found := shape.against)]
     if references:
         against = dict.fromkeys(variant_label(report, found) for found in references)
-        sure = ", in brackets the 95 % interval" if any(row.ratios for row in rows) else ""
+        sure = ", in brackets the 95 % interval" if any(shape.ratios for shape in shapes) else ""
         notes.append(f"Times as fast as {' or '.join(against)}{sure}.")
     if benchmark.precision is not None:
         notes.append(f"OpenVINO computed at its default precision on this CPU, {benchmark.precision}.")
     elif any(found.engine == "openvino" for found in references):  # of an earlier release
         notes.append("OpenVINO computed with the f32 hint.")
-    if any(row.noisy for row in rows):
+    if any(shape.noisy for shape in shapes):
         notes.append("What is noisy scattered too widely to be sure of.")
     if benchmark.runtime is not None:
         notes.append(f"optkit's plan: {benchmark.runtime}.")
-    notes += [f"`{name}` was left out: {why}." for name, why in benchmark.skipped.items()]
+    for each in benchmark.left_out:
+        label = variant_label(report, each.variant) if each.variant is not None else each.backend
+        notes.append(f"`{label}` was left out: {each.why}.")
     if report.gain and report.gain.why:
         notes.append(f"Why there is no gain, as far as this run knows: {'; '.join(report.gain.why)}.")
     load = benchmark.machine

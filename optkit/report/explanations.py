@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from optkit.report.schema import Benchmark, Facts, Row
-from optkit.report.speed import Speedup, batch_label, ratio_text, ratios, reference
+from optkit.benchmark.result import BenchmarkResult, Shape
+from optkit.report.schema import Facts
+from optkit.report.speed import Speedup, ratio_text, ratios
 from optkit.variant import DENSE
 
 #: Multiplications of an inference in the pruned layers, below which they are too little work to gain on.
@@ -33,7 +34,7 @@ def explanations(facts: Facts, found: Speedup) -> list[str]:
             # Where it was measured is said of the whole model already.
             plan = re.sub(r" at [^,:]+ threads$", "", plan.removeprefix(PLAIN))
             said.append(f"optkit's plan left all layers to OpenVINO ({plan})")
-    elif why := benchmark.skipped.get("optkit"):
+    elif why := _runtime_left_out(benchmark):
         said.append(f"the sparse runtime did not run ({why})")
     else:
         said.append("only the sparse runtime skips zeros, and it was not measured")
@@ -43,14 +44,19 @@ def explanations(facts: Facts, found: Speedup) -> list[str]:
     return said + _gains_at_other_inputs(benchmark, found)
 
 
-def _row(benchmark: Benchmark, found: Speedup) -> Row:
-    return next(row for row in benchmark.rows if batch_label(row) == found.inputs and found.of in row.milliseconds)
+def _shape(benchmark: BenchmarkResult, found: Speedup) -> Shape:
+    return next(shape for shape in benchmark.shapes if shape.inputs == found.inputs and found.of in shape.milliseconds)
 
 
-def _slow_int8(facts: Facts, benchmark: Benchmark, found: Speedup) -> list[str]:
-    sets, row = facts.machine.instruction_sets, _row(benchmark, found)
-    ratio = ratios(row).get(found.of.on("openvino")) if found.of.precision == "int8" else None
-    if reference(row) != DENSE.on("openvino") or ratio is None or (ratio[2] if len(ratio) == 3 else ratio[0]) >= 1:
+def _runtime_left_out(benchmark: BenchmarkResult) -> str | None:
+    """Why optkit's runtime was not timed; None where the benchmark does not say it."""
+    return next((each.why for each in benchmark.left_out if each.variant and each.variant.engine == "optkit"), None)
+
+
+def _slow_int8(facts: Facts, benchmark: BenchmarkResult, found: Speedup) -> list[str]:
+    sets, shape = facts.machine.instruction_sets, _shape(benchmark, found)
+    ratio = ratios(shape).get(found.of.on("openvino")) if found.of.precision == "int8" else None
+    if shape.against != DENSE.on("openvino") or ratio is None or (ratio[2] if len(ratio) == 3 else ratio[0]) >= 1:
         return []
     slower = f"int8 is slower than {'fp32' if found.precision == 'f32' else found.precision} in OpenVINO on this CPU"
     if sets and not set(sets) & set(_INT8_SETS):
@@ -79,13 +85,13 @@ def _layer_sizes(facts: Facts, found: Speedup) -> list[str]:
     return said
 
 
-def _gains_at_other_inputs(benchmark: Benchmark, found: Speedup) -> list[str]:
+def _gains_at_other_inputs(benchmark: BenchmarkResult, found: Speedup) -> list[str]:
     """Where it does gain, the best of what was measured."""
     gains = []
-    for row in benchmark.rows:
-        ratio = ratios(row).get(found.of)
-        if ratio and reference(row) == found.against and min(ratio) > 1:
-            gains.append((ratio[0], batch_label(row)))
+    for shape in benchmark.shapes:
+        ratio = ratios(shape).get(found.of)
+        if ratio and shape.against == found.against and min(ratio) > 1:
+            gains.append((ratio[0], shape.inputs))
     if not gains:
         return []
     ratio, where = max(gains)

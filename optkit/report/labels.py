@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from optkit.report.figures import Evaluation
 from optkit.report.precision import needs_hint
-from optkit.report.schema import Evaluation, Facts
+from optkit.report.schema import Facts
 from optkit.variant import DENSE, PRUNED, Variant
 
 _FORMATS = {"onnxruntime": "ONNX"}
@@ -56,8 +57,3 @@ def served_variant(evaluated: Evaluation) -> Variant:
     """
     judged = judged_variant(evaluated)
     return judged.hinted() if needs_hint(evaluated) and judged.engine != "optkit" else judged
-
-
-def thread_count(count: int) -> str:
-    """``1 thread``, ``2 threads``."""
-    return f"{count} thread{'s' * (count != 1)}"

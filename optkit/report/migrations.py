@@ -1,7 +1,8 @@
 """Reports of earlier releases as the present format has them.
 
 Format 1: OpenVINO was scored and timed with the f32 hint. Format 2: at its default precision, with rows of the hint
-beside. Format 3: variants go by their ids, and the scores of a split lie under ``scores``.
+beside. Format 3: variants go by their ids, and the scores of a split lie under ``scores``. Format 4: ``benchmark`` is a
+``BenchmarkResult``, as `optkit bench --json` writes it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optkit.report.benchmark_migration import migrate_benchmark
 from optkit.variant import Precision, migrate_name
 
-FORMAT = 3
-_EARLIER = (1, 2)
+FORMAT = 4
+_EARLIER = (1, 2, 3)
 
 
 def migrate(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def migrate(report: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(report.get("evaluate"), dict):
         found["evaluate"] = _evaluation(report["evaluate"], names)
     if isinstance(report.get("benchmark"), dict):
-        found["benchmark"] = _benchmark(report["benchmark"], names)
+        found["benchmark"] = migrate_benchmark(report["benchmark"], _provenance(report), names)
     if number == FORMAT:
         return found
     found["export"] = report.get("export") or {}
@@ -73,6 +75,15 @@ def _int8(report: Mapping[str, Any]) -> Precision:
     return "int8_weights" if method == "int8_weights" else "int8"
 
 
+def _provenance(report: Mapping[str, Any]) -> dict[str, Any]:
+    """``machine`` and ``versions`` of the times, as far as the report has them."""
+    measured = report.get("measured")
+    stage = measured.get("benchmark") if isinstance(measured, dict) else None
+    entries = [stage if isinstance(stage, dict) else {}, report]
+    found = {key: [each[key] for each in entries if isinstance(each.get(key), dict)] for key in ("machine", "versions")}
+    return {key: values[0] for key, values in found.items() if values}
+
+
 def _evaluation(found: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     splits = found.get("splits")
     if isinstance(splits, dict):
@@ -94,20 +105,6 @@ def _exported(splits: Any) -> str | None:
     scores = first.get("scores") if isinstance(first, dict) else None
     wanted = ("pruned/int8/openvino", "pruned/int8_weights/openvino", "pruned/fp32/openvino")
     return next((name for name in wanted if isinstance(scores, dict) and name in scores), None)
-
-
-def _benchmark(found: Mapping[str, Any], names: _Names) -> dict[str, Any]:
-    rows = found.get("rows")
-    if not isinstance(rows, list):
-        return dict(found)
-    return {**found, "rows": [_row(row, names) if isinstance(row, dict) else row for row in rows]}
-
-
-def _row(row: Mapping[str, Any], names: _Names) -> dict[str, Any]:
-    by_name = ("milliseconds", "quartiles", "ratios", "over_plain")
-    found = dict(row) | {key: names.keys(row[key]) for key in by_name if key in row}
-    found |= {key: names(row[key]) for key in ("against", "plain") if key in row}
-    return found | ({"noisy": names.list(row["noisy"])} if "noisy" in row else {})
 
 
 def _conclusion(found: Any, names: _Names) -> Any:

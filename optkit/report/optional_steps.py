@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from optkit.progress import size
-from optkit.report.labels import thread_count
+from optkit.progress import size, thread_count
 from optkit.report.render.blocks import Block, Table
-from optkit.report.schema import Allocation, Compaction, Facts, SparseFolder
+from optkit.report.schema import Facts
 from optkit.report.speed import exported
+from optkit.report.stage_facts import Allocation, Compaction, SparseFolder
 from optkit.report.verdict import openvino_at
 from optkit.variant import DENSE
 
@@ -32,13 +32,13 @@ def sparse_folder(found: SparseFolder) -> list[Block]:
 def allocation(facts: Facts, name: str, found: Allocation) -> str:
     """What was chosen for a rule, and the speedup that was measured in the end beside the one that was predicted."""
     said = f"{name}: {allocated(found)}."
-    rows = facts.benchmark.rows if facts.benchmark else []
-    row = next((row for row in rows if (row.batch, row.seq or 1) == (found.batch, found.seq)), None)
-    if row is None or DENSE.on("openvino") not in row.milliseconds:
+    shapes = facts.benchmark.shapes if facts.benchmark else []
+    shape = next((shape for shape in shapes if (shape.batch, shape.seq or 1) == (found.batch, found.seq)), None)
+    if shape is None or DENSE.on("openvino") not in shape.milliseconds:
         return said
-    ours = exported(row)
+    ours = exported(shape)
     if ours is not None and ours.engine == "optkit":
-        said += f" Measured: {row.milliseconds[DENSE.on('openvino')] / row.milliseconds[ours]:.2f}x."
+        said += f" Measured: {shape.milliseconds[DENSE.on('openvino')] / shape.milliseconds[ours]:.2f}x."
     return said
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optkit.report.schema import Evaluation, Precision
+from optkit.report.figures import Evaluation, Precision
 from optkit.variant import Variant
 
 HINT = "INFERENCE_PRECISION_HINT=f32"

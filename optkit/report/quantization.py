@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optkit.report.render.blocks import Block, Table
-from optkit.report.schema import Quantization
+from optkit.report.stage_facts import Quantization
 
 _SHOWN = 10
 _METHODS = {"int8": "int8 weights and activations", "int8_weights": "int8 weights, floating-point activations"}

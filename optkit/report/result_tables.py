@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from optkit.benchmark.result import BenchmarkResult
 from optkit.progress import duration, size
+from optkit.report.figures import Scores, Sparsity, Split, Zeros
 from optkit.report.labels import display_name, exported_variant, variant_label
 from optkit.report.precision import is_shown
 from optkit.report.render.blocks import Table
-from optkit.report.schema import Benchmark, Report, Scores, Sparsity, Split, Zeros
-from optkit.report.speed import batch_label, ratio_with_interval, ratios, reference
+from optkit.report.schema import Report
+from optkit.report.speed import ratio_with_interval, ratios
 from optkit.variant import DENSE, Variant
 
 HEADER = ("model", "metric", "sparsity", "on disk", "latency")
@@ -59,9 +61,9 @@ def _percent(zeros: Zeros | None) -> str:
     return "-" if zeros is None else f"{zeros.sparsity:.2%}"
 
 
-def _latency(benchmark: Benchmark | None, variant: Variant) -> str:
-    rows = [row for row in (benchmark.rows if benchmark else ()) if variant in row.milliseconds]
-    return f"{rows[0].milliseconds[variant]:.2f} ms" if rows else "-"
+def _latency(benchmark: BenchmarkResult | None, variant: Variant) -> str:
+    shapes = [shape for shape in (benchmark.shapes if benchmark else ()) if variant in shape.milliseconds]
+    return f"{shapes[0].milliseconds[variant]:.2f} ms" if shapes else "-"
 
 
 def overview(report: Report) -> Table:
@@ -105,28 +107,28 @@ def _lost(split: Split, variant: Variant, metric: str) -> str:
     return f"{100 * (split.scores[DENSE][metric] - split.scores[variant][metric]):.2f}"
 
 
-def latency(report: Report, benchmark: Benchmark) -> Table:
+def latency(report: Report, benchmark: BenchmarkResult) -> Table:
     """Every measured latency, and how many times as fast as the reference and as the IR in plain OpenVINO it is."""
-    spread = any(row.quartiles for row in benchmark.rows)
-    against = any(reference(row) for row in benchmark.rows)
+    spread = any(shape.quartiles for shape in benchmark.shapes)
+    against = any(shape.against for shape in benchmark.shapes)
     header = ["inputs", "engine", "milliseconds"]
     header += (["quartiles"] if spread else []) + (["times as fast"] if against else [])
-    plain = next((row.plain for row in benchmark.rows if row.over_plain), None)
+    plain = next((shape.plain for shape in benchmark.shapes if shape.over_plain), None)
     header += [f"as {variant_label(report, plain)}"] if plain else []
     rows, strong = [], []
-    for row in benchmark.rows:
-        fast = ratios(row)
-        for place, (variant, milliseconds) in enumerate(row.milliseconds.items()):
-            cells = ["" if place else batch_label(row), variant_label(report, variant), f"{milliseconds:.2f}"]
+    for shape in benchmark.shapes:
+        fast = ratios(shape)
+        for place, (variant, milliseconds) in enumerate(shape.milliseconds.items()):
+            cells = ["" if place else shape.inputs, variant_label(report, variant), f"{milliseconds:.2f}"]
             if spread:
-                ends = row.quartiles.get(variant)
+                ends = shape.quartiles.get(variant)
                 cells.append(f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "-")
             if against:
-                noisy = ", noisy" if variant in row.noisy else ""
+                noisy = ", noisy" if variant in shape.noisy else ""
                 ratio = ratio_with_interval(fast[variant]) + noisy if variant in fast else "-"
-                cells.append("1" if variant == reference(row) else ratio)
+                cells.append("1" if variant == shape.against else ratio)
             if plain:
-                over = row.over_plain.get(variant)
+                over = shape.over_plain.get(variant)
                 cells.append("1" if variant == plain else (ratio_with_interval(tuple(over)) if over else "-"))
             if variant.engine == "optkit":
                 strong.append(len(rows))

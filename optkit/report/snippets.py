@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optkit.report.schema import Task
+from optkit.report.stage_facts import Task
 from optkit.tasks import TASKS, Call
 
 #: For a task that this version does not know.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optkit.report.schema import Benchmark, Row
-from optkit.variant import DENSE, Variant
+from optkit.benchmark.result import BenchmarkResult, Shape
+from optkit.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -50,69 +50,52 @@ class Speedup:
         return (self.interval[0] if self.interval else self.ratio) > 1
 
 
-def speedup(benchmark: Benchmark | None, batch: int | None = None, seq: int | None = None) -> Speedup | None:
+def speedup(benchmark: BenchmarkResult | None, batch: int | None = None, seq: int | None = None) -> Speedup | None:
     """The speedup at a batch and length, the first that was measured where they are None; None if none was."""
-    for row in benchmark.rows if benchmark else ():
-        if (batch, seq) != (None, None) and (row.batch, row.seq) != (batch, seq):
+    for shape in benchmark.shapes if benchmark else ():
+        if (batch, seq) != (None, None) and (shape.batch, shape.seq) != (batch, seq):
             continue
-        against, of = reference(row), exported(row)
+        against, of = shape.against, exported(shape)
         if benchmark is not None and against is not None and of is not None:
-            ratio, *interval = ratios(row)[of]
+            ratio, *interval = ratios(shape)[of]
             return Speedup(
-                *(ratio, of, against, row.batch, row.seq, row.milliseconds[of], benchmark.threads),
+                *(ratio, of, against, shape.batch, shape.seq, shape.milliseconds[of], benchmark.threads),
                 interval=(interval[0], interval[1]) if interval else None,
-                noisy=bool({of, against} & set(row.noisy)),
-                inputs=batch_label(row),
+                noisy=bool({of, against} & set(shape.noisy)),
+                inputs=shape.inputs,
                 precision=precision(benchmark),
-                over_plain=tuple(row.over_plain[of]) if of in row.over_plain else None,
+                over_plain=tuple(shape.over_plain[of]) if of in shape.over_plain else None,
             )
     return None
 
 
-def precision(benchmark: Benchmark) -> str:
+def precision(benchmark: BenchmarkResult) -> str:
     """What OpenVINO computed in where no variant has the f32 hint; reports of the releases that do not say it are of
     models compiled with the hint.
     """
     return benchmark.precision or "f32"
 
 
-def reference(row: Row) -> Variant | None:
-    """The dense model that a row's ratios are against: in OpenVINO if that was timed, else in PyTorch."""
-    return row.against or next((own for own in (DENSE.on("openvino"), DENSE) if own in row.milliseconds), None)
-
-
-def exported(row: Row) -> Variant | None:
+def exported(shape: Shape) -> Variant | None:
     """The exported model that a speedup is of: on optkit's runtime if that was timed, else in plain OpenVINO."""
-    timed = [own for own in row.milliseconds if own.exported and not own.f32_hint]
+    timed = [own for own in shape.milliseconds if own.exported and not own.f32_hint]
     return next((own for engine in ("optkit", "openvino") for own in timed if own.engine == engine), None)
 
 
-def ratios(row: Row) -> dict[Variant, tuple[float, ...]]:
+def ratios(shape: Shape) -> dict[Variant, tuple[float, ...]]:
     """How many times as fast as the reference each variant is, with its interval where rounds were kept.
 
     Returns:
         (ratio, low, high) by variant, or (ratio,) of medians; nothing without a reference.
     """
-    times, against = row.milliseconds, reference(row)
+    times, against = shape.milliseconds, shape.against
     if against is None:
         return {}
     medians: dict[Variant, tuple[float, ...]] = {name: (times[against] / time,) for name, time in times.items()}
-    return medians | {name: tuple(ratio) for name, ratio in row.ratios.items() if name in times}
+    return medians | {name: tuple(ratio) for name, ratio in shape.ratios.items() if name in times}
 
 
-def per_second(row: Row) -> dict[Variant, float]:
-    """Inferences of each variant in a second, one batch at a time."""
-    return {name: row.batch * 1000.0 / time for name, time in row.milliseconds.items()}
-
-
-def batch_label(row: Row) -> str:
-    """A batch of a row in words: ``1 x 128 tokens``."""
-    if row.pixels:
-        return f"{row.batch} x {row.pixels} pixels"
-    return f"{row.batch} x {row.seq} tokens" if row.seq else f"batch {row.batch}"
-
-
-def reference_label(benchmark: Benchmark, variant: Variant) -> str:
+def reference_label(benchmark: BenchmarkResult, variant: Variant) -> str:
     """The label of what others are held against, with OpenVINO's precision where that is not f32."""
     low = variant.engine == "openvino" and not variant.f32_hint and precision(benchmark) != "f32"
     return variant.label + (f" at its default precision ({precision(benchmark)})" if low else "")

@@ -5,11 +5,13 @@ Where there is no gain it says so, and why as far as the run knows.
 
 from __future__ import annotations
 
+from optkit.progress import thread_count
 from optkit.report.explanations import explanations
-from optkit.report.labels import baseline_name, judged_variant, thread_count
+from optkit.report.figures import Evaluation
+from optkit.report.labels import baseline_name, judged_variant
 from optkit.report.precision import HINT, needs_hint
-from optkit.report.schema import Evaluation, Facts
-from optkit.report.speed import Speedup, batch_label, ratio_text, speedup
+from optkit.report.schema import Facts
+from optkit.report.speed import Speedup, ratio_text, speedup
 from optkit.variant import Variant
 
 #: As many as a sentence bears; all of them stand with the latencies.
@@ -94,10 +96,10 @@ def _over_plain(found: Speedup) -> str:
 
 
 def _time_alone(facts: Facts) -> str:
-    for row in facts.benchmark.rows if facts.benchmark else ():
-        for variant, milliseconds in row.milliseconds.items():
+    for shape in facts.benchmark.shapes if facts.benchmark else ():
+        for variant, milliseconds in shape.milliseconds.items():
             if variant.exported:
-                where = _where(facts, batch_label(row))
+                where = _where(facts, shape.inputs)
                 return f"{_on(variant)} it answers in {milliseconds:.2f} ms {where}, with no dense model's time beside"
     return "speed was not measured"
 

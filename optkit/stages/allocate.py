@@ -14,7 +14,7 @@ from optkit.pipeline.stage import Stage
 from optkit.pruning.allocation.knapsack import by_sensitivity, grid
 from optkit.pruning.selection import target_count
 from optkit.report.optional_steps import allocated
-from optkit.report.schema import Allocation
+from optkit.report.stage_facts import Allocation
 from optkit.stages import dense
 
 if TYPE_CHECKING:

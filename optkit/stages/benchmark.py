@@ -88,42 +88,12 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
 
 
 def run(context: RunContext, output: StageOutput) -> None:
-    """Adds the benchmark's part of a report, see ``optkit.report.schema.Benchmark``: a row for each batch and length.
+    """Adds a ``BenchmarkResult`` with a shape for each batch and length.
 
     Ratios are against the dense model in OpenVINO, or in torch, and ``over_plain`` against the exported one in
     OpenVINO.
     """
-    output.facts |= _facts(_measure(context, output.folder))
-
-
-def _facts(result: BenchmarkResult) -> dict[str, Any]:
-    """In the layout of report.json."""
-
-    def by_id(values: dict[Variant, Any]) -> dict[str, Any]:
-        return {variant.id: value for variant, value in values.items()}
-
-    rows = [
-        {
-            "batch": shape.batch,
-            "seq": shape.seq,
-            **({"pixels": shape.pixels} if shape.pixels else {}),
-            "milliseconds": by_id(shape.milliseconds),
-            "quartiles": by_id(shape.quartiles),
-            "against": shape.against and shape.against.id,
-            "ratios": by_id(shape.ratios),
-            "plain": shape.plain and shape.plain.id,
-            "over_plain": by_id(shape.over_plain),
-            "noisy": [variant.id for variant in shape.noisy],
-        }
-        for shape in result.shapes
-    ]
-    skipped = {
-        "optkit" if own.engine == "optkit" else f"{own.model} {own.engine}": why for own, why in result.skipped.items()
-    }
-    facts = {"rows": rows, "skipped": skipped, "threads": result.threads, "rounds": result.rounds}
-    facts |= {"runtime": result.runtime} if result.runtime else {}
-    machine = {"load": result.machine.load, "steal": result.machine.steal}
-    return facts | {"machine": machine, "precision": result.precision}
+    output.facts |= _measure(context, output.folder).to_dict()
 
 
 def _measure(context: RunContext, folder: Path) -> BenchmarkResult:

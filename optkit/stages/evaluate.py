@@ -21,8 +21,8 @@ from optkit.metrics.paired import paired_error
 from optkit.models import load_model
 from optkit.pipeline import baseline, serving
 from optkit.pipeline.stage import Stage
+from optkit.report.figures import Precision
 from optkit.report.precision import advice
-from optkit.report.schema import Precision
 from optkit.stages import dense, export, onnx, train
 from optkit.variant import DENSE, PRUNED, Variant
 

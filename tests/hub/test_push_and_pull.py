@@ -87,8 +87,8 @@ def test_every_snippet_of_the_card_runs(pushed, hub_commands):
 
 
 def test_snippets_for_one_shape_run_too(hub, hub_commands, finished_run, tmp_path):
-    from optkit.report.schema import Task
     from optkit.report.snippets import snippets
+    from optkit.report.stage_facts import Task
 
     task = finished_run.report["task"]
     folder = tmp_path / "static"

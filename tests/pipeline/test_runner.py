@@ -16,9 +16,11 @@ from split_scores import kept_outputs, split_scores
 
 import optkit
 from optkit import runtime
+from optkit.benchmark.result_migration import read_result
 from optkit.errors import OptkitError, UsageError
 from optkit.pipeline import runner
 from optkit.recipe import load_recipe
+from optkit.variant import Variant
 
 pytestmark = pytest.mark.slow
 
@@ -87,25 +89,28 @@ def test_the_report_counts_what_lies_there(finished_run):
     held["openvino"] = sum((folder / "openvino" / f"openvino_model.{end}").stat().st_size for end in ("xml", "bin"))
     assert report["bytes"] == held
     assert list(report["seconds"]) == STAGES[:-1] and report["versions"]["openvino"] and report["machine"]["cpu"]
-    [row] = report["benchmark"]["rows"]
-    assert {"dense/fp32/torch", "pruned/fp32/torch", "pruned/int8/openvino"} <= set(row["milliseconds"])
+    [shape] = report["benchmark"]["shapes"]
+    timed = {row["variant"] for row in shape["rows"]}
+    assert {"dense/fp32/torch", "pruned/fp32/torch", "pruned/int8/openvino"} <= timed
 
 
 def test_the_sparse_runtime_is_measured_and_scored_or_left_out_by_name(finished_run):
     benchmark, printed = finished_run.report["benchmark"], (finished_run.folder / "report.md").read_text()
     scored = split_scores(finished_run.report)
-    [row] = benchmark["rows"]
+    [shape], ours = benchmark["shapes"], Variant("pruned", "int8", "optkit")
     if runtime.available():
-        assert benchmark["skipped"] == {} and row["milliseconds"]["pruned/int8/optkit"] > 0
-        assert "OpenVINO" in benchmark["runtime"] and benchmark["runtime"] in printed
+        plan = read_result(benchmark).runtime
+        assert benchmark["left_out"] == [] and ours.id in [row["variant"] for row in shape["rows"]]
+        assert "OpenVINO" in plan and plan in printed
         # Its integers are the same, and its floats are not added in the same order: a sentence in 40 may tip over. Plain
         # OpenVINO rounds more where its default precision is bf16.
         plain = scored.get("int8 f32", scored["int8"])
         assert scored["int8 optkit"]["accuracy"] == pytest.approx(plain["accuracy"], abs=1 / 40 + 1e-9)
         assert "| int8 IR, optkit |" in printed
     else:
-        assert benchmark["skipped"] == {"optkit": runtime.missing_reason()} and "int8 optkit" not in scored
-        assert "`optkit` was left out" in printed and "pruned/int8/optkit" not in row["milliseconds"]
+        [(variant, why)] = [(each.variant, each.why) for each in read_result(benchmark).left_out]
+        assert (variant, why) == (ours, runtime.missing_reason()) and "int8 optkit" not in scored
+        assert "`int8, optkit` was left out" in printed and ours.id not in [row["variant"] for row in shape["rows"]]
 
 
 def test_the_report_scores_what_the_folders_predict(finished_run, generated_recipe):

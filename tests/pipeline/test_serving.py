@@ -14,9 +14,11 @@ from split_scores import split_scores
 import optkit
 from optkit import cpu, runtime
 from optkit.benchmark.compiled import OpenVino
+from optkit.benchmark.result_migration import read_result
 from optkit.ir import precision
 from optkit.pipeline import serving
 from optkit.stages import evaluate
+from optkit.variant import DENSE
 
 pytestmark = pytest.mark.slow
 
@@ -43,11 +45,11 @@ def test_where_f32_is_the_default_there_is_one_row(finished_run, generated_recip
     assert report["evaluate"]["precision"] == {
         **{"default": "f32", "serve": "default", "differs": False, "difference": None, "error": None}
     }
-    names = [*split_scores(report), *report["benchmark"]["rows"][0]["milliseconds"]]
+    names = [*split_scores(report), *(row["variant"] for row in report["benchmark"]["shapes"][0]["rows"])]
     assert not [name for name in names if name.endswith(("/f32", " f32"))] and {asked for asked, *_ in compiled} == {
         None
     }
-    assert report["benchmark"]["precision"] == "f32" and "dense model in OpenVINO fp32" in report["verdict"]
+    assert report["benchmark"]["settings"]["precision"] == "f32" and "dense model in OpenVINO fp32" in report["verdict"]
 
 
 def test_where_it_is_not_f32_is_scored_and_timed_beside_it(
@@ -56,14 +58,14 @@ def test_where_it_is_not_f32_is_scored_and_timed_beside_it(
     monkeypatch.setattr(precision, "default_precision", lambda: "bf16")
     folder = finished_run.copy(tmp_path)
     report = optkit.run(generated_recipe, AGAIN, output=folder)
-    [row] = report["benchmark"]["rows"]
+    [shape] = read_result(report["benchmark"]).shapes
     assert {
         "dense/fp32/openvino",
         "dense/fp32/openvino/f32",
         "pruned/int8/openvino",
         "pruned/int8/openvino/f32",
-    } <= set(row["milliseconds"])
-    assert row["against"] == "dense/fp32/openvino"
+    } <= {row.variant.id for row in shape.rows}
+    assert shape.against == DENSE.on("openvino")
     assert [asked for asked, sparse, _ in compiled if not sparse] == [None, "f32", None, "f32"]
     found = report["evaluate"]["precision"]
     assert found["default"] == "bf16" and found["serve"] == "default"
@@ -129,7 +131,7 @@ def test_one_plan_is_scored_and_timed(finished_run, generated_recipe, tmp_path, 
     assert [plan for _, sparse, plan in compiled if sparse] == [plan_scored] and plan_scored.kernels
     kept = runtime.Plan.from_json((folder / "predictions" / "runtime_plan.json").read_text())
     assert kept == plan_scored
-    assert report["benchmark"]["runtime"] == report["evaluate"]["runtime"] == kept.reason
+    assert read_result(report["benchmark"]).runtime == report["evaluate"]["runtime"] == kept.reason
     # Scored anew, the model keeps the plan that it was timed with.
     optkit.run(generated_recipe, [*AGAIN, "task.metric=accuracy"], output=folder)
     assert len(made) == 1 and [each[0] for each in scored] == [kept, kept]
@@ -137,7 +139,9 @@ def test_one_plan_is_scored_and_timed(finished_run, generated_recipe, tmp_path, 
     shutil.rmtree(folder / "predictions")
     report = optkit.run(generated_recipe, [*AGAIN, "task.metric=accuracy"], output=folder)
     assert len(made) == 2 and scored[-1][0] != kept
-    assert report["benchmark"]["runtime"] == report["evaluate"]["runtime"] == scored[-1][0].reason != kept.reason
+    assert (
+        read_result(report["benchmark"]).runtime == report["evaluate"]["runtime"] == scored[-1][0].reason != kept.reason
+    )
 
 
 def test_an_ir_cannot_ask_for_a_precision(encoder_folder, tmp_path):

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from optkit.report.figures import Layer
 from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
 from optkit.report.render.charts.history import history_chart
 from optkit.report.render.charts.sparsity import sparsity_chart
 from optkit.report.render.charts.style import NARROW, WIDE, elide, ticks
-from optkit.report.schema import Layer
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = '<script>alert(1)</script> & "quoted" \x00\x1b'

@@ -36,7 +36,7 @@ def test_render(report):
         "| inputs | engine | milliseconds | times as fast |",
         "| 1 x 64 tokens | dense, PyTorch | 8.13 | 1 |",
         "|  | int8, OpenVINO | 2.50 | 3.25 |",
-        "Median milliseconds of 20 rounds by turns, 2 threads. Times as fast as dense, PyTorch. `optkit` was left out: this installation has no sparse runtime.",
+        "Median milliseconds of 20 rounds by turns, 2 threads. Times as fast as dense, PyTorch. `int8, optkit` was left out: this installation has no sparse runtime.",
         "| int8, OpenVINO | 1.50 | 3.25 | no |",
         "Checkpoint and exported IR predict the same class for 99.31% on validation, 100.00% on test.",
         "| Linear weights of the encoder | 1,664 | 2,048 | 81.25% |",

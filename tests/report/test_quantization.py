@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optkit.report.quantization import quantization
-from optkit.report.schema import Quantization
+from optkit.report.stage_facts import Quantization
 
 
 def test_what_is_said_of_int8():

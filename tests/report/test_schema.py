@@ -49,8 +49,47 @@ def test_names_of_earlier_formats_become_ids(report):
     split = found["evaluate"]["splits"]["validation"]
     assert found["format"] == FORMAT and split["examples"] == 1000 and split["agreement"] == 0.9931
     assert list(split["scores"]) == ["dense/fp32/torch", "pruned/fp32/torch", "pruned/int8/openvino"]
-    assert list(found["benchmark"]["rows"][0]["milliseconds"]) == ["dense/fp32/torch", "pruned/int8/openvino"]
+    [shape] = found["benchmark"]["shapes"]
+    assert [row["variant"] for row in shape["rows"]] == ["dense/fp32/torch", "pruned/int8/openvino"]
     assert found["evaluate"]["judged"] == "pruned/int8/openvino" and migrate(found) == found
+
+
+def test_the_benchmark_of_the_third_format_is_a_result(report):
+    """Figures by variant become rows, words for engines variants, and the machine is that of the stage."""
+    dense, plain, ours = "dense/fp32/openvino", "pruned/fp32/openvino", "pruned/fp32/optkit"
+    row = {
+        "batch": 4,
+        "seq": 16,
+        "milliseconds": {dense: 8.0, plain: 5.0, ours: 2.0},
+        "quartiles": {dense: [7.5, 8.5]},
+        "against": dense,
+        "ratios": {plain: [1.6, 1.5, 1.7], ours: [4.0, 3.9, 4.1]},
+        "plain": plain,
+        "over_plain": {dense: [0.6, 0.5, 0.7], ours: [2.5, 2.4, 2.6]},
+        "noisy": [ours],
+    }
+    benchmark = {"rows": [row], "threads": 2, "rounds": 7, "precision": "bf16", "runtime": "all of it"}
+    benchmark |= {"skipped": {"optkit": "no library", "dense openvino": "refused", "tvm": "none"}}
+    benchmark |= {"machine": {"load": [0.5], "steal": 0.25}}
+    measured = {"benchmark": {"machine": {"cpu": "Another CPU"}, "versions": {"openvino": "2026.1"}}}
+    found = parse_report(
+        migrate(report | {"evaluate": migrate(report)["evaluate"]})
+        | {"format": 3}
+        | {"benchmark": benchmark, "measured": measured}
+    ).benchmark
+    [shape] = found.shapes
+    assert [(each.variant.id, each.per_second, each.plan) for each in shape.rows] == [
+        (dense, 500.0, None),
+        (plain, 800.0, None),
+        (ours, 2000.0, "all of it"),
+    ]
+    assert (shape.against.id, shape.plain.id, [own.id for own in shape.noisy]) == (dense, plain, [ours])
+    assert shape.ratios[Variant.parse(ours)] == [4.0, 3.9, 4.1] and list(shape.quartiles.values()) == [[7.5, 8.5]]
+    assert (found.threads, found.rounds, found.precision, found.runtime) == (2, 7, "bf16", "all of it")
+    assert (found.machine.cpu, found.machine.load, found.machine.steal) == ("Another CPU", [0.5], 0.25)
+    assert found.versions == {"openvino": "2026.1"}
+    left_out = [(each.variant and each.variant.id, each.backend, each.why) for each in found.left_out]
+    assert left_out == [(ours, None, "no library"), (dense, None, "refused"), (None, "tvm", "none")]
 
 
 def test_int8_weights_has_its_own_name(report):

@@ -151,8 +151,8 @@ def test_by_latency_with_a_table_from_elsewhere(files_recipe, table, tmp_path):
     assert (plan["allocate"], plan["speedup"], plan["changes"][-1]) == ("latency", 3.0, [8, 1.0])
     # The report says what was promised, and the benchmark times what it is against.
     assert report["allocation"] == {"encoder": found}
-    [row] = report["benchmark"]["rows"]
-    assert row["milliseconds"].keys() == {
+    [shape] = report["benchmark"]["shapes"]
+    assert {row["variant"] for row in shape["rows"]} == {
         "dense/fp32/openvino",
         *(["pruned/int8/optkit"] if runtime.available() else []),
     }

@@ -9,6 +9,7 @@ from capabilities import need
 import optkit
 from optkit import machine, runtime
 from optkit.allocation import trials
+from optkit.benchmark.result_migration import read_result
 from optkit.errors import ExportError
 from optkit.pipeline.context import RunContext
 from optkit.pipeline.run_folder import RunDir
@@ -16,15 +17,16 @@ from optkit.progress import SILENT
 from optkit.recipe import load_recipe
 from optkit.stages import benchmark
 from optkit.timing import LEAST
+from optkit.variant import DENSE
 
 pytestmark = pytest.mark.slow
 
 
 def test_every_engine_is_timed_against_the_dense_one_in_openvino(finished_run):
-    found = finished_run.report["benchmark"]
-    (row,) = found["rows"]
+    found = read_result(finished_run.report["benchmark"])
+    (shape,) = found.shapes
     # Where f32 is not OpenVINO's default on this CPU, plain OpenVINO is timed with the hint, too.
-    hinted = [] if found["precision"] == "f32" else ["f32"]
+    hinted = [] if found.precision == "f32" else ["f32"]
     names = [
         "dense/fp32/torch",
         "dense/fp32/openvino",
@@ -33,22 +35,21 @@ def test_every_engine_is_timed_against_the_dense_one_in_openvino(finished_run):
     ]
     names += ["pruned/int8/openvino", *(f"pruned/int8/openvino/{hint}" for hint in hinted)]
     names += ["pruned/int8/optkit"] if runtime.available() else []
-    assert list(row["milliseconds"]) == names == list(row["quartiles"])
-    assert row["against"] == "dense/fp32/openvino" and list(row["ratios"]) == [
-        n for n in names if n != "dense/fp32/openvino"
-    ]
-    for name, (ratio, low, high) in row["ratios"].items():
+    assert [row.variant.id for row in shape.rows] == names == [variant.id for variant in shape.quartiles]
+    assert shape.against == DENSE.on("openvino")
+    assert [variant.id for variant in shape.ratios] == [n for n in names if n != "dense/fp32/openvino"]
+    for name, (ratio, low, high) in shape.ratios.items():
         assert 0 < low <= ratio <= high, name
         # Rounds are noisy here, and the two medians not of the same round: they only have to be of a size.
-        assert 0.2 < ratio / (row["milliseconds"]["dense/fp32/openvino"] / row["milliseconds"][name]) < 5, name
-    assert row["plain"] == "pruned/int8/openvino" and list(row["over_plain"]) == [
-        n for n in names if n != "pruned/int8/openvino"
-    ]
-    for name, (low, high) in row["quartiles"].items():
-        assert low - 1e-3 <= row["milliseconds"][name] <= high + 1e-3, name
-    assert set(row["noisy"]) <= set(row["ratios"])
-    assert LEAST <= found["rounds"] <= 20 and found["threads"] >= 1
-    assert set(found["machine"]) == {"load", "steal"}
+        assert 0.2 < ratio / (shape.milliseconds[shape.against] / shape.milliseconds[name]) < 5, name
+    assert shape.plain.id == "pruned/int8/openvino"
+    assert [variant.id for variant in shape.over_plain] == [n for n in names if n != "pruned/int8/openvino"]
+    for name, (low, high) in shape.quartiles.items():
+        assert low - 1e-3 <= shape.milliseconds[name] <= high + 1e-3, name
+    assert set(shape.noisy) <= set(shape.ratios)
+    assert LEAST <= found.rounds <= 20 and found.threads >= 1
+    # It carries the machine and the versions that it was measured with.
+    assert (found.machine.cpu, found.versions) == (machine.cpu_name(), machine.versions())
 
 
 def test_a_dense_model_that_openvino_cannot_take_is_left_out_with_the_reason(
@@ -60,12 +61,13 @@ def test_a_dense_model_that_openvino_cannot_take_is_left_out_with_the_reason(
     monkeypatch.setattr(trials, "dense_ir", refuse)
     folder = finished_run.copy(tmp_path)
     report = optkit.run(generated_recipe, ["benchmark={batch: 2, seq: 8, backends: [torch, openvino]}"], output=folder)
-    found = report["benchmark"]
-    assert found["skipped"] == {"dense openvino": "optimum-intel cannot convert it"}
-    (row,) = found["rows"]
-    assert (row["batch"], row["seq"], row["against"]) == (2, 8, "dense/fp32/torch")
-    assert {name.removesuffix("/f32") for name in row["ratios"]} == {"pruned/fp32/torch", "pruned/int8/openvino"}
-    assert "`dense openvino` was left out: optimum-intel cannot convert it" in (folder / "report.md").read_text()
+    found = read_result(report["benchmark"])
+    left_out = [(each.variant, each.why) for each in found.left_out]
+    assert left_out == [(DENSE.on("openvino"), "optimum-intel cannot convert it")]
+    (shape,) = found.shapes
+    assert (shape.batch, shape.seq, shape.against) == (2, 8, DENSE)
+    assert {own.id.removesuffix("/f32") for own in shape.ratios} == {"pruned/fp32/torch", "pruned/int8/openvino"}
+    assert "`dense, OpenVINO` was left out: optimum-intel cannot convert it" in (folder / "report.md").read_text()
 
 
 @pytest.mark.parametrize("backends", ["[optkit]", "[openvino]"])
@@ -74,9 +76,9 @@ def test_without_a_dense_model_there_is_nothing_to_compare_with(finished_run, ge
         need("extension")
     folder = finished_run.copy(tmp_path)
     sets = [f"benchmark={{batch: 1, seq: 8, backends: {backends}}}", "evaluate.baseline=none"]
-    (row,) = optkit.run(generated_recipe, sets, output=folder)["benchmark"]["rows"]
-    assert row["against"] is None and row["ratios"] == {}
-    timed = dict.fromkeys(name.removesuffix("/f32") for name in row["milliseconds"])
+    (shape,) = read_result(optkit.run(generated_recipe, sets, output=folder)["benchmark"]).shapes
+    assert shape.against is None and shape.ratios == {}
+    timed = dict.fromkeys(row.variant.id.removesuffix("/f32") for row in shape.rows)
     assert list(timed) == ["pruned/int8/optkit" if backends == "[optkit]" else "pruned/int8/openvino"]
 
 

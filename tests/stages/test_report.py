@@ -34,12 +34,11 @@ def test_other_prices_make_a_new_report_and_measure_nothing_again(
     assert report["benchmark"] == finished_run.report["benchmark"]
     costs = report["costs"]
     assert (costs["date"], costs["source"]) == ("2026-01-01", "here") and finished_run.report["costs"] is None
-    [row], [dense] = report["benchmark"]["rows"], [c for c in costs["costs"] if c["engine"] == "dense/fp32/torch"]
+    [shape], [dense] = report["benchmark"]["shapes"], [c for c in costs["costs"] if c["engine"] == "dense/fp32/torch"]
     # A machine of two cores, at 0.0001 dollars a second.
-    copies = max(2 // report["benchmark"]["threads"], 1)
-    assert dense["dollars"] == pytest.approx(
-        0.0001 * 1e6 * row["milliseconds"]["dense/fp32/torch"] / 1000 / row["batch"] / copies
-    )
+    copies = max(2 // report["benchmark"]["settings"]["threads"], 1)
+    [row] = [row for row in shape["rows"] if row["variant"] == "dense/fp32/torch"]
+    assert dense["dollars"] == pytest.approx(0.0001 * 1e6 * row["milliseconds"] / 1000 / shape["batch"] / copies)
     text = (folder / "report.html").read_text()
     assert "prices of 2026-01-01: here." in text
     assert "ollars" not in (finished_run.folder / "report.html").read_text()

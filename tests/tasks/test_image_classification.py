@@ -232,8 +232,8 @@ def test_held_out_taught_compacted_and_exported_for_one_size(recipe, tmp_path):
     assert {"step": chosen["step"], "score": chosen["score"]} in tried and chosen["score"] == max(
         t["score"] for t in tried
     )
-    [row] = report["benchmark"]["rows"]
-    assert (row["batch"], row["seq"], row["pixels"]) == (2, None, "3 x 24 x 24")
+    [shape] = report["benchmark"]["shapes"]
+    assert (shape["batch"], shape["seq"], shape["pixels"]) == (2, None, "3 x 24 x 24")
     assert "| 2 x 3 x 24 x 24 pixels | " in (tmp_path / "run" / "report.md").read_text()
     folder = tmp_path / "run" / "openvino"
     # The IR says which images it takes, and has a processor beside it.

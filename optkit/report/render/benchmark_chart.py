@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from optkit.benchmark.result import BenchmarkResult
-from optkit.benchmark.result_tables import row_names, said, said_ratio, threads_in_words
+from optkit.benchmark.result_tables import row_names, said, said_ratio
+from optkit.progress import thread_count
 from optkit.report.render.charts.bars import Bar, bars_chart
 
 
@@ -23,6 +24,6 @@ def benchmark_chart(result: BenchmarkResult) -> str:
             figure = f"{value:.1f}" if streamed else said(value)
             bars.append(Bar(name, value, (low, high), f"{figure} {unit}{ratio}{noisy}", row.ratio is None))
         groups.append((shape.inputs, bars))
-    machine = f"{result.machine.cpu}, {threads_in_words(result.threads)}"
+    machine = f"{result.machine.cpu}, {thread_count(result.threads)}"
     axis = "examples a second" if streamed else "milliseconds, medians with their 95 % intervals"
     return bars_chart(groups, title=f"{'Throughput' if streamed else 'Latency'} on {machine}", axis=axis)

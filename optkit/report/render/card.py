@@ -16,8 +16,9 @@ from optkit.report.reading import parse_report
 from optkit.report.render.blocks import Table
 from optkit.report.render.charts.sparsity import sparsity_chart
 from optkit.report.render.markdown import blocks_markdown
-from optkit.report.schema import Origin, Report
+from optkit.report.schema import Report
 from optkit.report.snippets import snippets
+from optkit.report.stage_facts import Origin
 from optkit.tasks import TASKS
 from optkit.variant import DENSE, Variant
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from optkit.benchmark.result import BenchmarkResult
+from optkit.report.figures import FrontierFacts, Layer
 from optkit.report.labels import baseline_name, dense_as_baseline, variant_label
 from optkit.report.render.blocks import Picture
 from optkit.report.render.charts.bars import Bar, bars_chart
@@ -11,33 +13,33 @@ from optkit.report.render.charts.frontier import Mark, frontier_chart
 from optkit.report.render.charts.history import history_chart
 from optkit.report.render.charts.sparsity import sparsity_chart
 from optkit.report.render.charts.style import NARROW, WIDE
-from optkit.report.schema import Benchmark, FrontierFacts, Layer, Report
-from optkit.report.speed import batch_label, ratio_text, ratios, reference_label
+from optkit.report.schema import Report
+from optkit.report.speed import ratio_text, ratios, reference_label
 
 #: Layers in one chart: more would not fit on a printed page.
 _PAGE = 90
 
 
-def latency(report: Report, benchmark: Benchmark) -> Picture:
+def latency(report: Report, benchmark: BenchmarkResult) -> Picture:
     """Bars of milliseconds with their quartiles, for each shape that was measured."""
     groups = []
-    for row in benchmark.rows:
-        fast, bars = ratios(row), []
-        for variant, milliseconds in row.milliseconds.items():
-            ends = row.quartiles.get(variant)
+    for shape in benchmark.shapes:
+        fast, bars = ratios(shape), []
+        for variant, milliseconds in shape.milliseconds.items():
+            ends = shape.quartiles.get(variant)
             text = f"{milliseconds:.2f} ms" + (f", {ratio_text(fast[variant][0])}x" if variant in fast else "")
-            text += " ?" if variant in row.noisy else ""
+            text += " ?" if variant in shape.noisy else ""
             whisker = (ends[0], ends[1]) if ends else None
             bars.append(Bar(variant_label(report, variant), milliseconds, whisker, text, not variant.exported))
-        groups.append((batch_label(row), bars))
+        groups.append((shape.inputs, bars))
     drawn = _twice(lambda **options: bars_chart(groups, title="Latency of one batch", axis="milliseconds", **options))
     captions = ["Shorter is better; blue is what was exported."]
-    captions += ["Whiskers: quartiles."] if any(row.quartiles for row in benchmark.rows) else []
-    captions += ["A question mark: too noisy to be sure."] if any(row.noisy for row in benchmark.rows) else []
+    captions += ["Whiskers: quartiles."] if any(shape.quartiles for shape in benchmark.shapes) else []
+    captions += ["A question mark: too noisy to be sure."] if any(shape.noisy for shape in benchmark.shapes) else []
     return drawn._replace(caption=" ".join(captions))
 
 
-def frontier(report: Report, found: FrontierFacts, benchmark: Benchmark) -> Picture:
+def frontier(report: Report, found: FrontierFacts, benchmark: BenchmarkResult) -> Picture:
     """Each model that was both scored and timed."""
     marks = [Mark(point.name, point.drop, point.ratio, point.dominated) for point in found.points]
     baseline, title = baseline_name(report), "Accuracy lost against speed gained"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from optkit.report.figures import Layer
 from optkit.report.render.charts.style import SMALL_CHAR, WIDE, elide, line, picture, rect, text
-from optkit.report.schema import Layer
 
 _ROW, _HEAD, _TOP, _FOOT, _GAP = 17, 22, 36, 22, 8
 #: More rows than this stand in two columns where there is room.
