@@ -19,8 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from optkit.benchmark.compiled import OpenVino
-from optkit.benchmark.engine import Setting
+from optkit.benchmark.engines.base import Setting
+from optkit.benchmark.engines.openvino import OpenVino
 from optkit.benchmark.inputs import InputSpec, SharedInputs
 from optkit.cpu import cpu_name, physical_cores
 from optkit.errors import OptkitError

@@ -18,7 +18,7 @@ import torch
 
 from optkit.adapters import optimum, quiet
 from optkit.allocation import choice
-from optkit.benchmark.engine import Setting
+from optkit.benchmark.engines.base import Setting
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers, map_parameters
 from optkit.ir.shapes import fix_image_size

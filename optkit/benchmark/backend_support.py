@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from optkit.benchmark.backends import BACKENDS
-from optkit.benchmark.engine import Source
+from optkit.benchmark.engines.base import Source
 from optkit.checkpoints.files import has_weights, weight_files
 from optkit.errors import OptkitError, UsageError
 from optkit.interop.opening import open_model

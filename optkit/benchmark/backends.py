@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import NamedTuple
 
 from optkit.adapters import ctranslate2
 from optkit.adapters.onnx_package import missing as onnx_missing
-from optkit.benchmark.threaded import compiler_missing
 from optkit.ir.precision import default_precision
 from optkit.variant import Engine, Model, Precision, Variant
 
@@ -85,3 +86,11 @@ def missing(backend: str) -> str | None:
 
         return runtime.missing_reason()
     return None
+
+
+def compiler_missing() -> str | None:
+    """Why torch.compile cannot be used here, in a line; None where it can."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    if any(shutil.which(name) for name in names):
+        return None
+    return f"torch.compile needs a C++ compiler, and there is no {' or '.join(names)} here"

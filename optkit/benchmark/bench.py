@@ -9,9 +9,9 @@ from typing import Any
 
 from optkit.benchmark.backend_support import BackendSupport, RunnableModel, backend_support
 from optkit.benchmark.backends import BACKENDS, missing, not_by_default
-from optkit.benchmark.engine import Engine, Inputs, Setting, Source
-from optkit.benchmark.engines import load
-from optkit.benchmark.exporting import export
+from optkit.benchmark.engines.base import Engine, Inputs, Setting, Source
+from optkit.benchmark.engines.loader import load
+from optkit.benchmark.exports import export
 from optkit.benchmark.inputs import InputSpec, SharedInputs, Texts
 from optkit.benchmark.measure import COMPARED, Candidate, Workload, measure
 from optkit.benchmark.options import SEQ, BenchmarkOptions

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from optkit.adapters.ctranslate2 import CHECKPOINT
-from optkit.benchmark.engine import Inputs, Setting, Source
-from optkit.benchmark.engines import load
+from optkit.benchmark.engines.base import Inputs, Setting, Source
+from optkit.benchmark.engines.loader import load
 from optkit.errors import OptkitError, in_a_line
 from optkit.variant import Variant
 

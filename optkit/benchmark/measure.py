@@ -5,8 +5,7 @@ scripts all measure here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from optkit import machine
 from optkit.benchmark import rounds
 from optkit.benchmark.backends import exact, rounds_by_default
-from optkit.benchmark.engine import Engine, Inputs, Setting, Source
+from optkit.benchmark.engines.base import Engine, Inputs, Setting, Source
 from optkit.benchmark.inputs import Texts
 from optkit.benchmark.load_time import measure_load
 from optkit.benchmark.options import BenchmarkOptions
@@ -92,18 +91,6 @@ class Workload:
         return f"{batch} x {self.pixels} pixels" if self.pixels else f"{batch} x {self.seq} tokens"
 
 
-@contextmanager
-def _own_torch_threads() -> Iterator[None]:
-    """Gives torch back the threads it had: engines set those that they are measured with."""
-    import torch
-
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def measure(
     candidates: Sequence[Candidate],
     workloads: Sequence[Workload],
@@ -129,9 +116,8 @@ def measure(
     threads, monitor = options.threads or physical_cores(), machine.LoadMonitor()
     setting = Setting(threads, options.mode, options.streams)
     run = _Run(candidates, options, setting, reference, plain, reporter, [])
-    with _own_torch_threads():
-        shapes = run.shapes(workloads)
-        models = [run.model(candidate, workloads[0]) for candidate in candidates]
+    shapes = run.shapes(workloads)
+    models = [run.model(candidate, workloads[0]) for candidate in candidates]
     facts = monitor.facts()
     warnings = machine.load_warnings(facts, threads) + run.warnings
     if noisy := sum(row.noisy for shape in shapes for row in shape.rows):
@@ -167,15 +153,17 @@ class _Run:
 
     def shapes(self, workloads: Sequence[Workload]) -> list[Shape]:
         loaded: dict[int, Engine] = {}
-        found = []
-        for workload in workloads:
-            engines = self._engines(replace(self.setting, shape=workload.planned), loaded)
-            timed, texts = self._timed(engines, workload)
-            rows = self._rows(engines, timed, workload.inputs[:COMPARED])
-            found.append(
-                Shape(batch=workload.planned[0], seq=workload.seq, pixels=workload.pixels, texts=texts, rows=rows)
-            )
-        return found
+        try:
+            return [self._shape(workload, loaded) for workload in workloads]
+        finally:
+            for engine in reversed(loaded.values()):
+                engine.close()
+
+    def _shape(self, workload: Workload, loaded: dict[int, Engine]) -> Shape:
+        engines = self._engines(replace(self.setting, shape=workload.planned), loaded)
+        timed, texts = self._timed(engines, workload)
+        rows = self._rows(engines, timed, workload.inputs[:COMPARED])
+        return Shape(batch=workload.planned[0], seq=workload.seq, pixels=workload.pixels, texts=texts, rows=rows)
 
     def model(self, candidate: Candidate, first: Workload) -> ModelFacts:
         """What is measured once: bytes, and load time and memory at the first workload."""
@@ -198,7 +186,8 @@ class _Run:
         """The engines; optkit anew for each shape, since it plans for one."""
         for number, candidate in enumerate(self.candidates):
             if number not in loaded or candidate.variant.engine == "optkit":
-                loaded.pop(number, None)
+                if number in loaded:
+                    loaded.pop(number).close()
                 loaded[number] = candidate.load(setting)
         return [loaded[number] for number in range(len(self.candidates))]
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from optkit.benchmark.engine import Engine, Inputs
+from optkit.benchmark.engines.base import Engine, Inputs
 from optkit.timing import LEAST, Spread, by_turns, percentile, ratios, spread, turn
 
 Name = TypeVar("Name", bound=Hashable)

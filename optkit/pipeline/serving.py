@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from optkit import runtime
-from optkit.benchmark.engine import Setting
+from optkit.benchmark.engines.base import Setting
 from optkit.cpu import int8_saturates
 from optkit.errors import OptkitError
 from optkit.ir.io import find_xml

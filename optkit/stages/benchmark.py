@@ -17,13 +17,13 @@ import torch
 from optkit import runtime
 from optkit.allocation import choice, trials
 from optkit.allocation.curves import reference as reference_model
-from optkit.benchmark.compiled import OpenVino
-from optkit.benchmark.engine import Engine, Setting, Source
-from optkit.benchmark.engines import load
+from optkit.benchmark.engines.base import Engine, Setting, Source
+from optkit.benchmark.engines.loader import load
+from optkit.benchmark.engines.openvino import OpenVino
+from optkit.benchmark.engines.torch import Torch
 from optkit.benchmark.measure import Candidate, Workload, measure
 from optkit.benchmark.options import BenchmarkOptions
 from optkit.benchmark.result import BenchmarkResult, LeftOut
-from optkit.benchmark.threaded import Torch
 from optkit.errors import ExportError, UsageError
 from optkit.ir import precision
 from optkit.ir.io import find_xml

@@ -11,10 +11,11 @@ from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, read
 
 from optkit.benchmark.backends import BACKENDS, Backend
 from optkit.benchmark.backends import missing as missing_backend
-from optkit.benchmark.compiled import OpenVino
-from optkit.benchmark.engine import Engine
-from optkit.benchmark.engine import Setting as Shared
-from optkit.benchmark.threaded import OnnxRuntime, Torch
+from optkit.benchmark.engines.base import Engine
+from optkit.benchmark.engines.base import Setting as Shared
+from optkit.benchmark.engines.onnxruntime import OnnxRuntime
+from optkit.benchmark.engines.openvino import OpenVino
+from optkit.benchmark.engines.torch import Torch
 from optkit.errors import OptkitError
 
 # Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model. OpenVINO

@@ -9,7 +9,7 @@ import pytest
 
 from optkit.benchmark import bench as bench_module
 from optkit.benchmark.bench import bench
-from optkit.benchmark.engine import Setting, Source
+from optkit.benchmark.engines.base import Setting, Source
 from optkit.benchmark.load_time import measure_load
 from optkit.benchmark.options import BenchmarkOptions
 from optkit.benchmark.result import BenchmarkResult
@@ -124,7 +124,7 @@ def test_several_paths_and_a_reference(exported, fp32_ir, tiny_checkpoint):
     [(lambda found: found + 1, "outputs differ by ", True), (lambda found: found[:, :1], "outputs have other", False)],
 )
 def test_engines_that_do_not_compute_the_same_are_named(exported, monkeypatch, tiny_checkpoint, spoil, said, kept):
-    from optkit.benchmark.threaded import Torch
+    from optkit.benchmark.engines.torch import Torch
 
     logits = Torch.logits
     monkeypatch.setattr(Torch, "logits", lambda self, inputs: spoil(logits(self, inputs)))

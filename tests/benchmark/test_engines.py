@@ -9,11 +9,11 @@ import pytest
 from capabilities import need
 
 from optkit.benchmark.backends import BACKENDS
-from optkit.benchmark.compiled import OpenVino
-from optkit.benchmark.engine import Setting, Source
-from optkit.benchmark.engines import load
+from optkit.benchmark.engines.base import Setting, Source
+from optkit.benchmark.engines.loader import load
+from optkit.benchmark.engines.openvino import OpenVino
+from optkit.benchmark.engines.streams import Streams
 from optkit.benchmark.inputs import InputSpec, SharedInputs, Texts
-from optkit.benchmark.streams import Streams
 from optkit.errors import OptkitError
 
 pytestmark = pytest.mark.slow

@@ -10,13 +10,14 @@ import pytest
 from capabilities import need
 
 from optkit.adapters import ctranslate2
-from optkit.benchmark import backends, engines, threaded
+from optkit.benchmark import backends
 from optkit.benchmark.backend_support import backend_support
 from optkit.benchmark.backends import BACKENDS
 from optkit.benchmark.bench import bench, reference
-from optkit.benchmark.engine import Setting
-from optkit.benchmark.engines import load
-from optkit.benchmark.exporting import export
+from optkit.benchmark.engines.base import Setting
+from optkit.benchmark.engines.loader import load
+from optkit.benchmark.engines.openvino import OpenVino
+from optkit.benchmark.exports import export
 from optkit.benchmark.inputs import InputSpec, SharedInputs
 from optkit.benchmark.options import BenchmarkOptions
 from optkit.errors import ExportError, OptkitError, UsageError
@@ -110,7 +111,7 @@ def test_a_compiled_model_computes_what_it_did(loaded, shared):
 
 
 def test_without_a_compiler_torch_compile_is_left_out(monkeypatch, tiny_checkpoint, loaded, shared):
-    monkeypatch.setattr(threaded.shutil, "which", lambda name: None)
+    monkeypatch.setattr(backends.shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     said = "torch.compile needs a C\\+\\+ compiler, and there is no g\\+\\+ or clang\\+\\+ here"
     with pytest.raises(UsageError, match=said):
@@ -142,7 +143,7 @@ def test_what_is_measured_unless_it_is_named(monkeypatch, default):
 
 def test_the_hint_is_given_where_it_is_said(monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr(engines.OpenVino, "of", lambda path, setting, sparse: given.append(setting.config()))
+    monkeypatch.setattr(OpenVino, "of", lambda path, setting, sparse: given.append(setting.config()))
     for backend in ("openvino", "openvino-f32", "openvino-int8-f32", "optkit"):
         load(BACKENDS[backend].variant("given"), SimpleNamespace(path=tmp_path), Setting(1))
     assert [config.get("INFERENCE_PRECISION_HINT") for config in given] == [None, "f32", "f32", None]

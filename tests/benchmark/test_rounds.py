@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from optkit.benchmark import rounds
-from optkit.benchmark.engine import Engine
+from optkit.benchmark.engines.base import Engine
 from optkit.timing import LEAST, ratios, spread
 
 

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from optkit.benchmark import bench, exporting
+from optkit.benchmark import bench, exports
 from optkit.benchmark.backends import BACKENDS, backend_of, exact, missing, not_by_default, rounds_by_default
 from optkit.cpu import cpu_cores
 from optkit.variant import Variant
@@ -37,7 +37,7 @@ def exported_once(tmp_path_factory):
             return model.source
         key = model.source.path, model.backend
         if key not in kept:
-            kept[key] = exporting.export(model, tmp_path_factory.mktemp("exported"), reporter, samples)
+            kept[key] = exports.export(model, tmp_path_factory.mktemp("exported"), reporter, samples)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:

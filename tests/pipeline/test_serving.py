@@ -13,7 +13,7 @@ from split_scores import split_scores
 
 import optkit
 from optkit import cpu, runtime
-from optkit.benchmark.compiled import OpenVino
+from optkit.benchmark.engines.openvino import OpenVino
 from optkit.benchmark.result_migration import read_result
 from optkit.ir import precision
 from optkit.pipeline import serving

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from optkit.benchmark.backend_support import EXPORTS, RunnableModel
-from optkit.benchmark.engine import Inputs, Source
+from optkit.benchmark.engines.base import Inputs, Source
 from optkit.progress import Reporter
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.benchmark.engine import Engine, Inputs, Setting
+from optkit.benchmark.engines.base import Engine, Inputs, Setting
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino
 

@@ -1,4 +1,4 @@
-"""What every engine of a benchmark can do, and what is said of all of them alike."""
+"""The interface of an engine, and what all engines of a benchmark share."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Setting:
 
 
 class Engine:
-    """One model at work.
+    """One loaded model.
 
     Attributes:
         streams: inferences at once in throughput.
@@ -110,4 +110,9 @@ class Engine:
         raise NotImplementedError
 
     def tune(self, feeds: Sequence[Inputs]) -> None:
-        """Chooses the number of streams where nobody did and the engine does not by itself."""
+        """Chooses the number of streams where neither the setting nor the library does."""
+
+    def close(self) -> None:
+        """Ends the engine's threads and restores the settings of the process that it changed. Engines that are open at
+        the same time are closed in reverse order.
+        """

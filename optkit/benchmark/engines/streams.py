@@ -1,4 +1,4 @@
-"""Several inferences at once for engines that run one at a time: a Python thread for each, which lives on."""
+"""Several inferences at once for engines that run one at a time: a Python thread for each stream."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from optkit.benchmark.engines.base import Engine, Inputs, Setting
 
 
 class Streams:
@@ -77,3 +79,47 @@ class Streams:
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown()
+
+
+class ThreadedEngine(Engine):
+    """An engine that serves several requests at once by Python threads, one a stream."""
+
+    def __init__(self, setting: Setting):
+        self.setting, self._streams = setting, None
+        self._set_streams(setting.streams or 1 if setting.mode == "throughput" else 1)
+
+    def _set_streams(self, streams: int) -> None:
+        self.streams = self.requests = streams
+        self._end_streams()
+
+    def worker(self, number: int, threads: int) -> Callable[[Inputs], Callable[[], Any]]:
+        """``ready`` of one stream, called in its own thread, on so many ``threads``."""
+        raise NotImplementedError
+
+    def stream(
+        self, feeds: Sequence[Inputs], *, seconds: float | None = None, count: int | None = None
+    ) -> tuple[int, float]:
+        if self._streams is None:
+            threads = max(self.setting.threads // self.streams, 1)
+            self._streams = Streams(self.streams, lambda number: self.worker(number, threads))
+        return self._streams(feeds, seconds=seconds, count=count)
+
+    def tune(self, feeds: Sequence[Inputs]) -> None:
+        """One stream of all threads, or a stream for each: whichever is faster."""
+        if self.setting.streams is not None or self.setting.mode != "throughput":
+            return
+        paces = {}
+        for streams in dict.fromkeys((1, self.setting.threads)):
+            self._set_streams(streams)
+            self.stream(feeds, count=2 * streams)
+            done, taken = self.stream(feeds, seconds=0.3)
+            paces[streams] = done / taken
+        self._set_streams(max(paces, key=lambda streams: paces[streams]))
+
+    def close(self) -> None:
+        self._end_streams()
+
+    def _end_streams(self) -> None:
+        if self._streams is not None:
+            self._streams.close()
+        self._streams = None

@@ -1,0 +1,1 @@
+"""The engines that run a model in a benchmark, one file for each library."""
