@@ -20,17 +20,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runtime_bench.machine import ENVIRONMENT, default_precision, describe, keep_plans, notes, pretend
+from runtime_bench.machine import ENVIRONMENT, default_precision, environment, keep_plans, notes, pretend
 
 from optkit.cpu import cpu_cores
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from runtime_bench.result import RuntimeResult
+
+    from optkit.benchmark.result import LeftOut
+
 CASES = "0:dense,80:1x4,90:1x4,95:1x4,90:element,95:element"
 PARTS = ("ratios", "shares", "loads")
 
@@ -102,19 +106,16 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-def measure(options: argparse.Namespace) -> dict:
-    """Everything that was asked for, as plain data for the JSON file."""
+def measure(options: argparse.Namespace) -> RuntimeResult:
+    """Measures everything that was asked for."""
     import torch
     from runtime_bench import engines, inside, loading, timing
     from runtime_bench.models import DENSE, Case
-
-    from optkit.timing import NOISY
+    from runtime_bench.result import RuntimeResult
 
     torch.set_num_threads(options.threads)
-    said: list[str] = []
     cases = list(dict.fromkeys(Case.parse(text) for text in options.cases.split(",")))
-    names = _engines(options, said)
-    machine = describe(options.isa)
+    names, left_out = _engines(options)
     setting = engines.Setting(
         size=options.model,
         cache=options.cache,
@@ -130,80 +131,63 @@ def measure(options: argparse.Namespace) -> dict:
     )
     runs = [(name, DENSE) for name in names if name in engines.DENSE_ONLY]
     runs += [(name, case) for case in cases for name in names if name not in engines.DENSE_ONLY]
-    report: dict = {
-        "format": FORMAT,
-        "command": shlex.join(["python", *sys.argv]),
-        "settings": {key: _plain(value) for key, value in vars(options).items() if key not in ("json", "source")},
-        "machine": machine,
-        "shapes": [],
-        "shares": [],
-        "peak": None,
-        "loads": [],
-    }
     shapes = [dataclasses.replace(setting, batch=b, seq=s) for s in options.seq for b in options.batch]
-    for shape in shapes:
-        if "ratios" in options.parts:
-            runners = [engines.start(name, case, shape) for name, case in runs]
-            report["shapes"].append(timing.compare(runners, shape, options.rounds, options.repeats))
-            del runners
-        if "shares" in options.parts:
+    result = timing.compare(
+        runs,
+        shapes if "ratios" in options.parts else [],
+        setting,
+        rounds=options.rounds,
+        repeats=options.repeats,
+        left_out=left_out,
+        command=shlex.join(["python", *sys.argv]),
+    )
+    operators, peak, models, warnings = [], None, [], notes(options.isa) + result.warnings
+    if "shares" in options.parts:
+        for shape in shapes:
             latency = dataclasses.replace(shape, streams=1)
             for name, case in runs:
                 if name in engines.STREAMED and (case in (DENSE, cases[0]) or name.startswith("optkit")):
-                    found = inside.shares(name, case, latency)
-                    report["shares"].append(found | {"batch": shape.batch, "seq": shape.seq})
-    if "shares" in options.parts and any(name.startswith("optkit") for name in names):
-        report["peak"] = inside.peak(options.threads)
+                    operators.append(inside.operator_times(name, case, latency))
+        if any(name.startswith("optkit") for name in names):
+            peak = inside.peak(options.threads)
     if "loads" in options.parts:
-        report["loads"], more = loading.loads(names, cases, shapes[0])
-        said += more
-    if any(row["noisy"] for shape in report["shapes"] for row in shape["rows"]):
-        said.append(f"noisy: quartiles or interval further apart than {NOISY:.0%} of the ratio; raise --rounds.")
-    return report | {"notes": notes(machine) + said}
+        models, failed = loading.stored_models(names, cases, shapes[0])
+        warnings += failed
+    settings = result.settings.model_dump() | {
+        "precision": default_precision(options.isa),
+        "size": options.model,
+        "cases": [str(case) for case in cases],
+        **{name: getattr(options, name) for name in ("weight_range", "plan", "static_shapes", "isa")},
+        "environment": environment(),
+    }
+    measured = {name: getattr(result, name) for name in type(result).model_fields}
+    measured |= {"settings": settings, "warnings": warnings, "operators": operators, "peak": peak, "models": models}
+    return RuntimeResult(**measured)
 
 
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
-
-
-def _engines(options: argparse.Namespace, said: list[str]) -> list[str]:
-    """Engines that take part, in the order of tables; those that cannot, and were not asked for by name, are said."""
+def _engines(options: argparse.Namespace) -> tuple[list[str], list[LeftOut]]:
+    """Engines that take part, in the order of tables, and those that cannot and were not asked for by name."""
     from runtime_bench import engines
+
+    from optkit.benchmark.result import LeftOut
 
     usual = engines.default_engines(default_precision(options.isa))
     asked = options.engines.split(",") if options.engines else list(usual)
     if unknown := [name for name in asked if name not in engines.ENGINES]:
         raise ValueError(f"--engines: '{unknown[0]}' is none of {', '.join(engines.ENGINES)}")
-    names = []
+    names, left_out = [], []
     for name in engines.ENGINES:
         if name not in asked and name != engines.REFERENCE[0]:
             continue
-        if options.streams > 1 and name not in engines.STREAMED:
-            said.append(f"{engines.ENGINES[name]} has no streams and was left out.")
-        elif (why := engines.missing(name)) is None:
+        streamed = options.streams == 1 or name in engines.STREAMED
+        why = engines.missing(name) if streamed else "it has no streams"
+        if why is None:
             names.append(name)
-        elif options.engines:
+        elif options.engines and streamed:
             raise ValueError(f"--engines: {name}: {why}")
         else:
-            said.append(f"{engines.ENGINES[name]} was left out: {why}.")
-    return names
-
-
-def read(file: Path) -> dict:
-    """An earlier run's JSON file.
-
-    Raises:
-        ValueError: if it is not one.
-    """
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"--from: {file}: {error.strerror}") from error
-    except ValueError:
-        report = None
-    if not isinstance(report, dict) or report.get("format") != FORMAT or "shapes" not in report:
-        raise ValueError(f"{file}: not written by this script's --json, or by another version of it")
-    return report
+            left_out.append(LeftOut(backend=name, why=why))
+    return names, left_out
 
 
 def main() -> int:
@@ -216,16 +200,17 @@ def main() -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    from runtime_bench.result import read
     from runtime_bench.tables import render
 
     try:
-        report = read(options.source) if options.source else measure(options)
+        result = read(options.source) if options.source else measure(options)
         if options.json and str(options.json) != "-":
-            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            options.json.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except (OptkitError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(report, indent=1) if str(options.json) == "-" else render(report, options.markdown))
+    print(result.model_dump_json(indent=1) if str(options.json) == "-" else render(result, options.markdown))
     return 0
 
 

@@ -13,14 +13,13 @@ rewritten after each, with what there is by then; ``--list`` measures nothing.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pages
 from performance.tables import Measured, render
+from runtime_bench.result import read
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
@@ -67,13 +66,12 @@ def measure(options: argparse.Namespace, name: str) -> int:
 
 def found(options: argparse.Namespace) -> dict[str, Measured]:
     """What has been measured, with the arguments that repeat it."""
-    reports: dict[str, Measured] = {}
+    measured: dict[str, Measured] = {}
     for name, arguments in MEASUREMENTS.items():
         file = options.output / f"{name}.json"
         if file.is_file():
-            report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            reports[name] = Measured(report, arguments)
-    return reports
+            measured[name] = Measured(read(file), arguments)
+    return measured
 
 
 def write(options: argparse.Namespace) -> None:

@@ -5,10 +5,10 @@ scripts all measure here.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optkit import machine
 from optkit.benchmark import rounds
@@ -34,6 +34,9 @@ from optkit.ir import precision
 from optkit.progress import SILENT, Reporter
 from optkit.variant import Variant
 
+if TYPE_CHECKING:
+    from optkit.runtime import Plan
+
 #: How far outputs of one model may lie apart, as a share of the largest: fp32, and int8 or bf16, which round.
 _EXACT, _ROUNDED = 1e-3, 0.1
 #: Batches on which they are compared: on one alone a model may be undecided, and all of its outputs small.
@@ -46,22 +49,24 @@ class Candidate:
 
     Attributes:
         name: what tables call it.
-        load: the engine at a setting. It is called once, and for optkit, which plans for one shape, at each.
+        load: returns the engine at a setting. It is called once, or at each shape.
         same_as: equal for all that should compute the same.
         path: that the user named.
         source: its files, where they are to be weighed and their loading timed.
         exported: whether they were made for this benchmark.
-        backend: the word for it in warnings; the name if None.
+        backend: its name in warnings; ``name`` if None.
+        for_one_shape: whether an engine serves one shape alone. Those of optkit, which plans for one, always do.
     """
 
     variant: Variant
     name: str
     load: Callable[[Setting], Engine]
     same_as: Hashable
-    path: Path | None = None
+    path: object = None
     source: Source | None = None
     exported: bool = False
     backend: str | None = None
+    for_one_shape: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +126,7 @@ def measure(
     facts = monitor.facts()
     warnings = machine.load_warnings(facts, threads) + run.warnings
     if noisy := sum(row.noisy for shape in shapes for row in shape.rows):
-        warnings.append(f"{noisy} ratios are noisy, their rounds too far apart to tell: raise --duration")
+        warnings.append(f"{noisy} ratios are noisy (their rounds are too far apart): measure for longer")
     return BenchmarkResult(
         command=command,
         settings=Settings(
@@ -183,9 +188,9 @@ class _Run:
         return ModelFacts(**facts)
 
     def _engines(self, setting: Setting, loaded: dict[int, Engine]) -> list[Engine]:
-        """The engines; optkit anew for each shape, since it plans for one."""
+        """The engines at the shape of ``setting``."""
         for number, candidate in enumerate(self.candidates):
-            if number not in loaded or candidate.variant.engine == "optkit":
+            if number not in loaded or candidate.for_one_shape or candidate.variant.engine == "optkit":
                 if number in loaded:
                     loaded.pop(number).close()
                 loaded[number] = candidate.load(setting)
@@ -239,6 +244,7 @@ class _Run:
                     path=None if candidate.path is None else str(candidate.path),
                     difference=differences[number],
                     plan=None if engine.plan is None else engine.plan.reason,
+                    kernels=None if engine.plan is None else _layers_by_kernel(engine.plan),
                     **facts,
                 )
             )
@@ -269,6 +275,13 @@ def _warning(candidate: Candidate, other: Candidate, off: float) -> str:
     if rounds_by_default(candidate.variant):
         return f"int8 by default settings loses much: of {both} {said}"
     return f"{both} do not compute the same: {said}, so their times do not compare"
+
+
+def _layers_by_kernel(plan: Plan) -> dict[str, int]:
+    """How many linear layers ``plan`` gives to each kernel, and to OpenVINO, the most first."""
+    kernels = [layer.kernel for layer in plan.layers]
+    names = ["OpenVINO" if kernel is None else f"{kernel.name}x{kernel.rows}" for kernel in kernels]
+    return dict(Counter(names).most_common())
 
 
 def _text_facts(texts: Texts, batches: Sequence[Inputs]) -> TextFacts:

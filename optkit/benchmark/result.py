@@ -21,7 +21,7 @@ class Row(Part):
     Attributes:
         variant: see ``optkit.variant``.
         name: what tables call it.
-        path: that the user named, where there was one.
+        path: that the user named, where there was one; the case in scripts/bench_runtime.py.
         milliseconds: of an inference, the median; ``quartiles`` and the 95 % ``interval`` of the median.
         per_second: examples done in a second.
         reference: whether the ratios of this shape are against it.
@@ -34,6 +34,7 @@ class Row(Part):
         p90, p99: milliseconds, of texts one at a time.
         streams, requests: of throughput.
         plan: of optkit, in a sentence.
+        kernels: of optkit's plan: the number of linear layers by kernel, such as ``block4x8``, and by ``OpenVINO``.
     """
 
     variant: VariantId
@@ -56,6 +57,7 @@ class Row(Part):
     streams: Size | None = None
     requests: Size | None = None
     plan: str | None = None
+    kernels: dict[str, Count] | None = None
 
 
 class TextFacts(Part):
@@ -141,8 +143,8 @@ class Load(Part):
 
     seconds: Positive
     all: list[Positive]
-    imports: Count | None
-    peak: Count | None
+    imports: Count | None = None
+    peak: Count | None = None
 
 
 class ModelFacts(Part):

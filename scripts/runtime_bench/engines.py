@@ -17,6 +17,7 @@ from optkit.benchmark.engines.onnxruntime import OnnxRuntime
 from optkit.benchmark.engines.openvino import OpenVino
 from optkit.benchmark.engines.torch import Torch
 from optkit.errors import OptkitError
+from optkit.variant import Variant
 
 # Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model. OpenVINO
 # computes at its default precision; where that is not f32 it runs with the hint as well.
@@ -81,13 +82,14 @@ class Setting:
         return self.shared().config() | more
 
 
-@dataclass
-class Runner:
-    """One engine on one model."""
+def variant_of(engine: str, case: Case) -> Variant:
+    """What ``engine`` runs of the model of ``case``."""
+    return VARIANTS[engine].variant("dense" if case == DENSE else "pruned")
 
-    engine: str
-    case: Case
-    running: Engine
+
+def engine_of(variant: Variant) -> str:
+    """The engine that runs ``variant``."""
+    return next(name for name, own in VARIANTS.items() if own.variant(variant.model) == variant)
 
 
 def missing(engine: str) -> str | None:
@@ -105,8 +107,8 @@ def missing(engine: str) -> str | None:
     return missing_backend(backend)
 
 
-def start(engine: str, case: Case, setting: Setting) -> Runner:
-    """The engine with its model loaded and compiled.
+def start(engine: str, case: Case, setting: Setting) -> Engine:
+    """Loads and compiles the model of ``case``.
 
     Raises:
         OptkitError: if the model cannot be built, read or compiled.
@@ -114,10 +116,10 @@ def start(engine: str, case: Case, setting: Setting) -> Runner:
     if setting.seq > LONGEST:
         raise OptkitError(f"--seq: the models take up to {LONGEST} tokens, not {setting.seq}")
     if engine == "torch":
-        return Runner(engine, case, Torch(random_model(setting.size), setting.shared()))
+        return Torch(random_model(setting.size), setting.shared())
     if engine == "onnxruntime":
-        return Runner(engine, case, OnnxRuntime(ready_onnx(setting.size, setting.cache), setting.shared()))
-    return Runner(engine, case, compile_case(engine, case, setting))
+        return OnnxRuntime(ready_onnx(setting.size, setting.cache), setting.shared())
+    return compile_case(engine, case, setting)
 
 
 def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> OpenVino:

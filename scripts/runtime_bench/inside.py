@@ -1,4 +1,4 @@
-"""Where the time goes: by kind of operator in OpenVINO, by kind of work in optkit's programs, and against the peak."""
+"""The time of an inference by kind of operator in OpenVINO, by kind of work in optkit's programs, and the peak rate."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import json
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from runtime_bench.engines import Setting, compile_case
+from runtime_bench.engines import Setting, compile_case, variant_of
 from runtime_bench.models import Case
+from runtime_bench.result import OperatorTimes, Peak
 
 # OpenVINO's name for an operation that is not its own.
 PROGRAM = "Reference"
@@ -17,7 +19,7 @@ WARM, RUNS = 3, 10
 _PEAK_SECONDS = 0.02
 
 
-def shares(engine: str, case: Case, setting: Setting) -> dict:
+def operator_times(engine: str, case: Case, setting: Setting) -> OperatorTimes:
     """Milliseconds of an inference by kind of operator, largest first, means of ``RUNS``; optkit's programs opened up.
 
     OpenVINO's figures are its own (PERF_COUNT). Those of a program's parts are the library's counters, summed over
@@ -36,9 +38,7 @@ def shares(engine: str, case: Case, setting: Setting) -> dict:
             seconds = part.real_time.total_seconds()
             if seconds:
                 totals[part.node_type] = totals.get(part.node_type, 0.0) + 1e3 * seconds / RUNS
-    found = {
-        "engine": engine,
-        "case": str(case),
+    found: dict[str, Any] = {
         "milliseconds": sum(totals.values()),
         "operators": dict(sorted(totals.items(), key=lambda item: -item[1])),
     }
@@ -51,7 +51,9 @@ def shares(engine: str, case: Case, setting: Setting) -> dict:
         if products:
             found["multiply_adds"] = multiply_adds // RUNS
             found["multiply_adds_per_second"] = 1e9 * multiply_adds / products
-    return found
+    return OperatorTimes(
+        variant=variant_of(engine, case), case=str(case), batch=setting.batch, seq=setting.seq, **found
+    )
 
 
 class Counters:
@@ -77,7 +79,7 @@ class Counters:
         return json.loads(text.value)
 
 
-def peak(threads: int) -> dict | None:
+def peak(threads: int) -> Peak | None:
     """8-bit multiply-adds a second of one thread in registers while ``threads`` are at it; None without a library."""
     from optkit.runtime import extension
 
@@ -99,4 +101,4 @@ def peak(threads: int) -> dict | None:
     with ThreadPoolExecutor(threads) as pool:
         rates = [statistics.mean(pool.map(once, range(threads))) for _ in range(30)]
     # The best: whatever else the machine does can only lower it.
-    return {"isa": isa, "multiply_adds_per_second": max(rates)}
+    return Peak(isa=isa, multiply_adds_per_second=max(rates))

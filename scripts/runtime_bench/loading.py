@@ -9,25 +9,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime_bench.engines import Setting
+from runtime_bench.engines import Setting, variant_of
 from runtime_bench.models import DENSE, Case, ready
+from runtime_bench.result import StoredModel
 
 from optkit.benchmark.load_time import timed
+from optkit.benchmark.result import Load
 from optkit.errors import OptkitError
 from optkit.runtime.loading import new_core
 
 
-def loads(engines: list[str], cases: list[Case], setting: Setting) -> tuple[list[dict], list[str]]:
-    """Rows of load times and sizes: OpenVINO's IRs, and optkit's baked ones; and what could not be had."""
+def stored_models(engines: list[str], cases: list[Case], setting: Setting) -> tuple[list[StoredModel], list[str]]:
+    """OpenVINO's IRs and optkit's baked ones, with load times and sizes; and a warning for each that failed."""
     rows, notes = [], []
     config = setting.config()
     folder = ready(setting.size, DENSE, setting.cache, setting.weight_range)
     if "openvino-fp32" in engines:
-        rows.append(_row("OpenVINO fp32 IR", str(DENSE), folder / "fp32", _plain(config)))
+        rows.append(_model("openvino-fp32", DENSE, "OpenVINO fp32 IR", folder / "fp32", _plain(config)))
     for case in cases:
         folder = ready(setting.size, case, setting.cache, setting.weight_range)
         if "openvino-int8" in engines:
-            rows.append(_row("OpenVINO int8", str(case), folder / "int8", _plain(config)))
+            rows.append(_model("openvino-int8", case, "OpenVINO int8", folder / "int8", _plain(config)))
         if "optkit" in engines:
             try:
                 rows.append(_baked(case, folder / "int8", setting))
@@ -46,7 +48,7 @@ def _plain(config: dict[str, Any]) -> Callable[[Path], Any]:
     return load
 
 
-def _baked(case: Case, folder: Path, setting: Setting) -> dict:
+def _baked(case: Case, folder: Path, setting: Setting) -> StoredModel:
     """The IR in ``folder`` baked, and loaded as any OpenVINO program would: the extension, then the model."""
     from optkit.runtime.baking import bake
 
@@ -59,13 +61,22 @@ def _baked(case: Case, folder: Path, setting: Setting) -> dict:
         begun = time.perf_counter()
         bake(folder, output, plan=setting.plan, config=setting.config(), shape=(setting.batch, setting.seq))
         seconds = time.perf_counter() - begun
-        return _row("optkit baked", str(case), output, load) | {"bake_seconds": seconds}
+        return _model("optkit", case, "optkit baked", output, load, bake_seconds=seconds)
 
 
-def _row(engine: str, case: str, folder: Path, load: Callable[[Path], Any]) -> dict:
+def _model(
+    engine: str, case: Case, name: str, folder: Path, load: Callable[[Path], Any], bake_seconds: float | None = None
+) -> StoredModel:
     xml = folder / "openvino_model.xml"
-    seconds = statistics.median(timed(lambda: load(xml)))
-    return {"engine": engine, "case": case, "seconds": seconds} | _bytes(xml)
+    seconds = timed(lambda: load(xml))
+    return StoredModel(
+        variant=variant_of(engine, case),
+        name=name,
+        path=str(case),
+        load=Load(seconds=statistics.median(seconds), all=seconds),
+        bake_seconds=bake_seconds,
+        **_bytes(xml),
+    )
 
 
 def _bytes(xml: Path) -> dict[str, int]:
@@ -83,7 +94,7 @@ def _bytes(xml: Path) -> dict[str, int]:
     return {
         "embedding_bytes": embeddings,
         "encoder_bytes": sum(sizes.values()) - embeddings,
-        "file_bytes": xml.stat().st_size + xml.with_suffix(".bin").stat().st_size,
+        "bytes": xml.stat().st_size + xml.with_suffix(".bin").stat().st_size,
     }
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from optkit import machine
-from optkit.cpu import cpu_flags, load_average
+from optkit.cpu import cpu_flags
 
 # Environment for --isa, each variable read by one library when it first looks at the CPU. MKL (in torch) counts
 # AVX-VNNI to AVX2; nothing like it exists for ONNX Runtime.
@@ -47,18 +46,10 @@ def keep_plans(cache: Path) -> None:
     os.environ["OPTKIT_CACHE"] = str(cache / f"plans-{held}")
 
 
-def describe(isa: str | None) -> dict:
-    """What a figure depends on, but for the settings of the run."""
+def environment() -> dict[str, str]:
+    """The variables of ``ENVIRONMENT`` that are set, whoever set them."""
     variables = sorted({name for limits in ENVIRONMENT.values() for name in limits})
-    found = machine.describe()
-    return found | {
-        "flags": found["instruction_sets"],
-        "versions": machine.versions(),
-        "load": round(load_average() or 0.0, 2),
-        "isa": isa,
-        "precision": default_precision(isa),
-        "environment": {name: os.environ[name] for name in variables if name in os.environ},
-    }
+    return {name: os.environ[name] for name in variables if name in os.environ}
 
 
 def default_precision(isa: str | None) -> str:
@@ -76,10 +67,9 @@ def exact_int8() -> bool:
     return bool(cpu_flags() & {"avx_vnni", "avx512_vnni", "amx_int8"}) and (not held or "VNNI" in held)
 
 
-def notes(found: dict) -> list[str]:
+def notes(isa: str | None) -> list[str]:
     """What a reader of the figures must know about the machine."""
     said = []
-    isa = found["isa"]
     if isa:
         said.append(
             f"This run pretends that the CPU stops at {isa}: oneDNN (in OpenVINO and torch), torch and optkit are "
@@ -91,6 +81,4 @@ def notes(found: dict) -> list[str]:
             "Without VNNI OpenVINO's int8 products can saturate with weights of full range, as here: its time counts, "
             "its result does not, and optkit's is not compared with it."
         )
-    if found["load"] > 0.5:
-        said.append(f"The machine was busy when this began (load {found['load']}).")
     return said

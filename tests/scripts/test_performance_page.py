@@ -9,28 +9,62 @@ from xml.etree import ElementTree
 
 import pytest
 
+from optkit.benchmark.result_migration import read_result
+from optkit.variant import Variant
+
 PRICES = (
     "date: 2026-01-02\nsource: a list\ninstances: {small: {hourly: 0.36, cores: 2}, large: {hourly: 1.44, cores: 8}}\n"
 )
 
 
-def row(engine: str, case: str, milliseconds: float, ratio: float, **more) -> dict:
-    shown = {"engine": engine, "case": case, "milliseconds": milliseconds, "ratio": ratio, "noisy": False}
-    return shown | {"ratio_quartiles": [ratio - 0.1, ratio + 0.1], "samples_per_second": 1000 / milliseconds} | more
+VARIANTS = {
+    "openvino-fp32": "fp32/openvino",
+    "openvino-fp32-f32": "fp32/openvino/f32",
+    "openvino-int8": "int8/openvino",
+    "optkit": "int8/optkit",
+}
 
 
-def report(rows: list[dict], *, streams: int = 1, isa: str | None = None) -> dict:
-    machine = {
-        "cpu": "Some CPU",
-        "flags": ["avx2", "avx512_vnni"],
-        "cores": 2,
-        "isa": isa,
-        "precision": "bf16",
-        "versions": {"torch": "2"},
+def row(engine: str, case: str, milliseconds: float, ratio: float, *, noisy: bool = False) -> dict:
+    is_reference = (engine, case) == ("openvino-fp32", "dense")
+    return {
+        "variant": f"{'dense' if case == 'dense' else 'pruned'}/{VARIANTS[engine]}",
+        "name": engine,
+        "path": case,
+        "milliseconds": milliseconds,
+        "per_second": 1000 / milliseconds,
+        "reference": is_reference,
+        "ratio": None if is_reference else [ratio],
+        "ratio_quartiles": [ratio - 0.1, ratio + 0.1],
+        "noisy": noisy,
     }
-    shape = {"batch": 1, "seq": 128, "streams": streams, "rows": rows}
-    settings = {"threads": 2, "streams": streams}
-    return {"machine": machine, "settings": settings, "shapes": [shape], "shares": [], "peak": None, "loads": []}
+
+
+def report(rows: list[dict], *, streams: int | None = None, isa: str | None = None) -> dict:
+    settings = {"threads": 2, "mode": "throughput" if streams else "latency", "streams": streams, "precision": "bf16"}
+    settings |= {"size": "base", "cases": [], "weight_range": "half", "plan": "measured", "isa": isa}
+    machine = {"cpu": "Some CPU", "instruction_sets": ["avx2", "avx512_vnni"], "cores": 2}
+    shape = {"batch": 1, "seq": 128, "rows": rows}
+    return {
+        "format": 3,
+        "settings": settings,
+        "machine": machine,
+        "versions": {"torch": "2"},
+        "shapes": [shape],
+        **{"operators": OPERATORS, "peak": {"isa": "avx2", "multiply_adds_per_second": 4e9}, "models": MODELS},
+    }
+
+
+PARTS = ("load", "quantize", "elementwise", "layer_norm", "store", "products", "epilogue", "attention", "waiting")
+OPERATORS = [
+    {"variant": "pruned/int8/optkit", "case": "90% 1x4", "batch": 1, "seq": 128, "milliseconds": 20.0}
+    | {"operators": {"Reference": 18.0, "MVN": 2.0}, "programs": dict.fromkeys(PARTS, 1.0)}
+    | {"multiply_adds": 1000, "multiply_adds_per_second": 1e9}
+]
+MODELS = [
+    {"variant": "pruned/int8/optkit", "name": "optkit baked", "path": "90% 1x4", "bytes": 30_000_000}
+    | {"load": {"seconds": 0.5, "all": [0.5]}, "encoder_bytes": 10_000_000, "embedding_bytes": 20_000_000}
+]
 
 
 @pytest.fixture
@@ -69,6 +103,10 @@ def test_speed_against_sparsity(written, tmp_path):
         "Ratios are to OpenVINO on the dense model's fp32 IR, at its default precision (bf16), in the same run" in text
     )
     assert "Cost of a million" not in text and "Length, batch" not in text
+    # 20 ms in all, of which nine parts of a millisecond each are the programs', and five of them small ones.
+    assert "| 90% 1x4 | 1.0 | 1.0 | 1.0 | 5.0 | 1.0 | 11.0 |" in text
+    assert "AVX-512 VNNI, of 4 billion" in text and "| 90% 1x4 | 1 (25%) |" in text
+    assert "| optkit baked, 90% 1x4 | 0.5 | 10.0 | 30.0 |" in text
     chart = ElementTree.parse(tmp_path / "performance-sparsity.svg").getroot()
     said = chart.find("{http://www.w3.org/2000/svg}desc").text
     assert "optkit, 1x4: 5 at 0, 10 at 90; OpenVINO int8, dense: 4 at 0, 4 at 90" in said
@@ -90,11 +128,11 @@ def test_without_a_list_of_prices_there_are_no_dollars(written):
     assert "10.0, 200/s" in text and "ollars" not in text and "Cost" not in text
 
 
-def test_what_was_measured_with_the_hint_says_so(written):
-    old = report(
-        [row("openvino-fp32", "dense", 50.0, 1.0), *(row("optkit", c, 5.0, 10.0) for c in ("dense", "90% 1x4"))]
-    )
-    del old["machine"]["precision"]
-    text = written({"native": old})
-    assert "OpenVINO on the dense model's fp32 IR, with the f32 hint, in the same run" in text
-    assert "default precision" not in text
+def test_a_file_of_another_version_is_measured_again(written):
+    with pytest.raises(ValueError, match=r"native.json: not written by --json of this bench_runtime.py: measure again"):
+        written({"native": {"format": 1, "shapes": []}})
+
+
+def test_a_result_is_one_of_the_benchmark():
+    result = read_result(report([row("openvino-fp32", "dense", 50.0, 1.0), row("optkit", "90% 1x4", 5.0, 10.0)]))
+    assert result.shapes[0].ratios == {Variant("pruned", "int8", "optkit"): [10.0]}
