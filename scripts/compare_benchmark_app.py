@@ -94,7 +94,7 @@ def measure(options: argparse.Namespace) -> dict:
     if xml is None:
         raise OptkitError(f"{options.model}: no OpenVINO IR here")
     setting = Setting(options.threads, "throughput", options.streams)
-    engine = OpenVino.of(xml, setting)
+    engine = OpenVino.from_file(xml, setting)
     inputs = SharedInputs.of([InputSpec.of(xml.parent)]).dummy_inputs(options.batch, options.seq)
     names = [next(name for name in inputs if name in port.get_names()) for port in engine.compiled.inputs]
     shapes = {name: list(inputs[name].shape) for name in names}

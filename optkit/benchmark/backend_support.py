@@ -1,4 +1,4 @@
-"""What a path holds, and which backends can run it: a run's folder, a checkpoint, an IR, an ONNX model."""
+"""Which backends can run the model at a path: a run's folder, a checkpoint, an IR or an ONNX model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RunnableModel:
 
     Attributes:
         path: that the user named.
-        kind: what tables call it: ``dense``, ``checkpoint``, ``fp32 IR``, ``int8 IR``, ``baked IR`` or ``ONNX``.
+        kind: its name in tables: ``dense``, ``checkpoint``, ``fp32 IR``, ``int8 IR``, ``baked IR`` or ``ONNX``.
         backend: of ``BACKENDS``.
         source: its files; a checkpoint has to be exported first for all backends but torch's.
         setup: the folder of its config and tokenizer.
@@ -81,8 +81,8 @@ class BackendSupport:
             for name in backends
         ]
 
-    def close(self, reasons: Mapping[str, str]) -> BackendSupport:
-        """Orders the models, and gives each backend without one its reason."""
+    def with_reasons(self, reasons: Mapping[str, str]) -> BackendSupport:
+        """Sorts the models by backend, and sets the reason of each backend that has none."""
         order = list(BACKENDS)
         self.models.sort(key=lambda model: order.index(model.backend))
         supported = {model.backend for model in self.models}
@@ -91,8 +91,8 @@ class BackendSupport:
 
 
 def backend_support(path: str | Path) -> BackendSupport:
-    """What is at ``path``: a run's folder, a checkpoint's, an IR (its folder or xml), an ONNX model (likewise), or the
-    Hub's id of one.
+    """Which backends can run the model at ``path``: a run's folder, a checkpoint's, an IR or an ONNX model (folder or
+    file), or the id of one on the Hub.
 
     Raises:
         UsageError: if nothing is there, or nothing that can be run.
@@ -104,16 +104,18 @@ def backend_support(path: str | Path) -> BackendSupport:
     opened = open_model(str(path))
     found = BackendSupport(path)
     if opened.kind == "adapter":
-        raise UsageError(f"{path}: an adapter, and no model by itself: merge it into its model, and save that")
+        raise UsageError(f"{path}: an adapter is no model by itself: merge it into its model and save the result")
     if opened.kind == "checkpoint":
         weight_files(opened.path)
         found.add(_DENSE, "checkpoint", "given", Source("checkpoint", opened.path), opened.setup)
-        return found.close({b: f"{path} is a checkpoint: give its IR" for b in BACKENDS})
+        return found.with_reasons({b: f"{path} is a checkpoint: give its IR" for b in BACKENDS})
     if opened.kind == "onnx":
         found.add(("onnxruntime",), "ONNX", "given", Source("onnx", opened.path), opened.setup)
-        return found.close({b: f"{path} is an ONNX model" for b in BACKENDS})
+        return found.with_reasons({b: f"{path} is an ONNX model" for b in BACKENDS})
     kind = _add_ir(found, "given", opened.path, opened.setup)
-    return found.close({b: f"{path} is an {kind}" if kind != "baked IR" else f"{path} is baked" for b in BACKENDS})
+    return found.with_reasons(
+        {b: f"{path} is an {kind}" if kind != "baked IR" else f"{path} is baked" for b in BACKENDS}
+    )
 
 
 def _of_run(path: Path) -> BackendSupport:
@@ -129,11 +131,11 @@ def _of_run(path: Path) -> BackendSupport:
     else:
         why = f"{path} has no dense baseline: name a checkpoint as another path"
     kind = _add_ir(found, "pruned", exported, path / "openvino")
-    return found.close({b: why if why and b in _DENSE else f"{path} exported an {kind}" for b in BACKENDS})
+    return found.with_reasons({b: why if why and b in _DENSE else f"{path} exported an {kind}" for b in BACKENDS})
 
 
 def _dense_folder(run: Path) -> Path | None:
-    """Where the baseline's checkpoint lies by the run's report, or in the run; None where neither tells."""
+    """The folder of the baseline's checkpoint by the run's report, or in the run; None if there is neither."""
     report = run / "report.json"
     if report.is_file():
         try:
@@ -150,7 +152,7 @@ def _dense_folder(run: Path) -> Path | None:
 
 
 def _add_ir(found: BackendSupport, model: Model, xml: Path, setup: Path) -> str:
-    """Adds what runs the IR, and says what it is."""
+    """Adds the backends that run the IR; returns its kind."""
     from optkit.ir.io import read_model
     from optkit.ir.layers import linear_layers
 

@@ -44,14 +44,14 @@ QUANTIZING = ("onnxruntime", "ctranslate2")
 
 
 def backend_of(variant: Variant) -> str:
-    """The backend that runs ``variant``; IRs of either int8 have the same."""
+    """The backend that runs ``variant``; IRs of both kinds of int8 have the same."""
     precision = "int8" if variant.precision == "int8_weights" else variant.precision
     key = variant.engine, precision, variant.f32_hint
     return next(name for name, own in BACKENDS.items() if key == (own.engine, own.precision or precision, own.f32_hint))
 
 
-def not_by_default(backend: str) -> str | None:
-    """Why ``backend`` is not measured unless it is named; None if it is."""
+def excluded_by_default(backend: str) -> str | None:
+    """Why ``backend`` is measured only if it is named; None if it is measured by default."""
     found = BACKENDS[backend]
     if found.engine == "torch-compile":
         return "it compiles for half a minute or longer: name it with --backends"
@@ -60,12 +60,12 @@ def not_by_default(backend: str) -> str | None:
     return None
 
 
-def rounds_by_default(variant: Variant) -> bool:
-    """Whether int8 of ``variant`` is by its engine's own default settings."""
+def quantized_by_engine(variant: Variant) -> bool:
+    """Whether the engine of ``variant`` made its int8, by its default settings."""
     return variant.quantized and variant.engine in QUANTIZING
 
 
-def exact(variant: Variant) -> bool:
+def computes_in_fp32(variant: Variant) -> bool:
     """Whether ``variant`` is fp32 and computed in fp32."""
     if variant.engine in ("openvino", "optkit") and not variant.f32_hint and default_precision() != "f32":
         return False

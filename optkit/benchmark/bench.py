@@ -1,4 +1,4 @@
-"""What `optkit bench` does: finds which backends can run the models of some paths, exports what they need, measures."""
+"""The work of `optkit bench`: finds the backends that can run the models of some paths, exports, and measures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optkit.benchmark.backend_support import BackendSupport, RunnableModel, backend_support
-from optkit.benchmark.backends import BACKENDS, missing, not_by_default
+from optkit.benchmark.backends import BACKENDS, excluded_by_default, missing
 from optkit.benchmark.engines.base import Engine, Inputs, Setting, Source
 from optkit.benchmark.engines.loader import load
 from optkit.benchmark.exports import export
@@ -19,9 +19,9 @@ from optkit.benchmark.result import BenchmarkResult, LeftOut
 from optkit.errors import OptkitError, UsageError
 from optkit.progress import Reporter
 
-#: What anybody would run: ratios are against the first that takes part, where nobody says what to compare.
+#: Where no reference and no backend is named, ratios are against the first of these that takes part.
 _REFERENCES = ("openvino", "openvino-int8")
-#: Inputs that int8 ranges come from, and their tokens, at most.
+#: Inputs for the ranges of int8, and their tokens, at most.
 _SAMPLES, _SAMPLE = 16, 128
 
 
@@ -36,8 +36,8 @@ def bench(
 
     Args:
         paths: runs, checkpoints, IRs, ONNX models; see ``backend_support``.
-        command: that was given, for the report.
-        reporter: who is told; nobody if None.
+        command: the command line, for the report.
+        reporter: shows progress; None shows none.
 
     Returns:
         the report of docs/bench.md, plain data.
@@ -77,8 +77,7 @@ def bench_result(
 
 
 def _choose(found: Sequence[BackendSupport], options: BenchmarkOptions) -> tuple[list[RunnableModel], list[LeftOut]]:
-    """The models to measure, path by path, in the order of ``options.backends``; and what was left out, with the
-    reason.
+    """The models to measure, path by path, in the order of ``options.backends``; and those left out, with the reason.
 
     Raises:
         UsageError: if a backend that was named cannot run the only path, nothing can run, or ``against`` is left out.
@@ -89,7 +88,7 @@ def _choose(found: Sequence[BackendSupport], options: BenchmarkOptions) -> tuple
         for backend in dict.fromkeys(wanted):
             why = each.unsupported.get(backend) or missing(backend)
             if why is None and not options.backends:
-                why = not_by_default(backend)
+                why = excluded_by_default(backend)
             if why is None:
                 chosen += [model for model in each.models if model.backend == backend]
             elif options.backends and len(found) == 1:
@@ -112,7 +111,7 @@ def _export_all(
     reporter: Reporter,
     samples: Sequence[Inputs],
 ) -> list[tuple[RunnableModel, Source]]:
-    """Each model with what its backend loads; what cannot be exported is left out, unless ``strict``.
+    """Each model with the files that its backend loads; a model that cannot be exported is left out, unless ``strict``.
 
     Raises:
         OptkitError: if an export fails and ``strict``, or none is left.
@@ -149,8 +148,8 @@ def _candidate(model: RunnableModel, source: Source, reporter: Reporter) -> Cand
 
 
 def reference(models: Sequence[RunnableModel], options: BenchmarkOptions) -> int:
-    """The number of the model that ratios are against: that of ``against``, else of what anybody would run, and the
-    first where backends were named.
+    """The number of the model that ratios are against: that of ``against``, else the first of ``_REFERENCES``, or of
+    the backends that were named.
 
     Raises:
         OptkitError: if the one of ``against`` was left out.
@@ -167,7 +166,7 @@ def _first(models: Sequence[RunnableModel], backend: str) -> int | None:
 
 
 def _workloads(options: BenchmarkOptions, shared: SharedInputs, texts: Texts | None) -> list[Workload]:
-    """What is fed, by lengths and then by batches.
+    """The inputs, by lengths and then by batches.
 
     Raises:
         UsageError: if the models do not take such lengths.
@@ -185,7 +184,7 @@ def _workloads(options: BenchmarkOptions, shared: SharedInputs, texts: Texts | N
 
 
 def _lengths(options: BenchmarkOptions, shared: SharedInputs, texts: Texts | None) -> list[int]:
-    """Tokens of each shape; of texts their median, and 1 of images."""
+    """Tokens of each shape: of texts their median, of images 1."""
     if texts is not None:
         lengths = sorted(texts.lengths())
         return [lengths[len(lengths) // 2]]
@@ -201,7 +200,7 @@ def _lengths(options: BenchmarkOptions, shared: SharedInputs, texts: Texts | Non
 
 
 def _samples(shared: SharedInputs, texts: Texts | None) -> Sequence[Inputs]:
-    """Inputs one by one for int8 ranges: of the texts, else random."""
+    """Single inputs for the ranges of int8: of the texts, else random."""
     if texts is not None:
         return texts.batches(1)[:_SAMPLES]
     seq = min(_SAMPLE, shared.longest or _SAMPLE)

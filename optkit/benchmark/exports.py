@@ -1,4 +1,4 @@
-"""Makes of a checkpoint what a backend runs that takes none: fp32 or int8 ONNX, an fp32 IR, a model of CTranslate2."""
+"""Exports a checkpoint for the backends that cannot load it: as fp32 or int8 ONNX, an fp32 IR, or for CTranslate2."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from optkit.progress import Reporter
 
 
 def export(model: RunnableModel, folder: Path, reporter: Reporter, samples: Sequence[Inputs] = ()) -> Source:
-    """The files that ``model``'s backend loads: its source, or what is exported of it into ``folder``, once for all
-    backends that load the same.
+    """The files that ``model``'s backend loads: its source, or an export of it in ``folder``, which backends share
+    that load the same.
 
     Args:
-        samples: inputs that int8 ranges come from.
+        samples: inputs for the ranges of int8.
 
     Raises:
         OptkitError: if the checkpoint cannot be exported.

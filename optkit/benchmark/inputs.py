@@ -1,4 +1,4 @@
-"""What the engines are fed with: random inputs, or a file of texts in the batches that traffic makes of them."""
+"""Inputs of the engines: random ones, or texts of a file in batches, in their order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from optkit.errors import OptkitError, UsageError
 from optkit.json_files import read_json
 
-#: Tokens that are no words in the vocabularies of BERT and its like.
+#: Special tokens at the start of the vocabularies of BERT and similar models.
 _SPECIAL = 5
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the config beside a model says of its inputs.
+    """The inputs of a model, by the config beside it.
 
     Attributes:
         setup: the folder of its config and tokenizer.
@@ -47,7 +47,7 @@ class InputSpec:
             config = read_json(file)
         except OSError:
             raise OptkitError(
-                f"{setup}: no config.json here, which says what inputs are: copy the checkpoint's"
+                f"{setup}: no config.json here, which describes the inputs: copy the checkpoint's"
             ) from None
         except ValueError as error:
             raise OptkitError(f"{file}: not JSON ({error}): copy it again") from None
@@ -58,7 +58,7 @@ class InputSpec:
         pixels = said_image_size(setup) or _image_size(config)
         if pixels is None:
             raise OptkitError(
-                f"{file}: says neither vocab_size nor image_size: only models of text and images are timed"
+                f"{file}: has neither vocab_size nor image_size: only models of text or images can be timed"
             )
         return cls(setup, None, None, pixels)
 
@@ -85,7 +85,7 @@ def _image_size(config: dict[str, Any]) -> tuple[int, int, int] | None:
 
 @dataclass(frozen=True)
 class SharedInputs:
-    """What all models of a comparison take alike, see ``InputSpec``."""
+    """Inputs that all models of a comparison take, see ``InputSpec``."""
 
     vocabulary: int | None
     longest: int | None
@@ -93,14 +93,14 @@ class SharedInputs:
 
     @classmethod
     def of(cls, specs: Sequence[InputSpec]) -> SharedInputs:
-        """What all of ``specs`` allow.
+        """The inputs that all of ``specs`` allow.
 
         Raises:
             UsageError: if some take images and some text, or images of several sizes.
         """
         if len({each.pixels for each in specs}) > 1:
             differ = next(each for each in specs if each.pixels != specs[0].pixels)
-            raise UsageError(f"{differ.setup} and {specs[0].setup} take other inputs: bench them one by one")
+            raise UsageError(f"{differ.setup} and {specs[0].setup} take different inputs: benchmark them separately")
         limits = [each.longest for each in specs if each.longest is not None]
         sizes = [each.vocabulary for each in specs if each.vocabulary is not None]
         return cls(min(sizes, default=None), min(limits, default=None), specs[0].pixels)
@@ -128,10 +128,10 @@ class Texts:
         """The lines of ``file`` that are not empty, cut to ``seq`` tokens, or to what the models take.
 
         Args:
-            specs: of all models; the first's tokenizer reads, and those of the others have to read alike.
+            specs: of all models; the first's tokenizer is used, and those of the others have to give the same tokens.
 
         Raises:
-            UsageError: if there are no texts, or the models take none, or do not read alike.
+            UsageError: if there are no texts, or the models take none, or tokenize differently.
             OptkitError: if there is no tokenizer.
         """
         from optkit.models import load_tokenizer
@@ -148,14 +148,16 @@ class Texts:
         tokenizer, sample = load_tokenizer(specs[0].setup), lines[:100]
         for other in specs[1:]:
             if other.setup != specs[0].setup and load_tokenizer(other.setup)(sample) != tokenizer(sample):
-                raise UsageError(f"--texts: {other.setup} and {specs[0].setup} read texts otherwise: bench them apart")
+                raise UsageError(
+                    f"--texts: {other.setup} and {specs[0].setup} tokenize texts differently: benchmark them separately"
+                )
         limits = [seq, tokenizer.model_max_length, SharedInputs.of(specs).longest]
         read = tokenizer(lines, truncation=True, max_length=min(limit for limit in limits if limit is not None))
         side = getattr(tokenizer, "padding_side", "right")
         return cls(read["input_ids"], read.get("token_type_ids"), tokenizer.pad_token_id, side == "left")
 
     def batches(self, size: int) -> list[dict[str, np.ndarray]]:
-        """Texts as they arrive, ``size`` at a time (the last may be fewer), each batch padded to its longest."""
+        """Texts in the order of the file, ``size`` at a time (the last may be fewer), padded to the longest."""
         return [self._batch(slice(start, start + size)) for start in range(0, len(self.ids), size)]
 
     def _batch(self, part: slice) -> dict[str, np.ndarray]:

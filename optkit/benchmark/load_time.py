@@ -1,6 +1,6 @@
-"""How long a model takes to load, and how much memory it needs: in a process of its own, which holds nothing else.
+"""The time that a model takes to load and the memory that it needs, measured in a process of its own.
 
-Run as a program it is that process: a JSON object on stdin says what to load, one on stdout what it took.
+Run as a program this is that process: a JSON object on stdin names the model, one on stdout has the figures.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def measure_load(variant: Variant, source: Source, setting: Setting, inputs: Inp
     Returns:
         ``seconds``: from files in the page cache to a model that can infer, median of ``REPEATS``, and ``all`` of them;
         ``peak``: most bytes that the process held at once, and ``imports``: before the model came; both None where the
-        system does not tell.
+        system does not say.
 
     Raises:
         OptkitError: if the process fails.
@@ -58,7 +58,7 @@ def measure_load(variant: Variant, source: Source, setting: Setting, inputs: Inp
         found = json.loads(done.stdout.splitlines()[-1])  # libraries may print before
     except (ValueError, IndexError):
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        raise OptkitError(f"{source.path}: the process that was to load it failed: {last[:300]}") from None
+        raise OptkitError(f"{source.path}: the process that loads it failed: {last[:300]}") from None
     if "error" in found:
         raise OptkitError(found["error"])
     return found
@@ -77,7 +77,7 @@ def _load(request: dict[str, Any]) -> dict[str, Any]:
 
     def first(engine: Any) -> None:
         if not peaks:
-            engine.ready(inputs)()
+            engine.prepare(inputs)()
             peaks.append(peak_memory())
 
     seconds = timed(lambda: load(variant, source, setting), first)
@@ -85,7 +85,7 @@ def _load(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def timed(load: Callable[[], Any], then: Callable[[Any], object] = lambda _: None) -> list[float]:
-    """Seconds of each of ``REPEATS`` loads; ``then`` gets what was loaded, before it is let go."""
+    """Seconds of each of ``REPEATS`` loads; ``then`` is called with each loaded model before it is released."""
     seconds = []
     for _ in range(REPEATS):
         begun = time.perf_counter()
@@ -98,7 +98,7 @@ def timed(load: Callable[[], Any], then: Callable[[Any], object] = lambda _: Non
 
 
 def _import(source: Source) -> None:
-    """What a backend needs before it sees a model."""
+    """Imports the libraries that a backend needs for any model."""
     if source.kind in ("checkpoint", "ctranslate2"):
         import transformers
 
@@ -125,7 +125,7 @@ def _read(file: Path) -> None:
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process has held at once; None where the system does not tell."""
+    """The most bytes that this process has held at once; None where the system does not say."""
     try:
         lines = _STATUS.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
@@ -134,14 +134,14 @@ def peak_memory() -> int | None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[Any]:
-    """stdout for the answer alone: what libraries print goes to stderr."""
+def _only_answer_on_stdout() -> Iterator[Any]:
+    """Redirects to stderr what libraries print; yields stdout."""
     with contextlib.redirect_stdout(sys.stderr):
         yield sys.__stdout__
 
 
 def main() -> None:
-    with _alone() as out:
+    with _only_answer_on_stdout() as out:
         try:
             answer = _load(json.load(sys.stdin))
         except Exception as error:

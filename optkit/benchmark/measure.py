@@ -1,5 +1,5 @@
-"""Times variants of models shape by shape, in turns on the same inputs: `optkit bench`, the stage of a recipe and the
-scripts all measure here.
+"""Times variants of models shape by shape, in turns on the same inputs; used by `optkit bench`, the stage `benchmark`
+and the scripts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from optkit import machine
 from optkit.benchmark import rounds
-from optkit.benchmark.backends import exact, rounds_by_default
+from optkit.benchmark.backends import computes_in_fp32, quantized_by_engine
 from optkit.benchmark.engines.base import Engine, Inputs, Setting, Source
 from optkit.benchmark.inputs import Texts
 from optkit.benchmark.load_time import measure_load
@@ -48,12 +48,12 @@ class Candidate:
     """A variant to be timed.
 
     Attributes:
-        name: what tables call it.
+        name: in tables.
         load: returns the engine at a setting. It is called once, or at each shape.
-        same_as: equal for all that should compute the same.
+        same_as: equal for candidates that should compute the same.
         path: that the user named.
-        source: its files, where they are to be weighed and their loading timed.
-        exported: whether they were made for this benchmark.
+        source: its files; None where neither their size nor their load time is measured.
+        exported: whether the files were exported for this benchmark.
         backend: its name in warnings; ``name`` if None.
         for_one_shape: whether an engine serves one shape alone. Those of optkit, which plans for one, always do.
     """
@@ -71,11 +71,11 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """What all variants are fed with at one shape.
+    """The inputs of all variants at one shape.
 
     Attributes:
         planned: (batch, tokens) that optkit plans for.
-        inputs: batches. Of texts all are timed; else the first is, and the others are for comparing outputs.
+        inputs: batches. Those of texts are all timed; else the first is, and the others are for comparing outputs.
         seq: tokens of a batch; None of images and texts.
         pixels: of images, such as ``3 x 224 x 224``.
         texts: that ``inputs`` are the batches of.
@@ -88,8 +88,8 @@ class Workload:
     texts: Texts | None = None
 
     @property
-    def words(self) -> str:
-        """For a reader who waits."""
+    def label(self) -> str:
+        """The inputs in words, for progress."""
         batch = self.planned[0]
         if self.texts is not None:
             return f"texts, {batch} at a time"
@@ -110,10 +110,10 @@ def measure(
     """Times every candidate at every workload.
 
     Args:
-        options: which of its fields chose candidates and workloads is no matter here.
+        options: the fields that choose backends and inputs are ignored here.
         reference, plain: numbers of the candidates that ratios are against, see ``Row``; None for none.
-        left_out: what the result says was not measured.
-        command: that was given, for the result.
+        left_out: what was not measured, for the result.
+        command: the command line, for the result.
 
     Raises:
         OptkitError: if a model cannot be loaded, or takes other inputs.
@@ -146,7 +146,7 @@ def measure(
 
 @dataclass
 class _Run:
-    """One benchmark under way."""
+    """The state of one benchmark."""
 
     candidates: Sequence[Candidate]
     options: BenchmarkOptions
@@ -171,7 +171,7 @@ class _Run:
         return Shape(batch=workload.planned[0], seq=workload.seq, pixels=workload.pixels, texts=texts, rows=rows)
 
     def model(self, candidate: Candidate, first: Workload) -> ModelFacts:
-        """What is measured once: bytes, and load time and memory at the first workload."""
+        """The figures that are measured once: bytes, and load time and memory at the first workload."""
         facts: dict[str, Any] = {"variant": candidate.variant, "name": candidate.name, "exported": candidate.exported}
         facts |= {"path": None if candidate.path is None else str(candidate.path)}
         if candidate.source is None:
@@ -200,7 +200,7 @@ class _Run:
         self, engines: Sequence[Engine], workload: Workload
     ) -> tuple[dict[int, rounds.Measured], TextFacts | None]:
         options, named = self.options, dict(enumerate(engines))
-        with self.reporter.task(workload.words) as task:
+        with self.reporter.task(workload.label) as task:
 
             def tell(done: int, total: int) -> None:
                 task.advance(done, total, {"rounds": done})
@@ -263,7 +263,7 @@ class _Run:
             other = self.candidates[of]
             off = rounds.difference(outputs[number], outputs[of])
             found.append(off if math.isfinite(off) else None)  # JSON has no other numbers
-            allowed = _EXACT if exact(candidate.variant) and exact(other.variant) else _ROUNDED
+            allowed = _EXACT if computes_in_fp32(candidate.variant) and computes_in_fp32(other.variant) else _ROUNDED
             if not off <= allowed:
                 self.warnings.append(_warning(candidate, other, off))
         return found
@@ -272,9 +272,9 @@ class _Run:
 def _warning(candidate: Candidate, other: Candidate, off: float) -> str:
     said = f"outputs differ by {off:.1%}" if math.isfinite(off) else "outputs have other shapes, or are no numbers"
     both = f"{candidate.name} and {other.backend or other.name}"
-    if rounds_by_default(candidate.variant):
-        return f"int8 by default settings loses much: of {both} {said}"
-    return f"{both} do not compute the same: {said}, so their times do not compare"
+    if quantized_by_engine(candidate.variant):
+        return f"int8 by default settings is inaccurate: {both}: {said}"
+    return f"{both} do not compute the same: {said}: do not compare their times"
 
 
 def _layers_by_kernel(plan: Plan) -> dict[str, int]:
@@ -285,7 +285,7 @@ def _layers_by_kernel(plan: Plan) -> dict[str, int]:
 
 
 def _text_facts(texts: Texts, batches: Sequence[Inputs]) -> TextFacts:
-    """What was fed of the file's texts."""
+    """Facts of the texts in ``batches``, which were timed."""
     lengths = sorted(texts.lengths())
     masks = [batch["attention_mask"] for batch in batches]
     tokens, slots = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)

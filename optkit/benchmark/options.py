@@ -1,4 +1,4 @@
-"""What a benchmark measures and how long, and which of it cannot be measured anywhere."""
+"""The options of a benchmark, and the check of their values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEQ = 128
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """What to measure; defaults as on the command line.
+    """Options of a benchmark; defaults as on the command line.
 
     Attributes:
         backends: of ``BACKENDS``, in the order of rows; empty for all that can run.
@@ -49,7 +49,7 @@ class BenchmarkOptions:
     limit: float | None = None
 
     def check(self) -> None:
-        """Raises UsageError, with every fault, if this cannot be measured anywhere."""
+        """Raises UsageError, with every fault, if a value is wrong."""
         found = [
             f"{option}: '{name}' is none of {', '.join(BACKENDS)}"
             for option, names in (("--backends", self.backends), ("--against", [self.against] if self.against else []))
@@ -72,7 +72,7 @@ class BenchmarkOptions:
         elif self.streams is not None and self.streams > (self.threads or physical_cores()):
             found.append(f"--streams {self.streams}: each needs a thread: give as many --threads")
         if self.texts is not None and len(self.seq) > 1:
-            found.append("--texts: texts have lengths of their own, and --seq is where they are cut: give one")
+            found.append("--texts: texts are cut to one length: give --seq one number")
         if not self.batch:
             found.append("--batch: give a number")
         if found:

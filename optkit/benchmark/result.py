@@ -20,7 +20,7 @@ class Row(Part):
 
     Attributes:
         variant: see ``optkit.variant``.
-        name: what tables call it.
+        name: in tables.
         path: that the user named, where there was one; the case in scripts/bench_runtime.py.
         milliseconds: of an inference, the median; ``quartiles`` and the 95 % ``interval`` of the median.
         per_second: examples done in a second.
@@ -28,7 +28,7 @@ class Row(Part):
         ratio: how many times as fast as the reference; None for the reference, and where there is none.
         plain: whether ``over_plain`` is against it.
         over_plain: how many times as fast as the exported model in plain OpenVINO.
-        noisy: whether the figures scatter too widely to tell.
+        noisy: whether the figures scatter too widely to be reliable.
         rounds: seconds of an inference in each round.
         difference: of the outputs from those of the first row of the same model, as a share of the largest.
         p90, p99: milliseconds, of texts one at a time.
@@ -73,7 +73,7 @@ class TextFacts(Part):
 
 
 class Shape(Part):
-    """The rows at one shape; ``seq`` is None of images, of so many ``pixels``, and of ``texts``."""
+    """The rows at one shape; ``seq`` is None for images of so many ``pixels``, and for ``texts``."""
 
     batch: Size
     seq: Size | None
@@ -160,7 +160,7 @@ class ModelFacts(Part):
 
 
 class LeftOut(Part):
-    """A backend that a path has nothing for, or a variant that cannot be measured, and why."""
+    """A backend that cannot run the model of a path, or a variant that cannot be measured, and why."""
 
     why: str
     path: str | None = None
@@ -169,7 +169,7 @@ class LeftOut(Part):
 
 
 class Settings(Part):
-    """What all rows share; ``precision`` is OpenVINO's default, that no row's f32 hint replaces."""
+    """The settings of all rows; ``precision`` is OpenVINO's default, in which rows without the f32 hint compute."""
 
     mode: Literal["latency", "throughput"] = "latency"
     threads: Size
@@ -230,10 +230,10 @@ class BenchmarkResult(Part):
 
     @property
     def precision(self) -> str | None:
-        """What OpenVINO computed in by default; None where earlier releases did not say it."""
+        """What OpenVINO computed in by default; None in results of releases that did not record it."""
         return self.settings.precision
 
     @property
     def runtime(self) -> str | None:
-        """What optkit's plan for the first shape takes of the model, in a sentence."""
+        """optkit's plan for the first shape, in a sentence; None where there is none."""
         return next((row.plan for shape in self.shapes for row in shape.rows if row.plan), None)

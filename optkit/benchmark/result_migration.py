@@ -1,4 +1,4 @@
-"""Reads what a benchmark measured, as this release writes it and as earlier ones did."""
+"""Reads results of benchmarks in the present format and in those of earlier releases."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def read_result(data: Any) -> BenchmarkResult:
         ValueError: if it is none of this or of an earlier release.
     """
     if not isinstance(data, dict):
-        raise ValueError("no mapping")
+        raise ValueError("is no mapping")
     if data.get("format") == FORMAT:
         return BenchmarkResult.model_validate(data)
     try:
         return BenchmarkResult.model_validate(_of_bench(data))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"not whole: {error}") from error
+        raise ValueError(f"is incomplete: {error}") from error
 
 
 def _of_bench(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from optkit.progress import size, thread_count
 
 
 def row_names(rows: Sequence[Row] | Sequence[ModelFacts]) -> list[str]:
-    """What each row is called: its name, and the last part of the path where there are several."""
+    """The name of each row, with the last part of its path where there are several paths."""
     several = len({row.path for row in rows}) > 1
     return [
         f"{row.name} ({row.path.rstrip('/').split('/')[-1]})" if several and row.path is not None else row.name
@@ -31,8 +31,9 @@ def shape_table(result: BenchmarkResult, shape: Shape) -> Table:
     for column in (*columns, *(("streams",) if streamed else ()), ""):
         table.add_column(column, justify="right", no_wrap=column != "times as fast")
     for name, row in zip(row_names(shape.rows), shape.rows, strict=True):
-        middle = [said(row.p90 or 0), said(row.p99 or 0)] if percentiles else [_pair(row.quartiles)]
-        cells = [name, said(row.milliseconds), *middle, f"{row.per_second:.1f}", said_ratio(row)]
+        ends = (row.p90 or 0, row.p99 or 0)
+        middle = [format_milliseconds(value) for value in ends] if percentiles else [_pair(row.quartiles)]
+        cells = [name, format_milliseconds(row.milliseconds), *middle, f"{row.per_second:.1f}", format_ratio(row)]
         if over:
             cells.append(f"{row.over_plain[0]:.2f}" if row.over_plain else "1")
         if streamed:
@@ -41,8 +42,8 @@ def shape_table(result: BenchmarkResult, shape: Shape) -> Table:
     return table
 
 
-def said_ratio(row: Row) -> str:
-    """``5.20 (5.11 to 5.28)``: the ratio with its 95 % interval; of the reference that it is it."""
+def format_ratio(row: Row) -> str:
+    """``5.20 (5.11 to 5.28)``: the ratio with its 95 % interval; ``reference`` for the reference."""
     if row.ratio is None:
         return "reference"
     ratio, *ends = row.ratio
@@ -50,11 +51,11 @@ def said_ratio(row: Row) -> str:
 
 
 def _pair(values: list[float] | None) -> str:
-    return "-" if values is None else f"{said(values[0])} to {said(values[1])}"
+    return "-" if values is None else f"{format_milliseconds(values[0])} to {format_milliseconds(values[1])}"
 
 
-def said(milliseconds: float) -> str:
-    """Three digits or more."""
+def format_milliseconds(milliseconds: float) -> str:
+    """Milliseconds with three digits or more."""
     return f"{milliseconds:.3f}" if milliseconds < 1 else f"{milliseconds:.2f}"
 
 
@@ -78,7 +79,7 @@ def load_table(result: BenchmarkResult) -> Table:
 
 
 def lines(result: BenchmarkResult) -> list[str]:
-    """How it was measured, what was left out, and what to beware of."""
+    """How it was measured, what was left out, and warnings."""
     settings = result.settings
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     rounds = [len(row.rounds) for shape in result.shapes for row in shape.rows]
@@ -90,7 +91,7 @@ def lines(result: BenchmarkResult) -> list[str]:
     ]
     if settings.precision is not None:
         below.append(
-            f"OpenVINO computes at its default precision on this CPU, {settings.precision}, unless f32 is said."
+            f"OpenVINO computes at its default precision on this CPU, {settings.precision}, unless a row says f32."
         )
     for texts in (shape.texts for shape in result.shapes if shape.texts is not None):
         below.append(

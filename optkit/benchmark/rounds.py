@@ -1,4 +1,4 @@
-"""Rounds of engines at work on the same inputs, and the figures that come of them."""
+"""Timed rounds of engines on the same inputs, and the figures of them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Measured:
-    """What one engine took.
+    """The times of one engine.
 
     Attributes:
         seconds: of an inference in each round; in throughput, of an inference while others are under way.
         per_second: examples that were done in a second.
-        batches: of texts one by one, the seconds of every batch; else empty.
+        batches: seconds of every batch, of texts one batch at a time; else empty.
     """
 
     seconds: list[float]
@@ -65,8 +65,8 @@ def latency(
         repeats: timed inferences of every turn instead.
         limit: seconds after which no further round begins, once there are enough for an interval.
     """
-    calls = {name: engine.ready(inputs) for name, engine in engines.items()}
-    each = {name: _pace(call) for name, call in calls.items()}
+    calls = {name: engine.prepare(inputs) for name, engine in engines.items()}
+    each = {name: _warm_seconds(call) for name, call in calls.items()}
     slot = max(TURN, (FEWEST + 1) * max(each.values()))
     turns = {
         name: turn(call, repeats=repeats or min(max(int(slot / each[name]) - 1, FEWEST), MOST))
@@ -126,11 +126,14 @@ def texts(
         streamed: whether requests are in flight together.
 
     Returns:
-        what each engine took, and how many different batches were timed.
+        the times of each engine, and how many different batches were timed.
     """
-    calls = {name: [engine.ready(batch) for batch in batches] for name, engine in engines.items()}
+    calls = {name: [engine.prepare(batch) for batch in batches] for name, engine in engines.items()}
     some = [round(i * (len(batches) - 1) / 3) for i in range(4)]
-    each = {name: max(statistics.mean(_pace(own[i]) for i in dict.fromkeys(some)), 1e-9) for name, own in calls.items()}
+    each = {
+        name: max(statistics.mean(_warm_seconds(own[i]) for i in dict.fromkeys(some)), 1e-9)
+        for name, own in calls.items()
+    }
     slowest = max(each.values())
     waves = _WAVES * max(engine.requests for engine in engines.values()) if streamed else _BATCHES
     count = max(waves, math.ceil(TURN / slowest))
@@ -186,7 +189,7 @@ def _streamed(engine: Engine, batches: Sequence[Inputs], parts: Sequence[Sequenc
     return take
 
 
-def _pace(call: Callable[[], Any]) -> float:
+def _warm_seconds(call: Callable[[], Any]) -> float:
     """Seconds of a call that is warm."""
     for _ in range(_WARM_UP):
         call()
@@ -216,9 +219,7 @@ class Figures:
 
     @property
     def noisy(self) -> bool:
-        """Whether the ratio tells little, or without a reference the times; of the reference nothing is asked, since
-        all share its rounds.
-        """
+        """Whether the ratio, or the times where there is no reference, are unreliable; False for the reference."""
         return self.times.noisy if self.alone else self.ratio is not None and self.ratio.noisy
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How two runs differ: in what was asked for, in accuracy, in speed, and layer by layer in sparsity."""
+"""The differences of two runs: recipe, accuracy, speed, and the sparsity of each layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECIPE = "recipe.resolved.yaml"
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that two runs do not share; None where a run has none."""
+    """A value that differs between two runs; None where a run has none."""
 
     what: str
     first: Any
@@ -27,7 +27,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences by kind; only what differs is there. ``speed_left_out`` says why times are not set side by side."""
+    """Differences by kind; ``speed_left_out`` says why times are not compared."""
 
     recipe: list[Difference]
     accuracy: list[Difference]
@@ -103,9 +103,9 @@ def _recipe(file: Path) -> dict[str, Any]:
     try:
         root = read_tree(Source(str(file), file.read_text(encoding="utf-8"), file.parent), faults)
     except (OSError, ValueError) as error:
-        raise OptkitError(f"{file}: cannot be read: the run is not whole, do it again") from error
+        raise OptkitError(f"{file}: cannot be read: the run is incomplete: run it again") from error
     if root is None or faults:
-        raise OptkitError(f"{file}: not a recipe that a run has written: {faults[0].message}: do the run again")
+        raise OptkitError(f"{file}: not a recipe that a run wrote: {faults[0].message}: run it again")
     data = root.plain()
     return data if isinstance(data, dict) else {}
 

@@ -1,4 +1,4 @@
-"""What a million inferences cost, by what a run or `optkit bench` measured."""
+"""The cost of a million inferences, from the times of a run or of `optkit bench`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Rates:
     Attributes:
         name: of what was measured.
         per_second: by engine: a ``Variant`` of a run, a name in a file of `optkit bench`.
-        against: the engine that savings are against; None where nothing is.
+        against: the engine that savings are against; None where there is none.
         threads: of each engine.
-        how: they were measured: ``one at a time, 1 x 128 tokens``.
-        cpu: that they were measured on.
+        how: mode and inputs of the measurement: ``one at a time, 1 x 128 tokens``.
+        cpu: of the measurement.
     """
 
     name: str
@@ -75,7 +75,7 @@ def load_rates(path: Path, *, batch: int | None = None, seq: int | None = None) 
         batch, seq: of the inputs; the first that were measured where both are None.
 
     Raises:
-        UsageError: if there is neither, or nothing was measured at this shape.
+        UsageError: if there is neither, or no times of this shape.
     """
     return _of_bench(path, batch, seq) if path.is_file() else _of_run(path, batch, seq)
 
@@ -118,5 +118,5 @@ def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
     except (OSError, ValueError, StopIteration):
         raise UsageError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
     if not found:
-        raise UsageError(f"{path}: has no times of this shape: give it to `optkit bench`, too")
+        raise UsageError(f"{path}: has no times of this shape: measure it with `optkit bench`")
     return found[0]

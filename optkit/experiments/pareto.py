@@ -1,4 +1,4 @@
-"""Accuracy against speed over many runs: which of them nothing beats, and which one to take."""
+"""Accuracy against speed over many runs: the Pareto frontier, and the best run within a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from optkit.errors import UsageError
 from optkit.experiments.runs import Run, find_runs, require_same
-from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
+from optkit.report.render.charts.frontier import Mark, frontier_chart, mark_dominated
 from optkit.report.speed import Speedup
 
 
@@ -50,7 +50,7 @@ class Frontier:
 
     @property
     def best(self) -> list[Point]:
-        """Those that nothing beats, the fastest first."""
+        """Points that no other dominates, the fastest first."""
         return [point for point in self.points if not point.dominated]
 
     def within(self, max_drop: float) -> Point | None:
@@ -87,7 +87,7 @@ def pareto(
 
 
 def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None = None) -> Frontier:
-    """Places ``runs`` by what they lost and how fast they are, at one batch and length.
+    """Places ``runs`` by points lost and speedup, at one batch and length.
 
     Args:
         batch, seq: of the times; the first that a run measured where they are None.
@@ -114,7 +114,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
     times = "leave one out, or time both on one machine with `optkit bench`"
     require_same(kept, "CPU", [point.run.cpu for point in placed], times)
     marks = [Mark(str(number), point.drop, point.speedup.ratio) for number, point in enumerate(placed)]
-    order = [(placed[int(mark.name)], mark.dominated) for mark in judged(marks)]
+    order = [(placed[int(mark.name)], mark.dominated) for mark in mark_dominated(marks)]
     return Frontier([replace(point, dominated=dominated) for point, dominated in order], left_out)
 
 
@@ -128,7 +128,7 @@ def _reasons(left_out: Mapping[str, str]) -> str:
 
 
 def chart(found: Frontier) -> str:
-    """The runs of ``found`` as a drawing, an SVG."""
+    """The chart of ``found``, an SVG."""
     first = found.points[0]
     inputs = first.speedup.inputs or str(first.speedup.batch)
     return frontier_chart(

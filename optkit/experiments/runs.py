@@ -1,4 +1,4 @@
-"""What a finished run says of itself, read from its report.json, and how much faster than dense it is."""
+"""A finished run, read from its report.json, and its speedup over the dense model."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def run_trials(
         write()
         tell(result, len(results), len(planned))
 
-    write()  # what is in the folder from now on is a sweep's
+    write()  # marks the folder as a sweep's
     waiting = []
     for trial in planned:
         if is_done(root / trial.name, trial):
@@ -161,7 +161,7 @@ def run_trials(
 
 
 def _claim(root: Path) -> None:
-    """Makes the sweep's folder; a folder that exists has to be a sweep's or to hold runs."""
+    """Creates the sweep's folder; one that exists has to be empty, a sweep's, or to hold runs."""
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: is a file: choose another --output")
     held = list(root.iterdir()) if root.is_dir() else []
@@ -191,9 +191,9 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that is not empty."""
     try:
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
         return "no log"
-    return next((line for line in reversed(lines) if line), "nothing was said")
+    return next((line for line in reversed(lines) if line), "the log is empty")

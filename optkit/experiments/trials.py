@@ -55,7 +55,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Trial:
-    """A run to do: its name, its changes to the recipe as ``--set`` takes them, and the hash of the changed recipe."""
+    """A planned run: its name, its changes to the recipe as ``--set`` takes them, and the hash of the result."""
 
     name: str
     overrides: tuple[str, ...]
@@ -99,7 +99,7 @@ def trials(recipe: Path, axes: Sequence[Axis], overrides: Sequence[str] = ()) ->
 
 
 def _of_grid(problem: str, paths: Sequence[str]) -> str:
-    """``problem``, which names ``--grid`` instead of ``--set`` where the value came from an axis."""
+    """``problem`` with ``--grid`` instead of ``--set`` where the value is of an axis."""
     said, _, excerpt = problem.partition("\n")
     return said.replace("--set", "--grid", 1) if any(f"| {path}=" in excerpt for path in paths) else problem
 
@@ -115,7 +115,7 @@ def _word(value: Any) -> str:
 
 
 def _short_paths(paths: Sequence[str]) -> list[str]:
-    """The last parts of paths, as many as tell them apart."""
+    """The last parts of paths, as many as distinguish them."""
     for parts in range(1, max((path.count(".") + 1 for path in paths), default=1) + 1):
         short = [".".join(path.split(".")[-parts:]) for path in paths]
         if len(set(short)) == len(short):
@@ -124,12 +124,12 @@ def _short_paths(paths: Sequence[str]) -> list[str]:
 
 
 def is_done(folder: Path, trial: Trial) -> bool:
-    """Whether the run in ``folder`` has finished what ``trial`` asks for."""
+    """Whether the run in ``folder`` is a finished run of ``trial``."""
     return (folder / REPORT).is_file() and load_run(folder).report.recipe_hash == trial.hash
 
 
 def command(recipe: Path, trial: Trial, root: Path) -> list[str]:
-    """The process that does ``trial``."""
+    """The command line of ``trial``."""
     sets = [word for text in trial.overrides for word in ("--set", text)]
     folder = root / trial.name
     return [

@@ -1,4 +1,4 @@
-"""Where the processes of a sweep run: some at a time on this machine, or on a Ray cluster.
+"""Runs the processes of a sweep: some at a time on this machine, or on a Ray cluster.
 
 On a cluster every machine has to see the sweep's folder under the same path, and to have optkit installed.
 """
@@ -20,7 +20,7 @@ from optkit.experiments.trials import Trial
 
 Work = Sequence[tuple[Trial, list[str]]]
 Ended = Iterator[tuple[Trial, int, float]]
-#: What libraries take the number of threads from.
+#: Variables that libraries take the number of threads from.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -28,7 +28,7 @@ class Local:
     """Runs processes on this machine.
 
     Args:
-        jobs: how many at a time; each gets an equal share of the cores, unless the environment says how many.
+        jobs: processes at a time; each gets an equal share of the cores, unless the environment sets its threads.
         logs: folder for NAME.log of each.
     """
 
@@ -68,7 +68,7 @@ class Local:
 
 
 def shares(jobs: int) -> dict[str, str]:
-    """The variables that give each of ``jobs`` processes its share of the cores, where nobody has set them."""
+    """The variables that give each of ``jobs`` processes its share of the cores, where they are not set."""
     threads = str(max((os.cpu_count() or 1) // jobs, 1))
     return {name: threads for name in THREADS if name not in os.environ}
 

@@ -1,4 +1,4 @@
-"""Collects everything that a report says from the run folder, once."""
+"""Collects the facts of a report from the run folder."""
 
 from __future__ import annotations
 

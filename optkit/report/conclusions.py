@@ -1,6 +1,6 @@
-"""What follows from a run's facts: verdict, gain, intervals of the scores, frontier and cost; report.json holds it too.
+"""Conclusions from the facts of a run: verdict, gain, intervals of the scores, frontier and cost.
 
-Every page is made of a report with its conclusions, so that all of them say the same.
+They are in report.json, and every page is rendered from it, so that all pages agree.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from optkit.report.figures import CostFacts, CostTable, FrontierFacts, FrontierP
 from optkit.report.labels import variant_label
 from optkit.report.precision import is_shown
 from optkit.report.prices import Prices, costs_of
-from optkit.report.render.charts.frontier import Mark, judged
+from optkit.report.render.charts.frontier import Mark, mark_dominated
 from optkit.report.schema import Facts, Report
 from optkit.report.speed import ratios, speedup
 from optkit.report.verdict import verdict
 from optkit.variant import Variant
 
-#: Metrics that are the share of right ones among as many independent examples as a split says.
+#: Metrics that are the share of correct answers among the examples of a split.
 SHARES = ("accuracy", "exact_match")
 
 
@@ -93,7 +93,7 @@ def _frontier(facts: Facts) -> FrontierFacts | None:
     against = shape.against
     if len(marks) < 2 or against is None:
         return None
-    points = [FrontierPoint(**mark._asdict()) for mark in judged(marks)]
+    points = [FrontierPoint(**mark._asdict()) for mark in mark_dominated(marks)]
     return FrontierFacts(against=against, inputs=shape.inputs, points=points)
 
 

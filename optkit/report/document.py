@@ -1,4 +1,4 @@
-"""What a report says, section by section: report.md and report.html are two ways of showing this."""
+"""The sections of a report, which report.md and report.html show."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def document(report: Report) -> list[Section]:
 
 
 def _outside_encoder(found: Sparsity) -> list[str]:
-    """What the encoder's share of zeros does not count."""
+    """The linear layers that the encoder's share of zeros leaves out."""
     if found.denominators.get("encoder_linear") is None:
         return []
     sizes = {layer.name: math.prod(layer.original_shape or layer.shape) for layer in found.layers}
@@ -74,18 +74,18 @@ def score_notes(report: Report) -> str:
 
 
 def agreement(report: Report) -> str:
-    """How alike the checkpoint and the exported IR are."""
+    """How far the checkpoint and the exported IR agree."""
     return f"Checkpoint and exported IR {report.evaluate.agrees} {agreement_shares(report)}."
 
 
 def agreement_shares(report: Report) -> str:
-    """How alike they are, on each split."""
+    """How far they agree, on each split."""
     splits = report.evaluate.splits.items()
     return ", ".join(f"{split.agreement:.2%} on {name}" for name, split in splits if split.agreement is not None)
 
 
 def time_notes(report: Report, benchmark: BenchmarkResult) -> str:
-    """How the times were measured, and what was not."""
+    """How the times were measured, and what was left out."""
     shapes = benchmark.shapes
     more = " or more" * (len(shapes) > 1)  # each shape has as many as there was time for
     notes = [f"Median milliseconds of {benchmark.rounds} rounds{more} by turns, {thread_count(benchmark.threads)}."]
@@ -99,7 +99,7 @@ def time_notes(report: Report, benchmark: BenchmarkResult) -> str:
     elif any(found.engine == "openvino" for found in references):  # of an earlier release
         notes.append("OpenVINO computed with the f32 hint.")
     if any(shape.noisy for shape in shapes):
-        notes.append("What is noisy scattered too widely to be sure of.")
+        notes.append("Times marked noisy scatter too widely to be reliable.")
     if benchmark.runtime is not None:
         notes.append(f"optkit's plan: {benchmark.runtime}.")
     for each in benchmark.left_out:
@@ -115,7 +115,7 @@ def time_notes(report: Report, benchmark: BenchmarkResult) -> str:
 
 
 def cost_notes(costs: CostTable) -> str:
-    """At which prices, and what is assumed."""
+    """The prices, and what is assumed."""
     return (
         f"Dollars for a million inferences at {costs.inputs}, one engine on {thread_count(costs.threads)} "
         f"at a time; prices of {costs.date or 'an unknown date'}: "

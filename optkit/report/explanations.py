@@ -1,4 +1,4 @@
-"""Why a model is no faster than the dense one, as far as a run's own measurements and shapes say."""
+"""Why a model is no faster than the dense one, by the measurements and shapes of its run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _INT8_SETS = ("avx_vnni", "avx512_vnni", "amx_int8")
 
 
 def explanations(facts: Facts, found: Speedup) -> list[str]:
-    """Clauses, the surest first; none where nothing that was recorded explains it.
+    """Reasons, the most certain first; none where nothing that was recorded explains it.
 
     Args:
-        found: the speedup that is none.
+        found: the measured speedup, which is no gain.
     """
     benchmark, layers = facts.benchmark, facts.sparse_layers
     if benchmark is None:
@@ -65,7 +65,7 @@ def _slow_int8(facts: Facts, benchmark: BenchmarkResult, found: Speedup) -> list
 
 
 def _layer_sizes(facts: Facts, found: Speedup) -> list[str]:
-    """What the shapes say of the work; of tokens only, images having become an unknown number of them."""
+    """Reasons from the shapes of layers and inputs; none for images, whose number of tokens is not known."""
     if found.seq is None:
         return []
     layers = [layer for layer in facts.sparse_layers if layer.structure != "dense"]
@@ -86,7 +86,7 @@ def _layer_sizes(facts: Facts, found: Speedup) -> list[str]:
 
 
 def _gains_at_other_inputs(benchmark: BenchmarkResult, found: Speedup) -> list[str]:
-    """Where it does gain, the best of what was measured."""
+    """The inputs with the best gain, if there is one."""
     gains = []
     for shape in benchmark.shapes:
         ratio = ratios(shape).get(found.of)

@@ -1,4 +1,4 @@
-"""The names by which a reader of a report knows its models and figures."""
+"""The names of models and figures in a report."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ from optkit.report.schema import Facts
 from optkit.variant import DENSE, PRUNED, Variant
 
 _FORMATS = {"onnxruntime": "ONNX"}
-#: What distinguishes the ways to run one exported file.
-_WAYS = {"optkit": ", optkit"}
+#: Suffixes for engines that run the same exported file.
+_SUFFIXES = {"optkit": ", optkit"}
 
 
 def display_name(facts: Facts, variant: Variant) -> str:
-    """What a scored model goes by, such as ``int8 IR, optkit``."""
+    """The name of a scored model, such as ``int8 IR, optkit``."""
     if variant in (DENSE, PRUNED):
         return dense_as_baseline(facts, variant.model)
     if not variant.exported:
         return variant_label(facts, variant)
     kind = variant.model_label if variant.quantized else "fp32"
-    way = ", f32 hint" if variant.f32_hint else _WAYS.get(variant.engine, "")
+    way = ", f32 hint" if variant.f32_hint else _SUFFIXES.get(variant.engine, "")
     return f"{kind} {_FORMATS.get(variant.engine, 'IR')}{way}"
 
 
 def variant_label(facts: Facts, variant: Variant) -> str:
-    """What a timed model and its engine go by, such as ``int8, OpenVINO``."""
+    """The name of a timed model and its engine, such as ``int8, OpenVINO``."""
     return dense_as_baseline(facts, variant.label)
 
 
 def dense_as_baseline(facts: Facts, label: str) -> str:
-    """``label``. Where nothing was pruned here, nothing is said to be dense or pruned: the model may have come with its
-    zeros.
-    """
+    """``label``; without the words dense and pruned where the run pruned nothing: the model may have had zeros."""
     return label if facts.prunes else label.replace("dense", "baseline").replace("pruned", "checkpoint")
 
 
 def baseline_name(facts: Facts) -> str:
-    """What a model's accuracy is compared with."""
+    """The name of the model that accuracy is compared with."""
     return "dense baseline" if facts.prunes else "baseline"
 
 
@@ -47,7 +45,7 @@ def exported_variant(evaluated: Evaluation) -> Variant:
 
 
 def judged_variant(evaluated: Evaluation) -> Variant:
-    """The exported model as ``drop`` is of it."""
+    """The exported model that ``drop`` is of."""
     return evaluated.judged or exported_variant(evaluated)
 
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: base model, licence and data sets. What they do not say of themselves is left out."""
+"""Where a model comes from: base model, licence and data sets. What their cards do not say is left out."""
 
 from __future__ import annotations
 

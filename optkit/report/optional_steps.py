@@ -1,4 +1,4 @@
-"""What a report says of steps that not every run takes: compaction, the sparse folder, allocation."""
+"""The sections on steps that not every run has: compaction, the sparse folder, allocation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optkit.variant import DENSE
 
 
 def compaction(facts: Facts, found: Compaction) -> list[Block]:
-    """What left the model."""
+    """What compaction removed."""
     rows = [(name, f"{left:,}", f"{before:,}") for name, (left, before) in found.kept.items()]
     loads = "loads with plain `from_pretrained`" if found.plain else "loads with `optkit.load_compact`"
     said = (
@@ -23,7 +23,7 @@ def compaction(facts: Facts, found: Compaction) -> list[Block]:
 
 
 def sparse_folder(found: SparseFolder) -> list[Block]:
-    """What the files weigh without their zeros."""
+    """The size of the files without their zeros."""
     rows = [(name, size(file.size), size(file.stored)) for name, file in found.files.items()]
     said = "`sparse/` gives these files back byte for byte, with `optkit.unpack_sparse`."
     return [Table(("file", "bytes", "in `sparse/`"), rows), said]

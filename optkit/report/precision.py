@@ -14,12 +14,12 @@ def needs_hint(evaluated: Evaluation) -> bool:
 
 
 def is_shown(evaluated: Evaluation, variant: Variant) -> bool:
-    """Whether a model's scores are for a reader: those with the hint are where they differ from those without."""
+    """Whether a model's scores are shown: those with the hint are where they differ from those without."""
     return not variant.f32_hint or (evaluated.precision is not None and evaluated.precision.differs)
 
 
 def advice(found: Precision | None, metric: str) -> str:
-    """One sentence; empty for a report of a release that did not look."""
+    """One sentence; empty for reports of releases that did not compare precisions."""
     if found is None:
         return ""
     if found.difference is None:

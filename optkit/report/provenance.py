@@ -1,4 +1,4 @@
-"""On which machine and with which versions the figures of a report were measured, whoever writes it and wherever."""
+"""The machine and the versions that the figures of a report were measured with."""
 
 from __future__ import annotations
 

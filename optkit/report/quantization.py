@@ -1,4 +1,4 @@
-"""What the report says of int8: what stayed fp32, what accuracy control lost and won, the most sensitive layers."""
+"""The section on int8: layers that stayed fp32, accuracy control, the most sensitive layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a report.json that this or an earlier release wrote, or that somebody edited."""
+"""Reads a report.json of this or an earlier release, and refuses one that is damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from optkit.report.schema import Facts, Report
 
 REPORT = "report.json"
 Kind = TypeVar("Kind", bound=Facts)
-#: What pydantic calls a fault of type, and what a reader is told.
+#: Pydantic's names of faults, and the words for them in messages.
 _FAULTS = {
     "string_type": "is no text",
     "dict_type": "is no mapping",

@@ -39,7 +39,7 @@ def headline(report: Report) -> list[tuple[str, ...]]:
 
 
 def scored_variants(report: Report) -> list[Variant]:
-    """What was scored and is for a reader, in the order of the tables."""
+    """The scored variants that are shown, in the order of the tables."""
     found = dict.fromkeys(variant for split in report.evaluate.splits.values() for variant in split.scores)
     return sorted((variant for variant in found if is_shown(report.evaluate, variant)), key=_place)
 
@@ -73,10 +73,10 @@ def overview(report: Report) -> Table:
 
 
 def scores(report: Report, name: Callable[[Variant], str] | None = None) -> Table:
-    """Every score of every model in points of 100, with its 95 % interval where it has one, and what was lost.
+    """Every score of every model in points of 100, with its 95 % interval where it has one, and the points lost.
 
     Args:
-        name: what a reader knows a model by; ``display_name`` by default.
+        name: gives the name of a model; ``display_name`` by default.
     """
     headed, exported = report.evaluate.metric, exported_variant(report.evaluate)
     name = name or (lambda variant: display_name(report, variant))

@@ -1,4 +1,4 @@
-"""How many times as fast as the dense model an exported one is, from what stage `benchmark` left in a report."""
+"""The speedup of the exported model over the dense one, from the benchmark of a report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Speedup:
         milliseconds: of ``of``, a batch.
         threads: of each engine.
         interval: of 95 % confidence around ``ratio``; None in reports that have medians alone.
-        noisy: whether times were spread too widely to tell.
+        noisy: whether times scatter too widely to be reliable.
         inputs: a batch in words: ``1 x 128 tokens``.
         precision: that OpenVINO computed in.
         over_plain: how many times as fast as the same model in plain OpenVINO, with the interval; None where ``of`` is
@@ -41,12 +41,12 @@ class Speedup:
 
     @property
     def reference(self) -> str:
-        """What it is against, with its precision: two speedups compare where these are the same."""
+        """The reference with its precision: speedups compare only where these are the same."""
         return f"{self.against.label} in {self.precision}" if self.against.engine == "openvino" else self.against.label
 
     @property
     def gains(self) -> bool:
-        """Whether it is faster beyond what was measured by chance."""
+        """Whether it is faster by more than chance: the whole interval is above 1."""
         return (self.interval[0] if self.interval else self.ratio) > 1
 
 
@@ -96,13 +96,13 @@ def ratios(shape: Shape) -> dict[Variant, tuple[float, ...]]:
 
 
 def reference_label(benchmark: BenchmarkResult, variant: Variant) -> str:
-    """The label of what others are held against, with OpenVINO's precision where that is not f32."""
+    """The label of a reference, with OpenVINO's precision where that is not f32."""
     low = variant.engine == "openvino" and not variant.f32_hint and precision(benchmark) != "f32"
     return variant.label + (f" at its default precision ({precision(benchmark)})" if low else "")
 
 
 def ratio_text(ratio: float) -> str:
-    """A ratio with as many digits as mean something."""
+    """A ratio with its significant digits."""
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
 
 

@@ -1,6 +1,6 @@
-"""The verdict: one sentence on zeros, accuracy and speed, of measured figures alone.
+"""The verdict: one sentence on zeros, accuracy and speed, from measured figures only.
 
-Where there is no gain it says so, and why as far as the run knows.
+Where there is no gain it gives the reasons that the run knows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from optkit.report.schema import Facts
 from optkit.report.speed import Speedup, ratio_text, speedup
 from optkit.variant import Variant
 
-#: As many as a sentence bears; all of them stand with the latencies.
+#: Reasons in the sentence, at most; the section on latency has all of them.
 _EXPLANATIONS = 2
 
 
@@ -36,7 +36,7 @@ def _zeros(facts: Facts) -> str:
 
 
 def accuracy_change(facts: Facts) -> str:
-    """What the exported model lost, and whether that is allowed."""
+    """The loss of the exported model, and whether it is allowed."""
     evaluated = facts.evaluate
     drop, limit, metric = evaluated.drop, evaluated.max_drop, evaluated.metric
     if drop is None:
@@ -53,7 +53,7 @@ def accuracy_change(facts: Facts) -> str:
 
 
 def _where_judged(evaluated: Evaluation) -> str:
-    """Where the drop is that of one way to serve the model, what it is in the others."""
+    """The engine and precision that the drop is of, and the drop with others."""
     judged, metric = judged_variant(evaluated), evaluated.metric
     if judged.engine == "optkit":
         return " on optkit's runtime"
@@ -105,7 +105,7 @@ def _time_alone(facts: Facts) -> str:
 
 
 def reference_name(facts: Facts, found: Speedup) -> str:
-    """What a speedup is against, in a sentence."""
+    """The name of the reference in a sentence."""
     if found.against.model != "dense":
         return f"`{found.against.label}`"
     model = "the dense model" if facts.prunes else "the baseline"
@@ -120,7 +120,7 @@ def openvino_at(precision: str | None) -> str:
 
 
 def _certainty(facts: Facts, found: Speedup) -> str:
-    """How sure a speedup is."""
+    """The interval of a speedup, or the number of rounds behind it."""
     if found.interval is None:
         return f"(medians of {facts.benchmark.rounds if facts.benchmark else 0} rounds)"
     low, high = found.interval

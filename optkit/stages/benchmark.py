@@ -188,7 +188,7 @@ def _openvino(context: RunContext, variant: Variant, xml: Path) -> list[Candidat
 
 
 def _on_runtime(context: RunContext, xml: Path, setting: Setting) -> Engine:
-    return OpenVino.of(xml, setting, sparse=True, plan=serving.plan(context, setting.shape))
+    return OpenVino.from_file(xml, setting, sparse=True, plan=serving.plan(context, setting.shape))
 
 
 STAGE = Stage(NAME, key, run, is_needed=is_needed, problems=problems)

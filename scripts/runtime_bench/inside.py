@@ -27,7 +27,7 @@ def operator_times(engine: str, case: Case, setting: Setting) -> OperatorTimes:
     other threads or at the end.
     """
     running = compile_case(engine, case, setting, PERF_COUNT=True)
-    infer = running.ready(setting.inputs())
+    infer = running.prepare(setting.inputs())
     for _ in range(WARM):
         infer()
     counters = Counters() if engine.startswith("optkit") else None

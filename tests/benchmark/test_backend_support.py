@@ -143,5 +143,5 @@ def test_rubbish_is_one_line(tmp_path, name):
 
 def test_an_adapter_is_no_model(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(UsageError, match="an adapter, and no model by itself: merge it"):
+    with pytest.raises(UsageError, match="an adapter is no model by itself: merge it"):
         backend_support(tmp_path)

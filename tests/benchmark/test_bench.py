@@ -44,7 +44,7 @@ def exported(monkeypatch, fp32_ir):
         ({"streams": 2, "threads": 1, "mode": "throughput"}, "--streams 2: each needs a thread"),
         ({"mode": "speed"}, "--mode: 'speed' is neither latency nor throughput"),
         ({"duration": 0.0}, "--duration: must be more than 0 seconds, got 0"),
-        ({"texts": "x", "seq": (1, 2)}, "--texts: texts have lengths of their own"),
+        ({"texts": "x", "seq": (1, 2)}, "--texts: texts are cut to one length"),
     ],
 )
 def test_what_cannot_be_asked(asked, said, tmp_path):

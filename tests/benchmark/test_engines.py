@@ -74,7 +74,7 @@ def test_inference_leaves_the_inputs_and_goes_from_one_shape_to_another(sources,
     short = {name: array[:1, :3] for name, array in batch.items()}
     for backend, source in sources.items():
         engine = load(BACKENDS[backend].variant("given"), source, Setting(1, plan="static", precision="f32"))
-        first, second = engine.ready(batch), engine.ready(short)
+        first, second = engine.prepare(batch), engine.prepare(short)
         for _ in range(2):
             assert np.allclose(np.asarray(first()), expected, atol=1e-4), backend
             assert np.asarray(second()).shape == (1, 2)
@@ -102,10 +102,10 @@ def test_without_streams_an_engine_takes_as_many_as_serve_it(sources, batch):
 
 def test_a_failing_stream_ends_with_its_error():
     def worker(number):
-        def ready(inputs):
+        def prepare(inputs):
             raise OptkitError(f"no {inputs}")
 
-        return ready
+        return prepare
 
     with pytest.raises(OptkitError, match="no x"):
         Streams(2, worker)(["x"], count=2)
@@ -117,14 +117,14 @@ def test_each_stream_is_a_thread_of_its_own():
     def worker(number):
         workers[number] = threading.get_ident()
 
-        def ready(inputs):
+        def prepare(inputs):
             def infer():
                 with lock:
                     inputs.append(number)
 
             return infer
 
-        return ready
+        return prepare
 
     seen = []
     streams = Streams(3, worker)
@@ -152,9 +152,9 @@ def test_an_ir_of_one_shape_takes_no_other(fp32_ir, tiny_checkpoint):
     shared = SharedInputs.of([InputSpec.of(tiny_checkpoint)])
     assert engine.logits(shared.dummy_inputs(1, 8)).shape == (1, 2)
     with pytest.raises(OptkitError, match=r"the IR takes \[1,8\] alone as input_ids, and not 2 x 8"):
-        engine.ready(shared.dummy_inputs(2, 8))
-    with pytest.raises(OptkitError, match="the IR has an input 'attention_mask', which a benchmark does not make up"):
-        engine.ready({"input_ids": np.zeros((1, 8), np.int64)})
+        engine.prepare(shared.dummy_inputs(2, 8))
+    with pytest.raises(OptkitError, match="the IR has an input 'attention_mask', which the benchmark cannot generate"):
+        engine.prepare({"input_ids": np.zeros((1, 8), np.int64)})
 
 
 def test_damaged_models_are_a_line(tmp_path, here):

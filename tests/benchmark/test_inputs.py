@@ -51,17 +51,17 @@ def test_several_models_share_what_all_take(needs, tiny_vit, tmp_path):
     other = InputSpec.of(tmp_path)
     assert other.longest == 512  # its positions start behind its padding
     assert SharedInputs.of([needs, other]) == SharedInputs(50, 64, None)
-    with pytest.raises(UsageError, match="take other inputs: bench them one by one"):
+    with pytest.raises(UsageError, match="take different inputs: benchmark them separately"):
         SharedInputs.of([needs, InputSpec.of(tiny_vit)])
 
 
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (None, "no config.json here, which says what inputs are"),
+        (None, "no config.json here, which describes the inputs"),
         ("{", "config.json: not JSON"),
-        ("[]", "says neither vocab_size nor image_size"),
-        ('{"hidden_size": 2}', "says neither vocab_size nor image_size"),
+        ("[]", "has neither vocab_size nor image_size"),
+        ('{"hidden_size": 2}', "has neither vocab_size nor image_size"),
     ],
 )
 def test_configs_that_do_not_tell(tmp_path, config, said):
@@ -118,5 +118,5 @@ def test_texts_that_cannot_be_fed_are_a_line(needs, file, tmp_path, tiny_vit, ti
     words = sorted(vocabulary, key=vocabulary.get)
     stored["model"]["vocab"] = {word: number for number, word in enumerate(words[:5] + words[5:][::-1])}
     (other / "tokenizer.json").write_text(json.dumps(stored))
-    with pytest.raises(UsageError, match="read texts otherwise: bench them apart"):
+    with pytest.raises(UsageError, match="tokenize texts differently: benchmark them separately"):
         Texts.read(file, [needs, InputSpec.of(other)], None)

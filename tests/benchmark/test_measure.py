@@ -28,7 +28,7 @@ from optkit.benchmark.options import BenchmarkOptions
 from optkit.variant import DENSE
 
 class Doubled(Engine):
-    def ready(self, inputs):
+    def prepare(self, inputs):
         return lambda: 2.0 * inputs["x"]
 
 workload = Workload((1, 4), [{"x": np.ones((1, 4), np.float32)}], seq=4)

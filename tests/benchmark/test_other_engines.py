@@ -133,17 +133,17 @@ def test_without_a_compiler_torch_compile_is_left_out(monkeypatch, tiny_checkpoi
 @pytest.mark.parametrize("default", ["f32", "bf16"])
 def test_what_is_measured_unless_it_is_named(monkeypatch, default):
     monkeypatch.setattr(backends, "default_precision", lambda: default)
-    left = {backend for backend in BACKENDS if backends.not_by_default(backend) is not None}
+    left = {backend for backend in BACKENDS if backends.excluded_by_default(backend) is not None}
     slow = {"torch-compile", "torch-compile-bf16"}
     assert left == slow | ({"openvino-f32", "openvino-int8-f32"} if default == "f32" else set())
-    exact = {name: backends.exact(BACKENDS[name].variant("dense")) for name in BACKENDS}
+    exact = {name: backends.computes_in_fp32(BACKENDS[name].variant("dense")) for name in BACKENDS}
     assert exact["openvino"] is exact["optkit"] is (default == "f32") and exact["openvino-f32"] and exact["torch"]
     assert not exact["openvino-int8-f32"] and not exact["torch-compile-bf16"] and not exact["ctranslate2-int8"]
 
 
 def test_the_hint_is_given_where_it_is_said(monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr(OpenVino, "of", lambda path, setting, sparse: given.append(setting.config()))
+    monkeypatch.setattr(OpenVino, "from_file", lambda path, setting, sparse: given.append(setting.config()))
     for backend in ("openvino", "openvino-f32", "openvino-int8-f32", "optkit"):
         load(BACKENDS[backend].variant("given"), SimpleNamespace(path=tmp_path), Setting(1))
     assert [config.get("INFERENCE_PRECISION_HINT") for config in given] == [None, "f32", "f32", None]

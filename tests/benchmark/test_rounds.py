@@ -35,7 +35,7 @@ class Steady(Engine):
     def __init__(self, clock, pace, requests=1):
         self.clock, self.pace, self.requests, self.seen, self.windows = clock, pace, requests, [], []
 
-    def ready(self, inputs):
+    def prepare(self, inputs):
         def infer():
             self.clock.now += self.pace * len(inputs["x"])
             self.seen.append(inputs)

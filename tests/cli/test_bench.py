@@ -9,13 +9,20 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from optkit.benchmark import bench, exports
-from optkit.benchmark.backends import BACKENDS, backend_of, exact, missing, not_by_default, rounds_by_default
+from optkit.benchmark.backends import (
+    BACKENDS,
+    backend_of,
+    computes_in_fp32,
+    excluded_by_default,
+    missing,
+    quantized_by_engine,
+)
 from optkit.cpu import cpu_cores
 from optkit.variant import Variant
 
 pytestmark = pytest.mark.slow
 
-HERE = [backend for backend in BACKENDS if missing(backend) is None and not_by_default(backend) is None]
+HERE = [backend for backend in BACKENDS if missing(backend) is None and excluded_by_default(backend) is None]
 THREADS = min(2, cpu_cores())
 
 
@@ -83,10 +90,10 @@ def test_latency_on_every_backend(quick, finished_run, tmp_path):
     # The same inputs: what runs the same model computes the same, and integers are rounded alike.
     assert rows["torch"]["difference"] is None and rows["openvino-int8"]["difference"] is None
     for backend in {"onnxruntime", "openvino", "openvino-f32"} & rows.keys():
-        allowed = 1e-4 if exact(Variant.parse(rows[backend]["variant"])) else 0.1
+        allowed = 1e-4 if computes_in_fp32(Variant.parse(rows[backend]["variant"])) else 0.1
         assert rows[backend]["difference"] < allowed, backend
     for backend, row in rows.items():
-        assert not rounds_by_default(Variant.parse(row["variant"])) or 1e-4 < row["difference"] < 1, backend
+        assert not quantized_by_engine(Variant.parse(row["variant"])) or 1e-4 < row["difference"] < 1, backend
     # What anybody would run is what others are held against: dense in OpenVINO, and int8 in OpenVINO.
     assert rows["openvino"]["reference"] and rows["openvino"]["over_plain"][0] > 0
     assert rows["openvino-int8"]["over_plain"] is None

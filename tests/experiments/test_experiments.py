@@ -129,7 +129,7 @@ def test_files_in_other_encodings_are_told(tmp_path):
         load_prices(tmp_path / "prices.yaml")
     runs = [load_run(write_run(tmp_path / name, 1.0)) for name in "ab"]
     (tmp_path / "b" / "recipe.resolved.yaml").write_bytes(b"seed: \xff\n")
-    with pytest.raises(OptkitError, match="b/recipe.resolved.yaml: cannot be read: the run is not whole"):
+    with pytest.raises(OptkitError, match="b/recipe.resolved.yaml: cannot be read: the run is incomplete"):
         compare(*runs)
 
 
@@ -137,7 +137,7 @@ def test_a_recipe_that_unfolds_without_end_is_refused(tmp_path):
     runs = [load_run(write_run(tmp_path / name, 1.0)) for name in "ab"]
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 20))]
     (tmp_path / "b" / "recipe.resolved.yaml").write_text("\n".join(lines))
-    with pytest.raises(OptkitError, match="not a recipe that a run has written: YAML anchors are not allowed"):
+    with pytest.raises(OptkitError, match="not a recipe that a run wrote: YAML anchors are not allowed"):
         compare(*runs)
 
 

@@ -29,13 +29,13 @@ AGAIN = ["benchmark={batch: 2, seq: 8, backends: [openvino, optkit]}"]
 @pytest.fixture
 def compiled(monkeypatch):
     """What plain OpenVINO and the runtime were given: (precision asked for, plan) of each engine that was timed."""
-    found, of = [], OpenVino.of
+    found, from_file = [], OpenVino.from_file
 
     def watch(path, setting, *, sparse=False, plan=None):
         found.append((setting.precision, sparse, plan))
-        return of(path, setting, sparse=sparse, plan=plan)
+        return from_file(path, setting, sparse=sparse, plan=plan)
 
-    monkeypatch.setattr(OpenVino, "of", watch)
+    monkeypatch.setattr(OpenVino, "from_file", watch)
     return found
 
 

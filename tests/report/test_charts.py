@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from optkit.report.figures import Layer
-from optkit.report.render.charts.frontier import Mark, frontier_chart, judged
+from optkit.report.render.charts.frontier import Mark, frontier_chart, mark_dominated
 from optkit.report.render.charts.history import history_chart
 from optkit.report.render.charts.sparsity import sparsity_chart
 from optkit.report.render.charts.style import NARROW, WIDE, elide, ticks
@@ -105,7 +105,7 @@ def test_what_was_not_logged_is_not_drawn():
 
 
 def test_what_another_beats_is_grey_and_off_the_line():
-    marks = judged([Mark("a", 0.5, 2.0), Mark("b", 1.0, 5.0), Mark("c", 1.5, 4.0), Mark("d", 1.0, 5.0)])
+    marks = mark_dominated([Mark("a", 0.5, 2.0), Mark("b", 1.0, 5.0), Mark("c", 1.5, 4.0), Mark("d", 1.0, 5.0)])
     assert {mark.name: mark.dominated for mark in marks} == {"a": False, "b": False, "c": True, "d": False}
     assert [mark.ratio for mark in marks] == [5.0, 5.0, 4.0, 2.0]
     root = parsed(frontier_chart(marks, title="t", axis="times", lost="points", limit=2.0))
@@ -116,7 +116,7 @@ def test_what_another_beats_is_grey_and_off_the_line():
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_names_of_points_keep_clear_of_each_other(width):
-    marks = judged([Mark(f"model {i}", 1.0 + i / 1000, 3.0 + i / 100) for i in range(5)])
+    marks = mark_dominated([Mark(f"model {i}", 1.0 + i / 1000, 3.0 + i / 100) for i in range(5)])
     root = parsed(frontier_chart(marks, title="t", axis="times", lost="points", width=width))
     names = [t for t in root.iter(f"{SVG}text") if (t.text or "").startswith("model")]
     ends = [(float(t.get("x")) - (len(t.text) * 7 if t.get("text-anchor") else 0), float(t.get("y"))) for t in names]

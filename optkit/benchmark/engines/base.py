@@ -30,7 +30,7 @@ class Source:
         """The files that a deployment would carry: weights and graph.
 
         Raises:
-            OptkitError: if a checkpoint's are not whole.
+            OptkitError: if a checkpoint is incomplete.
         """
         if self.kind == "checkpoint":
             return weight_files(self.path)
@@ -86,17 +86,17 @@ class Engine:
     streams = requests = 1
     plan: Plan | None = None
 
-    def ready(self, inputs: Inputs) -> Callable[[], Any]:
-        """One inference on ``inputs``, to its end, as a function that returns the first output.
+    def prepare(self, inputs: Inputs) -> Callable[[], Any]:
+        """Returns a function that makes one inference on ``inputs`` and returns the first output.
 
         Raises:
-            OptkitError: if the model takes other inputs.
+            OptkitError: if the model does not take these inputs.
         """
         raise NotImplementedError
 
     def logits(self, inputs: Inputs) -> np.ndarray:
         """The first output: logits, or hidden states."""
-        found = self.ready(inputs)()
+        found = self.prepare(inputs)()
         return np.array(found.numpy() if hasattr(found, "numpy") else found, np.float32)
 
     def stream(

@@ -37,4 +37,4 @@ class Ctranslate2(Torch):
     def worker(self, number: int, threads: int) -> Callable[[Inputs], Callable[[], Any]]:
         torch.set_num_threads(threads)  # of the thread that calls it
         model = self._open(threads)
-        return lambda inputs: self._ready(model, inputs)
+        return lambda inputs: self._prepare(model, inputs)

@@ -37,7 +37,7 @@ def load(variant: Variant, source: Source, setting: Setting) -> Engine:
 
     if variant.f32_hint:
         setting = replace(setting, precision="f32")
-    return OpenVino.of(source.path, setting, sparse=variant.engine == "optkit")
+    return OpenVino.from_file(source.path, setting, sparse=variant.engine == "optkit")
 
 
 def _transformers_model(folder: Path) -> Any:

@@ -40,22 +40,22 @@ class OnnxRuntime(ThreadedEngine):
         except Exception as error:  # its classes of errors have no common base
             raise OptkitError(f"{self._file}: ONNX Runtime cannot load it: {reason(error)}") from error
 
-    def ready(self, inputs: Inputs) -> Callable[[], Any]:
-        infer = self._ready(self._session, inputs)
+    def prepare(self, inputs: Inputs) -> Callable[[], Any]:
+        infer = self._prepare(self._session, inputs)
         try:
             infer()
         except Exception as error:
             raise OptkitError(f"{self._file}: ONNX Runtime cannot run it on these inputs: {reason(error)}") from error
         return infer
 
-    def _ready(self, session: Any, inputs: Inputs) -> Callable[[], Any]:
+    def _prepare(self, session: Any, inputs: Inputs) -> Callable[[], Any]:
         feed = {}
         for port in session.get_inputs():
             if port.name not in inputs:
-                raise OptkitError(f"{self._file}: it has an input '{port.name}', which a benchmark does not make up")
+                raise OptkitError(f"{self._file}: it has an input '{port.name}', which the benchmark cannot generate")
             feed[port.name] = inputs[port.name]
         return lambda: session.run(None, feed)[0]
 
     def worker(self, number: int, threads: int) -> Callable[[Inputs], Callable[[], Any]]:
         session = self._open(threads)
-        return lambda inputs: self._ready(session, inputs)
+        return lambda inputs: self._prepare(session, inputs)

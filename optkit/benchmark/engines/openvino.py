@@ -21,7 +21,7 @@ class OpenVino(Engine):
     """A compiled IR: plain OpenVINO, or OpenVINO with optkit's programs in it.
 
     Attributes:
-        request: the one that ``ready`` runs.
+        request: the one that ``prepare`` runs.
     """
 
     def __init__(self, compiled: Any, plan: Plan | None = None):
@@ -33,7 +33,7 @@ class OpenVino(Engine):
         self._fed: tuple[Any, list[Any]] = (None, [])
 
     @classmethod
-    def of(cls, path: Path, setting: Setting, *, sparse: bool = False, plan: Plan | None = None) -> OpenVino:
+    def from_file(cls, path: Path, setting: Setting, *, sparse: bool = False, plan: Plan | None = None) -> OpenVino:
         """The IR ``path``, in plain OpenVINO or by optkit.
 
         Args:
@@ -58,7 +58,7 @@ class OpenVino(Engine):
         plan = plan or runtime.plan(model, setting.plan, config=config, shape=setting.shape)
         return cls(runtime.compile_model(model, config, plan=plan, core=core), plan)
 
-    def ready(self, inputs: Inputs) -> Callable[[], Any]:
+    def prepare(self, inputs: Inputs) -> Callable[[], Any]:
         tensors = self._tensors(inputs)
 
         def infer() -> np.ndarray:
@@ -77,7 +77,7 @@ class OpenVino(Engine):
             name = next((name for name in inputs if name in port.get_names()), None)
             if name is None:
                 known = ", ".join(sorted(port.get_names()))
-                raise OptkitError(f"the IR has an input '{known}', which a benchmark does not make up")
+                raise OptkitError(f"the IR has an input '{known}', which the benchmark cannot generate")
             array = np.ascontiguousarray(inputs[name], port.get_element_type().to_dtype())
             if not port.get_partial_shape().compatible(openvino.PartialShape(list(array.shape))):
                 sizes = " x ".join(map(str, array.shape))

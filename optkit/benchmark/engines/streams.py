@@ -51,7 +51,7 @@ class Streams:
 
         def work() -> None:
             try:
-                calls = self._ready(feeds)
+                calls = self._prepare(feeds)
                 barrier.wait()
             except BaseException:
                 barrier.abort()
@@ -66,7 +66,7 @@ class Streams:
                 raise error
         return started, time.perf_counter() - begun[0]
 
-    def _ready(self, feeds: Sequence[Any]) -> list[Callable[[], object]]:
+    def _prepare(self, feeds: Sequence[Any]) -> list[Callable[[], object]]:
         local = self._local
         if not hasattr(local, "worker"):
             with self._lock:
@@ -93,7 +93,7 @@ class ThreadedEngine(Engine):
         self._end_streams()
 
     def worker(self, number: int, threads: int) -> Callable[[Inputs], Callable[[], Any]]:
-        """``ready`` of one stream, called in its own thread, on so many ``threads``."""
+        """``prepare`` of one stream, called in its own thread, on so many ``threads``."""
         raise NotImplementedError
 
     def stream(

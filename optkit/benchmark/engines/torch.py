@@ -32,10 +32,10 @@ class Torch(ThreadedEngine):
         super().close()
         torch.set_num_threads(self._threads_before)
 
-    def ready(self, inputs: Inputs) -> Callable[[], Any]:
-        return self._ready(self.model, inputs)
+    def prepare(self, inputs: Inputs) -> Callable[[], Any]:
+        return self._prepare(self.model, inputs)
 
-    def _ready(self, model: Any, inputs: Inputs) -> Callable[[], Any]:
+    def _prepare(self, model: Any, inputs: Inputs) -> Callable[[], Any]:
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items() if name in self._input_names}
 
         def infer() -> Any:
@@ -46,7 +46,7 @@ class Torch(ThreadedEngine):
 
     def worker(self, number: int, threads: int) -> Callable[[Inputs], Callable[[], Any]]:
         torch.set_num_threads(threads)  # of the thread that calls it
-        return self.ready
+        return self.prepare
 
 
 class CompiledTorch(Torch):
@@ -62,7 +62,7 @@ class CompiledTorch(Torch):
         self._type = torch.bfloat16 if bf16 else torch.float32
         self.model = torch.compile(self.model)
 
-    def ready(self, inputs: Inputs) -> Callable[[], Any]:
+    def prepare(self, inputs: Inputs) -> Callable[[], Any]:
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items() if name in self._input_names}
         given = {name: each.to(self._type) if each.is_floating_point() else each for name, each in tensors.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optkit.benchmark.result import BenchmarkResult
-from optkit.benchmark.result_tables import row_names, said, said_ratio
+from optkit.benchmark.result_tables import format_milliseconds, format_ratio, row_names
 from optkit.progress import thread_count
 from optkit.report.render.charts.bars import Bar, bars_chart
 
@@ -20,8 +20,8 @@ def benchmark_chart(result: BenchmarkResult) -> str:
                 scale = row.per_second * value
                 value, low, high, unit = row.per_second, scale / high, scale / low, "/s"
             noisy = ", noisy" if row.noisy else ""
-            ratio = ", reference" if row.ratio is None else f", {said_ratio(row).split()[0]}x"
-            figure = f"{value:.1f}" if streamed else said(value)
+            ratio = ", reference" if row.ratio is None else f", {format_ratio(row).split()[0]}x"
+            figure = f"{value:.1f}" if streamed else format_milliseconds(value)
             bars.append(Bar(name, value, (low, high), f"{figure} {unit}{ratio}{noisy}", row.ratio is None))
         groups.append((shape.inputs, bars))
     machine = f"{result.machine.cpu}, {thread_count(result.threads)}"

@@ -35,7 +35,7 @@ class Mark(NamedTuple):
         )
 
 
-def judged(marks: Sequence[Mark]) -> list[Mark]:
+def mark_dominated(marks: Sequence[Mark]) -> list[Mark]:
     """``marks`` with ``dominated`` as it is among them, the fastest first."""
     found = [mark._replace(dominated=any(other.beats(mark) for other in marks)) for mark in marks]
     return sorted(found, key=lambda mark: (-mark.ratio, mark.drop))
