@@ -133,7 +133,7 @@ def latency(report: Report, benchmark: BenchmarkResult) -> Table:
             if variant.engine == "optkit":
                 strong.append(len(rows))
             rows.append(tuple(cells))
-    return Table(header, rows, words=2, strong=strong)
+    return Table(header, rows, text_columns=2, strong=strong)
 
 
 def frontier(report: Report) -> Table:
@@ -157,7 +157,7 @@ def costs(report: Report) -> Table:
         speed = f"{cost.per_second:,.0f}"
         rows.append((instance, variant_label(report, cost.engine), speed, dollars(cost.dollars), saved))
     header = ("machine", "engine", "inferences a second", "dollars a million", "saved")
-    return Table(header, rows, words=2, strong=strong)
+    return Table(header, rows, text_columns=2, strong=strong)
 
 
 def dollars(amount: float) -> str:
@@ -187,7 +187,7 @@ def layers(found: Sparsity) -> Table:
         (layer.name, "x".join(map(str, layer.shape)), layer.structure, f"{layer.sparsity:.2%}")
         for layer in found.layers
     ]
-    return Table(("layer", "shape", "structure", "sparsity"), rows, words=3, folded=f"All {len(rows)} layers")
+    return Table(("layer", "shape", "structure", "sparsity"), rows, text_columns=3, folded=f"All {len(rows)} layers")
 
 
 def seconds(report: Report) -> Table:

@@ -179,7 +179,7 @@ def test_what_strangers_wrote_stays_text(whole):
         assert tags <= {"svg", "title", "desc", "text", "rect", "line", "circle", "polyline"}
 
 
-def test_the_mood_follows_the_verdict(whole):
+def test_the_colour_of_the_verdict_is_its_outcome(whole):
     assert '<p class="verdict good">' in render_html(whole)
     whole["benchmark"]["rows"][0] |= {"noisy": ["int8 optkit"]}
     whole["benchmark"]["rows"][0]["ratios"]["int8 optkit"] = [1.0, 0.9, 1.1]

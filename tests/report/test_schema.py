@@ -54,8 +54,11 @@ def test_names_of_earlier_formats_become_ids(report):
     assert found["evaluate"]["judged"] == "pruned/int8/openvino" and migrate(found) == found
 
 
-def test_the_benchmark_of_the_third_format_is_a_result(report):
-    """Figures by variant become rows, words for engines variants, and the machine is that of the stage."""
+@pytest.mark.parametrize("number", [3, FORMAT])
+def test_the_benchmark_of_the_third_format_is_a_result(report, number):
+    """Figures by variant become rows, words for engines variants, and the machine is that of the stage; also where an
+    earlier release did the stage and this one writes the report.
+    """
     dense, plain, ours = "dense/fp32/openvino", "pruned/fp32/openvino", "pruned/fp32/optkit"
     row = {
         "batch": 4,
@@ -72,11 +75,7 @@ def test_the_benchmark_of_the_third_format_is_a_result(report):
     benchmark |= {"skipped": {"optkit": "no library", "dense openvino": "refused", "tvm": "none"}}
     benchmark |= {"machine": {"load": [0.5], "steal": 0.25}}
     measured = {"benchmark": {"machine": {"cpu": "Another CPU"}, "versions": {"openvino": "2026.1"}}}
-    found = parse_report(
-        migrate(report | {"evaluate": migrate(report)["evaluate"]})
-        | {"format": 3}
-        | {"benchmark": benchmark, "measured": measured}
-    ).benchmark
+    found = parse_report(migrate(report) | {"format": number, "benchmark": benchmark, "measured": measured}).benchmark
     [shape] = found.shapes
     assert [(each.variant.id, each.per_second, each.plan) for each in shape.rows] == [
         (dense, 500.0, None),

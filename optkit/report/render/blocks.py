@@ -1,4 +1,4 @@
-"""What a report is made of, whatever it is shown as: paragraphs (plain strings with `code` in backticks), and these."""
+"""The blocks of a report in any format: paragraphs (strings with `code` in backticks), tables, pictures and code."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ class Table(NamedTuple):
     """Cells as text.
 
     Attributes:
-        words: how many of the first columns are words, the others being figures.
-        strong: the rows to look at first.
-        folded: a line that stands for a long table until it is opened, where the medium can do that.
+        text_columns: the number of first columns that hold text; the others hold figures.
+        strong: rows to emphasize.
+        folded: a line that is shown instead of a long table until it is opened, where the format can do that.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: int = 1
+    text_columns: int = 1
     strong: Sequence[int] = ()
     folded: str = ""
 
     def markdown(self) -> str:
-        """The table in Markdown, whatever its cells hold."""
-        lines = [_line(self.header), "|" + "---|" * self.words + "--:|" * (len(self.header) - self.words)]
+        """The table in Markdown, its cells escaped."""
+        lines = [_line(self.header), "|" + "---|" * self.text_columns + "--:|" * (len(self.header) - self.text_columns)]
         return "\n".join(lines + [_line(row) for row in self.rows])
 
 
 class Picture(NamedTuple):
-    """A chart twice: for screens and paper, and for phones, and how to read it. Text has the figures in tables."""
+    """A chart for screens and paper, the same for phones, and its caption. Markdown has tables instead."""
 
     wide: str
     narrow: str
@@ -36,7 +36,7 @@ class Picture(NamedTuple):
 
 
 class Code(NamedTuple):
-    """Text as it is, such as a recipe; ``title`` is a line that stands for it."""
+    """Preformatted text, such as a recipe; ``title`` is shown while it is folded."""
 
     title: str
     text: str

@@ -1,4 +1,4 @@
-"""The model card: README.md with the Hub's metadata beside the exported model. Every figure is the report's."""
+"""The model card: README.md with the Hub's metadata beside the exported model. Every figure is from the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from optkit.tasks import TASKS
 from optkit.variant import DENSE, Variant
 
 CARD, CHART = "README.md", "sparsity.svg"
-#: Stands in a card for a repository that has no name yet.
+#: Placeholder in a card for the name of the repository.
 NAMELESS = "ORG/NAME"
 TEMPLATE = Path(__file__).with_name("card_template.md")
 _BASELINES = {
@@ -83,14 +83,14 @@ def render(data: Mapping[str, Any] | Report, repo_id: str | None = None) -> str:
             limits=_limits(report),
             licence=_licence(report.origin),
         )
-        # Reads the metadata back, as the Hub will: a model-index that cannot be parsed is refused here.
+        # Parses the metadata as the Hub does, so that a wrong model-index is an error here.
         return ModelCard(str(card)).content.rstrip() + "\n"
     except ValueError as error:
         raise OptkitError(f"{CARD}: the Hub would refuse the card's metadata: {error}") from error
 
 
 def named(card: str, repo_id: str) -> str:
-    """``card`` with the repository's name where it had none, whatever else was changed in it by hand."""
+    """``card`` with the placeholder replaced by the repository's name; other changes by hand are kept."""
     return card.replace(NAMELESS, repo_id)
 
 
@@ -153,7 +153,7 @@ def _number_format(report: Report) -> str:
 
 
 def _model_name(report: Report, variant: Variant) -> str:
-    """What a reader of the card knows a scored model by: the IR is the one that the card lies beside."""
+    """The name of a scored model in the card, which lies beside the IR."""
     if not variant.exported or variant.engine == "onnxruntime":
         return display_name(report, variant)
     engine = "optkit's runtime" if variant.engine == "optkit" else variant.engine_label
@@ -226,7 +226,7 @@ def _licence(origin: Origin) -> str:
 
 
 def _fence(text: str) -> str:
-    """Backticks enough to stand around ``text``."""
+    """A fence of enough backticks for ``text``."""
     fence = "```"
     while fence in text:
         fence += "`"

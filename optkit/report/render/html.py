@@ -25,12 +25,12 @@ PAGE = Path(__file__).with_name("page")
 
 
 class Tile(NamedTuple):
-    """A figure to see from afar: the figure, what it is, and what it is measured against."""
+    """A large figure at the top of the page: the figure, what it is, and its reference."""
 
     figure: str
     what: str
     beside: str
-    mood: str = ""
+    outcome: str = ""
 
 
 def render_html(data: Mapping[str, Any] | Report) -> str:
@@ -49,22 +49,22 @@ def render_html(data: Mapping[str, Any] | Report) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         style=css(":root") + (PAGE / "page.css").read_text(encoding="utf-8"),
-        mood=mood(report),
+        outcome=outcome(report),
         tiles=tiles(report),
         overview=overview(report),
         sections=document(report),
     )
 
 
-def mood(report: Report) -> str:
-    """``bad`` beyond ``max_drop``, ``good`` for a gain, ``flat`` where nothing was gained or measured."""
+def outcome(report: Report) -> str:
+    """``bad`` if the loss exceeds ``max_drop``, ``good`` for a gain, else ``flat``."""
     if not report.evaluate.within_max_drop:
         return "bad"
     return "good" if report.gain and report.gain.gains else "flat"
 
 
 def tiles(report: Report) -> list[Tile]:
-    """The verdict's figures, each by itself; what was not measured has no tile."""
+    """The figures of the verdict as tiles; one that was not measured has none."""
     found, zeros = [], report.checkpoint_sparsity.denominators.get("encoder_linear")
     if report.structures and zeros:
         structures = ", ".join(report.structures)
@@ -86,7 +86,7 @@ def _accuracy_tile(report: Report, baseline: str) -> list[Tile]:
     change = f"{-evaluated.drop:+.2f}".replace("-", "\u2212")
     change = "0.00" if change[1:] == "0.00" else change
     beside = f"against the {baseline}{limit}"
-    return [Tile(change, f"points of {evaluated.metric}", beside, "bad" * (mood(report) == "bad"))]
+    return [Tile(change, f"points of {evaluated.metric}", beside, "bad" * (outcome(report) == "bad"))]
 
 
 def _speed_tile(report: Report) -> list[Tile]:
@@ -112,7 +112,7 @@ def _cost_tile(report: Report) -> list[Tile]:
 
 
 def prose(text: str) -> Any:
-    """A paragraph as HTML: escaped, with `code` and **weight**."""
+    """A paragraph as HTML: escaped, with `code` and **bold** text."""
     from markupsafe import Markup, escape
 
     said = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
@@ -120,13 +120,13 @@ def prose(text: str) -> Any:
 
 
 def breakable(name: str) -> Any:
-    """A name as HTML that may go on in another line after its dots, dashes and underscores."""
+    """A name as HTML with possible line breaks after dots, dashes and underscores."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"([._/-])(?=.)", r"\1<wbr>", str(escape(name))))
 
 
 def kind(block: Block) -> str:
-    """What a block is to the template."""
+    """The kind of a block, for the template."""
     kinds = {Table: "table", Picture: "picture", Code: "code", str: "prose"}
     return kinds[type(block)]

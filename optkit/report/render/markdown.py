@@ -1,4 +1,4 @@
-"""The report as Markdown, and its headline table for the terminal: the same rows in both."""
+"""The report as Markdown, and its headline table for the terminal, with the same rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def render(data: Mapping[str, Any] | Report) -> str:
 
 
 def blocks_markdown(blocks: list[Block]) -> list[str]:
-    """``blocks`` as Markdown: paragraphs and tables; pictures show what tables say, and recipes have their own file."""
+    """``blocks`` as Markdown: paragraphs and tables; pictures and recipes are left out: tables have the figures."""
     found = [block.markdown() if isinstance(block, Table) else block for block in blocks]
     return [block for block in found if isinstance(block, str)]
 

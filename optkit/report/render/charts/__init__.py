@@ -1,1 +1,1 @@
-"""Charts as SVG, which any browser shows and no library has to write; every one says in words what it draws."""
+"""Charts as SVG, written without a library; each has a description in words."""

@@ -1,4 +1,4 @@
-"""What engines take, side by side: a bar for each, its length the median, with the interval that the median lies in."""
+"""Bar charts of times: a bar for each engine, as long as the median, with its interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy lost against speed gained: speed to the right, accuracy upwards, what nothing beats joined by a line."""
+"""Accuracy lost against speed gained: speed to the right, accuracy upwards, a line joins the Pareto frontier."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Mark(NamedTuple):
 
 
 def mark_dominated(marks: Sequence[Mark]) -> list[Mark]:
-    """``marks`` with ``dominated`` as it is among them, the fastest first."""
+    """``marks`` with ``dominated`` set, the fastest first."""
     found = [mark._replace(dominated=any(other.beats(mark) for other in marks)) for mark in marks]
     return sorted(found, key=lambda mark: (-mark.ratio, mark.drop))
 
@@ -51,7 +51,7 @@ def frontier_chart(
     width: float = WIDE,
     inline: bool = False,
 ) -> str:
-    """A point for each of ``marks``; those that another beats are grey.
+    """A point for each of ``marks``; dominated ones are grey.
 
     Args:
         title: of a line.

@@ -1,4 +1,4 @@
-"""Training as it went: zeros, loss and scores over the steps, in panels that share the axis of steps."""
+"""Sparsity, loss and scores over the steps of training, in panels that share the axis of steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOP, _FOOT, _LEFT, _BETWEEN, _HEAD = 36, 38, 44, 18, 22
 
 
 class _Panel(NamedTuple):
-    """A quantity over the steps; values in the unit that is drawn."""
+    """A quantity over the steps, in the unit of the chart."""
 
     says: str
     label: str
@@ -34,7 +34,7 @@ def history_chart(
     width: float = WIDE,
     inline: bool = False,
 ) -> str | None:
-    """Sparsity and loss, and what was scored on the way; None where fewer than two steps were logged.
+    """Sparsity, loss, and scores during training; None where fewer than two steps were logged.
 
     Args:
         history: what the Trainer logged: ``step``, ``loss`` and ``sparsity`` in [0, 1].

@@ -1,4 +1,4 @@
-"""Several quantities against one, such as speed against sparsity: a line for each, its name at its end."""
+"""Line charts of several quantities against one, such as speed against sparsity, each named at the end of its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sparse each layer is: a bar for each, from 0 to 100 % of zeros, under the block of the model that it is in."""
+"""The sparsity of each layer: a bar from 0 to 100 % of zeros, under the block of the model that the layer is in."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from optkit.report.figures import Layer
 from optkit.report.render.charts.style import SMALL_CHAR, WIDE, elide, line, picture, rect, text
 
 _ROW, _HEAD, _TOP, _FOOT, _GAP = 17, 22, 36, 22, 8
-#: More rows than this stand in two columns where there is room.
+#: Charts with more rows have two columns where there is room.
 _ONE_COLUMN = 44
 
 
 class _Group(NamedTuple):
-    """Layers of one block: its name, empty where they are in none, and what each is called in it."""
+    """Layers of one block: its name, empty for layers outside all blocks, and the name of each layer in it."""
 
     block: str
     names: list[str]
@@ -32,7 +32,7 @@ class _Group(NamedTuple):
 
 
 def sparsity_chart(layers: Sequence[Layer], title: str, *, width: float = WIDE, inline: bool = False) -> str:
-    """The layers in their order, each with its name, its share of zeros and what the zeros come in.
+    """The layers in their order, each with its name, its share of zeros and their structure.
 
     Args:
         layers: as a sparsity report has them.

@@ -1,4 +1,4 @@
-"""What all charts share: colours in light and in dark, sizes of type, axes, and the frame with the alternative text.
+"""Shared by all charts: colours in light and in dark, sizes of type, axes, and the frame with the alternative text.
 
 A chart stands by itself, as a file that an ``<img>`` shows, or in a page that has ``css`` once for all of its charts.
 """
@@ -91,7 +91,7 @@ def picture(width: float, height: float, title: str, desc: str, body: Iterable[s
 
 
 def text(x: float, y: float, said: str, *, anchor: str = "", kind: str = "") -> str:
-    """A line of type whose base line begins, ends or is centred at a point."""
+    """A line of text whose base line begins, ends or is centred at a point."""
     anchored = f' text-anchor="{anchor}"' if anchor else ""
     classed = f' class="{kind}"' if kind else ""
     return f'<text x="{x:.1f}" y="{y:.1f}"{anchored}{classed}>{clean(said)}</text>'
@@ -106,7 +106,7 @@ def rect(x: float, y: float, width: float, height: float, kind: str) -> str:
 
 
 def clean(said: str) -> str:
-    """``said`` as the text of an element: escaped, and without the characters that XML has no place for."""
+    """``said`` as the text of an element: escaped, without characters that XML does not allow."""
     return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", str(said)))
 
 
