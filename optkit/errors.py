@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 _SPELLING = ContextVar("spelling", default="{}=")
 
@@ -40,6 +41,11 @@ class OptkitError(Exception):
 
     def __init__(self, message: str = ""):
         super().__init__(one_line(message))
+
+
+def why_not(path: str | Path, reason: str) -> str:
+    """Why ``path`` is not what was asked for: that nothing is there, or, where something is, ``reason``."""
+    return reason if Path(path).exists() else "no such file or folder"
 
 
 def one_line(text: str) -> str:

@@ -20,7 +20,7 @@ from optkit.cli.options import Debug, Json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from optkit.counting.sparsity import Layer, Report
+    from optkit.counting.result import Layer, Report
 
 ModelPath = Annotated[
     Path,

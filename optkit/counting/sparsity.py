@@ -1,31 +1,23 @@
-"""How sparse a model is: the zeros of each linear layer, and of the four totals that the literature knows.
+"""How sparse a model is: checkpoints, OpenVINO IRs, ONNX models, runs and sparse folders are read, and counted.
 
-Checkpoints and OpenVINO IRs are brought to ``optkit.counting.zeros``, which counts. What reading them needs is imported
-when it is called, the definitions of a linear layer that the rest of optkit uses included.
-
-"80 % sparse" has four denominators in the literature, so a report has all four, the first being the headline:
-``encoder_linear`` (nn.Linear weights of the encoder's layers, see ``optkit.counting.encoder``), ``linear`` (all
-nn.Linear weights), ``matmul_conv`` (all matrix-product and convolution weights) and ``all`` (all parameters).
+``optkit.counting.zeros`` counts, ``optkit.counting.result`` is what comes out.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from math import prod
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from optkit.adapters import onnx
 from optkit.checkpoints.files import has_weights, tensors
 from optkit.checkpoints.plain import plain_folder
-from optkit.counting.encoder import Encoder, encoder_of
+from optkit.counting.encoder import encoder_of
 from optkit.counting.parameters import former_shapes, parameter_kinds
-from optkit.counting.zeros import block_shares, count, detect_structure
-from optkit.errors import OptkitError, UsageError
+from optkit.counting.result import DENOMINATORS, Layer, Report, Totals, count_zeros, denominators_of, measure
+from optkit.errors import OptkitError, UsageError, why_not
 from optkit.export.sparse_folder import unpack_sparse
 from optkit.export.sparse_folder.index import read_index
 from optkit.ir import layers
@@ -36,130 +28,11 @@ if TYPE_CHECKING:
     from optkit.ir.layers import LinearLayer, Weight
     from optkit.ir.tags import LayerTag, Tags
 
-DENOMINATORS = ("encoder_linear", "linear", "matmul_conv", "all")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Zeros of one linear layer.
-
-    Attributes:
-        name: of the parameter; of the MatMul in an IR that does not say.
-        shape: (out, in).
-        dtype: stored number type: ``f32``, ``f16``, ``bf16``, ``i8`` ...
-        blocks: share of all-zero rows, columns, and blocks of each standard shape that tiles the weight.
-        structure: what explains the zeros, see ``optkit.counting.zeros.detect_structure``.
-        int8_sparsity: share of zero integers, of a layer whose int8 form is known.
-        tagged_sparsity: share of zeros before quantization, as the tags of an IR say.
-        original_shape: (out, in) before compaction, None where it took nothing. What it took counts as zeros in
-            ``original_sparsity`` and in no other share.
-    """
-
-    name: str
-    shape: tuple[int, int]
-    dtype: str
-    zeros: int
-    size: int
-    blocks: dict[str, float]
-    structure: str
-    int8_sparsity: float | None = None
-    tagged_sparsity: float | None = None
-    original_shape: tuple[int, int] | None = None
-
-    @property
-    def sparsity(self) -> float:
-        return self.zeros / self.size
-
-    @property
-    def removed(self) -> int:
-        """Weights that compaction took."""
-        return prod(self.original_shape) - self.size if self.original_shape else 0
-
-    @property
-    def original_sparsity(self) -> float:
-        return (self.zeros + self.removed) / (self.size + self.removed)
-
-    @property
-    def block_sparsity(self) -> float:
-        """Share of all-zero blocks of the layer's own structure."""
-        return self.blocks.get(self.structure, self.sparsity)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        shares = {name: getattr(self, name) for name in ("sparsity", "block_sparsity", "original_sparsity")}
-        shapes = {"shape": list(self.shape), "original_shape": self.original_shape and list(self.original_shape)}
-        return {**asdict(self), **shapes, **shares}
-
-
-def measure(name: str, array: np.ndarray, dtype: str, extra_blocks: Iterable[str] = ()) -> Layer:
-    """The ``Layer`` of a weight ``array`` (out, in).
-
-    Raises:
-        OptkitError: if a weight is NaN.
-    """
-    zeros, size = _count(name, array)
-    shares = block_shares(array, extra_blocks)
-    return Layer(name, tuple(array.shape), dtype, zeros, size, shares, detect_structure(array, shares))
-
-
-def _count(name: str, array: np.ndarray) -> tuple[int, int]:
-    try:
-        return count(array)
-    except ValueError as error:
-        raise OptkitError(f"{name}: {error}: the training diverged, take an earlier checkpoint") from None
-
-
-@dataclass(frozen=True)
-class Report:
-    """Sparsity of a model.
-
-    Attributes:
-        path: what was read.
-        kind: ``checkpoint``, ``ir``, ``onnx``, ``run`` or ``sparse folder``.
-        layers: every linear layer, shared ones once.
-        denominators: by the names of ``DENOMINATORS``: ``{zeros, size, sparsity}``, None where the model does not tell.
-        notes: what could not be told, in words.
-    """
-
-    path: str
-    kind: str
-    layers: tuple[Layer, ...]
-    denominators: dict[str, dict[str, float] | None]
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "path": self.path,
-            "kind": self.kind,
-            "denominators": self.denominators,
-            "layers": [layer.to_dict() for layer in self.layers],
-            "notes": list(self.notes),
-        }
-
-
-class _Totals:
-    """Running sums of the denominators, each parameter counted into the groups it belongs to."""
-
-    def __init__(self) -> None:
-        self.sums = {name: [0, 0] for name in DENOMINATORS}
-
-    def add(self, groups: Iterable[str], zeros: int, size: int) -> None:
-        for group in groups:
-            self.sums[group][0] += zeros
-            self.sums[group][1] += size
-
-    def add_removed(self, removed: Mapping[str, tuple[int, int]], encoder: Encoder) -> str:
-        """Counts linear weights that compaction removed, and says so."""
-        for name, shape in removed.items():
-            self.add(_groups("linear", name in encoder), prod(shape), prod(shape))
-        return f"compaction removed {len(removed)} linear weights altogether: they count as zeros"
-
-    def shares(self, known: Iterable[str] = DENOMINATORS) -> dict[str, dict[str, float] | None]:
-        return {
-            name: {"zeros": zeros, "size": size, "sparsity": zeros / size if size else 0.0} if name in known else None
-            for name, (zeros, size) in self.sums.items()
-        }
+#: The files by which a folder is told to hold a model, and what may be counted.
+_FILES = ("model.safetensors", "pytorch_model.bin", "openvino_model.xml", "model.onnx", "sparse.json")
+_WAY_OUT = (
+    "give the folder of a checkpoint, an OpenVINO IR or an ONNX model (file or folder), a run folder or a sparse folder"
+)
 
 
 def sparsity(path: str | Path) -> Report:
@@ -171,8 +44,6 @@ def sparsity(path: str | Path) -> Report:
         OptkitError: if it is damaged, or a weight is NaN.
     """
     path = Path(path)
-    if not path.exists():
-        raise UsageError(f"{path}: not found")
     if (path / "sparse.json").is_file():
         return _read_sparse(path)
     if path.suffix == ".xml" or (path / "openvino_model.xml").is_file():
@@ -183,9 +54,20 @@ def sparsity(path: str | Path) -> Report:
         return _read_checkpoint(path)
     if (path / "pruned").is_dir() or (path / "openvino").is_dir():
         return _read_run(path)
-    raise UsageError(
-        f"{path}: no model here: give a checkpoint folder, an OpenVINO IR, an ONNX model, a run or a sparse folder"
-    )
+    raise UsageError(f"{path}: {why_not(path, _no_model(path))}: {_WAY_OUT}{_on_the_hub(path)}")
+
+
+def _no_model(path: Path) -> str:
+    if path.is_dir():
+        return f"no model in this folder, none of {', '.join(_FILES)}, and no pruned/ or openvino/ of a run"
+    return "not a model: its name ends neither in .xml nor in .onnx"
+
+
+def _on_the_hub(path: Path) -> str:
+    """What else to say of a path that may be meant as the Hub's name of a model."""
+    name = str(path)
+    hub = not path.exists() and name.count("/") == 1 and name[0] not in "./~" and not path.suffix
+    return f"; for a model of the Hub, download it first: optkit pull {name}" if hub else ""
 
 
 def _read_run(path: Path) -> Report:
@@ -248,16 +130,16 @@ def _of_graph(
         if name not in found:
             found[name] = _add_tag(measure(name, layer.weight.values, layer.weight.dtype, _blocks_of(tag)), tag, notes)
     encoder = encoder_of([*found, *(name for name, _ in tags.removed)] if tags else found)
-    totals = _Totals()
+    totals = Totals()
     counted: set[str] = set()
     for role, weight in parameters:
         name = names.get(weight.constant, weight.constant)
         if name not in counted:
             counted.add(name)
             known = found.get(name)
-            zeros, size = (known.zeros, known.size) if known else _count(name, weight.values)
+            zeros, size = (known.zeros, known.size) if known else count_zeros(name, weight.values)
             removed = known.removed if known else 0
-            totals.add(_groups(role, name in encoder), zeros + removed, size + removed)
+            totals.add(denominators_of(role, name in encoder), zeros + removed, size + removed)
     if tags and tags.removed:
         notes.append(totals.add_removed(dict(tags.removed), encoder))
     if not totals.sums["matmul_conv"][1]:
@@ -280,16 +162,11 @@ def _add_tag(layer: Layer, tag: LayerTag | None, notes: list[str]) -> Layer:
     return replace(layer, structure=tag.structure, tagged_sparsity=tag.sparsity, original_shape=tag.original_shape)
 
 
-def _groups(kind: str, in_encoder: bool) -> list[str]:
-    groups = {"linear": ["linear", "matmul_conv", "all"], "conv": ["matmul_conv", "all"], "other": ["all"]}[kind]
-    return ["encoder_linear", *groups] if kind == "linear" and in_encoder else groups
-
-
 def _read_checkpoint(path: Path) -> Report:
     plain = plain_folder(path)
     kinds = parameter_kinds(plain)
     reduced, removed = former_shapes(plain)
-    totals = _Totals()
+    totals = Totals()
     layers: dict[str, Layer] = {}
     strange: list[str] = []
     for stored, array, dtype in tensors(plain):
@@ -303,12 +180,12 @@ def _read_checkpoint(path: Path) -> Report:
             raise OptkitError(
                 f"{path}: {name} is {shape}, and a linear layer's weight has rows and columns: copy it again"
             )
-        zeros, size = _count(name, array)
+        zeros, size = count_zeros(name, array)
         removed_here = 0
         if kind == "linear":
             layers[name] = replace(measure(name, array, dtype), original_shape=reduced.get(name))
             removed_here = layers[name].removed
-        totals.add(_groups(kind, kinds.in_encoder(name)), zeros + removed_here, size + removed_here)
+        totals.add(denominators_of(kind, kinds.in_encoder(name)), zeros + removed_here, size + removed_here)
     if not layers and not totals.sums["matmul_conv"][1]:
         first = f", first {strange[0]}" if strange else ""
         raise OptkitError(

@@ -77,6 +77,8 @@ def load_rates(path: Path, *, batch: int | None = None, seq: int | None = None) 
     Raises:
         UsageError: if there is neither, or no times of this shape.
     """
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder: give a run folder, or a file of `optkit bench --json`")
     return _of_bench(path, batch, seq) if path.is_file() else _of_run(path, batch, seq)
 
 
@@ -116,7 +118,9 @@ def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
             if (batch, seq) in ((None, None), (shape.batch, shape.seq))
         ]
     except (OSError, ValueError, StopIteration):
-        raise UsageError(f"{path}: neither a run's folder nor a file of `optkit bench --json`") from None
+        raise UsageError(
+            f"{path}: neither a run folder nor a file of `optkit bench --json`: give one of them"
+        ) from None
     if not found:
         raise UsageError(f"{path}: has no times of this shape: measure it with `optkit bench`")
     return found[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optkit.errors import OptkitError, UsageError
+from optkit.errors import OptkitError, UsageError, why_not
 from optkit.report.labels import judged_variant
 from optkit.report.reading import REPORT, load_report
 from optkit.report.schema import Report
@@ -77,7 +77,8 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     for path in map(Path, paths):
         inside = [path] if (path / REPORT).is_file() else sorted(file.parent for file in path.glob(f"*/{REPORT}"))
         if not inside:
-            raise UsageError(f"{path}: no finished run here: name folders that `optkit run` or `optkit sweep` made")
+            why = why_not(path, "no finished run here, in it or in a folder of it")
+            raise UsageError(f"{path}: {why}: name folders that `optkit run` or `optkit sweep` made")
         found |= {folder.resolve(): load_run(folder) for folder in inside}
     return list(found.values())
 

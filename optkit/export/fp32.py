@@ -13,7 +13,7 @@ from optkit.adapters import optimum
 from optkit.checkpoints.files import tensors
 from optkit.checkpoints.plain import plain_folder
 from optkit.counting.parameters import former_shapes, parameter_kinds
-from optkit.counting.sparsity import Layer, measure
+from optkit.counting.result import Layer, measure
 from optkit.counting.zeros import DENSE
 from optkit.errors import ExportError
 from optkit.ir.io import read_model

@@ -7,7 +7,7 @@ from typing import Any
 
 from optkit import __version__
 from optkit.adapters.hub_upload import upload
-from optkit.errors import OptkitError, UsageError
+from optkit.errors import OptkitError, UsageError, why_not
 from optkit.hub.repository import check_repository
 from optkit.json_files import read_json
 from optkit.pipeline.run_folder import MANIFEST
@@ -66,7 +66,8 @@ def push_with(reporter: Reporter, run: Path, repo_id: str, *, private: bool, dry
 def _files(run: Path) -> dict[str, Path]:
     """The files to publish, by their paths in the repository."""
     if not run.is_dir():
-        raise UsageError(f"{run}: no such folder: name one that `optkit run` made")
+        why = why_not(run, "not a folder")
+        raise UsageError(f"{run}: {why}: name a run folder, which `optkit run` makes")
     if (run / MANIFEST).is_file() and not (run / "report.json").is_file():
         raise UsageError(f"{run}: this run is not finished: run `optkit run` again to finish it")
     folders = {run / name: to for name, to in FOLDERS.items() if (run / name).is_dir()} or {run: ""}
@@ -79,7 +80,9 @@ def _files(run: Path) -> dict[str, Path]:
             if path.is_file() and not any(part.startswith(".") for part in parts):
                 files[to + "/".join(parts)] = path
     if not any(Path(name).suffix in (".xml", ".onnx", ".safetensors") for name in files):
-        raise UsageError(f"{run}: holds no exported model: name a folder that `optkit run` made")
+        raise UsageError(
+            f"{run}: holds no exported model (.xml, .onnx or .safetensors): name a run folder, which `optkit run` makes"
+        )
     if CARD not in files:
         raise UsageError(f"{run}: its model has no card ({CARD}): make one with `optkit run`, or write it yourself")
     return files

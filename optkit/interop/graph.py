@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optkit.counting.sparsity import measure
+from optkit.counting.result import measure
 from optkit.errors import OptkitError
 from optkit.export.fp32 import NamedModel
 from optkit.ir.io import import_openvino, last_line, read_model

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from optkit.counting.sparsity import Report, sparsity
-from optkit.errors import UsageError
+from optkit.counting.result import Report
+from optkit.counting.sparsity import sparsity
+from optkit.errors import UsageError, why_not
 from optkit.ir.io import find_xml
 from optkit.runtime import explain
 from optkit.runtime.baking import baked_layers
@@ -83,11 +84,10 @@ def inspect(path: str | Path, *, runtime: bool = False, plan: str = "measured") 
 
 
 def _runtime_report(path: Path, mode: str) -> RuntimeReport:
-    if not path.exists():
-        raise UsageError(f"{path}: not found")
     xml = find_xml(path) or find_xml(path / "openvino")
     if xml is None:
-        raise UsageError(f"{path}: no OpenVINO IR here: --runtime needs an .xml, or a folder with openvino_model.xml")
+        why = why_not(path, "no OpenVINO IR here")
+        raise UsageError(f"{path}: {why}: --runtime needs an .xml, a folder with openvino_model.xml, or a run folder")
     if is_baked(xml):
         return RuntimeReport(xml, baked=baked_layers(xml))
     return RuntimeReport(path, *explain(xml, mode))

@@ -12,6 +12,7 @@ from optkit.errors import UsageError
 from optkit.ir.io import find_xml
 
 ADAPTER = "adapter_config.json"
+_WAY_OUT = "give the folder of a model, an .onnx or .xml file, or the Hub id of a model"
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,11 @@ def open_model(name: str | Path, revision: str = "main") -> Opened:
             return Opened("onnx", path, path.parent)
         if path.suffix == ".xml":
             return Opened("ir", path, path.parent)
-        raise UsageError(f"{path}: not a model that can be read: give its folder, or an .onnx or .xml file")
+        raise UsageError(f"{path}: not a model file: give the folder of the model, or an .onnx or .xml file")
+    if path.suffix in (".onnx", ".xml"):
+        raise UsageError(f"{path}: no such file: {_WAY_OUT}")
 
-    folder = model_folder(str(name), revision, key="model", others=True, way_out="give a folder, an .onnx or .xml file")
+    folder = model_folder(str(name), revision, key="model", others=True, way_out=_WAY_OUT)
     if has_weights(folder):
         return Opened("checkpoint", folder, folder)
     if (folder / ADAPTER).is_file():
@@ -60,5 +63,6 @@ def open_model(name: str | Path, revision: str = "main") -> Opened:
     if has_weights(folder / "pruned"):
         raise UsageError(f"{folder}: a run folder: give its checkpoint, {folder / 'pruned'}")
     raise UsageError(
-        f"{folder}: no model here: expected model.safetensors, pytorch_model.bin, model.onnx or openvino_model.xml"
+        f"{folder}: no model in this folder, none of model.safetensors, pytorch_model.bin, {ADAPTER}, "
+        f"openvino_model.xml and model.onnx: {_WAY_OUT}"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from optkit.counting.parameters import architecture
-from optkit.counting.sparsity import Layer
+from optkit.counting.result import Layer
 from optkit.counting.zeros import DENSE
 from optkit.ir.tags import LayerTag
 from optkit.pruning.layouts import layouts

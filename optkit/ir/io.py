@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from optkit.errors import OptkitError, UsageError
+from optkit.errors import OptkitError, UsageError, why_not
 
 if TYPE_CHECKING:
     import openvino
@@ -53,7 +53,8 @@ def read_model(path: Path) -> openvino.Model:
     """
     xml = find_xml(path)
     if xml is None:
-        raise UsageError(f"{path}: no OpenVINO IR here: give an .xml file, or a folder that holds {MODEL_FILE}")
+        why = why_not(path, "no OpenVINO IR here")
+        raise UsageError(f"{path}: {why}: give an .xml file, or a folder that holds {MODEL_FILE}")
     weights = xml.with_suffix(".bin")
     if not weights.is_file():
         raise OptkitError(f"{xml}: its weights {weights.name} are missing: copy them beside it, or export again")

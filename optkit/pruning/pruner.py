@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +15,8 @@ from optkit.pruning import parallel
 from optkit.pruning.binding import BoundRule, RuleState, place
 from optkit.pruning.config import Frozen, Rule
 from optkit.pruning.former_zeros import FormerZeros, former_zeros, groups_pruned, notes, problem
-from optkit.pruning.masking import WeightMask, attach, detach, effective_gradients, lay_out, mask_of, raw_of
+from optkit.pruning.masking import WeightMask, attach, detach, lay_out, mask_of, raw_of
+from optkit.pruning.observation import Observer
 from optkit.pruning.obstacles import require_loaded
 from optkit.pruning.schedules import Steps
 from optkit.pruning.targets import resolve_rules
@@ -64,10 +63,8 @@ class Pruner:
         self._done = 0
         self._folded = False
         self._rules = [BoundRule(rule, sites) for rule, sites in zip(rules, matched)]
-        #: Who feeds the state of a criterion on a weight; rules that nest may share one.
-        self._watched: list[tuple[BoundRule, nn.Linear]] = []
-        self._updated, self._observed = False, 0  # since the start: whether, and how many steps
-        self._seen = set[int]()  # ids of masks whose weights got a gradient
+        self._observer = Observer()
+        self._updated = False  # whether a step was reported since the start
         #: What is to be said of zeros that the model brought with it, a line each.
         self.notes: list[str] = []
         for bound, former in zip(self._rules, self._meet_zeros(), strict=True):
@@ -77,9 +74,7 @@ class Pruner:
             bound.keep_groups()
             if isinstance(bound.rule.criterion, Frozen):
                 bound.freeze()
-        if any("inputs" in bound.criterion.watches for bound, _ in self._watched):
-            self._real: Tensor | None = None
-            self._hooks.append(model.register_forward_pre_hook(self._see_padding, with_kwargs=True))
+        self._observer.watch_padding(model)
 
     @property
     def bound(self) -> list[BoundRule]:
@@ -118,25 +113,7 @@ class Pruner:
         mask.keep_state(name, criterion.state(raw_of(layer).detach()))
         if bound.regrows and "gradients" in criterion.watches:
             mask.collect_gradients()
-        if criterion.watches:
-            self._watched.append((bound, layer))
-        if "inputs" in criterion.watches:
-            self._hooks.append(layer.register_forward_pre_hook(partial(self._see_inputs, bound)))
-
-    def _see_padding(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask")
-        self._real = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
-
-    @torch.no_grad()
-    def _see_inputs(self, bound: BoundRule, layer: nn.Linear, args: tuple[Any, ...]) -> None:
-        if not layer.training:
-            return
-        inputs, real = args[0].detach(), self._real
-        count = inputs.shape[:-1].numel()
-        if real is not None and inputs.shape[:-1] == real.shape:
-            # Cleared and not cut out, which would make shapes depend on values and torch.compile give up.
-            inputs, count = inputs.masked_fill(~real.unsqueeze(-1), 0.0), real.sum()
-        bound.criterion.observe_inputs(bound.state(mask_of(layer)), inputs.reshape(-1, inputs.shape[-1]), count)
+        self._observer.watch(bound, layer)
 
     def start(
         self,
@@ -160,7 +137,7 @@ class Pruner:
             bound.steps = before or place(bound.rule, total_steps, steps_per_epoch)
             self._check_trained(bound)
         self._check_processes()
-        self._observed, self._updated = 0, False
+        self._observer.steps, self._updated = 0, False
         self._done = done
 
     @torch.no_grad()
@@ -173,28 +150,9 @@ class Pruner:
         self._require_masks()
         watching = [bound for bound in self._rules if bound.criterion.watches]
         if all(bound.steps is not None and self._done >= bound.steps.end for bound in watching):
-            for _, layer in self._watched:
-                mask_of(layer).forget_gradients()
+            self._observer.forget_gradients()
             return  # no mask will change any more
-        if parallel.processes() > 1:
-            # At each step and not only when masks change: a checkpoint holds what one process has.
-            parallel.average([state[name] for state, names in self._reduced_states() for name in names])
-        watched = [
-            (bound, mask_of(layer), raw_of(layer))
-            for bound, layer in self._watched
-            if "gradients" in bound.criterion.watches and raw_of(layer).grad is not None
-        ]
-        gradients = effective_gradients([mask for _, mask, _ in watched], [raw.grad for *_, raw in watched])
-        self._observed += 1
-        self._seen.update(id(mask) for _, mask, _ in watched)
-        # Where one is infinite clipping has cleared all others: none of the step's is worth anything.
-        if skip_nonfinite and not _finite(gradients):
-            return
-        for (bound, mask, raw), gradient in zip(watched, gradients, strict=True):
-            bound.criterion.observe(bound.state(mask), raw, gradient)
-        shown = {id(mask): gradient for (_, mask, _), gradient in zip(watched, gradients, strict=True)}
-        for bound in self._rules:
-            bound.observe_groups(shown)
+        self._observer.observe(self._rules, skip_nonfinite=skip_nonfinite)
 
     def update(self, step: int) -> bool:
         """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did.
@@ -212,7 +170,7 @@ class Pruner:
         for bound in self._rules:
             if bound.steps is not None and bound.steps.changes_at(step):
                 target = bound.steps.target(step)
-                if target > 0 and self._observed:
+                if target > 0 and self._observer.steps:
                     self.check_seen(bound)
                 bound.prune(target)
                 changed = True
@@ -223,13 +181,7 @@ class Pruner:
 
     def check_seen(self, bound: BoundRule) -> None:
         """Raises PruningError if a rule goes by gradients, and one of its weights got none so far."""
-        if bound.criterion.by_gradients:
-            unseen = next((name for name, layer in bound.layers.items() if id(mask_of(layer)) not in self._seen), None)
-            if unseen is not None:
-                raise PruningError(
-                    f"rule '{bound.rule.name}': {unseen}.weight got no gradient, and {bound.rule.criterion.name} goes "
-                    "by that: exclude it, or take magnitude"
-                )
+        self._observer.check_seen(bound)
 
     def _check_trained(self, bound: BoundRule) -> None:
         frozen = next((name for name, layer in bound.layers.items() if not raw_of(layer).requires_grad), None)
@@ -250,14 +202,6 @@ class Pruner:
     def _require_masks(self) -> None:
         if self._folded:
             raise PruningError("the masks were folded, and the model is plain: build another Pruner to prune further")
-
-    def _reduced_states(self) -> list[tuple[dict[str, Tensor], tuple[str, ...]]]:
-        """States of which each process has gathered its own part, and their names."""
-        return [
-            (bound.state(mask_of(layer)), bound.criterion.reduced)
-            for bound, layer in self._watched
-            if bound.criterion.reduced
-        ]
 
     def _check_processes(self) -> None:
         if parallel.processes() > 1:
@@ -334,18 +278,13 @@ class Pruner:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        self._observer.remove()
         for layer in {id(layer): layer for bound in self._rules for layer in bound.layers.values()}.values():
             mask = detach(layer)
             if bool(layer.weight[~mask].count_nonzero()):
                 raise PruningError("folding left a pruned weight that is not zero")
         self._folded = True
         return states
-
-
-def _finite(tensors: Sequence[Tensor]) -> bool:
-    # One answer of the device for all of them.
-    sums = [tensor.sum().float().to(tensors[0].device) for tensor in tensors]
-    return not sums or bool(torch.stack(sums).isfinite().all())
 
 
 def _sparsity(mask: WeightMask) -> float:

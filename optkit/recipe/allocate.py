@@ -24,20 +24,20 @@ class AllocateSpec(Part):
     @classmethod
     def _latency_has_a_goal(cls, speedup: float | None, info: ValidationInfo) -> float | None:
         if info.data.get("by") == "latency" and speedup is None:
-            raise ValueError("by latency needs the speedup to reach, such as 6: six times as fast as the dense model")
+            raise ValueError("required with by: latency: write the speedup over the dense model to reach, such as 6")
         return _of_latency(speedup, info)
 
     @field_validator("costs", "batch", "seq")
     @classmethod
     def _latency_measures(cls, value: Any, info: ValidationInfo) -> Any:
         if info.field_name != "costs" and value is not None and info.data.get("costs") is not None:
-            raise ValueError("the table of `costs` is of one batch and length: remove this")
+            raise ValueError("the table in `costs` was measured for one batch and length: remove this")
         return _of_latency(value, info)
 
 
 def _of_latency(value: Any, info: ValidationInfo) -> Any:
     if value is not None and info.data.get("by") == "sensitivity":
-        raise ValueError("belongs to `by: latency`: remove it")
+        raise ValueError("is read with by: latency only: remove it")
     return value
 
 
@@ -45,4 +45,4 @@ def follows_from_speedup(schedule: Any) -> None:
     """Refuses what the schedule of a rule allocated by latency cannot say: how sparse the rule becomes comes out."""
     wrong = [key for key, said in (("from", schedule.initial > 0), ("to", "to" in schedule.model_fields_set)) if said]
     if wrong:
-        refuse(*(Wrong((key,), "follows from allocate.speedup: remove it") for key in wrong))
+        refuse(*(Wrong((key,), "allocate.speedup decides the sparsity: remove it") for key in wrong))

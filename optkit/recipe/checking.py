@@ -155,11 +155,11 @@ def _message(error: Any, node: Node) -> str:
     if kind == "too_long":
         return f"at most {context['max_length']} elements, got {context['actual_length']}"
     if kind == "string_pattern_mismatch":
-        return f"{got} is no name: use letters, digits, '_' and '-', a letter first"
+        return f"{got} is not a valid name: use letters, digits, '_' and '-', a letter first"
     if kind == "union_tag_not_found":
-        return "a criterion needs a `name`"
+        return "a criterion needs its `name`, such as {name: magnitude}"
     if kind == "missing":
-        return "required, but missing"
+        return "required, but missing: write it"
     return error["msg"]
 
 

@@ -24,8 +24,8 @@ def _layers(value: Any) -> Any:
     elif value in ("auto", "last"):
         return value
     raise ValueError(
-        "expected auto, last, a list of the student's layers, or {student: teacher} layers, which count from 1: "
-        "{3: 6, 6: 12}"
+        "expected auto, last, a list of the student's layers, or a mapping of student to teacher layers, such as "
+        "{3: 6, 6: 12}; layers count from 1"
     )
 
 
@@ -64,7 +64,7 @@ class AttentionSpec(Part):
 
 def _weighted(value: Any) -> Any:
     if isinstance(value, (str, bool, list)):
-        raise ValueError(f"expected a weight such as 1.0, or a mapping, got {value!r}")
+        raise ValueError(f"expected a weight such as 1.0, or a mapping such as {{weight: 1.0}}, got {value!r}")
     return {"weight": value} if isinstance(value, (int, float)) else value
 
 
@@ -86,14 +86,14 @@ class UnlabelledSpec(Part):
     @classmethod
     def _columns_are_of_a_source(cls, text: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if text is not None and [info.data.get(name, "") for name in ("name", "files")] == [None, None]:
-            raise ValueError("belongs to texts by `files` or `name`: `augment` takes the columns of task.text")
+            raise ValueError("is read with `files` or `name` only, `augment` takes the columns of task.text: remove it")
         return text
 
     @field_validator("files")
     @classmethod
     def _endings(cls, files: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if files is not None and info.data.get("name") is not None:
-            raise ValueError("write only one of `name` and `files`")
+            raise ValueError("two sources of texts: write only one of `name` and `files`")
         check_endings(enumerate(files or ()), (".txt", *DATA_FILES))
         return files
 
@@ -102,7 +102,9 @@ class UnlabelledSpec(Part):
     def _something(cls, augment: int, info: ValidationInfo) -> int:
         there = [info.data.get(name, "") for name in ("name", "files")]
         if augment == 0 and there == [None, None]:
-            raise ValueError("no texts: write `files`, `name`, or how many copies of each example `augment` makes")
+            raise ValueError(
+                "no source of texts: write `files`, `name`, or `augment`, the number of altered copies of each example"
+            )
         return augment
 
 

@@ -41,5 +41,7 @@ class ExportSpec(Part):
     @classmethod
     def _openvino_is_measured(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
         if "openvino" not in formats:
-            raise ValueError(f"evaluation and report are about the IR: write [openvino, {', '.join(formats)}]")
+            raise ValueError(
+                f"openvino is required, evaluation and report need it: write [openvino, {', '.join(formats)}]"
+            )
         return tuple(dict.fromkeys(formats))

@@ -72,7 +72,7 @@ class _Listed:
 def check_endings(files: Iterable[tuple[str | int, str]], kinds: Sequence[str]) -> None:
     """Refuses files, each with its key or place in the list, whose ending is none of ``kinds``."""
     faults = [
-        Wrong((place,), f"unknown file type '{PurePath(path).suffix}', one of {', '.join(kinds)}")
+        Wrong((place,), f"unknown file type '{PurePath(path).suffix}': use one of {', '.join(kinds)}")
         for place, path in files
         if PurePath(path).suffix.lower() not in kinds
     ]
@@ -119,11 +119,11 @@ Split = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 def check_pattern(pattern: str) -> str:
     """``pattern``, a glob or ``re:`` and a regular expression, if it can match anything."""
     if not pattern:
-        raise ValueError("an empty pattern matches nothing")
+        raise ValueError("an empty pattern matches nothing: write a name, or a glob such as '*.attention.*'")
     try:
         re.compile(pattern[3:] if pattern.startswith("re:") else "")
     except re.error as error:
-        raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+        raise ValueError(f"'{pattern}' is not a valid regular expression: {error}") from None
     return pattern
 
 
@@ -144,7 +144,7 @@ def needs_name(what: str) -> AfterValidator:
 
     def check(value: Any, info: ValidationInfo) -> Any:
         if value is not None and info.data.get("name", "") is None:
-            raise ValueError(f"belongs to {what} by `name`")
+            raise ValueError(f"is read with `name` only, for {what} of the Hub: remove it, or write `name`")
         return value
 
     return AfterValidator(check)

@@ -10,22 +10,22 @@ from optkit.tasks import TASKS, TaskType
 if TYPE_CHECKING:
     from optkit.recipe.schema import Recipe
 
-_NO_LENGTH = "images are all of one size, and have no length: remove it"
+_NO_LENGTH = "images have no length in tokens: remove it"
 
 
 def unread_key(task: TaskType, key: str) -> str | None:
     """Why ``key`` has no meaning for a task of this type; None if it is read."""
     owners = [other.name for other in TASKS.values() if key in other.key_names]
     if owners:
-        return None if task.name in owners else f"belongs to {' and '.join(owners)}: remove it"
+        return None if task.name in owners else f"is read by {' and '.join(owners)} only: remove it"
     if key == "problem":
-        return None if task.problems else f"{task.name} has one problem only: remove it"
+        return None if task.problems else f"{task.name} has only one kind of problem: remove it"
     if key == "image":
         return None if task.reads == "images" else f"{task.name} reads no images: remove it"
     if task.reads == "images" and key in ("text", "max_length"):
         return _NO_LENGTH if key == "max_length" else f"{task.name} reads images: name their column in task.image"
     if key == "label" and not task.labelled:
-        return f"{task.name} learns from texts alone: remove it"
+        return f"{task.name} learns from texts without labels: remove it"
     return None
 
 
@@ -34,7 +34,7 @@ def faults(recipe: Recipe) -> list[Wrong]:
     model, found = recipe.model, []
     if TASKS[recipe.task.type].reads != "images":
         if model.config is not None and model.tokenizer is None:
-            said = "a model from a config needs one: a name, or {train: wordpiece, vocab_size: 2000}"
+            said = "required with model.config: write a name, or {train: wordpiece, vocab_size: 2000}"
             found.append(Wrong(("model", "tokenizer"), said))
         return found
     shapes, benchmark = recipe.export.shapes, recipe.benchmark
@@ -49,11 +49,11 @@ def faults(recipe: Recipe) -> list[Wrong]:
     }
     found += [Wrong(where, _NO_LENGTH) for where, said in unread.items() if said]
     if model.tokenizer is not None:
-        found.append(Wrong(("model", "tokenizer"), "images are read by an image processor: remove it"))
+        found.append(Wrong(("model", "tokenizer"), "this task reads images, which need no tokenizer: remove it"))
     if recipe.export.tokenizer:
-        found.append(Wrong(("export", "tokenizer"), "images are read by an image processor: remove it"))
+        found.append(Wrong(("export", "tokenizer"), "this task reads images, which need no tokenizer: remove it"))
     if recipe.distill is not None and recipe.distill.data is not None:
-        found.append(Wrong(("distill", "data"), "it is for texts, and this task reads images: remove it"))
+        found.append(Wrong(("distill", "data"), "is for texts, and this task reads images: remove it"))
     return found
 
 

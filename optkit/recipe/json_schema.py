@@ -27,10 +27,10 @@ def recipe_schema() -> dict[str, Any]:
         "description": "Former spelling of weight_range and accuracy_backend.",
     }
     properties = schema["properties"]
-    properties["extends"] = {"type": "string", "description": "A recipe to start from; this file is laid on it."}
+    properties["extends"] = {"type": "string", "description": "Path of a recipe; this file says what differs from it."}
     properties["train"] = {
         "type": "object",
-        "description": "transformers.TrainingArguments under their own names, and a few of our own.",
+        "description": "transformers.TrainingArguments under their own names, and a few keys of optkit's own.",
         "additionalProperties": False,
         "properties": {a.name: _argument(a) for a in arguments().values() if a.name not in OWNED} | _OURS,
     }
@@ -46,12 +46,12 @@ def recipe_schema() -> dict[str, Any]:
 _OURS = {
     "lr_rewind": {
         "type": ["string", "number"],
-        "description": "jumps, or the time between two rewinds: 2ep, 10%, steps",
+        "description": "When the learning rate rises again: jumps, or the time between two rewinds, 2ep, 10% or steps.",
     },
     "lr_floor": {"type": ["string", "number"], "description": "Share of learning_rate that each cycle decays to."},
     "hold_out": {
         "type": ["string", "number"],
-        "description": "5% or rows of the training split, to choose the best by.",
+        "description": "Share (5%) or number of rows of the training split that is kept to choose the best model by.",
     },
     "freeze": {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],

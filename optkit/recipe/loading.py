@@ -31,7 +31,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         sources.append(apply_set(root, text, Path.cwd(), faults))
         replace_former_keys(root, faults, overrides=True)
     if "optkit" not in root.value:
-        faults.append(Fault(root.mark, "optkit", f"required, write `optkit: {FORMAT}`, the recipe's format", False))
+        faults.append(
+            Fault(root.mark, "optkit", f"required: write `optkit: {FORMAT}`, the format of the recipe", False)
+        )
     _anchor_local_paths(root, faults)
     recipe = check(root, faults, default_name=Path(path).stem)
     if recipe is None or faults:
@@ -57,8 +59,8 @@ def _read_chain(
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or "unreadable").lower() if isinstance(error, OSError) else "not UTF-8 text"
         if by is None:
-            raise RecipeError(f"{shown}: {reason}, give the path of a recipe such as recipes/quickstart.yaml") from None
-        faults.append(Fault(by, "extends", f"{shown}: {reason}"))
+            raise RecipeError(f"{shown}: {reason}: give the path of a recipe such as recipes/quickstart.yaml") from None
+        faults.append(Fault(by, "extends", f"{shown}: {reason}: correct the path, which is relative to this file"))
         return None
     source = Source(shown, text, path.resolve().parent)
     sources.append(source)
@@ -66,7 +68,7 @@ def _read_chain(
     if root is None:
         return None
     if not isinstance(root.value, dict):
-        faults.append(Fault(root.mark, "", "a recipe is a mapping that begins with `optkit: 1`", False))
+        faults.append(Fault(root.mark, "", "not a recipe: a recipe is a mapping that begins with `optkit: 1`", False))
         return None
     _bring_up_to_date(root)
     replace_former_keys(root, faults)
@@ -75,12 +77,14 @@ def _read_chain(
         return root
     base, mark = extends.node.value, extends.node.mark
     if not isinstance(base, str) or not base:
-        faults.append(Fault(mark, "extends", "expected the path of one recipe"))
+        faults.append(Fault(mark, "extends", "expected the path of one recipe, such as base.yaml"))
         return None
     here = (*above, path.resolve())
     base = os.path.normpath(os.path.join(os.path.dirname(shown), os.path.expanduser(base)))
     if Path(base).resolve() in here:
-        faults.append(Fault(mark, "extends", f"{base} extends itself, directly or by way of others"))
+        faults.append(
+            Fault(mark, "extends", f"{base} extends itself, directly or through others: remove one `extends`")
+        )
         return None
     below = _read_chain(base, here, sources, faults, mark)
     return below and merge(below, root)
@@ -124,7 +128,11 @@ def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
             continue
         path = _absolute(node)
         if len(path) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/")):
-            faults.append(Fault(node.mark, ".".join(place), "too long for the path of a file or the name of a model"))
+            faults.append(
+                Fault(
+                    node.mark, ".".join(place), "too long for the path of a file or the name of a model: give another"
+                )
+            )
             node.broken = True
         elif place not in MODELS or node.value.startswith((".", "~", "/")) or Path(path).is_dir():
             node.value = path

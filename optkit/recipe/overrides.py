@@ -41,7 +41,7 @@ def apply_set(root: Node, text: str, folder: Path, faults: list[Fault]) -> Sourc
     if value is None:
         return source
     if parts[0] == "extends":
-        faults.append(Fault(mark, "extends", "is for recipe files, it cannot be set"))
+        faults.append(Fault(mark, "extends", "cannot be set: write it in a recipe file"))
         return source
     try:
         _write(root, parts, value, source)
@@ -85,7 +85,9 @@ def _write(node: Node, parts: list[str], value: Node, source: Source) -> None:
                     entry = node.value[part] = Entry(mark, Node({}, mark))
                 node = entry.node
         else:
-            raise _NoSuchPlace(f"'{'.'.join(parts[:depth])}' is a value and has no keys", mark, depth)
+            raise _NoSuchPlace(
+                f"'{'.'.join(parts[:depth])}' is a single value and has no keys: correct the path", mark, depth
+            )
 
 
 #: What the value of these keys is short for, when it is a scalar.

@@ -82,14 +82,16 @@ class QuantizeSpec(Part):
         if value == AUTO:
             return False if weights_only else {"smooth_quant": 0.95, "bias_correction": "fast"}[info.field_name]
         if value is not False and weights_only:
-            raise ValueError("int8_weights leaves activations alone: leave it out, or write method: int8")
+            raise ValueError(
+                "is about activations, which int8_weights does not change: remove it, or write method: int8"
+            )
         return value
 
     @field_validator("finetune")
     @classmethod
     def _of_both(cls, finetune: FinetuneSpec | None, info: ValidationInfo) -> FinetuneSpec | None:
         if finetune is not None and info.data.get("method") == "int8_weights":
-            raise ValueError("int8_weights loses too little to be trained for: leave it out, or write method: int8")
+            raise ValueError("is for method: int8 only, as int8_weights loses little: remove it, or write method: int8")
         return finetune
 
     def build(self) -> Quantization:

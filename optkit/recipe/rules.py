@@ -160,16 +160,18 @@ class RuleSpec(Part):
     @classmethod
     def _there_is_something_to_allocate(cls, allocate: AllocateSpec | None, info: ValidationInfo) -> Any:
         if allocate is not None and info.data.get("scope") == "local":
-            raise ValueError("scope local prunes every layer alike, and this chooses for each: remove one of the two")
+            raise ValueError(
+                "scope: local gives every layer the same sparsity, and this chooses one for each: remove one of the two"
+            )
         if allocate is not None and getattr(info.data.get("criterion"), "name", None) == Frozen.name:
-            raise ValueError("frozen adds no zeros, so there are none to allocate: remove it")
+            raise ValueError("the criterion frozen adds no zeros, so there are none to allocate: remove it")
         return allocate
 
     @field_validator("normalize")
     @classmethod
     def _allocation_compares_no_scores(cls, normalize: bool, info: ValidationInfo) -> bool:
         if normalize and info.data.get("allocate") is not None:
-            raise ValueError("is for scores of different layers, and allocate compares none: remove it")
+            raise ValueError("compares the scores of different layers, which allocate does not: remove it")
         return normalize
 
     @field_validator("schedule")
@@ -180,7 +182,7 @@ class RuleSpec(Part):
             return schedule
         if criterion.name == Frozen.name:
             if schedule is not None:
-                raise ValueError("frozen keeps the zeros that are there and takes no schedule, remove it")
+                raise ValueError("the criterion frozen keeps the zeros that are there and takes no schedule: remove it")
             return None
         structure, allocate = Structure.parse(structure), info.data.get("allocate")
         schedule = schedule or ScheduleSpec()
@@ -201,7 +203,7 @@ class RuleSpec(Part):
         if said["schedule"].to is not None:
             check_bounds(said["scope"], said["schedule"].to, said["normalize"], said["floor"], ceiling)
         elif said["floor"] > ceiling:
-            raise ValueError(f"the floor {said['floor']:g} is above the ceiling {ceiling:g}")
+            raise ValueError(f"the floor {said['floor']:g} is above the ceiling {ceiling:g}: lower the floor")
         return ceiling
 
     def build(self) -> Rule:

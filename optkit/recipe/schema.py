@@ -59,16 +59,16 @@ class ModelSpec(Part):
     @classmethod
     def _name_or_config(cls, config: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
         if "name" in info.data and (info.data["name"] is None) == (config is None):
-            raise ValueError("write `name` for a pretrained model or `config` for random weights, one of the two")
+            raise ValueError("write either `name`, for a pretrained model, or `config`, for random weights")
         if config is not None and not isinstance(config.get("model_type"), str):
-            refuse(Wrong(("model_type",), "required, such as bert"))
+            refuse(Wrong(("model_type",), "required: write the architecture, such as bert"))
         return config
 
     @field_validator("overrides")
     @classmethod
     def _overrides_change_a_named_model(cls, overrides: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if overrides and info.data.get("config") is not None:
-            raise ValueError("change `config` itself; `overrides` are for a named model")
+            raise ValueError("is for a model given by `name`: remove it, and change `config` itself")
         return overrides
 
 
@@ -170,14 +170,16 @@ class Recipe(Part):
     @classmethod
     def _this_format(cls, number: int) -> int:
         if number != FORMAT:
-            raise ValueError(f"recipe format {number}, and this optkit reads format {FORMAT}")
+            raise ValueError(f"recipe format {number} is unknown: write {FORMAT}, the format that this optkit reads")
         return number
 
     @field_validator("name")
     @classmethod
     def _safe_name(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise ValueError(f"'{name}' is no safe folder name: use letters, digits, '.', '_' and '-', no '.' first")
+            raise ValueError(
+                f"'{name}' cannot name a folder: use letters, digits, '.', '_' and '-', a letter or digit first"
+            )
         return name
 
     @field_validator("train")
@@ -193,7 +195,11 @@ class Recipe(Part):
     def _texts_are_those_of_the_task(cls, distill: DistillSpec | None, info: ValidationInfo) -> DistillSpec | None:
         given, task = distill and distill.data and distill.data.text, info.data.get("task")
         if given and task is not None and len(given) != len(task.text):
-            refuse(Wrong(("data", "text"), f"task.text has {len(task.text)} columns, and this {len(given)}"))
+            refuse(
+                Wrong(
+                    ("data", "text"), f"task.text has {len(task.text)} columns, and this has {len(given)}: name as many"
+                )
+            )
         return distill
 
     @field_validator("prune")
@@ -205,7 +211,7 @@ class Recipe(Part):
         named = [rule.name for rule in rules]
         twice = [i for i, name in enumerate(named) if name in named[:i]]
         if twice:
-            refuse(*(Wrong((i, "name"), f"two rules are called '{named[i]}'") for i in twice))
+            refuse(*(Wrong((i, "name"), f"two rules have the name '{named[i]}': rename one") for i in twice))
         return rules
 
     @field_validator("quantize")

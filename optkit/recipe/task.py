@@ -52,16 +52,16 @@ class DatasetSpec(Part):
     def _one_source(cls, value: Any, info: ValidationInfo) -> Any:
         others = [info.data[name] for name in ("name", "files") if name in info.data]
         if value is not None and any(other is not None for other in others):
-            raise ValueError("write only one of `name`, `files` and `generate`")
+            raise ValueError("two sources of data: write only one of `name`, `files` and `generate`")
         if info.field_name == "generate" and value is None and others == [None, None]:
-            raise ValueError("write one of `name`, `files` and `generate`")
+            raise ValueError("no source of data: write one of `name`, `files` and `generate`")
         return value
 
     @field_validator("train", "validation", "test", "seed")
     @classmethod
     def _sizes_are_for_generators(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("generate", "") is None:
-            raise ValueError("belongs to a dataset by `generate`")
+            raise ValueError("is read with `generate` only: remove it, or write `generate`")
         return value
 
     @property

@@ -23,19 +23,19 @@ from optkit.spelling import suggest
 SPANS = ("warmup_steps", "eval_steps", "save_steps", "logging_steps")
 """Lengths of training, which may also be written as ``5%`` or ``1ep``."""
 
-_BEST = "the result is the last step, or the best at the target sparsity by train.hold_out"
+_BEST = "the result is the model of the last step, or with train.hold_out the best at the target sparsity"
 _PUBLISH = "use publish.repo_id, or run with --push"
 _RESUME = "run the recipe again to resume it, or with --fresh to start over"
-_WHOLE = "masks are made of whole weights, which it splits over processes: torchrun alone trains by DDP"
-_COUNTED = "schedules are placed before training, and it may change how many steps there are"
-_EXACT = "it would break that a resumed run ends bit for bit like an uninterrupted one"
+_WHOLE = "masks need whole weights, and this splits them over processes: use torchrun alone, which trains with DDP"
+_COUNTED = "it may change the number of steps, which schedules must know before training"
+_EXACT = "a resumed run would not give the same bytes as an uninterrupted one"
 OWNED: dict[str, str] = {
     "output_dir": "use run --output",
     "logging_dir": "use run --output",
     "run_name": "use the recipe's own `name`",
     "seed": "use the recipe's own `seed`",
     "data_seed": "use the recipe's own `seed`",
-    "hub_token": "a recipe holds no secrets, log in with `hf auth login` or set HF_TOKEN",
+    "hub_token": "a recipe must not hold secrets: log in with `hf auth login`, or set HF_TOKEN",
     "push_to_hub": _PUBLISH,
     "hub_model_id": _PUBLISH,
     "hub_strategy": _PUBLISH,
@@ -54,8 +54,8 @@ OWNED: dict[str, str] = {
     "do_predict": "use run --stop-after",
     "label_names": "use task.label",
     "prediction_loss_only": "evaluation needs the predictions, see task.metric",
-    "batch_eval_metrics": "scores are of all predictions together",
-    "eval_do_concat_batches": "scores are of all predictions together",
+    "batch_eval_metrics": "metrics are computed on all predictions together",
+    "eval_do_concat_batches": "metrics are computed on all predictions together",
     "logging_nan_inf_filter": "optkit turns it off, so that a NaN loss stops the run",
     "ddp_broadcast_buffers": "optkit turns it off, so that differing masks are noticed",
     "local_rank": "use torchrun, which sets it",
@@ -220,14 +220,14 @@ def read_train(train: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str
     faults: list[tuple[str, str, bool]] = []
     for name, value in train.items():
         if name in OWNED:
-            faults.append((name, f"optkit owns this argument: {OWNED[name]}", True))
+            faults.append((name, f"cannot be set in a recipe: {OWNED[name]}", True))
         elif name in OURS:
             try:
                 values[name] = OURS[name](value)
             except ValueError as error:
                 faults.append((name, str(error), False))
         elif name not in known:
-            faults.append((name, f"unknown key, TrainingArguments has none of this name{suggest(name, usable)}", True))
+            faults.append((name, f"unknown key, not a field of TrainingArguments{suggest(name, usable)}", True))
         elif name in SPANS and value is not None:
             try:
                 values[name] = Span.parse(value)
@@ -245,19 +245,23 @@ def _contradictions(train: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Faults of keys of ours that others leave no room for."""
     faults = []
     if "lr_floor" in train and "lr_rewind" not in train:
-        faults.append(("lr_floor", "belongs to lr_rewind, which is not set", True))
+        faults.append(("lr_floor", "is read with lr_rewind only: remove it, or write lr_rewind", True))
     if "lr_rewind" in train:
         if train.get("lr_scheduler_type", "linear") != "linear":
             faults.append(
                 ("lr_rewind", "the learning rate decays linearly to each rewind: remove lr_scheduler_type", True)
             )
         if train.get("lr_scheduler_kwargs"):
-            faults.append(("lr_rewind", "the schedule takes lr_floor alone: remove lr_scheduler_kwargs", True))
+            faults.append(("lr_rewind", "its only option is lr_floor: remove lr_scheduler_kwargs", True))
     epochs, steps = train.get("num_train_epochs", 1), train.get("max_steps", -1)
     if _is(epochs, "number") and _is(steps, "integer") and epochs <= 0 and steps <= 0:
-        faults.append(("num_train_epochs", f"must be above 0, got {epochs}: to train nothing leave `train` out", False))
+        faults.append(
+            ("num_train_epochs", f"must be above 0, got {epochs}: to prune without training, remove `train`", False)
+        )
     if train.get("remove_unused_columns") is True:
-        faults.append(("remove_unused_columns", "tasks give a model what it takes: remove it", True))
+        faults.append(("remove_unused_columns", "optkit gives the model the columns it takes: remove it", True))
     if "hold_out" in train and train.get("eval_strategy", "steps") == "no":
-        faults.append(("hold_out", "is evaluated while training: remove eval_strategy", True))
+        faults.append(
+            ("hold_out", "is evaluated during training, which eval_strategy: no forbids: remove eval_strategy", True)
+        )
     return faults

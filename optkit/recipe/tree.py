@@ -94,7 +94,7 @@ def read_tree(source: Source, faults: list[Fault], offset: int = 0, at: tuple[st
     except ReaderError as error:
         before = source.text[: offset + error.position].split("\n")
         place = Mark(source, len(before) - 1, len(before[-1]))
-        faults.append(Fault(place, "", "a control character, which YAML does not allow", excerpt=False))
+        faults.append(Fault(place, "", "a control character, which YAML does not allow: remove it", excerpt=False))
     return None
 
 
@@ -107,7 +107,7 @@ def _syntax_fault(source: Source, offset: int, error: Any) -> Fault:
     line = source.line(mark.line)
     hint = f"; {_QUOTE}" if re.search(r"(?:[:=,\[]|^\s*-)\s*[\[*]", line) else ""
     words = f"{error.context}: {problem}" if error.context else problem
-    return Fault(place, "", f"not valid YAML, {re.sub('[<>]', '', words)}{hint}".replace("'\\x00'", "the end"))
+    return Fault(place, "", f"not valid YAML: {re.sub('[<>]', '', words)}{hint}".replace("'\\x00'", "the end"))
 
 
 class _Builder:
@@ -124,7 +124,9 @@ class _Builder:
             kind = type(event).__name__
             if kind == "DocumentStartEvent":
                 if started:
-                    self.fault(self.mark(event), self.at, "a recipe is one document, remove what follows this '---'")
+                    self.fault(
+                        self.mark(event), self.at, "a recipe is one YAML document: remove this '---' and what follows"
+                    )
                     break
                 started = True
                 root = self.node(next(events), events, self.at)
@@ -135,19 +137,19 @@ class _Builder:
         if len(path) > _DEEPEST:
             raise _too_deep(event)
         if kind == "AliasEvent":
-            self.fault(mark, path, f"* begins a YAML alias, which recipes do not use; {_QUOTE}")
+            self.fault(mark, path, f"* begins a YAML alias, which recipes do not use: {_QUOTE}")
             return Node(None, mark, broken=True)
         broken = False
         # ruamel's tag is None where the text has none, and "!" or a full tag where it has.
         if event.tag is not None:
-            self.fault(mark, path, "YAML tags are not allowed in a recipe, remove it")
+            self.fault(mark, path, "YAML tags are not allowed in a recipe: remove it")
             broken = True
         elif event.anchor is not None:
-            self.fault(mark, path, "YAML anchors are not allowed in a recipe, remove it")
+            self.fault(mark, path, "YAML anchors are not allowed in a recipe: remove it")
             broken = True
         if kind == "ScalarEvent":
             if re.search(r"[\x00\ud800-\udfff]", event.value):
-                self.fault(mark, path, "an escape that stands for no character: remove it")
+                self.fault(mark, path, "an escape sequence that stands for no character: remove it")
                 broken = True
             plain = event.implicit[0]
             return Node(resolve(event.value) if plain else event.value, mark, event.value if plain else None, broken)
@@ -161,14 +163,14 @@ class _Builder:
             key = self.node(event, events, path)
             name = key.text if key.text is not None else key.value
             if not isinstance(name, str) or not name:
-                self.fault(key.mark, path, "a key is a word, not a list or nothing")
+                self.fault(key.mark, path, "a key must be a word: write one before the colon")
                 name = ""
             node = self.node(next(events), events, (*path, name))
             if not name:
                 continue
             if name in entries:
                 first = entries[name].key.line + 1
-                self.fault(key.mark, (*path, name), f"duplicate key, first written on line {first}")
+                self.fault(key.mark, (*path, name), f"duplicate key, first written on line {first}: remove one")
             else:
                 entries[name] = Entry(key.mark, node)
         return Node(entries, mark, broken=broken)
@@ -186,4 +188,6 @@ class _Builder:
 def _too_deep(event: Any) -> Exception:
     from ruamel.yaml.error import MarkedYAMLError
 
-    return MarkedYAMLError(problem=f"nested more than {_DEEPEST} levels deep", problem_mark=event.start_mark)
+    return MarkedYAMLError(
+        problem=f"nested more than {_DEEPEST} levels deep: write fewer", problem_mark=event.start_mark
+    )

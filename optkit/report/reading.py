@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from optkit.errors import OptkitError, UsageError
+from optkit.errors import OptkitError, UsageError, why_not
 from optkit.json_files import read_json
 from optkit.report.conclusions import conclude
 from optkit.report.migrations import migrate
@@ -41,7 +41,8 @@ def load_report(folder: str | Path) -> Report:
     """
     file = Path(folder) / REPORT
     if not file.is_file():
-        raise UsageError(f"{folder}: no {REPORT} here: name a folder that `optkit run` finished")
+        why = why_not(folder, f"no {REPORT} here")
+        raise UsageError(f"{folder}: {why}: name a run folder, which `optkit run` makes, of a run that is finished")
     try:
         data = read_json(file)
     except (OSError, ValueError) as error:

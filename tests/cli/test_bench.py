@@ -160,7 +160,7 @@ def test_a_run_without_its_baseline_says_what_is_left_out(quick, finished_run, t
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nowhere/at/all",), "model: no folder nowhere/at/all: give a folder, an .onnx or .xml file"),
+        (("nowhere/at/all",), "model: no folder nowhere/at/all: give the folder of a model, an .onnx or .xml file"),
         (("RUN", "--backends", "torch,tvm"), "--backends: 'tvm' is none of torch, torch-compile"),
         (("RUN", "--batch", "1,x"), "--batch: '1,x' is no list of numbers such as 1,8"),
         (("RUN", "--seq", "1;2"), "--seq: '1;2' is no list of numbers such as 1,8"),

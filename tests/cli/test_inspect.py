@@ -79,6 +79,15 @@ def test_json_is_alone_on_stdout(optkit, ir):
 
 def test_what_is_no_model_is_one_line(optkit, tmp_path):
     code, out, err = optkit(tmp_path / "nowhere")
-    assert (code, out, err) == (2, "", f"{tmp_path / 'nowhere'}: not found\n")
+    said = "no such file or folder: give the folder of a checkpoint, an OpenVINO IR or an ONNX model (file or folder)"
+    assert (code, out) == (2, "") and err.startswith(f"{tmp_path / 'nowhere'}: {said}") and err.count("\n") == 1
+    assert optkit("org/name")[2].endswith("; for a model of the Hub, download it first: optkit pull org/name\n")
+    (tmp_path / "notes.txt").touch()
+    said = f"{tmp_path / 'notes.txt'}: not a model: its name ends neither in .xml nor in .onnx: give the folder of"
+    assert optkit(tmp_path / "notes.txt")[2].startswith(said)
     code, out, err = optkit(tmp_path)
-    assert (code, out) == (2, "") and err.startswith(f"{tmp_path}: no model here") and err.count("\n") == 1
+    assert (
+        (code, out) == (2, "")
+        and err.startswith(f"{tmp_path}: no model in this folder, none of model.safetensors, ")
+        and err.count("\n") == 1
+    )

@@ -149,7 +149,7 @@ def test_times_that_nothing_has_are_refused(tmp_path, change):
     (settings if name in settings else row)[name] = value
     report = {"settings": settings, "machine": {"cpu": "c"}, "shapes": [{"batch": 1, "seq": 8, "rows": [row]}]}
     (tmp_path / "bench.json").write_text(json.dumps(report))
-    with pytest.raises(UsageError, match="neither a run's folder nor a file of `optkit bench --json`"):
+    with pytest.raises(UsageError, match="neither a run folder nor a file of `optkit bench --json`"):
         load_rates(tmp_path / "bench.json")
 
 
@@ -208,7 +208,7 @@ def test_dollars_by_measured_throughput(tmp_path):
     with pytest.raises(OptkitError, match="bench.json: has no times of this shape"):
         load_rates(tmp_path / "bench.json", batch=2, seq=128)
     (tmp_path / "bench.json").write_text("[]")
-    with pytest.raises(UsageError, match="neither a run's folder nor a file of `optkit bench --json`"):
+    with pytest.raises(UsageError, match="neither a run folder nor a file of `optkit bench --json`"):
         load_rates(tmp_path / "bench.json")
 
 

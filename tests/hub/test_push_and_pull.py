@@ -149,8 +149,8 @@ def test_what_is_no_run_or_has_no_card_is_refused(optkit_cli, tmp_path):
         assert printed.code == 2 and printed.err.count("\n") == 1
         return printed.err
 
-    assert f"{tmp_path / 'absent'}: no such folder" in refused(tmp_path / "absent")
-    assert "holds no exported model: name a folder that `optkit run` made" in refused(tmp_path)
+    assert f"{tmp_path / 'absent'}: no such file or folder" in refused(tmp_path / "absent")
+    assert "holds no exported model (.xml, .onnx or .safetensors): name a run folder" in refused(tmp_path)
     (tmp_path / "openvino").mkdir()
     (tmp_path / "openvino" / "openvino_model.xml").write_text("<net/>")
     assert "its model has no card (README.md): make one with `optkit run`, or write it yourself" in refused(tmp_path)

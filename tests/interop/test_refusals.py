@@ -113,9 +113,12 @@ def test_setup_that_is_missing(pruned, refused):
 
 def test_models_that_are_none(refused, tmp_path, pruned):
     (tmp_path / "empty").mkdir()
-    assert refused(tmp_path / "empty").startswith("/empty: no model here: expected model.safetensors")
-    assert "give its folder" in refused(pruned / "model.safetensors")
-    assert refused(tmp_path / "nowhere").startswith("model: no folder /nowhere: give a folder, an .onnx or .xml file")
+    assert refused(tmp_path / "empty").startswith("/empty: no model in this folder, none of model.safetensors")
+    assert "give the folder of the model" in refused(pruned / "model.safetensors")
+    assert refused(tmp_path / "nowhere").startswith(
+        "model: no folder /nowhere: give the folder of a model, an .onnx or .xml"
+    )
+    assert refused(tmp_path / "nowhere.onnx").startswith("/nowhere.onnx: no such file: give the folder of a model")
     run = tmp_path / "run"
     (run).mkdir()
     pruned.rename(run / "pruned")

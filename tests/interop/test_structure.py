@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from optkit.counting.sparsity import measure
+from optkit.counting.result import measure
 from optkit.interop.structure import idle_groups, sentence
 
 PREFIX = "bert.encoder.layer.0."

@@ -17,30 +17,45 @@ def rules(recipes, rule):
     [
         ("{allocate: sensitivity}", "6:20: prune.0.allocate: expected a mapping, got 'sensitivity'"),
         ("{allocate: {by: latenc}}", "6:25: prune.0.allocate.by: unknown value 'latenc', did you mean 'latency'?"),
-        ("{allocate: {by: latency}}", "6:10: prune.0.allocate.speedup: by latency needs the speedup to reach"),
+        (
+            "{allocate: {by: latency}}",
+            "6:10: prune.0.allocate.speedup: required with by: latency: write the speedup over the dense model to reach, such as 6",
+        ),
         ("{allocate: {by: latency, speedup: 1}}", "6:43: prune.0.allocate.speedup: must be above 1, got 1"),
-        ("{allocate: {by: sensitivity, speedup: 6}}", "6:47: prune.0.allocate.speedup: belongs to `by: latency`"),
-        ("{allocate: {by: sensitivity, costs: a}}", "6:45: prune.0.allocate.costs: belongs to `by: latency`"),
+        (
+            "{allocate: {by: sensitivity, speedup: 6}}",
+            "6:47: prune.0.allocate.speedup: is read with by: latency only: remove it",
+        ),
+        (
+            "{allocate: {by: sensitivity, costs: a}}",
+            "6:45: prune.0.allocate.costs: is read with by: latency only: remove it",
+        ),
         ("{allocate: {by: sensitivity, samples: 0}}", "6:47: prune.0.allocate.samples: must be at least 1, got 0"),
         ("{allocate: {by: sensitivity, grid: [0]}}", "6:45: prune.0.allocate.grid.0: must be above 0, got 0"),
         (
             "{allocate: {by: latency, speedup: 6, costs: c.json, seq: 9}}",
-            "6:66: prune.0.allocate.seq: the table of `costs` is of one batch and length: remove this",
+            "6:66: prune.0.allocate.seq: the table in `costs` was measured for one batch and length: remove this",
         ),
         (
             "{allocate: {by: latency, speedup: 6}, schedule: {to: 0.9}}",
-            "6:62: prune.0.schedule.to: follows from allocate.speedup: remove it",
+            "6:62: prune.0.schedule.to: allocate.speedup decides the sparsity: remove it",
         ),
         (
             "{allocate: {by: latency, speedup: 6}, schedule: {from: 0.1}}",
-            "6:64: prune.0.schedule.from: follows from allocate.speedup: remove it",
+            "6:64: prune.0.schedule.from: allocate.speedup decides the sparsity: remove it",
         ),
         (
             "{scope: local, allocate: {by: sensitivity}}",
-            "6:24: prune.0.allocate: scope local prunes every layer alike, and this chooses for each",
+            "6:24: prune.0.allocate: scope: local gives every layer the same sparsity, and this chooses one for each: remove one of the two",
         ),
-        ("{criterion: frozen, allocate: {by: sensitivity}}", "6:29: prune.0.allocate: frozen adds no zeros"),
-        ("{allocate: {by: sensitivity}, normalize: true}", "6:50: prune.0.normalize: is for scores of different"),
+        (
+            "{criterion: frozen, allocate: {by: sensitivity}}",
+            "6:29: prune.0.allocate: the criterion frozen adds no zeros, so there are none to allocate: remove it",
+        ),
+        (
+            "{allocate: {by: sensitivity}, normalize: true}",
+            "6:50: prune.0.normalize: compares the scores of different layers, which allocate does not: remove it",
+        ),
         (
             "{allocate: {by: latency, speedup: 3}, floor: 0.5, ceiling: 0.4}",
             "6:68: prune.0.ceiling: the floor 0.5 is above the ceiling 0.4",

@@ -20,19 +20,40 @@ prune: [{criterion: movement}]
     ("written", "said"),
     [
         ("hidden: 0", "5:23: distill.hidden.weight: must be above 0, got 0"),
-        ("hidden: auto", "5:31: distill.hidden: expected a weight such as 1.0, or a mapping, got 'auto'"),
+        (
+            "hidden: auto",
+            "5:31: distill.hidden: expected a weight such as 1.0, or a mapping such as {weight: 1.0}, got",
+        ),
         ("hidden: {layers: all}", "5:40: distill.hidden.layers: expected auto, last, a list of the student's"),
         ("hidden: {layers: [1, -2]}", "5:32: distill.hidden.layers: expected auto, last, a list of the student's"),
         ("hidden: {layers: {a: 1}}", "5:32: distill.hidden.layers: expected auto, last, a list of the student's"),
         ("hidden: {wieght: 1}", "5:32: distill.hidden.wieght: unknown key, did you mean 'weight'?"),
         ("attention: {of: map}", "5:39: distill.attention.of: unknown value 'map', did you mean 'maps'?"),
-        ("data: {}", "5:23: distill.data.augment: no texts: write `files`, `name`, or how many copies of each"),
+        (
+            "data: {}",
+            "5:23: distill.data.augment: no source of texts: write `files`, `name`, or `augment`, the number of altered copies of each example",
+        ),
         ("data: {augment: -1}", "5:39: distill.data.augment: must be at least 0, got -1"),
-        ("data: {files: [a.txt, b.doc]}", "5:45: distill.data.files.1: unknown file type '.doc', one of .txt, .csv"),
-        ("data: {files: a.txt, name: b}", "5:37: distill.data.files: write only one of `name` and `files`"),
-        ("data: {files: a.txt, config: b}", "5:52: distill.data.config: belongs to texts by `name`"),
-        ("data: {augment: 1, text: b}", "5:48: distill.data.text: belongs to texts by `files` or `name`"),
-        ("data: {files: a.csv, text: [a, b]}", "5:44: distill.data.text: task.text has 1 columns, and this 2"),
+        (
+            "data: {files: [a.txt, b.doc]}",
+            "5:45: distill.data.files.1: unknown file type '.doc': use one of .txt, .csv",
+        ),
+        (
+            "data: {files: a.txt, name: b}",
+            "5:37: distill.data.files: two sources of texts: write only one of `name` and `files`",
+        ),
+        (
+            "data: {files: a.txt, config: b}",
+            "5:52: distill.data.config: is read with `name` only, for texts of the Hub: remove it, or write `name`",
+        ),
+        (
+            "data: {augment: 1, text: b}",
+            "5:48: distill.data.text: is read with `files` or `name` only, `augment` takes the columns of task.text: remove it",
+        ),
+        (
+            "data: {files: a.csv, text: [a, b]}",
+            "5:44: distill.data.text: task.text has 1 columns, and this has 2: name as many",
+        ),
     ],
 )
 def test_a_wrong_distillation_is_one_fault_at_its_place(recipes, written, said):
@@ -46,24 +67,30 @@ def test_a_wrong_distillation_is_one_fault_at_its_place(recipes, written, said):
         ("lr_rewind: jump", "5:20: train.lr_rewind: expected jumps, or the time between two rewinds such as 2ep, got"),
         ("lr_rewind: 0", "5:20: train.lr_rewind: expected jumps, or the time between two rewinds such as 2ep, got 0"),
         ("lr_rewind: 2ep, lr_floor: 1", "5:35: train.lr_floor: expected a share of learning_rate from 0 to below 1"),
-        ("lr_floor: 1%", "5:9: train.lr_floor: belongs to lr_rewind, which is not set"),
+        ("lr_floor: 1%", "5:9: train.lr_floor: is read with lr_rewind only: remove it, or write lr_rewind"),
         (
             "lr_rewind: 2ep, lr_scheduler_type: cosine",
             "5:9: train.lr_rewind: the learning rate decays linearly to each rewind: remove lr_scheduler_type",
         ),
         (
             "lr_rewind: 2ep, lr_scheduler_kwargs: {num_cycles: 2}",
-            "5:9: train.lr_rewind: the schedule takes lr_floor alone: remove lr_scheduler_kwargs",
+            "5:9: train.lr_rewind: its only option is lr_floor: remove lr_scheduler_kwargs",
         ),
         ("hold_out: 0", "5:19: train.hold_out: expected a share of the training split such as 5%, or a number of rows"),
         ("hold_out: 1.0", "5:19: train.hold_out: expected a share of the training split such as 5%, or a number"),
-        ("hold_out: 5%, eval_strategy: no", "5:9: train.hold_out: is evaluated while training: remove eval_strategy"),
+        (
+            "hold_out: 5%, eval_strategy: no",
+            "5:9: train.hold_out: is evaluated during training, which eval_strategy: no forbids: remove eval_strategy",
+        ),
         ("freeze: []", "5:9: train.freeze: expected patterns on names of modules such as '*embeddings', got []"),
-        ("freeze: 're:('", "5:17: train.freeze: 're:(' is no regular expression: missing )"),
-        ("freeze: [a, '']", "5:9: train.freeze: an empty pattern matches nothing"),
+        ("freeze: 're:('", "5:17: train.freeze: 're:(' is not a valid regular expression: missing )"),
+        (
+            "freeze: [a, '']",
+            "5:9: train.freeze: an empty pattern matches nothing: write a name, or a glob such as '*.attention.*'",
+        ),
         (
             "hold_ot: 5%",
-            "5:9: train.hold_ot: unknown key, TrainingArguments has none of this name, did you mean 'hold_",
+            "5:9: train.hold_ot: unknown key, not a field of TrainingArguments, did you mean 'hold_",
         ),
     ],
 )

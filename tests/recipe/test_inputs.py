@@ -17,7 +17,7 @@ quantize: {method: int8}
 benchmark: {batch: [1]}
 """
 TEXTS = IMAGES.replace("image-classification", "fill-mask").replace("google/vit-base-patch16-224", "bert-base-uncased")
-NO_LENGTH = "images are all of one size, and have no length: remove it"
+NO_LENGTH = "images have no length in tokens: remove it"
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,34 @@ NO_LENGTH = "images are all of one size, and have no length: remove it"
     [
         (IMAGES, "task.text=a", "task.text: image-classification reads images: name their column in task.image"),
         (IMAGES, "task.max_length=64", f"task.max_length: {NO_LENGTH}"),
-        (IMAGES, "task.problem=regression", "task.problem: image-classification has one problem only: remove it"),
+        (
+            IMAGES,
+            "task.problem=regression",
+            "task.problem: image-classification has only one kind of problem: remove it",
+        ),
         (IMAGES, "task.metric=masked_accuracy", "task.metric: does not measure image-classification: use accuracy"),
         (IMAGES, "train.train_sampling_strategy=group_by_length", f"train.train_sampling_strategy: {NO_LENGTH}"),
         (IMAGES, "benchmark.seq=[64]", f"benchmark.seq: {NO_LENGTH}"),
         (IMAGES, "export.shapes={batch: 1, seq: 64}", f"export.shapes.seq: {NO_LENGTH}"),
-        (IMAGES, "export.tokenizer=true", "export.tokenizer: images are read by an image processor: remove it"),
-        (IMAGES, "model.tokenizer=t", "model.tokenizer: images are read by an image processor: remove it"),
+        (
+            IMAGES,
+            "export.tokenizer=true",
+            "export.tokenizer: this task reads images, which need no tokenizer: remove it",
+        ),
+        (IMAGES, "model.tokenizer=t", "model.tokenizer: this task reads images, which need no tokenizer: remove it"),
         (
             IMAGES,
             "distill={teacher: t, data: {augment: 1}}",
-            "distill.data: it is for texts, and this task reads images",
+            "distill.data: is for texts, and this task reads images: remove it",
         ),
-        (TEXTS, "task.label=a", "task.label: fill-mask learns from texts alone: remove it"),
+        (TEXTS, "task.label=a", "task.label: fill-mask learns from texts without labels: remove it"),
         (TEXTS, "task.image=a", "task.image: fill-mask reads no images: remove it"),
         (TEXTS, "task.metric=accuracy", "task.metric: does not measure fill-mask: use masked_accuracy or"),
-        (TEXTS, "model={config: {model_type: bert}}", "model.tokenizer: a model from a config needs one"),
+        (
+            TEXTS,
+            "model={config: {model_type: bert}}",
+            "model.tokenizer: required with model.config: write a name, or {train: wordpiece, vocab_size: 2000}",
+        ),
     ],
 )
 def test_a_key_without_meaning_is_refused_at_its_place(recipes, text, override, said):

@@ -29,7 +29,7 @@ FIVE_FAULTS = """\
 {file}:7:18: train.learning_rate: expected a number, got 'fast'
     7 |   learning_rate: fast
       |                  ^^^^
-{file}:8:3: train.num_train_epoch: unknown key, TrainingArguments has none of this name, did you mean 'num_train_epochs'?
+{file}:8:3: train.num_train_epoch: unknown key, not a field of TrainingArguments, did you mean 'num_train_epochs'?
     8 |   num_train_epoch: 6
       |   ^^^^^^^^^^^^^^^
 {file}:11:16: prune.0.criterion: unknown criterion 'movment', did you mean 'movement'?
@@ -97,16 +97,16 @@ def test_a_newer_format_is_one_fault(recipes):
 
 def test_what_must_be_there_is_named(recipes):
     assert recipes.problems("name: x\n") == [
-        "r.yaml:1:1: optkit: required, write `optkit: 1`, the recipe's format",
-        "r.yaml:1:1: model: required, but missing",
-        "r.yaml:1:1: task: required, but missing",
+        "r.yaml:1:1: optkit: required: write `optkit: 1`, the format of the recipe",
+        "r.yaml:1:1: model: required, but missing: write it",
+        "r.yaml:1:1: task: required, but missing: write it",
         "r.yaml:1:1: quantize: nothing to do: a recipe prunes, quantizes, or both, so write `prune` or `quantize`",
     ]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "just words\n", "- a\n"])
 def test_what_is_no_mapping_is_one_fault(recipes, text):
-    assert recipes.problems(text) == ["r.yaml:1:1: a recipe is a mapping that begins with `optkit: 1`"]
+    assert recipes.problems(text) == ["r.yaml:1:1: not a recipe: a recipe is a mapping that begins with `optkit: 1`"]
 
 
 def test_a_file_that_cannot_be_read_is_one_line(recipes):
@@ -144,12 +144,14 @@ def test_a_fault_points_at_the_file_or_set_that_wrote_it(recipes):
 def test_cycles_and_missing_bases_are_refused_where_they_are_named(recipes):
     recipes.write("extends: r.yaml\n", "other.yaml")
     assert recipes.problems("extends: other.yaml\n") == [
-        "other.yaml:1:10: extends: r.yaml extends itself, directly or by way of others"
+        "other.yaml:1:10: extends: r.yaml extends itself, directly or through others: remove one `extends`"
     ]
     assert recipes.problems("a: 1\nextends: gone.yaml\n") == [
-        "r.yaml:2:10: extends: gone.yaml: no such file or directory"
+        "r.yaml:2:10: extends: gone.yaml: no such file or directory: correct the path, which is relative to this file"
     ]
-    assert recipes.problems("extends: [a, b]\n") == ["r.yaml:1:10: extends: expected the path of one recipe"]
+    assert recipes.problems("extends: [a, b]\n") == [
+        "r.yaml:1:10: extends: expected the path of one recipe, such as base.yaml"
+    ]
 
 
 def test_local_paths_are_relative_to_whoever_names_them(recipes, monkeypatch):
@@ -184,7 +186,7 @@ def test_local_paths_are_relative_to_whoever_names_them(recipes, monkeypatch):
     ],
 )
 def test_a_path_that_no_file_can_have_is_refused_where_it_is_written(recipes, place, value):
-    said = "too long for the path of a file or the name of a model"
+    said = "too long for the path of a file or the name of a model: give another"
     assert recipes.problems(recipes.minimal, f"{place}={value}") == [f"--set: {place}: {said}"]
 
 

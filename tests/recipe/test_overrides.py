@@ -46,12 +46,12 @@ def test_null_deletes_and_later_ones_win(recipes):
         ("prune.encoder.schedul.to=1", "--set: prune.0.schedul: unknown key, did you mean 'schedule'?"),
         ("prune.encodr.scope=local", "--set: prune.encodr: there is no rule 'encodr', did you mean 'encoder'?"),
         ("prune.1.scope=local", "--set: prune.1: there is no rule '1', only encoder"),
-        ("seed.a=1", "--set: seed.a: 'seed' is a value and has no keys"),
-        ("extends=x.yaml", "--set: extends: is for recipe files, it cannot be set"),
+        ("seed.a=1", "--set: seed.a: 'seed' is a single value and has no keys: correct the path"),
+        ("extends=x.yaml", "--set: extends: cannot be set: write it in a recipe file"),
         ("train={fp16: true, fp16: true}", "--set: train.fp16: duplicate key, first written on line 1"),
         (
             "prune.0.targets=*query",
-            "--set: prune.0.targets: * begins a YAML alias, which recipes do not use; quote a pattern that begins",
+            "--set: prune.0.targets: * begins a YAML alias, which recipes do not use: quote a pattern that begins",
         ),
     ],
 )

@@ -49,16 +49,25 @@ def test_fine_tuning(recipes):
         ("smooth_quant: true", "quantize.smooth_quant: expected a strength above 0 and up to 1, or false to switch it"),
         ("bias_correction: slow", "quantize.bias_correction: unknown value 'slow', one of auto, fast, accurate"),
         ("method: int4", "quantize.method: unknown value 'int4'"),
-        ("ignored: 're:('", "quantize.ignored: 're:(' is no regular expression"),
+        ("ignored: 're:('", "quantize.ignored: 're:(' is not a valid regular expression:"),
         ("max_drop: -1", "quantize.max_drop: must be at least 0, got -1"),
         ("control: {samples: 0}", "quantize.control.samples: must be at least 1, got 0"),
         ("finetune: {steps: 0}", "quantize.finetune.steps: must be at least 1, got 0"),
         ("finetune: {rate: 1}", "quantize.finetune.rate: unknown key"),
-        ("method: int8_weights, smooth_quant: 0.5", "quantize.smooth_quant: int8_weights leaves activations alone"),
-        ("method: int8_weights, bias_correction: fast", "quantize.bias_correction: int8_weights leaves activations"),
+        (
+            "method: int8_weights, smooth_quant: 0.5",
+            "quantize.smooth_quant: is about activations, which int8_weights does not change: remove it, or write method: int8",
+        ),
+        (
+            "method: int8_weights, bias_correction: fast",
+            "quantize.bias_correction: is about activations, which int8_weights does not change: remove it, or write method: int8",
+        ),
         ("method: int8_weights, weight_range: full", "quantize.weight_range: is for int8 products"),
         ("method: int8_weights, accuracy_backend: optkit", "quantize.accuracy_backend: is for int8 products"),
-        ("method: int8_weights, finetune: {}", "quantize.finetune: int8_weights loses too little to be trained for"),
+        (
+            "method: int8_weights, finetune: {}",
+            "quantize.finetune: is for method: int8 only, as int8_weights loses little: remove it, or write method: int8",
+        ),
     ],
 )
 def test_faults(recipes, text, said):

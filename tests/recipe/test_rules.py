@@ -11,7 +11,10 @@ from optkit.recipe.resolved import data
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ("{criterion: frozen, schedule: {to: 0.5}}", "6:29: prune.0.schedule: frozen keeps the zeros that are there"),
+        (
+            "{criterion: frozen, schedule: {to: 0.5}}",
+            "6:29: prune.0.schedule: the criterion frozen keeps the zeros that are there and takes no schedule: remove it",
+        ),
         ("{schedule: {from: 0.9, to: 0.5}}", "6:36: prune.0.schedule.to: sparsity must grow, but `from` is 0.9 and"),
         (
             "{schedule: {begin: 80%, end: 0.5}}",
@@ -45,12 +48,12 @@ from optkit.recipe.resolved import data
         ),
         ("{schedule: {shape: stepwise, jumps: 0}}", "6:45: prune.0.schedule.jumps: jumps must be at least 1, got 0"),
         ("{schedule: {shape: stepwis, jumps: 4}}", "6:28: prune.0.schedule.shape: unknown value 'stepwis', did you"),
-        ("{criterion: {momentum: 1}}", "6:10: prune.0.criterion: a criterion needs a `name`"),
+        ("{criterion: {momentum: 1}}", "6:10: prune.0.criterion: a criterion needs its `name`, such as"),
         ("{criterion: 5}", "6:21: prune.0.criterion: expected a name or a mapping, got 5"),
         ("{targets: []}", "6:10: prune.0.targets: must not be empty"),
-        ("{targets: [a, 're:(']}", "6:23: prune.0.targets.1: 're:(' is no regular expression"),
+        ("{targets: [a, 're:(']}", "6:23: prune.0.targets.1: 're:(' is not a valid regular expression:"),
         ("{targets: [[ab]]}", "6:20: prune.0.targets.0: expected text, got a list; quote a pattern"),
-        ("{name: 3x}", "6:16: prune.0.name: '3x' is no name"),
+        ("{name: 3x}", "6:16: prune.0.name: '3x' is not a valid name"),
     ],
 )
 def test_a_wrong_rule_is_one_fault_at_its_place(recipes, rule, said):
@@ -62,7 +65,7 @@ def test_a_wrong_rule_is_one_fault_at_its_place(recipes, rule, said):
 def test_rules_have_names_of_their_own(recipes):
     head = recipes.minimal.split("prune:")[0]
     assert recipes.problems(f"{head}prune: [{{name: a}}, {{name: b}}, {{name: a}}]\n") == [
-        "r.yaml:6:38: prune.2.name: two rules are called 'a'"
+        "r.yaml:6:38: prune.2.name: two rules have the name 'a': rename one"
     ]
 
 

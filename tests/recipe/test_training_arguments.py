@@ -51,7 +51,7 @@ def test_a_wrong_value_is_said(key, value, said):
 
 
 def test_a_training_of_no_epochs_is_no_training():
-    said = "must be above 0, got 0: to train nothing leave `train` out"
+    said = "must be above 0, got 0: to prune without training, remove `train`"
     assert read_train({"num_train_epochs": 0})[1] == [("num_train_epochs", said, False)]
     assert not read_train({"num_train_epochs": 0, "max_steps": 5})[1]
 
@@ -59,7 +59,7 @@ def test_a_training_of_no_epochs_is_no_training():
 @pytest.mark.parametrize("key", sorted(OWNED))
 def test_what_optkit_owns_is_refused_with_the_way_out(key):
     values, faults = read_train({key: None})
-    assert values == {} and faults == [(key, f"optkit owns this argument: {OWNED[key]}", True)]
+    assert values == {} and faults == [(key, f"cannot be set in a recipe: {OWNED[key]}", True)]
 
 
 def test_values_are_normalised():

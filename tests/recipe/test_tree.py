@@ -62,11 +62,16 @@ def test_values_and_keys_know_where_they_stand():
 
 def test_all_of_these_are_reported_and_the_rest_is_read():
     root, faults = read("a: 1\na: 2\nb: &x 3\nc: !!str 4\nd: *x\ne: [1]\n")
-    assert [(f.mark.line + 1, f.mark.column + 1, f.path, f.message[:30]) for f in faults] == [
-        (2, 1, "a", "duplicate key, first written o"),
-        (3, 4, "b", "YAML anchors are not allowed i"),
-        (4, 4, "c", "YAML tags are not allowed in a"),
-        (5, 4, "d", "* begins a YAML alias, which r"),
+    assert [(f.mark.line + 1, f.mark.column + 1, f.path, f.message) for f in faults] == [
+        (2, 1, "a", "duplicate key, first written on line 1: remove one"),
+        (3, 4, "b", "YAML anchors are not allowed in a recipe: remove it"),
+        (4, 4, "c", "YAML tags are not allowed in a recipe: remove it"),
+        (
+            5,
+            4,
+            "d",
+            "* begins a YAML alias, which recipes do not use: quote a pattern that begins with * or [, such as '*.attention.*'",
+        ),
     ]
     assert root.plain()["a"] == 1 and root.plain()["e"] == [1]
 
@@ -79,8 +84,8 @@ def test_all_of_these_are_reported_and_the_rest_is_read():
         ("a: b\n c: d\n", 2, 3, "mapping values are not allowed here"),
         ("a:\n\t- b\n", 2, 1, "cannot start any token"),
         ("a: 1\nb: \x01\n", 2, 4, "control character"),
-        ("a: 1\n---\nb: 2\n", 2, 1, "a recipe is one document"),
-        ("? [a]\n: 1\n", 1, 3, "a key is a word"),
+        ("a: 1\n---\nb: 2\n", 2, 1, "a recipe is one YAML document: remove this '---' and what follows"),
+        ("? [a]\n: 1\n", 1, 3, "a key must be a word: write one before the colon"),
         ("a: " + "[" * 60, 1, 44, "nested more than 40 levels deep"),
     ],
 )
@@ -101,4 +106,4 @@ def test_an_unquoted_pattern_is_told_to_be_quoted(value):
 @pytest.mark.parametrize("text", [r'a: "\ud800"', r'a: "b\u0000"', r'"\ud800": 1'])
 def test_escapes_of_no_character_are_refused(text):
     _, (fault, *_) = read(f"x: 1\n{text}\n")
-    assert fault.mark.line == 1 and fault.message == "an escape that stands for no character: remove it"
+    assert fault.mark.line == 1 and fault.message == "an escape sequence that stands for no character: remove it"
