@@ -125,7 +125,8 @@ struct Kernels {
     /// Tokens (count x features, row after row) to a tile and back; the tile's other lanes become zero.
     void (*load)(float* tile, const float* tokens, uint32_t features, int count, int lanes) noexcept = nullptr;
     void (*store)(float* tokens, const float* tile, uint32_t features, int count) noexcept = nullptr;
-    /// 8-bit multiply-adds of a loop that touches registers only, for the machine's peak.
+    /// Runs its fastest products so many times on entries that stay in cache; returns the multiply-adds, for the
+    /// machine's peak.
     uint64_t (*peak)(uint64_t iterations, int32_t* sink) noexcept = nullptr;
 };
 

@@ -33,6 +33,7 @@ struct Dot {
 #include "isa/shared/elements_256.inl"
 #include "isa/shared/blocks_16bit.inl"
 #include "isa/shared/single.inl"
+#include "isa/shared/peak.inl"
 
 constexpr LinearKernel linear[] = {{Form::block4, 1, 1, block4<1>},   {Form::block4, 2, 1, block4<2>},
                                    {Form::block4, 4, 1, block4<4>},   {Form::block4, 8, 1, block4<8>},
@@ -46,7 +47,7 @@ constexpr Kernels make_kernels() {
     kernels.linear = linear;
     kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
-    kernels.peak = peak<6>;
+    kernels.peak = peak<4, block4<4>>;
     return kernels;
 }
 

@@ -39,6 +39,7 @@ struct Vector {
 
 #include "isa/shared/blocks.inl"
 #include "isa/shared/single.inl"
+#include "isa/shared/peak.inl"
 
 constexpr LinearKernel linear[] = {{Form::block4, 1, 2, block4<1, 2, 1>},
                                    {Form::block4, 2, 2, block4<2, 2, 2>},
@@ -57,7 +58,7 @@ constexpr Kernels make_kernels() {
     kernels.linear = linear;
     kernels.linear_count = sizeof linear / sizeof *linear;
     kernels.attention = attention;
-    kernels.peak = peak<12>;
+    kernels.peak = peak<4, block4<4, 1, 4>>;
     return kernels;
 }
 

@@ -89,30 +89,3 @@ void block4(const LinearArgs& args) noexcept {
             block_rows<kHeight, kPassed, kInterleaved, kHalf>(args, first, 16);
         }
 }
-
-/// See Kernels::peak; kSums at once hide an instruction's latency.
-template <int kSums>
-uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
-    typename Vector::Type sums[kSums], weights = Vector::broadcast(0x01020304);
-    // One of two vectors by turns: the products of a constant would be moved out of the loop.
-    alignas(64) uint8_t panels[2][4 * Vector::kTokens];
-    for (auto& each : panels)
-        for (uint8_t& number : each)
-            number = uint8_t(*sink + 3);
-    OPTKIT_UNROLL
-    for (int j = 0; j < kSums; ++j)
-        sums[j] = Vector::broadcast(j);  // all different, so that none is computed for another
-    for (uint64_t i = 0; i < iterations; ++i) {
-        const typename Vector::Type panel = Vector::load(panels[i % 2]);
-        OPTKIT_UNROLL
-        for (int j = 0; j < kSums; ++j)
-            sums[j] = Vector::add(sums[j], panel, weights);
-    }
-    OPTKIT_UNROLL
-    for (int j = 1; j < kSums; ++j)
-        sums[0] = Vector::add(sums[0], sums[j], weights);
-    int32_t numbers[Vector::kTokens];
-    Vector::store(numbers, sums[0]);
-    *sink += numbers[0];
-    return iterations * kSums * uint64_t(4 * Vector::kTokens);
-}

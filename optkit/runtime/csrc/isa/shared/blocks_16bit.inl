@@ -68,22 +68,3 @@ void block4(const LinearArgs& args) noexcept {
             block_rows<kHeight, kPassed, 2>(args, first, 16);
         }
 }
-
-/// See Kernels::peak; kSums at once hide an instruction's latency.
-template <int kSums>
-uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
-    // All different, so that none is computed for another.
-    __m256i sums[kSums], weights[kSums], panel = _mm256_set1_epi8(3);
-    for (int j = 0; j < kSums; ++j) {
-        sums[j] = _mm256_set1_epi32(j);
-        weights[j] = _mm256_set1_epi8(char(j + 1));
-    }
-    for (uint64_t i = 0; i < iterations; ++i) {
-        __asm__ volatile("" : "+x"(panel));  // else the products are moved out of the loop
-        for (int j = 0; j < kSums; ++j)
-            sums[j] = Dot::add(sums[j], panel, weights[j]);
-    }
-    for (int j = 0; j < kSums; ++j)
-        *sink += _mm256_extract_epi32(sums[j], 0);
-    return iterations * kSums * 32;
-}
