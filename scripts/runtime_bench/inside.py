@@ -80,7 +80,8 @@ class Counters:
 
 
 def peak(threads: int) -> Peak | None:
-    """8-bit multiply-adds a second of one thread on data in its first-level cache while ``threads`` are at it; None without a library."""
+    """8-bit multiply-adds a second of one thread on data in its first-level cache, while ``threads`` are at it; None
+    without a library."""
     from optkit.runtime import extension
 
     if not extension.available() or not hasattr(extension.library(), "optkit_peak"):
