@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optkit.benchmark.result import BenchmarkResult, Shape
+from optkit.benchmark.result_migration import read_result
+from optkit.benchmark.result_tables import row_names
 from optkit.errors import UsageError
 from optkit.experiments.runs import load_run
 from optkit.json_files import read_json
@@ -89,38 +92,34 @@ def costs(rates: Rates, prices: Prices) -> list[Cost]:
 
 def _of_run(path: Path, batch: int | None, seq: int | None) -> Rates:
     run = load_run(path)
-    measured = run.report.benchmark
-    if measured is None or not measured.shapes:
+    result = run.report.benchmark
+    if result is None or not result.shapes:
         raise UsageError(f"{path}: has no times: add `benchmark` to the recipe")
-    for shape in measured.shapes:
-        if (batch, seq) in ((None, None), (shape.batch, shape.seq)):
-            how = f"one at a time, {shape.inputs}, OpenVINO in {precision(measured)}"
-            return Rates(run.name, shape.per_second, shape.against, measured.threads, how, run.cpu)
-    raise UsageError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
+    shape = _shape(result, batch, seq)
+    if shape is None:
+        raise UsageError(f"{path}: has no times of this shape: add it to the recipe's `benchmark`")
+    how = f"one at a time, {shape.inputs}, OpenVINO in {precision(result)}"
+    return Rates(run.name, shape.per_second, shape.against, result.threads, how, run.cpu)
 
 
 def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
-    from optkit.benchmark.result_migration import read_result
-    from optkit.benchmark.result_tables import row_names
-
     try:
         result = read_result(read_json(path))
-        found = [
-            Rates(
-                path.stem,
-                dict(zip(row_names(shape.rows), (row.per_second for row in shape.rows), strict=True)),
-                next(name for name, row in zip(row_names(shape.rows), shape.rows, strict=True) if row.reference),
-                result.threads,
-                f"{result.settings.mode}, {shape.inputs}",
-                str(result.machine.cpu),
-            )
-            for shape in result.shapes
-            if (batch, seq) in ((None, None), (shape.batch, shape.seq))
-        ]
-    except (OSError, ValueError, StopIteration):
+    except (OSError, ValueError):
         raise UsageError(
             f"{path}: neither a run folder nor a file of `optkit bench --json`: give one of them"
         ) from None
-    if not found:
+    shape = _shape(result, batch, seq)
+    if shape is None:
         raise UsageError(f"{path}: has no times of this shape: measure it with `optkit bench`")
-    return found[0]
+    names = row_names(shape.rows)
+    per_second = {name: row.per_second for name, row in zip(names, shape.rows, strict=True)}
+    against = next((name for name, row in zip(names, shape.rows, strict=True) if row.reference), None)
+    how = f"{result.settings.mode}, {shape.inputs}"
+    return Rates(path.stem, per_second, against, result.threads, how, result.machine.cpu)
+
+
+def _shape(result: BenchmarkResult, batch: int | None, seq: int | None) -> Shape | None:
+    """The figures at a batch and length, the first where both are None; None where there are none."""
+    found = (shape for shape in result.shapes if (batch, seq) in ((None, None), (shape.batch, shape.seq)))
+    return next(found, None)
