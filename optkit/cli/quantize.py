@@ -43,8 +43,9 @@ def command(
         str | None,
         typer.Option(
             metavar="RANGE",
-            help="Of int8 that the weights use: half, right on every CPU, or full, for VNNI or optkit's runtime.",
-            show_default="half",
+            help="Range of int8 that weights use: half, the default, is right on every CPU; full needs VNNI, AMX or "
+            "optkit's runtime.",
+            show_default=False,
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(hidden=True)] = None,

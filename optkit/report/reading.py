@@ -42,7 +42,7 @@ def load_report(folder: str | Path) -> Report:
     file = Path(folder) / REPORT
     if not file.is_file():
         why = why_not(folder, f"no {REPORT} here")
-        raise UsageError(f"{folder}: {why}: name a run folder, which `optkit run` makes, of a run that is finished")
+        raise UsageError(f"{folder}: {why}: name the folder of a run that `optkit run` finished")
     try:
         data = read_json(file)
     except (OSError, ValueError) as error:
