@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from optkit.experiments.sweep import sweep
     from optkit.export.onnx import export_onnx, read_onnx_tags
     from optkit.export.openvino import export_openvino
-    from optkit.export.sparse_folder import load_sparse, pack_sparse, unpack_sparse
+    from optkit.export.sparse_folder import pack_sparse, unpack_sparse
+    from optkit.export.sparse_folder.loading import load_sparse
     from optkit.hub.pull import pull
     from optkit.hub.push import push
     from optkit.interop.inspect import inspect
@@ -123,7 +124,7 @@ _NAMES = {
     "load_compact": "optkit.pruning.compaction.checkpoint",
     "pack_sparse": "optkit.export.sparse_folder",
     "unpack_sparse": "optkit.export.sparse_folder",
-    "load_sparse": "optkit.export.sparse_folder",
+    "load_sparse": "optkit.export.sparse_folder.loading",
     "PruningCallback": "optkit.pruning.callback",
     "DistillationMixin": "optkit.pruning.distillation.mixin",
     "Reporter": "optkit.progress",

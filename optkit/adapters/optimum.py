@@ -6,11 +6,12 @@ import errno
 import re
 import shutil
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import export_types, quiet, reason, sentence_transformers
+from optkit.adapters import export_types, quiet, reason
+from optkit.adapters.companions import copy_companions
 from optkit.checkpoints.compact_config import needs_loader, read_config
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.io import find_xml, import_openvino
@@ -18,46 +19,6 @@ from optkit.json_files import read_json
 from optkit.models.encoder_decoder import encoder_alone, has_decoder
 from optkit.pruning.compaction.checkpoint import load_compact, write_former_config
 from optkit.tasks import TASKS, TaskType
-
-# What a checkpoint holds beside its weights. Copied byte for byte, since a tokenizer that is loaded and saved again
-# changes with the version of transformers, and for a checkpoint without one an empty one would appear.
-COMPANIONS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "preprocessor_config.json",
-    "processor_config.json",
-    *sentence_transformers.FILES,
-)
-
-
-def copy_companions(
-    source: Path, folder: Path, *, but: Collection[str] = (), more: Sequence[str] = (), replace: bool = True
-) -> None:
-    """Copies what a model is loaded with, its weights apart.
-
-    Args:
-        source, folder: from where to where.
-        but: names that are left where they are.
-        more: further names to copy.
-        replace: whether files that are in ``folder`` already are written over.
-    """
-    for name in (*COMPANIONS, *more):
-        if name in but or not (source / name).is_file() or (not replace and (folder / name).exists()):
-            continue
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(source / name, folder / name)
 
 
 def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 from safetensors.torch import save_file
 
 from optkit.adapters import quiet, reason
+from optkit.adapters.companions import copy_companions
 from optkit.adapters.hub import model_folder
-from optkit.adapters.optimum import class_for, copy_companions
+from optkit.adapters.optimum import class_for
 from optkit.checkpoints.files import state_dict, tensors
 from optkit.checkpoints.plain import plain_folder
 from optkit.counting.parameters import parameter_kinds

@@ -12,7 +12,10 @@ import optkit
 from optkit.cli.console import wide_console
 from optkit.cli.inspect import layer_table
 from optkit.cli.options import Debug, Json
+from optkit.deprecation import FormerSpelling, warn_once
+from optkit.errors import UsageError
 from optkit.progress import Reporter
+from optkit.quantization.config import FORMER_TARGETS
 
 Model = Annotated[
     str,
@@ -87,10 +90,6 @@ def _weight_range(weight_range: str | None, target: str | None) -> str:
     """The weight range of the command line, where ``--target`` is its former name."""
     if target is None:
         return weight_range or "half"
-    from optkit.deprecation import FormerSpelling, warn_once
-    from optkit.errors import UsageError
-    from optkit.quantization.config import FORMER_TARGETS
-
     if weight_range is not None:
         raise UsageError("--target is the former name of --weight-range: remove --target")
     if target not in FORMER_TARGETS:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import nncf, onnx, optimum
+from optkit.adapters import nncf, onnx
+from optkit.adapters.companions import copy_companions
 from optkit.adapters.onnxruntime import OnnxModel
 from optkit.checkpoints.plain import plain_folder
 from optkit.errors import ExportError
@@ -81,7 +82,7 @@ def export_onnx(
     activations = quantization is None or not quantization.weights_only
     tags = make_tags(layers, source, recipe_hash, activations=activations)
     path = onnx.save(model, output, tags_to_pairs(tags))
-    optimum.copy_companions(checkpoint, output)
+    copy_companions(checkpoint, output)
     write_former_config(checkpoint, output)
     return OnnxResult(path, _verify_saved(path, tags, source), _opset(path))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.adapters import optimum
+from optkit.adapters.companions import copy_companions
 from optkit.counting.zeros import count
 from optkit.errors import ExportError
 from optkit.export.fp32 import NamedModel, convert
@@ -148,7 +148,7 @@ def finish(
 def _save(model: openvino.Model, setup: Path, output: Path) -> Path:
     """Writes a model with the config and the tokenizer in ``setup``."""
     xml = save_model(model, output)
-    optimum.copy_companions(setup, output)
+    copy_companions(setup, output)
     return xml
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optkit.adapters import optimum, passes, quiet
+from optkit.adapters import passes, quiet
+from optkit.adapters.companions import copy_companions
 from optkit.errors import PruningError
 from optkit.models import load_model
 from optkit.pipeline.stage import Stage
@@ -81,7 +82,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         )
     with quiet():
         plain = save_compact(model, result, output.folder)
-    optimum.copy_companions(source, output.folder, but=["config.json"])
+    copy_companions(source, output.folder, but=["config.json"])
     kept = result.counts()
     summary = ", ".join(f"{left:,} of {all_:,} {name}" for name, (left, all_) in kept.items())
     context.reporter.say(f"  kept {summary}")

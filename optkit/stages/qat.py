@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
-from optkit.adapters import arguments, optimum, trainer
+from optkit.adapters import arguments, trainer
+from optkit.adapters.companions import copy_companions
 from optkit.checkpoints.compact_config import needs_loader, read_config
 from optkit.checkpoints.files import COMPACTED
 from optkit.models import freezing, load_model
@@ -102,7 +103,7 @@ def run(context: RunContext, output: StageOutput) -> None:
 
 def save_like(model: Any, source: Path, folder: Path) -> None:
     """Writes ``model`` as a checkpoint of the form of ``source``, plain or compacted, which it was loaded from."""
-    optimum.copy_companions(source, folder)
+    copy_companions(source, folder)
     name = COMPACTED if needs_loader(read_config(source)) else "model.safetensors"
     save_file(own_weights(model), folder / name, metadata={"format": "pt"})
 

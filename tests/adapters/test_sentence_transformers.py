@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from capabilities import need
 
-from optkit.adapters import optimum
+from optkit.adapters import companions
 from optkit.adapters import sentence_transformers as adapter
 from optkit.adapters.sentence_transformers import FILES, MODULES, POOLING, Embedding, read, write
 from optkit.errors import PlanError
@@ -41,7 +41,7 @@ def test_a_models_own_files_are_kept_to_the_byte(folder, tmp_path):
     write(tmp_path / "copy", Embedding(), **NEW | {"source": str(folder)})
     assert read(str(tmp_path / "copy")) == Embedding("cls", True, "query: ")
     (tmp_path / "again").mkdir()
-    optimum.copy_companions(tmp_path / "copy", tmp_path / "again")
+    companions.copy_companions(tmp_path / "copy", tmp_path / "again")
     for file in FILES:
         assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
 

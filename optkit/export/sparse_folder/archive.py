@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize, serialize_file
 
+from optkit.adapters.companions import copy_companions
 from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError
 from optkit.export.sparse_folder import blocks, sources
@@ -76,8 +76,6 @@ def pack_sparse(model: str | Path | Sequence[str | Path], output: str | Path) ->
     Raises:
         OptkitError: if there are no weights, a file is damaged, or ``output`` is not empty.
     """
-    from optkit.adapters.optimum import copy_companions
-
     folders = [Path(model)] if isinstance(model, (str, Path)) else [Path(folder) for folder in model]
     output = _empty(Path(output))
     packed: dict[str, PackedFile] = {}
@@ -108,8 +106,6 @@ def unpack_sparse(folder: str | Path, output: str | Path, *, only: Sequence[str]
     Raises:
         OptkitError: if the folder is not whole or not what its index says; ``output`` then holds no file that is wrong.
     """
-    from optkit.adapters.optimum import copy_companions
-
     folder = Path(folder)
     files = _choose_files(folder, only)
     output = _empty(Path(output))
@@ -141,22 +137,6 @@ def read_sparse(folder: str | Path, file: str = "model.safetensors") -> dict[str
     packed = _choose_files(folder, [file])[file]
     stored = _read_tensors(folder / packed.data, packed)
     return {name: _tensor(folder / packed.data, name, entry, stored) for name, entry in packed.tensors.items()}
-
-
-def load_sparse(folder: str | Path) -> Any:
-    """The model of a sparse folder as transformers' own class, in evaluation mode, every weight bit for bit.
-
-    Raises:
-        OptkitError: if the folder holds no checkpoint, is not whole, or not what its index says.
-    """
-    from optkit.pruning.compaction.checkpoint import load_compact
-
-    files = [name for name in read_index(Path(folder)) if name.endswith(".safetensors")]
-    if not files:
-        raise OptkitError(f"{folder}: holds no checkpoint: unpack_sparse gives back the IR that it was made of")
-    with tempfile.TemporaryDirectory() as dense:
-        unpack_sparse(folder, dense, only=files)
-        return load_compact(dense)
 
 
 def _empty(folder: Path) -> Path:
