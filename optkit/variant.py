@@ -79,8 +79,8 @@ class Variant:
             return " ".join(filter(None, ("dense", _PRECISIONS.get(self.precision))))
         if self.precision != "fp32":
             return _PRECISIONS[self.precision]
-        exported = {"openvino": "fp32 IR", "optkit": "fp32 IR", "onnxruntime": "fp32 ONNX"}
-        return exported.get(self.engine) or _MODELS[self.model]
+        formats = {"openvino": "fp32 IR", "optkit": "fp32 IR", "onnxruntime": "fp32 ONNX"}
+        return formats.get(self.engine) or _MODELS[self.model]
 
     @property
     def engine_label(self) -> str:
@@ -129,9 +129,9 @@ def migrate_name(name: str, *, int8: Precision = "int8") -> Variant:
         "compact torch": Variant("compact", "fp32", "torch"),
     }
     for before, precision in (("int8 ", int8), ("", "fp32")):
-        exported = Variant("pruned", precision, "openvino")
-        known |= {f"{before}openvino": exported, f"{before}optkit": exported.on("optkit")}
-        known |= {f"{before}onnx": exported.on("onnxruntime")}
+        ir = Variant("pruned", precision, "openvino")
+        known |= {f"{before}openvino": ir, f"{before}optkit": ir.on("optkit")}
+        known |= {f"{before}onnx": ir.on("onnxruntime")}
     known["int8"] = known["int8 openvino"]
     found = known.get(plain)
     if found is None or (plain != name and found.engine != "openvino"):

@@ -87,8 +87,8 @@ def _denominator_table(report: Report) -> Table:
     table = lazy.Table("zeros as stored", box=None, pad_edge=False, header_style="bold")
     for heading in ("zeros", "of", "sparsity"):
         table.add_column(heading, justify="right")
-    for name, counted in report.denominators.items():
-        cells = (f"{counted['zeros']:,}", f"{counted['size']:,}", _percent(counted["sparsity"])) if counted else ()
+    for name, counts in report.denominators.items():
+        cells = (f"{counts['zeros']:,}", f"{counts['size']:,}", _percent(counts["sparsity"])) if counts else ()
         table.add_row(f"{_MEANING[name]} ({name})", *(cells or ("unknown",)))
     return table
 

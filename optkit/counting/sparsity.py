@@ -72,11 +72,11 @@ def _on_the_hub(path: Path) -> str:
 
 def _read_run(path: Path) -> Report:
     """The pruned checkpoint of a run with the int8 sparsity of its IR; the IR alone where there is no checkpoint."""
-    pruned, exported = path / "pruned", path / "openvino"
-    if not pruned.is_dir():
-        return replace(_read_ir(exported), path=str(path), kind="run")
-    ir = _read_ir(exported) if exported.is_dir() else None
-    report = _read_checkpoint(pruned)
+    checkpoint, folder = path / "pruned", path / "openvino"
+    if not checkpoint.is_dir():
+        return replace(_read_ir(folder), path=str(path), kind="run")
+    ir = _read_ir(folder) if folder.is_dir() else None
+    report = _read_checkpoint(checkpoint)
     int8 = {layer.name: layer.int8_sparsity for layer in ir.layers} if ir else {}
     layers = tuple(replace(layer, int8_sparsity=int8.get(layer.name)) for layer in report.layers)
     return replace(report, path=str(path), kind="run", layers=layers)
@@ -131,11 +131,11 @@ def _of_graph(
             found[name] = _add_tag(measure(name, layer.weight.values, layer.weight.dtype, _blocks_of(tag)), tag, notes)
     encoder = encoder_of([*found, *(name for name, _ in tags.removed)] if tags else found)
     totals = Totals()
-    counted: set[str] = set()
+    seen: set[str] = set()
     for role, weight in parameters:
         name = names.get(weight.constant, weight.constant)
-        if name not in counted:
-            counted.add(name)
+        if name not in seen:
+            seen.add(name)
             known = found.get(name)
             zeros, size = (known.zeros, known.size) if known else count_zeros(name, weight.values)
             removed = known.removed if known else 0

@@ -75,8 +75,8 @@ def exported_variant(context: RunContext) -> Variant:
 
 def judged_variant(context: RunContext) -> Variant:
     """The variant that a drop is of."""
-    exported = exported_variant(context)
-    return exported.on("optkit") if is_judged_on_runtime(context) else exported
+    variant = exported_variant(context)
+    return variant.on("optkit") if is_judged_on_runtime(context) else variant
 
 
 def plan_identity(context: RunContext) -> dict[str, Any] | None:

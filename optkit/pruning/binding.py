@@ -167,11 +167,11 @@ class BoundRule:
         if not isinstance(self.criterion, GroupCriterion):
             return self._count_out(pooled, living, target)
         states = [self.state(site.masks()[0]) for site in self.sites]
-        counted = self._count_out([self.criterion.group_score(state) for state in states], living, target)
+        masks = self._count_out([self.criterion.group_score(state) for state in states], living, target)
         if target >= self.rule.schedule.to:
-            return counted
+            return masks
         chosen = self._own_choice(states, living, target)
-        return [keep if own is None else own for keep, own in zip(counted, chosen, strict=True)]
+        return [keep if own is None else own for keep, own in zip(masks, chosen, strict=True)]
 
     def _own_choice(self, states: list[State], living: list[Tensor], target: float) -> list[Tensor | None]:
         """What the criterion chooses at each site, None where it leaves that to counting."""

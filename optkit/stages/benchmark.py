@@ -110,13 +110,13 @@ def _measure(context: RunContext, folder: Path) -> BenchmarkResult:
     options = BenchmarkOptions(
         threads=torch.get_num_threads(), rounds=ROUNDS, repeats=REPEATS, limit=LONGEST, loads=False
     )
-    exported = serving.exported_variant(context)
+    variant = serving.exported_variant(context)
     return measure(
         candidates,
         _workloads(context),
         options,
         reference=next((variants.index(own) for own in (DENSE.on("openvino"), DENSE) if own in variants), None),
-        plain=variants.index(exported) if exported in variants else None,
+        plain=variants.index(variant) if variant in variants else None,
         left_out=left_out,
         reporter=context.reporter,
     )
@@ -139,8 +139,8 @@ def _workloads(context: RunContext) -> list[Workload]:
 def _candidates(context: RunContext, folder: Path) -> tuple[list[Candidate], list[LeftOut]]:
     """What the recipe's backends run, in the order of tables, and which of it cannot be timed, with the reason."""
     backends, left_out, found = set(context.recipe.benchmark.backends), [], []
-    exported, xml = serving.exported_variant(context), find_xml(context.path(export.FOLDER))
-    on_optkit = exported.on("optkit")
+    variant, xml = serving.exported_variant(context), find_xml(context.path(export.FOLDER))
+    on_optkit = variant.on("optkit")
     if "optkit" in backends and not serving.times_runtime(context):
         left_out.append(LeftOut(variant=on_optkit, why=runtime.missing_reason()))
     compared = baseline.load(context) if {"torch", "openvino"} & backends else None
@@ -164,7 +164,7 @@ def _candidates(context: RunContext, folder: Path) -> tuple[list[Candidate], lis
         if compact.folder(context) != context.path(train.FOLDER):
             found.append(_torch(Variant("compact", "fp32", "torch"), load_compact(compact.folder(context))))
     if "openvino" in backends:
-        found += _openvino(context, exported, xml)
+        found += _openvino(context, variant, xml)
     if serving.times_runtime(context):
         found.append(_candidate(on_optkit, lambda setting: _on_runtime(context, xml, setting)))
     return found, left_out

@@ -59,15 +59,15 @@ def run(context: RunContext, output: StageOutput) -> None:
     """
     folder, task, head = context.path(train.FOLDER), context.task, context.data.head
     pruned = (load_model(folder, head, seed=0), task.load_processor(folder), None)
-    exported, default = serving.exported_variant(context), precision.default_precision()
+    ir, default = serving.exported_variant(context), precision.default_precision()
     models: dict[Variant, Any] = {DENSE: baseline.load(context), PRUNED: pruned}
-    models[exported] = (_openvino(context), pruned[1], None)
+    models[ir] = (_openvino(context), pruned[1], None)
     if default != precision.F32[precision.HINT]:
-        models[exported.hinted()] = (_openvino(context, precision.F32), pruned[1], None)
+        models[ir.hinted()] = (_openvino(context, precision.F32), pruned[1], None)
     if serving.plan_identity(context) is not None:
-        models[exported.on("optkit")] = (_on_runtime(context, output), pruned[1], None)
+        models[ir.on("optkit")] = (_on_runtime(context, output), pruned[1], None)
     if onnx.is_needed(context):
-        models[exported.on("onnxruntime")] = (onnx.load(context), pruned[1], None)
+        models[ir.on("onnxruntime")] = (onnx.load(context), pruned[1], None)
     splits, found_precision = {}, None
     for split in dict.fromkeys(context.recipe.evaluate.splits):
         rows, outputs, predictions = context.data.splits[split], {}, {}
@@ -88,7 +88,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         splits[split] = {
             "examples": len(rows),
             "scores": {own.id: task.score(found, references, head) for own, found in predictions.items()},
-            "agreement": task.agreement(predictions[PRUNED], predictions[exported]),
+            "agreement": task.agreement(predictions[PRUNED], predictions[ir]),
         }
         found_precision = found_precision or _precision(context, default, predictions, references)
     first, judged = splits[context.recipe.evaluate.splits[0]]["scores"], serving.judged_variant(context).id
@@ -126,16 +126,16 @@ def _on_runtime(context: RunContext, output: StageOutput) -> Any:
 def _precision(
     context: RunContext, default: str, predictions: Mapping[Variant, Any], references: Any
 ) -> dict[str, Any]:
-    exported, headline = serving.exported_variant(context), context.recipe.task.metric[0]
-    hinted = predictions.get(exported.hinted())
+    ir, headline = serving.exported_variant(context), context.recipe.task.metric[0]
+    hinted = predictions.get(ir.hinted())
     if hinted is None:
         return {"default": default, "serve": "default", "differs": False, "difference": None, "error": None}
 
     def score(found: Any, references: Any) -> float:
         return context.task.score(found, references, context.data.head)[headline]
 
-    difference = score(hinted, references) - score(predictions[exported], references)
-    error = paired_error(score, hinted, predictions[exported], references)
+    difference = score(hinted, references) - score(predictions[ir], references)
+    error = paired_error(score, hinted, predictions[ir], references)
     differs = abs(difference) > SURE * error
     found = {"default": default, "serve": "f32" if differs and difference > 0 else "default", "differs": differs}
     return found | {"difference": 100 * difference, "error": 100 * error if np.isfinite(error) else None}
