@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import graphlib
 import re
 import subprocess
@@ -45,3 +46,20 @@ def test_no_files_import_each_other_in_a_circle(imports):
 @pytest.mark.parametrize("name", lazy._NAMES)
 def test_what_verbs_import_at_first_use_is_there(name):
     assert getattr(lazy, name) is not None
+
+
+#: Packages whose files import the others at their top, but for the one file that says what is imported at first use.
+EAGER = "allocation cli data export hub interop models pipeline planning quantization stages tasks".split()
+LAZY = {"pipeline/order.py"}
+
+
+def test_what_is_imported_at_first_use_has_a_place_of_its_own():
+    root, found = PYPROJECT.parent / "optkit", set()
+    for file in (file for package in EAGER for file in (root / package).rglob("*.py")):
+        functions = [n for n in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)]
+        inside = [
+            n for function in functions for n in ast.walk(function) if isinstance(n, (ast.Import, ast.ImportFrom))
+        ]
+        if any("optkit" in ast.unparse(statement) for statement in inside):
+            found.add(file.relative_to(root).as_posix())
+    assert found == LAZY
