@@ -194,7 +194,7 @@ def linear_layers(model: ModelProto) -> list[LinearLayer]:
         if weight is None or weight.values.ndim != 2:
             continue
         if not _attribute(node, "transB", 0):
-            weight = weight._reshaped(np.transpose)
+            weight = weight._reshape(np.transpose)
         layers.append(LinearLayer(node.name, weight))
     return layers
 
