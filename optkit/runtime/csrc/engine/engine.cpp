@@ -13,8 +13,9 @@ namespace {
 
 using profile::Timer;
 
-/// Outputs whose sums are worked on together: their floats stay in the first-level cache from one pass to the next.
-constexpr uint32_t kEpilogueRows = 32;
+/// Outputs whose sums are worked on together where an epilogue takes several passes: their floats stay in the
+/// first-level cache from one pass to the next.
+constexpr uint32_t kPassRows = 32;
 
 /// Memory of one thread: the sums of a block of outputs.
 constexpr size_t kOwnFloats = size_t(kBlockOutputs) * kLanes;
@@ -155,10 +156,9 @@ private:
                 const float* source = address(step.source, tile, scratch);
                 if (step.op == Op::layer_norm) {
                     const Timer timer(profile::kLayerNorm);
-                    const size_t first = part.slices == 1 ? 0 : part.slice * 16;
-                    if (first < size_t(lanes))
-                        elementwise(step, target + first, source + first, nullptr, 0, plan_.features[step.target],
-                                    part.slices == 1 ? lanes : 16);
+                    const int first = part.slices == 1 ? 0 : int(part.slice) * 16;
+                    if (first < lanes)
+                        layer_norm(step, target, source, first, part.slices == 1 ? lanes : 16, scratch);
                     break;
                 }
                 const Timer timer(profile::kElementwise);
@@ -184,30 +184,42 @@ private:
                 return kernels_.fake_quantize(target, source, rows, lanes, step.low, step.high, step.levels);
             case Op::add:
                 return kernels_.add(target, source, other, rows, lanes);
-            case Op::layer_norm:
-                return kernels_.layer_norm(target, source, rows, lanes, step.first, step.second, step.epsilon);
             default:
                 return;
         }
     }
 
+    /// The part of a panel that begins with feature `first`, a multiple of four; of fixed range.
+    PanelArgs fixed_panel(const Panel& panel, uint32_t first, float* scratch) const noexcept {
+        return {reinterpret_cast<uint8_t*>(scratch + panel.offset) + size_t(first) * kLanes, panel.grouped,
+                panel.factors.data() + first, panel.shift};
+    }
+
+    /// Of `lanes` tokens from `first` on.
+    void layer_norm(const Elementwise& step, float* target, const float* source, int first, int lanes,
+                    float* scratch) const noexcept {
+        PanelArgs panel{};
+        if (step.panel >= 0) {
+            panel = fixed_panel(plan_.panels[size_t(step.panel)], 0, scratch);
+            panel.panel += first * (panel.grouped ? 4 : 1);
+        }
+        kernels_.layer_norm(target + first, source + first, plan_.features[step.target], lanes, step.first, step.second,
+                            step.epsilon, step.panel >= 0 ? &panel : nullptr);
+    }
+
     void quantize(const Panel& panel, const Part& part, int lanes) const noexcept {
         const uint32_t features = plan_.features[panel.source];
         const float* source = address(panel.source, part.tile, part.scratch);
-        uint8_t* target = reinterpret_cast<uint8_t*>(part.scratch + panel.offset);
-        const float *low = panel.lows.data(), *inverse = panel.inverses.data();
+        const Part::Range rows = part.range(features);
+        PanelArgs args = fixed_panel(panel, rows.first, part.scratch);
         if (panel.dynamic) {
             float* ranges = ranges_of(panel, part.scratch);
-            kernels_.token_ranges(source, features, lanes, panel.channel_scale, ranges, ranges + kLanes,
+            kernels_.token_ranges(source, features, lanes, panel.factors.data(), ranges, ranges + kLanes,
                                   ranges + 2 * kLanes);
-            low = ranges;
-            inverse = ranges + kLanes;
+            args.token_low = ranges;
+            args.token_inverse = ranges + kLanes;
         }
-        const Part::Range rows = part.range(features);
-        const size_t at = size_t(rows.first) * kLanes;
-        (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(
-            target + at, source + at, rows.last - rows.first, lanes,
-            panel.channel_scale ? panel.channel_scale + rows.first : nullptr, low, inverse);
+        kernels_.quantize(source + size_t(rows.first) * kLanes, rows.last - rows.first, lanes, args);
     }
 
     /// Low, inverse and step of each token's range, behind its panel.
@@ -249,42 +261,51 @@ private:
             return;
         const Timer timer(profile::kEpilogue);
         const uint32_t outputs = std::min(kBlockOutputs, layout.out - first);
-        for (uint32_t row = 0; row < outputs; row += kEpilogueRows)
-            epilogue(step, sums + size_t(row) * kLanes, first + row, std::min(kEpilogueRows, outputs - row), tile,
-                     lanes, scratch);
+        const uint32_t together = step.one_pass ? outputs : kPassRows;
+        for (uint32_t row = 0; row < outputs; row += together)
+            epilogue(step, sums + size_t(row) * kLanes, first + row, std::min(together, outputs - row), tile, lanes,
+                     scratch);
     }
 
-    /// What follows the sums of `rows` outputs from `first` on, in place.
+    /// What follows the sums of `rows` outputs from `first` on.
     void epilogue(const LinearPlan& step, float* block, uint32_t first, uint32_t rows, size_t tile, int lanes,
                   float* scratch) const noexcept {
-        if (step.layout.integer()) {
-            ScaleArgs args{step.scales.data() + first, step.bias.data() + first};
-            if (step.dynamic) {
-                const float* ranges = ranges_of(plan_.panels[size_t(step.panel)], scratch);
-                args.token_low = ranges;
-                args.token_scale = ranges + 2 * kLanes;
-                args.low_factor = step.low_factor.data() + first;
+        EpilogueArgs args{block, rows, lanes, {nullptr, step.bias.data() + first}};
+        if (step.layout.integer())
+            args.scale.scales = step.scales.data() + first;
+        if (step.dynamic) {
+            const float* ranges = ranges_of(plan_.panels[size_t(step.panel)], scratch);
+            args.scale.token_low = ranges;
+            args.scale.token_scale = ranges + 2 * kLanes;
+            args.scale.low_factor = step.low_factor.data() + first;
+        }
+        PanelArgs panel{};
+        if (step.target_panel >= 0)
+            panel = fixed_panel(plan_.panels[size_t(step.target_panel)], first, scratch);
+        IntegersArgs integers{nullptr, step.factor, step.shift, step.zero};
+        if (step.integers)
+            integers.target = reinterpret_cast<int16_t*>(address(step.target, tile, scratch)) + size_t(first) * kLanes;
+        const auto other = [&](const Elementwise& after) -> const float* {
+            return after.other == kNone ? nullptr : address(after.other, tile, scratch) + size_t(first) * kLanes;
+        };
+        if (step.one_pass) {
+            for (const Elementwise& after : step.after) {
+                args.activation = after.op == Op::activation ? &after.activation : nullptr;
+                args.other = other(after);
             }
-            kernels_.scale(block, rows, lanes, args);
-        } else {
-            kernels_.affine(block, block, rows, lanes, nullptr, step.bias.data() + first);
+            args.target = block;
+            args.panel = step.target_panel >= 0 ? &panel : nullptr;
+            args.integers = step.integers ? &integers : nullptr;
+            return kernels_.epilogue(args);
         }
-        for (const Elementwise& after : step.after) {
-            const float* other =
-                after.other == kNone ? nullptr : address(after.other, tile, scratch) + size_t(first) * kLanes;
-            elementwise(after, block, block, other, first, rows, lanes);
-        }
-        if (step.integers) {
-            int16_t* target = reinterpret_cast<int16_t*>(address(step.target, tile, scratch)) + size_t(first) * kLanes;
-            kernels_.quantize_i16(target, block, rows, lanes, step.low, step.inverse, step.zero);
-        }
-        if (step.target_panel >= 0) {
-            const Panel& panel = plan_.panels[size_t(step.target_panel)];
-            uint8_t* target = reinterpret_cast<uint8_t*>(scratch + panel.offset) + size_t(first) * kLanes;
-            (panel.grouped ? kernels_.quantize_panel4 : kernels_.quantize_panel1)(
-                target, block, rows, lanes, panel.channel_scale ? panel.channel_scale + first : nullptr,
-                panel.lows.data(), panel.inverses.data());
-        }
+        args.target = block;
+        kernels_.epilogue(args);
+        for (const Elementwise& after : step.after)
+            elementwise(after, block, block, other(after), first, rows, lanes);
+        if (step.integers)
+            kernels_.quantize_i16(block, rows, lanes, integers);
+        if (step.target_panel >= 0)
+            kernels_.quantize(block, rows, lanes, panel);
     }
 
     void attention(const AttentionPlan& step, size_t task, float* scratch) const noexcept {

@@ -55,9 +55,9 @@ struct LinearKernel {
     void (*run)(const LinearArgs&) noexcept;
 };
 
-/// Linear steps after the sums: y = sum * (scales[n] * token_scale[t]) + bias[n] + token_low[t] * low_factor[n]
+/// The first step after the sums: y = sum * (scales[n] * token_scale[t]) + bias[n] + token_low[t] * low_factor[n]
 struct ScaleArgs {
-    const float* scales;
+    const float* scales;  // null: the sums are floats, y = sum + bias[n]
     const float* bias;
     const float* token_scale = nullptr;  // dynamic quantization only
     const float* token_low = nullptr;
@@ -74,6 +74,39 @@ struct MaskView {
     const void* data = nullptr;  // of key 0 and the tile's first query; null: no mask
     bool boolean = false;
     size_t query_stride = 0, key_stride = 0;  // numbers or bytes from one to the next; keys: 1, or 0 as for queries
+};
+
+/// A panel to be written: q = round(x * factor[n] + shift), or with a range of each token, q = round((x * factor[n] -
+/// token_low[t]) * token_inverse[t]); clamped to 0..255, 0 for no number.
+struct PanelArgs {
+    uint8_t* panel;
+    bool grouped;  // panel4, else panel1
+    const float* factor;
+    float shift = 0;
+    const float *token_low = nullptr, *token_inverse = nullptr;
+};
+
+/// int16 [row / 2][lane][2] to be written: round(x * factor + shift), clamped to 0..255, less `zero`.
+struct IntegersArgs {
+    int16_t* target;
+    float factor, shift;
+    int32_t zero;
+};
+
+/// What becomes of a block of sums. Panels, of fixed range, and integers are made of int32 sums without ranges of
+/// tokens; integers without a step between.
+struct EpilogueArgs {
+    const float* sums;  // [rows][32], int32 or float
+    uint32_t rows;
+    int lanes;
+    ScaleArgs scale;
+    // Then one of these or neither.
+    const ActivationKind* activation = nullptr;
+    const float* other = nullptr;  // [rows][32], added
+    // At last one of these.
+    float* target = nullptr;  // may be the sums
+    const PanelArgs* panel = nullptr;
+    const IntegersArgs* integers = nullptr;
 };
 
 struct AttentionArgs {
@@ -100,8 +133,7 @@ struct Kernels {
     const LinearKernel* linear = nullptr;
     uint32_t linear_count = 0;
 
-    /// Turns int32 sums into floats in place; `rows` outputs of 32 tokens.
-    void (*scale)(float* block, uint32_t rows, int lanes, const ScaleArgs&) noexcept = nullptr;
+    void (*epilogue)(const EpilogueArgs&) noexcept = nullptr;
     void (*activation)(float* target, const float* source, uint32_t rows, int lanes, ActivationKind) noexcept = nullptr;
     /// target = source * scale + shift, either null; one number per row.
     void (*affine)(float* target, const float* source, uint32_t rows, int lanes, const float* scale,
@@ -109,15 +141,12 @@ struct Kernels {
     void (*fake_quantize)(float* target, const float* source, uint32_t rows, int lanes, float low, float high,
                           uint32_t levels) noexcept = nullptr;
     void (*add)(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept = nullptr;
+    /// Writes a panel of the results, too, unless it is null.
     void (*layer_norm)(float* target, const float* source, uint32_t rows, int lanes, const float* gamma,
-                       const float* beta, float epsilon) noexcept = nullptr;
-    /// q = round((x * channel[row] - low[t]) * inverse[t]), clamped to 0..255, into panel4 or panel1.
-    using Quantize = void (*)(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
-                              const float* low, const float* inverse) noexcept;
-    Quantize quantize_panel4 = nullptr, quantize_panel1 = nullptr;
-    /// int16 [row / 2][lane][2] of what quantize_panel4 would make, less `zero`; `rows` is even.
-    void (*quantize_i16)(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse,
-                         int32_t zero) noexcept = nullptr;
+                       const float* beta, float epsilon, const PanelArgs* panel) noexcept = nullptr;
+    void (*quantize)(const float* source, uint32_t rows, int lanes, const PanelArgs&) noexcept = nullptr;
+    /// `rows` is even.
+    void (*quantize_i16)(const float* source, uint32_t rows, int lanes, const IntegersArgs&) noexcept = nullptr;
     /// Each token's own range over all rows, 0 inside: low, inverse of the step, the step.
     void (*token_ranges)(const float* source, uint32_t rows, int lanes, const float* channel, float* low,
                          float* inverse, float* step) noexcept = nullptr;

@@ -21,7 +21,10 @@ Access access(const Plan& plan, const Action& action) {
             return {{plan.panels[action.number].source}, {panels + action.number}};
         case Action::elementwise: {
             const Elementwise& step = plan.elementwise[action.number];
-            return {{step.source, step.other}, {step.target}};
+            Access result{{step.source, step.other}, {step.target}};
+            if (step.panel >= 0)
+                result.writes.push_back(panels + size_t(step.panel));
+            return result;
         }
         case Action::linear: {
             const LinearPlan& linear = plan.linears[action.number];

@@ -247,14 +247,24 @@ private:
         if (read_as_integers(current)) {
             const Elementwise& last = linear.after.back();
             linear.integers = linear.own_sums = value_[current].integers = true;
-            linear.low = last.low;
-            linear.inverse = 255.0f / (last.high - last.low);
-            linear.zero = int32_t(std::nearbyint(-last.low * linear.inverse));
+            linear.factor = 255.0f / (last.high - last.low);
+            linear.shift = -last.low * linear.factor;
+            linear.zero = int32_t(std::nearbyint(linear.shift));
             linear.after.pop_back();
         }
+        linear.one_pass = fits_one_pass(linear);
         plan_.linears.push_back(std::move(linear));
         push({Action::linear, plan_.linears.size() - 1});
         return reader ? kNone : current;
+    }
+
+    static bool fits_one_pass(const LinearPlan& linear) {
+        const bool scaled = linear.layout.integer() && !linear.dynamic;
+        if (linear.after.empty())
+            return scaled || (linear.target_panel < 0 && !linear.integers);
+        const Op op = linear.after[0].op;
+        return linear.after.size() == 1 && (op == Op::activation || op == Op::add) && !linear.integers &&
+               (scaled || linear.target_panel < 0);
     }
 
     /// The step that alone reads `value` and can be done row by row while linear step `i` makes it.
@@ -316,8 +326,22 @@ private:
             return found->second;
         use({step.sources[0]});
         const int number = make_panel(step, step.sources[0], grouped);
+        if (Elementwise* norm = layer_norm_just_before(step)) {
+            norm->panel = number;
+            panel_use_[size_t(number)].first -= 1;
+            return number;
+        }
         push({Action::quantize, size_t(number), step.sources[0]});
         return number;
+    }
+
+    /// The last action, if it is a LayerNorm that can write the panel of a linear step besides.
+    Elementwise* layer_norm_just_before(const Step& step) {
+        const auto& actions = tile_segment().actions;
+        if (step.quantize != Quantize::fixed || actions.empty() || actions.back().kind != Action::elementwise)
+            return nullptr;
+        Elementwise& last = plan_.elementwise[actions.back().number];
+        return last.op == Op::layer_norm && last.target == step.sources[0] && last.panel < 0 ? &last : nullptr;
     }
 
     /// A new panel, defined by the action that is about to be pushed.
@@ -331,11 +355,11 @@ private:
         panel.source = source;
         panel.dynamic = step.quantize == Quantize::dynamic;
         panel.grouped = grouped;
-        panel.channel_scale = copy_numbers(step.channel_scale);
-        if (!panel.dynamic) {
-            panel.lows.assign(kLanes, step.low);
-            panel.inverses.assign(kLanes, 255.0f / (step.high - step.low));
-        }
+        const float inverse = panel.dynamic ? 1.0f : 255.0f / (step.high - step.low);
+        panel.factors.assign(spec_.features[source], inverse);
+        for (size_t i = 0; i < step.channel_scale.size; ++i)
+            panel.factors[i] *= step.channel_scale[i];
+        panel.shift = panel.dynamic ? 0.0f : -step.low * inverse;
         plan_.panels.push_back(std::move(panel));
         return number;
     }

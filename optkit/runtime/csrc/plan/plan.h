@@ -20,9 +20,11 @@ struct Place {
 struct Panel {
     uint32_t source;
     bool dynamic, grouped;
-    const float* channel_scale;         // into Plan::numbers
-    std::vector<float> lows, inverses;  // 32 each: fixed ranges, one number per token
-    size_t offset = 0;                  // floats; 3 x 32 floats of a dynamic range follow the panel
+    // By feature: the steps of a fixed range to a unit, times the channel's factor; of a dynamic range the factor
+    // alone.
+    std::vector<float> factors;
+    float shift = 0;    // of a fixed range, in steps
+    size_t offset = 0;  // floats; 3 x 32 floats of a dynamic range follow the panel
 
     size_t bytes(uint32_t features) const { return size_t((features + 3) / 4 * 4) * kLanes; }
 };
@@ -35,6 +37,7 @@ struct Elementwise {
     const float *first = nullptr, *second = nullptr;  // affine: scale, shift; layer_norm: gamma, beta
     float low = 0, high = 0, epsilon = 0;
     uint32_t levels = 0;
+    int panel = -1;  // layer_norm: written besides the target
 };
 
 struct LinearPlan {
@@ -45,13 +48,14 @@ struct LinearPlan {
     int panel = -1;  // that it reads; -1: floats of `source`
     uint32_t source = kNone;
     std::vector<Elementwise> after;
+    bool one_pass = false;    // kernels do everything from the sums to the target at once (EpilogueArgs)
     uint32_t target = kNone;  // the value after them; kNone when only a panel is needed
     int target_panel = -1;    // written directly
     bool own_sums = false;    // the sums do not lie in the target: those of one block in memory of the thread,
     size_t sums = 0;          // or, with several chunks of inputs, those of all outputs here in scratch
     // The target holds queries or keys of integer attention: 8-bit numbers less their zero point.
     bool integers = false;
-    float low = 0, inverse = 0;
+    float factor = 0, shift = 0;
     int32_t zero = 0;
 };
 

@@ -1,5 +1,5 @@
 // What happens to a tile outside the matrix products, feature by feature, tokens along the vector.
-// Included once per translation unit, inside its unnamed namespace, after vector.inl.
+// Included once per translation unit, inside its unnamed namespace, after one_pass.inl.
 
 /// Calls f(offset) for every vector of a block of `rows` x `lanes`.
 template <typename F>
@@ -12,55 +12,6 @@ inline void for_each_vector(uint32_t rows, int lanes, F f) {
     for (uint32_t row = 0; row < rows; ++row)
         for (int lane = 0; lane < lanes; lane += kWidth)
             f(size_t(row) * kLanes + lane);
-}
-
-template <int kVectors, bool kDynamic>
-void scale_lanes(float* block, uint32_t rows, const ScaleArgs& args) {
-    const float *scales = args.scales, *biases = args.bias, *low_factors = args.low_factor;
-    Floats token_scale[kVectors], token_low[kVectors];
-    for (int v = 0; kDynamic && v < kVectors; ++v) {
-        token_scale[v] = read(args.token_scale + v * kWidth);
-        token_low[v] = read(args.token_low + v * kWidth);
-    }
-    for (uint32_t row = 0; row < rows; ++row, block += kLanes) {
-        const Floats factor = splat(scales[row]), bias = splat(biases[row]);
-        for (int v = 0; v < kVectors; ++v) {
-            Ints sums;
-            __builtin_memcpy(&sums, block + v * kWidth, sizeof sums);
-            Floats result = __builtin_convertvector(sums, Floats) * factor;
-            if (kDynamic)
-                result = result * token_scale[v] + token_low[v] * low_factors[row];
-            write(block + v * kWidth, result + bias);
-        }
-    }
-}
-
-void scale(float* block, uint32_t rows, int lanes, const ScaleArgs& args) noexcept {
-    constexpr int kAll = 32 / kWidth, kHalf = 16 / kWidth;
-    if (args.token_scale)
-        lanes > 16 ? scale_lanes<kAll, true>(block, rows, args) : scale_lanes<kHalf, true>(block, rows, args);
-    else
-        lanes > 16 ? scale_lanes<kAll, false>(block, rows, args) : scale_lanes<kHalf, false>(block, rows, args);
-}
-
-void activation(float* target, const float* source, uint32_t rows, int lanes, ActivationKind kind) noexcept {
-    const auto apply = [&](auto f) {
-        for_each_vector(rows, lanes, [&](size_t at) { write(target + at, f(read(source + at))); });
-    };
-    switch (kind) {
-        case ActivationKind::gelu_erf:
-            return apply([](Floats x) { return x * (0.5f + half_normal(x)); });
-        case ActivationKind::gelu_tanh:  // 0.5 x (1 + tanh(z)) = x sigmoid(2 z)
-            return apply([](Floats x) { return x * sigmoid(1.59576912f * (x + 0.044715f * x * x * x)); });
-        case ActivationKind::relu:
-            return apply([](Floats x) { return larger(x, Floats{}); });
-        case ActivationKind::tanh:
-            return apply([](Floats x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; });
-        case ActivationKind::sigmoid:
-            return apply([](Floats x) { return sigmoid(x); });
-        case ActivationKind::silu:
-            return apply([](Floats x) { return x * sigmoid(x); });
-    }
 }
 
 void affine(float* target, const float* source, uint32_t rows, int lanes, const float* scale,
@@ -83,108 +34,62 @@ void fake_quantize(float* target, const float* source, uint32_t rows, int lanes,
     });
 }
 
-void add(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept {
-    for_each_vector(rows, lanes, [&](size_t at) { write(target + at, read(left + at) + read(right + at)); });
-}
+/// Less the mean and divided by the deviation of its token, times gamma plus beta.
+struct Normalized {
+    const float *source, *gamma, *beta;
+    float mean[kLanes], factor[kLanes];
 
-template <int kVectors>
-void layer_norm_lanes(float* target, const float* source, uint32_t rows, const float* gamma, const float* beta,
-                      float epsilon) {
-    Floats mean[kVectors] = {}, square[kVectors] = {}, factor[kVectors];
-    for (uint32_t row = 0; row < rows; ++row)
-        for (int v = 0; v < kVectors; ++v)
-            mean[v] += read(source + size_t(row) * kLanes + v * kWidth);
-    for (int v = 0; v < kVectors; ++v)
-        mean[v] /= float(rows);
-    for (uint32_t row = 0; row < rows; ++row)
-        for (int v = 0; v < kVectors; ++v) {
-            const Floats distance = read(source + size_t(row) * kLanes + v * kWidth) - mean[v];
-            square[v] += distance * distance;
-        }
-    for (int v = 0; v < kVectors; ++v) {
-        const Floats variance = square[v] / float(rows) + epsilon;
-        for (int i = 0; i < kWidth; ++i)
-            factor[v][i] = 1.0f / __builtin_sqrtf(variance[i]);
+    Floats operator()(uint32_t row, int lane) const {
+        const Floats distance = read(source + size_t(row) * kLanes + lane) - read(mean + lane);
+        return distance * (read(factor + lane) * (gamma ? gamma[row] : 1.0f)) + (beta ? beta[row] : 0.0f);
     }
-    for (uint32_t row = 0; row < rows; ++row) {
-        const float scale = gamma ? gamma[row] : 1.0f, shift = beta ? beta[row] : 0.0f;
+};
+
+/// Means and deviations of kVectors vectors of tokens from `lane`, in one pass. Sums of squares are taken of distances
+/// from the mean of the first features: what is lost to their difference from the mean of all is a few roundings,
+/// however far from 0 the token is.
+template <int kVectors>
+void token_statistics(Normalized& normal, uint32_t rows, int lane, float epsilon) {
+    constexpr uint32_t kFirst = 16;
+    const uint32_t first = rows < kFirst ? rows : kFirst;
+    const float* from = normal.source + lane;
+    Floats near[kVectors] = {}, sum[2][kVectors] = {}, squares[2][kVectors] = {};
+    for (uint32_t row = 0; row < first; ++row)
+        for (int v = 0; v < kVectors; ++v)
+            near[v] += read(from + size_t(row) * kLanes + v * kWidth);
+    for (int v = 0; v < kVectors; ++v)
+        near[v] /= float(first);
+    const auto take = [&](uint32_t row, int set) {
         for (int v = 0; v < kVectors; ++v) {
-            const size_t at = size_t(row) * kLanes + v * kWidth;
-            write(target + at, (read(source + at) - mean[v]) * (factor[v] * scale) + shift);
+            const Floats distance = read(from + size_t(row) * kLanes + v * kWidth) - near[v];
+            sum[set][v] += distance;
+            squares[set][v] += distance * distance;
         }
+    };
+    uint32_t row = 0;
+    for (; row + 2 <= rows; row += 2) {
+        take(row, 0);
+        take(row + 1, 1);
+    }
+    if (row < rows)
+        take(row, 0);
+    for (int v = 0; v < kVectors; ++v) {
+        const Floats mean = (sum[0][v] + sum[1][v]) / float(rows);
+        const Floats variance = (squares[0][v] + squares[1][v]) / float(rows) - mean * mean;
+        write(normal.mean + lane + v * kWidth, near[v] + mean);
+        write(normal.factor + lane + v * kWidth, 1.0f / root(larger(Floats{}, variance) + epsilon));
     }
 }
 
 void layer_norm(float* target, const float* source, uint32_t rows, int lanes, const float* gamma, const float* beta,
-                float epsilon) noexcept {
-    lanes > 16 ? layer_norm_lanes<32 / kWidth>(target, source, rows, gamma, beta, epsilon)
-               : layer_norm_lanes<16 / kWidth>(target, source, rows, gamma, beta, epsilon);
-}
-
-/// The 8-bit number of each lane, in the lowest bits of 32.
-inline Ints quantized(const float* source, float channel, Floats low, Floats inverse) {
-    const Floats steps = (read(source) * channel - low) * inverse;
-    return nearest(smaller(larger(steps, Floats{}), splat(255.0f)));
-}
-
-void quantize_panel4(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
-                     const float* low, const float* inverse) noexcept {
-    for (uint32_t row = 0; row < rows; row += 4) {
-        const uint32_t count = rows - row < 4 ? rows - row : 4;
-        for (int lane = 0; lane < lanes; lane += kWidth) {
-            Ints packed = {};
-            for (uint32_t i = 0; i < count; ++i) {
-                const float* at = source + size_t(row + i) * kLanes + lane;
-                const float factor = channel ? channel[row + i] : 1.0f;
-                packed |= quantized(at, factor, read(low + lane), read(inverse + lane)) << int(8 * i);
-            }
-            __builtin_memcpy(panel + size_t(row) * kLanes + 4 * lane, &packed, sizeof packed);
-        }
-    }
-}
-
-void quantize_i16(int16_t* target, const float* source, uint32_t rows, int lanes, float low, float inverse,
-                  int32_t zero) noexcept {
-    for (uint32_t row = 0; row < rows; row += 2)
-        for (int lane = 0; lane < lanes; lane += kWidth) {
-            const float* at = source + size_t(row) * kLanes + lane;
-            const Ints first = quantized(at, 1.0f, splat(low), splat(inverse)) - zero;
-            const Ints second = quantized(at + kLanes, 1.0f, splat(low), splat(inverse)) - zero;
-            const Ints pair = (first & 0xFFFF) | (second << 16);
-            __builtin_memcpy(target + size_t(row) * kLanes + 2 * lane, &pair, sizeof pair);
-        }
-}
-
-/// Writes the lowest bytes of `lanes` numbers from 0 to 255.
-inline void store_bytes(uint8_t* to, const Ints* numbers, int lanes) {
-#if OPTKIT_WIDTH == 8
-    // The packing instructions work in halves of a vector; the last step puts the quarters in order.
-    const __m256i first = _mm256_packs_epi32((__m256i)numbers[0], (__m256i)numbers[1]);
-    const __m256i last = lanes > 16 ? _mm256_packs_epi32((__m256i)numbers[2], (__m256i)numbers[3]) : first;
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, last), order);
-    if (lanes > 16)
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
-    else
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
-#else
-    for (int v = 0; v < lanes / kWidth; ++v) {
-        const Bytes bytes = __builtin_convertvector(numbers[v], Bytes);
-        __builtin_memcpy(to + v * kWidth, &bytes, sizeof bytes);
-    }
-#endif
-}
-
-void quantize_panel1(uint8_t* panel, const float* source, uint32_t rows, int lanes, const float* channel,
-                     const float* low, const float* inverse) noexcept {
-    for (uint32_t row = 0; row < rows; ++row) {
-        const float factor = channel ? channel[row] : 1.0f;
-        Ints numbers[32 / kWidth] = {};
-        for (int lane = 0; lane < lanes; lane += kWidth)
-            numbers[lane / kWidth] =
-                quantized(source + size_t(row) * kLanes + lane, factor, read(low + lane), read(inverse + lane));
-        store_bytes(panel + size_t(row) * kLanes, numbers, lanes);
-    }
+                float epsilon, const PanelArgs* panel) noexcept {
+    Normalized normal{source, gamma, beta, {}, {}};
+    constexpr int kVectors = 16 / kWidth;
+    for (int lane = 0; lane < lanes; lane += kVectors * kWidth)
+        token_statistics<kVectors>(normal, rows, lane, epsilon);
+    if (!panel)
+        return one_pass(rows, lanes, normal, Same{}, ToFloats{target});
+    with_panel(*panel, [&](const auto& to) { one_pass(rows, lanes, normal, Same{}, both(ToFloats{target}, to)); });
 }
 
 void token_ranges(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
@@ -192,7 +97,7 @@ void token_ranges(const float* source, uint32_t rows, int lanes, const float* ch
     for (int lane = 0; lane < lanes; lane += kWidth) {
         Floats least = {}, most = {};
         for (uint32_t row = 0; row < rows; ++row) {
-            const Floats number = read(source + size_t(row) * kLanes + lane) * (channel ? channel[row] : 1.0f);
+            const Floats number = read(source + size_t(row) * kLanes + lane) * channel[row];
             least = smaller(number, least);
             most = larger(number, most);
         }
@@ -260,14 +165,13 @@ void store(float* tokens, const float* tile, uint32_t features, int count) noexc
 constexpr Kernels tile_kernels() {
     Kernels kernels;
     kernels.vector_bits = 32 * kWidth;
-    kernels.scale = scale;
+    kernels.epilogue = epilogue;
     kernels.activation = activation;
     kernels.affine = affine;
     kernels.fake_quantize = fake_quantize;
     kernels.add = add;
     kernels.layer_norm = layer_norm;
-    kernels.quantize_panel4 = quantize_panel4;
-    kernels.quantize_panel1 = quantize_panel1;
+    kernels.quantize = quantize;
     kernels.quantize_i16 = quantize_i16;
     kernels.token_ranges = token_ranges;
     kernels.load = load;

@@ -65,6 +65,26 @@ inline void transpose(Floats (&rows)[kWidth]) {
     }
 }
 
+/// The square root, correctly rounded.
+inline Floats root(Floats x) {
+#if OPTKIT_WIDTH == 16
+    return (Floats)_mm512_sqrt_ps((__m512)x);
+#elif OPTKIT_WIDTH == 8
+    return (Floats)_mm256_sqrt_ps((__m256)x);
+#else
+    for (int i = 0; i < kWidth; ++i)
+        x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
+/// The same number, rounded to a float: where a step ends inside a register, the compiler must not fuse its last
+/// multiplication with the next step's addition, or results would depend on what is done in one pass.
+inline Floats rounded(Floats x) {
+    __asm__("" : "+v"(x));
+    return x;
+}
+
 /// Nearest integer, ties to even, of |x| < 2^22: adding 1.5 x 2^23 leaves it in the lowest bits.
 inline Ints nearest(Floats x) { return (Ints)(x + 12582912.0f) - 0x4B400000; }
 
@@ -85,23 +105,3 @@ inline Floats exp2(Floats x) {
 }
 
 constexpr float kLog2E = 1.44269504f;
-
-inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp2(smaller(x * -kLog2E, splat(127.0f)))); }
-
-/// Phi(x) - 1/2 of the normal distribution: x P(x^2) / Q(x^2), fitted to 3e-8 on |x| <= 5.6, where it ends at 1/2.
-inline Floats half_normal(Floats x) {
-    const Floats bounded = smaller(larger(x, splat(-5.6f)), splat(5.6f)), square = bounded * bounded;
-    Floats above = splat(2.1710483e-8f);
-    above = above * square + 6.5906837e-6f;
-    above = above * square + 1.9016171e-4f;
-    above = above * square + 4.8054571e-3f;
-    above = above * square + 3.5847754e-2f;
-    above = above * square + 3.9894190e-1f;
-    Floats below = splat(1.1851585e-6f);
-    below = below * square + 8.1013409e-5f;
-    below = below * square + 2.0033893e-3f;
-    below = below * square + 2.9804294e-2f;
-    below = below * square + 2.5651974e-1f;
-    below = below * square + 1.0f;
-    return bounded * above / below;
-}
