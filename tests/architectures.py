@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+#: A tiny BERT, wide enough for 1x4 blocks.
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 _SMALL = {
     "vocab_size": 64,
     "hidden_size": 32,

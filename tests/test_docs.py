@@ -125,7 +125,7 @@ def extended(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("extended")
     shutil.copytree(ROOT / "optkit", root / "optkit", ignore=shutil.ignore_patterns("csrc", "lib", "__pycache__"))
     (root / SUITE).parent.mkdir(parents=True)
-    for name in (SUITE, "tests/pruning/conftest.py"):
+    for name in (SUITE, *(f"tests/{name}" for name in BESIDE_IT)):
         shutil.copy(ROOT / name, root / name)
     blocks = {name: code for name, code in code_of("extending.md").items() if name.endswith(".py")}
     for name in blocks.keys() - {CRITERIA, STRUCTURES}:
@@ -181,6 +181,8 @@ def run_extended(root: Path, code: str) -> subprocess.CompletedProcess[str]:
 
 
 CRITERIA, STRUCTURES = "optkit/pruning/config/criteria.py", "optkit/pruning/structures.py"
+#: Modules that the suite imports.
+BESIDE_IT = ("architectures.py", "pruning/conftest.py", "pruning/optimizer_steps.py")
 KINDS, SUITE = "optkit/pruning/config/structure.py", "tests/pruning/test_every_combination.py"
 ORDER, TASKS = "optkit/pipeline/order.py", "optkit/tasks/__init__.py"
 USES = """
@@ -248,6 +250,7 @@ def test_the_structure_on_the_extending_page_passes_the_suite_of_structures(exte
 import pytest
 import optkit
 assert optkit.__file__.startswith(ROOT), optkit.__file__
+sys.path.append(ROOT + "/tests")
 sys.exit(pytest.main(["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "strided or every_pair", {SUITE!r}]))
 """
     done = run_extended(extended, suite)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from architectures import SIZES
 from split_scores import split_scores
 
 import optkit
@@ -19,7 +20,6 @@ pytestmark = pytest.mark.slow
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 #: Smaller sizes of a model that a recipe makes from random weights, where its config has them.
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
 class StandIn(NamedTuple):

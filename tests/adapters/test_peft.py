@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 
 import capabilities
 import pytest
 import torch
 import transformers
+from pickles import Bomb
 from safetensors.torch import load_file, save_file
 
 from optkit.adapters import peft as adapters
@@ -150,14 +150,6 @@ def test_pickled_weights_and_no_task_type(bases, trained, tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(base)}))
     with pytest.raises(OptkitError, match="set task_type in .*adapter_config.json, one of SEQ_CLS"):
         adapters.merge(adapter, tmp_path / "merged")
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
 
 
 def test_a_pickle_runs_nothing(bases, trained, tmp_path):

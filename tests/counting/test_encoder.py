@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from architectures import SIZES
 from torch import nn
 
 from optkit.counting.encoder import encoder_of, outside_encoder
@@ -18,16 +19,15 @@ from optkit.pruning.targets import coverage, encoder_layers, linear_layers, reso
 from optkit.recipe import load_recipe
 
 SMALL = {"vocab_size": 50, "pad_token_id": 0}
-BERT = SMALL | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+BERT = SMALL | SIZES
 FLAUBERT = SMALL | {"emb_dim": 32, "n_layers": 2, "n_heads": 2}
 BART = SMALL | {"d_model": 32, "encoder_layers": 2, "decoder_layers": 3, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
 BART |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "bos_token_id": 1, "eos_token_id": 2}
 FUNNEL = SMALL | {"block_sizes": [1, 2, 1], "d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 64}
-MOBILEBERT = SMALL | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+MOBILEBERT = BERT | {"intermediate_size": 32}
 MOBILEBERT |= {"true_hidden_size": 16, "intra_bottleneck_size": 16, "embedding_size": 16}
 SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1, 5, 1], "num_heads": [1, 2, 4, 8]}
 SEGFORMER = {"depths": [1, 2, 3, 1], "hidden_sizes": [8, 16, 32, 32], "num_attention_heads": [1, 1, 2, 2]}
-CANINE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CONVNEXT = {"hidden_sizes": [8, 16, 32, 32], "depths": [1, 1, 3, 1]}
 HIERA = {"embed_dim": 8, "depths": [1, 2, 3, 1], "num_heads": [1, 1, 2, 2], "image_size": [64, 64]}
 
@@ -46,7 +46,7 @@ MODELS = {
         FUNNEL,
         ["classifier.linear_hidden", "classifier.linear_out"],
     ),
-    "canine": ("CanineForSequenceClassification", CANINE, ["canine.pooler.dense", "classifier"]),
+    "canine": ("CanineForSequenceClassification", SIZES, ["canine.pooler.dense", "classifier"]),
     "swin": ("SwinForImageClassification", SWIN | {"window_size": 2}, ["classifier"]),
     "segformer": ("SegformerForImageClassification", SEGFORMER, ["classifier"]),
     "convnext": ("ConvNextForImageClassification", CONVNEXT, ["classifier"]),

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from architectures import SIZES
 from safetensors.numpy import load_file, save_file
 
 from optkit.counting.sparsity import sparsity
@@ -14,14 +15,7 @@ from optkit.counting.zeros import block_sparsity
 from optkit.errors import OptkitError
 from optkit.ir.tags import LayerTag, Tags
 
-TINY = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "vocab_size": 50,
-    "max_position_embeddings": 16,
-}
+TINY = SIZES | {"vocab_size": 50, "max_position_embeddings": 16}
 ENCODER = 2 * (4 * 32 * 32 + 2 * 32 * 64)  # weights of the nn.Linear in two layers
 HEAD = 32 * 32 + 2 * 32  # pooler and classifier
 PARAMETERS = (50 + 16 + 2) * 32 + 2 * 32 + ENCODER + 2 * (4 * 32 + 64 + 32 + 4 * 32) + HEAD + 32 + 2

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from recipe_files import TINY_MODEL
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
@@ -86,9 +87,7 @@ POOLED = """\
 optkit: 1
 name: pooled
 seed: 7
-model:
-  config: {model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}
-  tokenizer: {train: wordpiece, vocab_size: 300}
+model: TINY_MODEL
 task:
   type: feature-extraction
   dataset: {generate: similar, train: 32, validation: 20}
@@ -98,7 +97,7 @@ task:
 train: {max_steps: 4, per_device_train_batch_size: 4, gradient_checkpointing: true, save_strategy: 'no'}
 evaluate: {baseline: none}
 prune: [{criterion: movement, structure: 1x4, schedule: {to: 0.5, begin: 1, end: 3, every: 1}}]
-"""
+""".replace("TINY_MODEL", TINY_MODEL)
 
 
 class Launch(NamedTuple):

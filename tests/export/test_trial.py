@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from architectures import SIZES
 from capabilities import need
 
 from optkit.adapters import export_types, optimum
@@ -15,15 +16,7 @@ from optkit.errors import ExportError
 from optkit.export.trial import onnx_problem, openvino_problem, stand_in
 from optkit.quantization.config import Quantization
 
-SMALL = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 40,
-    "pad_token_id": 0,
-}
+SMALL = SIZES | {"vocab_size": 60, "max_position_embeddings": 40, "pad_token_id": 0}
 XLM = {"vocab_size": 60, "emb_dim": 32, "n_layers": 2, "n_heads": 2, "pad_token_id": 0}
 LONGFORMER = {**SMALL, "attention_window": 8}
 CLASSIFIER = "AutoModelForSequenceClassification"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 
 import numpy as np
 import pytest
+from pickles import Bomb
 from safetensors.numpy import load_file, save_file
 
 import optkit
@@ -75,14 +75,6 @@ def test_numbers_that_are_none(pruned, refused, name):
     weights[name].flat[:2] = [np.nan, np.inf]
     save_file(weights, pruned / "model.safetensors")
     assert refused(pruned).startswith(f"/pruned: {name}: 2 of {weights[name].size} weights are NaN or infinite")
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
 
 
 def test_pickles_run_nothing(pruned, refused, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from architectures import SIZES
 from safetensors.torch import load_file, save_file
 
 from optkit import models
@@ -15,14 +16,7 @@ from optkit.recipe.schema import ModelSpec
 
 AUTO = "AutoModelForSequenceClassification"
 TWO = ["LABEL_0", "LABEL_1"]
-CONFIG = {
-    "model_type": "bert",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 40,
-}
+CONFIG = {"model_type": "bert", **SIZES, "max_position_embeddings": 40}
 TRAINED = {"train": "wordpiece", "vocab_size": 100}
 
 

@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from architectures import SIZES
 from odd_values import Plain, beside, block_yaml, odd, pick
 
-CONFIG = {
-    "model_type": "bert",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 64,
-}
+CONFIG = {"model_type": "bert", **SIZES, "max_position_embeddings": 64}
 _TRAINED = {"train": "wordpiece", "vocab_size": 200}
 _TRAIN = {"num_train_epochs": 1, "learning_rate": 1e-3, "per_device_train_batch_size": 8}
 

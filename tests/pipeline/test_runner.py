@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recipe_files import write_recipe
 from split_scores import kept_outputs, split_scores
 
 import optkit
@@ -359,11 +360,7 @@ def test_a_sparse_checkpoint_goes_to_another_task_without_losing_a_zero(finished
 
     sparse, output = finished_run.folder / "pruned", tmp_path / "run"  # five topics, 80 % in 1x4 blocks
     places = {"SPARSE": sparse, "TRAIN": tiny_files["train"], "VALIDATION": tiny_files["validation"]}
-    text = TRANSFER
-    for word, place in places.items():
-        text = text.replace(word, str(place))
-    (tmp_path / "transfer.yaml").write_text(text, encoding="utf-8")
-    optkit.run(tmp_path / "transfer.yaml", output=output, stop_after="export")
+    optkit.run(write_recipe(tmp_path / "transfer.yaml", TRANSFER, places), output=output, stop_after="export")
 
     before, after = (load_file(folder / "model.safetensors") for folder in (sparse, output / "pruned"))
     zeros = {name: weight == 0 for name, weight in before.items() if ".layer." in name and weight.ndim == 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from architectures import SIZES
 from torch import nn
 
 
@@ -36,14 +37,7 @@ def bert():
     from transformers import BertConfig, BertForSequenceClassification
 
     def build(seed: int = 0, **config):
-        sizes = {
-            "vocab_size": 50,
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 64,
-            "max_position_embeddings": 16,
-        }
+        sizes = SIZES | {"vocab_size": 50, "max_position_embeddings": 16}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return BertForSequenceClassification(BertConfig(**sizes | config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from optimizer_steps import finish_step
 from transformers import Trainer
 
 from optkit.pruning import PruningCallback
@@ -33,10 +34,7 @@ def trained(model, rule, forward, stance) -> list[torch.Tensor]:
             torch.compiler.set_stance(stance)
         outputs.append(forward(batch))
         outputs[-1].square().mean().backward()
-        pruner.observe()
-        optimizer.step()
-        optimizer.zero_grad()
-        pruner.update(step)
+        finish_step(pruner, optimizer, step)
     pruner.fold()
     return [output.detach() for output in outputs]
 

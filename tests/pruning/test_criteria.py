@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from optimizer_steps import finish_step
 from torch.nn.functional import linear
 from torch.nn.utils import clip_grad_norm_
 
@@ -83,10 +84,7 @@ def test_scores_accumulate_weight_times_clipped_gradient(stack, regrow, criterio
         for values in batches:
             (model(values).square().sum() / len(batches)).backward()
         norms.append(float(clip_grad_norm_(model.parameters(), max_norm)))
-        pruner.observe()
-        optimizer.step()
-        optimizer.zero_grad()
-        pruner.update(step)
+        finish_step(pruner, optimizer, step)
     assert min(norms) > 0.3  # else nothing was clipped, and the case proves nothing
     momentum = criterion.momentum
     expected = reference_scores(untouched, masks, accumulate, momentum=momentum, max_norm=max_norm, regrow=regrow)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from optimizer_steps import finish_step
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -154,10 +155,7 @@ def prepare(model: nn.Module, rule: Rule, done: int = 0) -> tuple[Pruner, torch.
 def train(model: nn.Module, pruner: Pruner, optimizer: torch.optim.Optimizer, step: int) -> None:
     torch.manual_seed(step)
     model.train()(**batch(step)).loss.backward()
-    pruner.observe()
-    optimizer.step()
-    optimizer.zero_grad()
-    pruner.update(step)
+    finish_step(pruner, optimizer, step)
 
 
 @pytest.fixture(scope="module")

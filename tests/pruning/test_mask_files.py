@@ -7,6 +7,7 @@ import shutil
 import capabilities
 import pytest
 import torch
+from architectures import SIZES
 from safetensors import safe_open
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel, Trainer
@@ -18,7 +19,6 @@ from optkit.pruning.mask_files import FILE
 from optkit.pruning.targets import linear_layers
 
 WORDS = [f"{a} {b}" for a in ("soup", "song", "table", "garden") for b in ("fine", "poor", "great", "grim")]
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 WEIGHTS = 2 * (4 * 32 * 32 + 2 * 64 * 32)
 SCHEDULE = Schedule(to=0.5, begin=0, end=4, every=1)
 

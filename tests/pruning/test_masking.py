@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from optimizer_steps import finish_step
 from torch import Tensor
 
 from optkit.errors import PruningError
@@ -116,10 +117,7 @@ def test_counts_are_exact_at_every_step_of_every_shape(stack, criterion, shape):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     for step in range(1, 11):
         model(torch.linspace(-1, 1, 60).view(4, 15)).square().sum().backward()
-        pruner.observe()
-        optimizer.step()
-        optimizer.zero_grad()
-        pruner.update(step)
+        finish_step(pruner, optimizer, step)
         assert sum(int((layer.weight == 0).sum()) for layer in model.layers) == round(pruner.target(step) * 248)
     assert pruner.fold()[0].pruned == 174
 
@@ -138,10 +136,7 @@ def test_nested_rules_prune_blocks_and_then_weights_in_those_that_stay(stack, cr
     counts, before = [], 0
     for step in range(1, 7):
         model(torch.linspace(-1, 1, 64).view(4, 16)).square().sum().backward()
-        pruner.observe()
-        optimizer.step()
-        optimizer.zero_grad()
-        pruner.update(step)
+        finish_step(pruner, optimizer, step)
         dead = torch.cat([~layer.parametrizations.weight[0].mask.view(-1, 4) for layer in model.layers])
         counts.append((int(dead.all(dim=1).sum()), int(dead.sum())))
         assert not bool((before & ~dead).any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from optimizer_steps import finish_step
 from torch import nn
 
 from optkit.pruning import Pruner, Rule, Schedule, one_shot
@@ -42,10 +43,7 @@ def trained(model: nn.Module, rule: Rule) -> None:
     pruner.update(0)
     for step in range(3):
         model(**batches()[step % 2]).loss.backward()
-        pruner.observe()
-        optimizer.step()
-        optimizer.zero_grad()
-        pruner.update(step + 1)
+        finish_step(pruner, optimizer, step + 1)
     pruner.fold()
 
 

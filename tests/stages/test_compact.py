@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from recipe_files import TINY_MODEL
 from split_scores import split_scores
 from transformers import AutoModelForSequenceClassification
 
@@ -19,9 +20,7 @@ RECIPE = """\
 optkit: 1
 name: hybrid
 seed: 3
-model:
-  config: {model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 64, max_position_embeddings: 64}
-  tokenizer: {train: wordpiece, vocab_size: 300}
+model: TINY_MODEL
 task:
   type: text-classification
   dataset: {generate: topics, train: 64, validation: 20}
@@ -29,7 +28,7 @@ task:
 train: {num_train_epochs: 1, learning_rate: 1e-3, per_device_train_batch_size: 16}
 evaluate: {baseline: none}
 prune:
-"""
+""".replace("TINY_MODEL", TINY_MODEL.replace("num_attention_heads: 2", "num_attention_heads: 4"))
 HYBRID = """\
   - {name: heads, structure: head, schedule: {shape: constant, to: 0.5, begin: 0}}
   - {name: neurons, structure: "neuron:4", schedule: {shape: constant, to: 0.5, begin: 0}}

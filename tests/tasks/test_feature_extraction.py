@@ -8,6 +8,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from recipe_files import write_recipe
 from safetensors.numpy import load_file
 from scipy.stats import pearsonr, spearmanr
 from split_scores import kept_outputs, split_scores
@@ -29,9 +30,7 @@ FROM_NOTHING = """\
 optkit: 1
 name: embeddings
 seed: 3
-model:
-  config: {model_type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, max_position_embeddings: 64}
-  tokenizer: {train: wordpiece, vocab_size: 300}
+model: TINY_MODEL
 task:
   type: feature-extraction
   dataset: {generate: similar, train: 112, validation: 40}
@@ -65,9 +64,7 @@ prune:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "embeddings.yaml"
-    path.write_text(FROM_NOTHING, encoding="utf-8")
-    return path
+    return write_recipe(tmp_path_factory.mktemp("recipe") / "embeddings.yaml", FROM_NOTHING)
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +88,7 @@ def encoder(tmp_path_factory, tiny_checkpoint) -> Path:
 @pytest.fixture
 def taught(tmp_path, encoder, tiny_files) -> Path:
     places = {"MODEL": encoder, "TRAIN": tiny_files["train"], "VALIDATION": tiny_files["validation"]}
-    text = BY_A_TEACHER
-    for word, place in places.items():
-        text = text.replace(word, str(place))
-    path = tmp_path / "taught.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return write_recipe(tmp_path / "taught.yaml", BY_A_TEACHER, places)
 
 
 def pairs(**columns):

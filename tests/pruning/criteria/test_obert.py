@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from optimizer_steps import finish_step
 
 from optkit.errors import PruningError
 from optkit.pruning import fisher
@@ -169,10 +170,7 @@ def test_a_state_dict_continues_bit_for_bit(stack, structure, scope):
         for step in steps:
             values = torch.linspace(-1, 2, 5 * 8).view(5, 8) * torch.cos(torch.tensor(float(step)))
             (model(values) - 0.3).square().sum().backward()
-            pruner.observe()
-            optimizer.step()
-            optimizer.zero_grad()
-            pruner.update(step)
+            finish_step(pruner, optimizer, step)
         if steps.stop > 8:
             pruner.check_reached()
         return [model.state_dict(), optimizer.state_dict()]

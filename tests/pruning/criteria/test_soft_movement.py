@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from optimizer_steps import finish_step
 
 from optkit.errors import PruningError
 from optkit.pruning.config import Magnitude, Rule, Schedule, SoftMovement
@@ -114,10 +115,7 @@ def train(model, pruner, steps, first: int = 1, optimizer=None, seen=None):
     for step in range(first, steps + 1):
         torch.manual_seed(step)
         model(torch.randn(16, 32)).sub(torch.randn(16, 32)).square().mean().backward()
-        pruner.observe()
-        optimizer.step()
-        optimizer.zero_grad()
-        if pruner.update(step) and seen is not None:
+        if finish_step(pruner, optimizer, step) and seen is not None:
             alive = [layer.parametrizations.weight[0].mask.clone() for layer in model.layers]
             seen.append((pruner.target(step), pruner.sparsity(), alive))
     return optimizer
