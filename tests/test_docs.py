@@ -182,7 +182,7 @@ def run_extended(root: Path, code: str) -> subprocess.CompletedProcess[str]:
 
 CRITERIA, STRUCTURES = "optkit/pruning/config/criteria.py", "optkit/pruning/structures.py"
 #: Modules that the suite imports.
-BESIDE_IT = ("architectures.py", "pruning/conftest.py", "pruning/optimizer_steps.py")
+BESIDE_IT = ("architectures.py", "optimizer_steps.py", "pruning/conftest.py")
 KINDS, SUITE = "optkit/pruning/config/structure.py", "tests/pruning/test_every_combination.py"
 ORDER, TASKS = "optkit/pipeline/order.py", "optkit/tasks/__init__.py"
 USES = """
