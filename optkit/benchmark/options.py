@@ -51,7 +51,7 @@ class BenchmarkOptions:
     def check(self) -> None:
         """Raises UsageError, with every fault, if a value is wrong."""
         found = [
-            f"{option}: '{name}' is none of {', '.join(BACKENDS)}"
+            f"{option}: unknown backend '{name}', one of {', '.join(BACKENDS)}"
             for option, names in (("--backends", self.backends), ("--against", [self.against] if self.against else []))
             for name in names
             if name not in BACKENDS

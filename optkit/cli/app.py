@@ -73,7 +73,7 @@ def _optkit(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Prune while fine-tuning, quantize to int8, export an OpenVINO IR that says how sparse it is."""
+    """Prune a Hugging Face model while it is fine-tuned, quantize it to int8, and export it to OpenVINO."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 Source = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder with openvino_model.xml, or a run folder.", show_default=False)
 ]
-Output = Annotated[Path, typer.Option("--output", help="An empty or new folder.", show_default=False)]
-PlanMode = Annotated[str, typer.Option("--plan", metavar="MODE", help="static (a cost model) or measured (here).")]
+Output = Annotated[Path, typer.Option("--output", help="Output folder, empty or new.", show_default=False)]
+PlanMode = Annotated[
+    str,
+    typer.Option(
+        "--plan",
+        metavar="MODE",
+        help="Choose kernels by a cost model (static) or by measuring on this machine (measured).",
+    ),
+]
 Isa = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Instruction set of a static plan; that of this CPU by default."),
+    typer.Option(metavar="NAME", help="Instruction set that a static plan is for. Default: that of this CPU."),
 ]
 
 
@@ -36,7 +43,7 @@ def command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write an IR with packed weights, its config and its tokenizer into a folder."""
+    """Pack the sparse layers of an OpenVINO IR for the sparse runtime. Config and tokenizer are copied."""
     folder = source / "openvino" if (source / "openvino" / "openvino_model.xml").is_file() else source
     baked = optkit.bake(folder, output, plan=plan, isa=isa, shape=(batch, seq))
     facts = _facts(baked)

@@ -29,29 +29,45 @@ def command(
     backends: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B", help="Of torch, openvino, optkit and others, see docs/bench.md; all that can run soon."
+            metavar="A,B",
+            help="Engines, such as torch,openvino,optkit; see docs/bench.md. Default: all installed but torch-compile.",
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes.")] = "1",
     seq: Annotated[
-        str | None, typer.Option(metavar="N,N", help="Tokens; 128 unless the model takes fewer. Cuts --texts.")
+        str | None,
+        typer.Option(
+            metavar="N,N",
+            help="Sequence lengths in tokens, also for --texts. Default: 128, or less if the model takes less.",
+        ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Of each engine; one a physical core.")] = None,
-    streams: Annotated[int | None, typer.Option(help="Inferences at once in throughput; the engine's choice.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of each engine. Default: one for each physical core.")
+    ] = None,
+    streams: Annotated[
+        int | None, typer.Option(help="Parallel inferences with --mode throughput. Default: as each engine chooses.")
+    ] = None,
     mode: Annotated[
-        Literal["latency", "throughput"], typer.Option(help="One inference at a time, or many in flight.")
+        Literal["latency", "throughput"], typer.Option(help="Time one inference at a time, or many in parallel.")
     ] = "latency",
-    duration: Annotated[float, typer.Option(help="Seconds of each engine at each shape.")] = 5.0,
-    texts: Annotated[Path | None, typer.Option(metavar="FILE", help="Texts to feed, one a line.")] = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="BACKEND", help="What ratios are against; openvino, or the first named.")
+    duration: Annotated[float, typer.Option(help="Seconds to measure each engine at each shape.")] = 5.0,
+    texts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Use the texts of this file, one on each line, instead of random tokens."),
     ] = None,
-    loads: Annotated[bool, typer.Option(help="Measure load time and memory too.")] = True,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart, as SVG.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BACKEND",
+            help="The engine that others are compared with. Default: the first of --backends, or openvino.",
+        ),
+    ] = None,
+    loads: Annotated[bool, typer.Option(help="Also measure load time and memory.")] = True,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart as SVG.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure latency or throughput of a model on real engines, and compare them."""
+    """Measure the latency or throughput of models on several engines."""
     if plot is not None and not plot.absolute().parent.is_dir():
         raise UsageError(f"--plot: there is no folder {plot.parent}")
     if plot is not None and plot.is_dir():
@@ -81,7 +97,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{option}: '{text}' is no list of numbers such as 1,8") from None
+        raise UsageError(f"{option}: '{text}' is not a list of numbers, such as 1,8") from None
 
 
 def _show(result: BenchmarkResult) -> None:

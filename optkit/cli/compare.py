@@ -31,7 +31,7 @@ def command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show how two runs differ: recipe, scores, times, sparsity by layer, machine and versions."""
+    """Show how two runs differ. Recipes, scores, times, layers, machines and versions are compared."""
     found = optkit.compare(first, second).to_dict()
     if as_json:
         print(json.dumps({"format": FORMAT} | found, indent=2))

@@ -23,15 +23,19 @@ def command(
     prices: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Your price list, a YAML file (required); see docs/sweeps.md.", show_default=False
+            metavar="FILE", help="Price list, a YAML file (required); see docs/sweeps.md.", show_default=False
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Batch size of the times; the first measured by default.")] = None,
-    seq: Annotated[int | None, typer.Option(help="Tokens of the times; the first measured by default.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Batch size to compare at. Default: the first that was measured.")
+    ] = None,
+    seq: Annotated[
+        int | None, typer.Option(help="Sequence length to compare at, in tokens. Default: the first that was measured.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a million inferences cost with each engine on each machine, and what is saved against dense."""
+    """Show what a million inferences cost at given prices. Savings are against the dense model."""
     if prices is None:
         raise UsageError(f"--prices: give a YAML file with {lazy.price_list_form}")
     found = optkit.cost(path, prices, batch=batch, seq=seq)
@@ -50,4 +54,4 @@ def command(
     console.print(table)
     console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {lazy.thread_count(found.rates.threads)} each.")
     console.print(f"Prices of {found.prices.date}: {found.prices.source}.", markup=False)
-    console.print("For machines with more cores it is estimated that copies of the model run side by side.")
+    console.print("For machines with more cores, the estimate assumes that copies of the model run in parallel.")

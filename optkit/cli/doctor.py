@@ -13,7 +13,7 @@ from optkit.cli.options import Debug, Json
 
 
 def command(as_json: Json = False, debug: Debug = False) -> None:
-    """Check whether the sparse runtime works on this machine; exit code 1 if it does not."""
+    """Check whether the sparse runtime works on this machine. The exit code is 1 if it does not."""
     found = optkit.doctor()
     if as_json:
         print(json.dumps(found, indent=2))

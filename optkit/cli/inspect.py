@@ -31,7 +31,14 @@ ModelPath = Annotated[
     ),
 ]
 Runtime = Annotated[bool, typer.Option("--runtime", help="Show the sparse runtime's kernel for each layer, and why.")]
-PlanMode = Annotated[str, typer.Option("--plan", metavar="MODE", help="With --runtime: measured (here) or static.")]
+PlanMode = Annotated[
+    str,
+    typer.Option(
+        "--plan",
+        metavar="MODE",
+        help="With --runtime: choose kernels by measuring on this machine (measured) or by a cost model (static).",
+    ),
+]
 
 _MEANING = {
     "encoder_linear": "linear weights of the encoder",
@@ -48,7 +55,7 @@ def command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show how sparse a model is, layer by layer; with --runtime how the sparse runtime would run it."""
+    """Show how sparse a model is, layer by layer. With --runtime, show how the sparse runtime runs each layer."""
     report = optkit.inspect(path, runtime=runtime, plan=plan)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))

@@ -25,7 +25,7 @@ def show(report: RuntimeReport) -> None:
 def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
     placed = {layer: each for each in rewrite.programs for layer in each.layers}
     table = lazy.Table(
-        "layer", "shape", "program", "computed with it", "why", box=None, pad_edge=False, header_style="bold"
+        "layer", "shape", "program", "fused with it", "why", box=None, pad_edge=False, header_style="bold"
     )
     table.columns[0].overflow = table.columns[3].overflow = table.columns[4].overflow = "fold"
     for layer in plan.layers:
@@ -40,7 +40,7 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
     console.print(table)
     console.print()
     for node, note in rewrite.notes.items():
-        console.print(f"{_short(node)}: is left to OpenVINO: {note}", highlight=False, markup=False)
+        console.print(f"{_short(node)}: left to OpenVINO: {note}", highlight=False, markup=False)
     console.print(plan.reason, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from optkit.cli.options import Debug, Json
 
 
 def command(as_json: Json = False, debug: Debug = False) -> None:
-    """Print what a recipe can name, with parameters and papers."""
+    """List the names that a recipe can use. Criteria have their parameters and papers beside them."""
     if as_json:
         print(json.dumps([asdict(entry) for entry in optkit.list_registered()], indent=2))
         return

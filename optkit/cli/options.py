@@ -13,7 +13,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Change one value, such as prune.0.schedule.to=0.9; repeatable.",
+        help="Change one value of the recipe, such as prune.0.schedule.to=0.9; repeatable.",
         default_factory=list,
         show_default=False,
     ),
@@ -22,5 +22,5 @@ RunFolders = Annotated[
     list[Path],
     typer.Argument(metavar="DIR...", help="Finished runs, or folders of them.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON only, on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -18,15 +18,19 @@ from optkit.errors import OptkitError
 def command(
     runs: RunFolders,
     max_drop: Annotated[
-        float | None, typer.Option(help="Points that may be lost; prints the fastest run that keeps to it.")
+        float | None, typer.Option(help="Largest acceptable loss in points; prints the fastest run within it.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Batch size of the times; the first measured by default.")] = None,
-    seq: Annotated[int | None, typer.Option(help="Tokens of the times; the first measured by default.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart, as SVG.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Batch size to compare at. Default: the first that was measured.")
+    ] = None,
+    seq: Annotated[
+        int | None, typer.Option(help="Sequence length to compare at, in tokens. Default: the first that was measured.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart as SVG.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List runs by accuracy lost and speed gained; runs that another run beats in both are marked."""
+    """List runs by accuracy lost and speed gained. Runs that another run beats in both are marked."""
     found = optkit.pareto(runs, batch=batch, seq=seq)
     fastest = None if max_drop is None else found.within(max_drop)
     if plot is not None:
@@ -43,9 +47,12 @@ def command(
         raise OptkitError(f"no run is within {max_drop:g} points: {least.run.path} loses least, {least.drop:.2f}")
     if not as_json:
         ratio = f"{fastest.speedup.ratio:.2f} times as fast as {fastest.speedup.against.label}"
-        print(f"take {fastest.run.path / 'recipe.resolved.yaml'}: {fastest.drop:.2f} points lost, {ratio}")
+        print(
+            f"fastest within {max_drop:g} points: {fastest.run.path / 'recipe.resolved.yaml'}: "
+            f"{fastest.drop:.2f} points lost, {ratio}"
+        )
         if fastest.run.report.task.dataset.type == "files":
-            print("it names local data without their folders: put them beside it, or run the recipe it came from")
+            print("it names its data files without their folders: copy the files beside it, or use the original recipe")
 
 
 def _show(found) -> None:
@@ -64,6 +71,9 @@ def _show(found) -> None:
             style="dim" if point.dominated else None,
         )
     console.print(table)
-    console.print(f"Against {first.against.label} on {found.points[0].run.cpu}, {lazy.thread_count(first.threads)}.")
+    console.print(
+        f"Speed is compared with {first.against.label}, on {found.points[0].run.cpu}, "
+        f"{lazy.thread_count(first.threads)}."
+    )
     for path, why in found.left_out.items():
         console.print(f"left out: {path} {why}")

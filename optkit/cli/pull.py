@@ -14,13 +14,13 @@ from optkit.progress import size
 
 
 def command(
-    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The repository.", show_default=False)],
-    output: Annotated[Path | None, typer.Option(help="An empty or new folder; NAME here by default.")] = None,
+    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The repository on the Hub.", show_default=False)],
+    output: Annotated[Path | None, typer.Option(help="Output folder, empty or new. Default: NAME.")] = None,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Download a model from the Hub into a folder; no code of it is executed."""
+    """Download a model from the Hugging Face Hub. None of its code is executed."""
     result = optkit.pull(repo, output, revision=revision, quiet=False)
     if as_json:
         print(json.dumps(result, indent=2))

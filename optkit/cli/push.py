@@ -15,15 +15,17 @@ from optkit.progress import size
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
-    repo: Annotated[str, typer.Option("--repo", metavar="ORG/NAME", help="The repository.", show_default=False)],
-    private: Annotated[bool, typer.Option("--private", help="Create the repository as a private one.")] = False,
+    repo: Annotated[
+        str, typer.Option("--repo", metavar="ORG/NAME", help="The repository on the Hub.", show_default=False)
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is created.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be published; do not contact the Hub.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Publish what a run exported, with its model card, in one commit."""
+    """Publish the exported model of a run on the Hugging Face Hub. The model and its card go in one commit."""
     result = optkit.push(run, repo, private=private, dry_run=dry_run, quiet=False)
     if as_json:
         print(json.dumps(result, indent=2))

@@ -28,12 +28,12 @@ Model = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE_OR_DATASET", help="Texts to calibrate with: a file, or a dataset of the Hub.", show_default=False
+        metavar="FILE_OR_DATASET", help="Texts to calibrate with: a file, or a dataset on the Hub.", show_default=False
     ),
 ]
 Text = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN", help="The column of texts; twice for pairs.", show_default=False),
+    typer.Option(metavar="COLUMN", help="The column of the texts; give it twice for pairs.", show_default=False),
 ]
 
 
@@ -41,7 +41,7 @@ def command(
     model: Model,
     data: Data = None,
     text: Text = None,
-    output: Annotated[Path | None, typer.Option(help="A folder, empty or new; NAME-int8 by default.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output folder, empty or new. Default: NAME-int8.")] = None,
     weight_range: Annotated[
         str | None,
         typer.Option(
@@ -52,17 +52,17 @@ def command(
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(hidden=True)] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many texts to calibrate with.")] = 300,
-    max_length: Annotated[int, typer.Option(min=2, help="Tokens after which a text is cut.")] = 128,
+    samples: Annotated[int, typer.Option(min=1, help="Number of texts to calibrate with.")] = 300,
+    max_length: Annotated[int, typer.Option(min=2, help="Length in tokens at which texts are cut.")] = 128,
     task: Annotated[
-        str | None, typer.Option(help="The task, such as text-classification; read from config.json by default.")
+        str | None, typer.Option(help="The task, such as text-classification. Default: read from config.json.")
     ] = None,
-    revision: Annotated[str, typer.Option(help="Branch, tag or commit of a Hub id.")] = "main",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for drawing the texts.")] = 42,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit, if MODEL is on the Hub.")] = "main",
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the choice of texts.")] = 42,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Quantize a model to int8, keep its zeros, and tag each layer with its structure and sparsity."""
+    """Quantize a pruned model to int8 and keep its zeros. Each layer is tagged with its structure and sparsity."""
     result = optkit.quantize(
         model,
         data=data,

@@ -18,22 +18,26 @@ from optkit.errors import UsageError
 def command(
     recipe: RecipeFile,
     set_: Set,
-    output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
-    stop_after: Annotated[str | None, typer.Option(metavar="STAGE", help="The last stage to run.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Archive what is done and start over.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/NAME.")] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="The last stage to run, such as train.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Move finished stages to stale/ and start over.")] = False,
     reuse: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A run, or a folder of runs; stages with the same inputs are copied."),
+        typer.Option(
+            metavar="RUN", help="Copy stages with the same inputs from this run or folder of runs; repeatable."
+        ),
     ] = None,
     push: Annotated[
         str | None,
-        typer.Option(metavar="ORG/NAME", help="Publish the result in this repository, as publish.repo_id does."),
+        typer.Option(metavar="ORG/NAME", help="Publish the result in this Hub repository; sets publish.repo_id."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Prune, quantize, export and measure as a recipe says; only what is missing or changed is done."""
+    """Prune, quantize, export and measure a model as a recipe says. Stages that are up to date are skipped."""
     if push is not None and not lazy.is_repository(push):
         raise UsageError(f"--push: '{push}' is not a repository name: write ORG/NAME")
     set_ += [f"publish.repo_id={push}"] if push else []

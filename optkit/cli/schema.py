@@ -9,5 +9,5 @@ from optkit.cli.options import Debug
 
 
 def command(debug: Debug = False) -> None:
-    """Print the JSON Schema of a recipe, for completion in editors."""
+    """Print the JSON Schema of recipes, for completion in editors."""
     print(json.dumps(optkit.schema(), indent=2))

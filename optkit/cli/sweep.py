@@ -25,8 +25,8 @@ def command(
         ),
     ],
     set_: Set,
-    output: Annotated[Path | None, typer.Option(help="The folder of the runs; sweeps/NAME by default.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each gets its share of the cores.")] = 1,
+    output: Annotated[Path | None, typer.Option(help="Folder of the runs. Default: sweeps/NAME.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs in parallel; they share the cores equally.")] = 1,
     ray: Annotated[
         bool, typer.Option("--ray", help="Run on Ray: on this machine, or on the cluster of --ray-address.")
     ] = False,
@@ -36,7 +36,7 @@ def command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a recipe with every combination of some values; finished runs are kept, failures do not stop others."""
+    """Run a recipe with every combination of some values. Finished runs are kept, and failures do not stop others."""
     root = output or Path("sweeps") / recipe.stem
     how = {"output": root, "jobs": jobs, "ray": ray, "ray_address": ray_address, "quiet": False}
     results = optkit.sweep(recipe, grid, set_, **how)
@@ -69,8 +69,8 @@ def _draw(root: Path, console) -> None:
     try:
         found = lazy.draw_frontier(root)
     except OptkitError as error:
-        console.print(f"no frontier: {error}", markup=False)
+        console.print(f"no Pareto frontier: {error}", markup=False)
         return
     console.print(
-        f"frontier: {', '.join(point.run.name for point in found.best)}; drawn in {root / lazy.FRONTIER_CHART}"
+        f"Pareto frontier: {', '.join(point.run.name for point in found.best)}; chart: {root / lazy.FRONTIER_CHART}"
     )

@@ -16,11 +16,14 @@ from optkit.errors import UsageError
 def command(
     recipe: RecipeFile,
     set_: Set,
-    plan: Annotated[bool, typer.Option("--plan", help="Also load the model's config and the data.")] = False,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Also check the recipe against the model's config and the data, which are loaded."),
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check a recipe: every fault at once, without torch; with --plan also against its model and data."""
+    """Check a recipe and report every mistake at once. With --plan, also check it against its model and data."""
     try:
         found = optkit.validate(recipe, set_, plan=plan)
     except UsageError as error:

@@ -33,9 +33,9 @@ def exported(monkeypatch, fp32_ir):
     [
         (
             {"backends": ("tensorrt",)},
-            "--backends: 'tensorrt' is none of torch, torch-compile, torch-compile-bf16, onnxruntime,",
+            "--backends: unknown backend 'tensorrt', one of torch, torch-compile, torch-compile-bf16, onnxruntime,",
         ),
-        ({"against": "numpy"}, "--against: 'numpy' is none of"),
+        ({"against": "numpy"}, "--against: unknown backend 'numpy', one of"),
         ({"batch": (0,)}, "--batch: must be at least 1, got 0"),
         ({"batch": ()}, "--batch: give a number"),
         ({"seq": (128, -1)}, "--seq: must be at least 1, got -1"),

@@ -161,9 +161,9 @@ def test_a_run_without_its_baseline_says_what_is_left_out(quick, finished_run, t
     ("arguments", "said"),
     [
         (("nowhere/at/all",), "model: no folder nowhere/at/all: give the folder of a model, an .onnx or .xml file"),
-        (("RUN", "--backends", "torch,tvm"), "--backends: 'tvm' is none of torch, torch-compile"),
-        (("RUN", "--batch", "1,x"), "--batch: '1,x' is no list of numbers such as 1,8"),
-        (("RUN", "--seq", "1;2"), "--seq: '1;2' is no list of numbers such as 1,8"),
+        (("RUN", "--backends", "torch,tvm"), "--backends: unknown backend 'tvm', one of torch, torch-compile"),
+        (("RUN", "--batch", "1,x"), "--batch: '1,x' is not a list of numbers, such as 1,8"),
+        (("RUN", "--seq", "1;2"), "--seq: '1;2' is not a list of numbers, such as 1,8"),
         (("RUN", "--seq", "4096"), "--seq 4096: the model takes up to 64 tokens"),
         (("RUN", "--texts", "nowhere.txt"), "--texts: nowhere.txt: No such file or directory"),
         (("RUN", "--plot", "no/such/folder/chart.svg"), "--plot: there is no folder no/such/folder"),

@@ -260,8 +260,11 @@ def test_times_of_two_cpus_are_not_set_side_by_side(tmp_path, optkit_cli):
 def test_the_verbs(runs, optkit_cli, tmp_path):
     chart = tmp_path / "chart.svg"
     printed = optkit_cli("pareto", runs, "--max-drop", "1.2", "--plot", chart)
-    assert printed.code == 0 and f"take {runs / 'b' / 'recipe.resolved.yaml'}: 1.00 points lost, 5.00" in printed.out
-    assert "names local data without their folders" in printed.out
+    assert (
+        printed.code == 0
+        and f"fastest within 1.2 points: {runs / 'b' / 'recipe.resolved.yaml'}: 1.00 points lost, 5.00" in printed.out
+    )
+    assert "names its data files without their folders" in printed.out
     assert chart.read_text().startswith("<svg")
     printed = optkit_cli("pareto", runs, "--json", "--max-drop", "0.1")
     assert printed.code == 1 and json.loads(printed.out)["take"] is None

@@ -32,7 +32,7 @@ def test_errors_that_a_person_cannot_act_on_are_faults(monkeypatch, pytestconfig
 
 
 @pytest.mark.parametrize(
-    "message", ["--batch: '1;2' is no list of numbers", "a.csv: is not UTF-8", "task.text: no column 'KeyErrors'"]
+    "message", ["--batch: '1;2' is not a list of numbers", "a.csv: is not UTF-8", "task.text: no column 'KeyErrors'"]
 )
 def test_clean_refusals_pass(message):
     assert judge(message, PlanError(message)).kind == "refused"
