@@ -13,7 +13,7 @@ import typer
 import optkit
 from optkit.cli import lazy
 from optkit.cli.console import wide_console, write_chart
-from optkit.cli.options import Debug, Json
+from optkit.cli.options import Debug, Json, Plot
 from optkit.errors import UsageError
 from optkit.progress import Reporter
 
@@ -63,7 +63,7 @@ def command(
         ),
     ] = None,
     loads: Annotated[bool, typer.Option(help="Also measure load time and memory.")] = True,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart as SVG.")] = None,
+    plot: Plot = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 import optkit
 from optkit.cli import lazy
 from optkit.cli.console import wide_console
-from optkit.cli.options import Debug, Json
+from optkit.cli.options import Debug, Json, TimesBatch, TimesSeq
 from optkit.errors import UsageError
 
 
@@ -26,12 +26,8 @@ def command(
             metavar="FILE", help="Price list, a YAML file (required); see docs/sweeps.md.", show_default=False
         ),
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Batch size to compare at. Default: the first that was measured.")
-    ] = None,
-    seq: Annotated[
-        int | None, typer.Option(help="Sequence length to compare at, in tokens. Default: the first that was measured.")
-    ] = None,
+    batch: TimesBatch = None,
+    seq: TimesSeq = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

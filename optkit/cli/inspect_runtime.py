@@ -51,7 +51,7 @@ def _show_baked(layers: dict[str, dict[str, str]]) -> None:
         table.add_row(*map(lazy.Text, (_short(name), *(facts.get(key, "") for key in ("program", "kernel", "rows")))))
     console = wide_console()
     console.print(table)
-    console.print(f"{len(layers)} linear layers are baked, the others are left to OpenVINO", highlight=False)
+    console.print(f"{len(layers)} linear layers run on the sparse runtime, all others in OpenVINO", highlight=False)
 
 
 def _short(matmul: str) -> str:

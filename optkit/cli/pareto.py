@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 import optkit
 from optkit.cli import lazy
 from optkit.cli.console import wide_console, write_chart
-from optkit.cli.options import Debug, Json, RunFolders
+from optkit.cli.options import Debug, Json, Plot, RunFolders, TimesBatch, TimesSeq
 from optkit.errors import OptkitError
 
 
@@ -20,13 +19,9 @@ def command(
     max_drop: Annotated[
         float | None, typer.Option(help="Largest acceptable loss in points; prints the fastest run within it.")
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Batch size to compare at. Default: the first that was measured.")
-    ] = None,
-    seq: Annotated[
-        int | None, typer.Option(help="Sequence length to compare at, in tokens. Default: the first that was measured.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart as SVG.")] = None,
+    batch: TimesBatch = None,
+    seq: TimesSeq = None,
+    plot: Plot = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

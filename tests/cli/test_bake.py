@@ -58,7 +58,7 @@ def test_inspect_tells_what_is_baked(optkit_cli, encoder_folder, tmp_path):
     done = optkit_cli("inspect", tmp_path / "baked", "--runtime")
     rows = [line.split() for line in done.out.splitlines()]
     assert ["encoder.layer.0.up", "Program_0", "block4", "1"] in rows
-    assert done.out.endswith("2 linear layers are baked, the others are left to OpenVINO\n")
+    assert done.out.endswith("2 linear layers run on the sparse runtime, all others in OpenVINO\n")
     done = optkit_cli("inspect", tmp_path / "baked", "--runtime", "--json")
     assert json.loads(done.out)["baked"] is True and len(json.loads(done.out)["layers"]) == 2
     done = optkit_cli("inspect", tmp_path / "baked")

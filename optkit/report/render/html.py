@@ -22,6 +22,7 @@ from optkit.report.schema import Report
 from optkit.report.speed import ratio_text, reference_label
 
 PAGE = Path(__file__).with_name("page")
+_STYLES = ("page.css", "print.css")
 
 
 class Tile(NamedTuple):
@@ -48,7 +49,7 @@ def render_html(data: Mapping[str, Any] | Report) -> str:
     environment.filters |= {"prose": prose, "breakable": breakable, "kind": kind}
     return environment.get_template("page.html.j2").render(
         report=report,
-        style=css(":root") + (PAGE / "page.css").read_text(encoding="utf-8"),
+        style=css(":root") + "".join((PAGE / name).read_text(encoding="utf-8") for name in _STYLES),
         outcome=outcome(report),
         tiles=tiles(report),
         overview=overview(report),
