@@ -10,6 +10,8 @@ import traceback
 import warnings
 from collections.abc import Iterator
 
+from optkit.errors import OptkitError
+
 _LOGGERS = ("nncf", "optimum", "transformers", "openvino")
 
 
@@ -66,6 +68,23 @@ def reason(error: BaseException) -> str:
         return f"a value is missing or of the wrong type ({_library(error)} ended with {type(error).__name__})"
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return re.split(r"(?<=[a-z)'\"])\. ", first)[0][:300]
+
+
+@contextlib.contextmanager
+def library_errors(failed: str, error_class: type[OptkitError] = OptkitError) -> Iterator[None]:
+    """Quiet work of libraries, whose errors become one line; errors of optkit's own stay what they are.
+
+    Args:
+        failed: what could not be done, with the file or model; the library's reason follows it.
+        error_class: of the error that is raised.
+    """
+    try:
+        with quiet():
+            yield
+    except OptkitError:
+        raise
+    except Exception as error:  # each library and architecture fails in its own way
+        raise error_class(f"{failed}: {reason(error)}") from error
 
 
 def _library(error: BaseException) -> str:

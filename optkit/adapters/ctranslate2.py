@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import quiet, reason
+from optkit.adapters import library_errors, quiet, reason
 from optkit.errors import ExportError, OptkitError
 from optkit.json_files import read_json
 
@@ -36,12 +36,10 @@ def convert(checkpoint: Path, output: Path) -> None:
     with quiet():
         from ctranslate2.converters import TransformersConverter
 
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                _with_positions(checkpoint, Path(folder))
-                TransformersConverter(folder).convert(str(output), quantization="int8")
-        except Exception as error:  # its converters raise whatever they stumble over
-            raise ExportError(f"{checkpoint}: CTranslate2 cannot convert it: {reason(error)}") from error
+    failed = f"{checkpoint}: CTranslate2 cannot convert it"
+    with library_errors(failed, ExportError), tempfile.TemporaryDirectory() as folder:
+        _with_positions(checkpoint, Path(folder))
+        TransformersConverter(folder).convert(str(output), quantization="int8")
     (output / CHECKPOINT).symlink_to(checkpoint.resolve())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import export_types, quiet, reason
+from optkit.adapters import export_types, library_errors, quiet, reason
 from optkit.adapters.companions import copy_companions
 from optkit.checkpoints.compact_config import needs_loader, read_config
 from optkit.errors import ExportError, OptkitError
@@ -208,11 +208,8 @@ def load(
         add_extension(core)
     compiles = kwargs.pop("compile", True)
     options = {"load_in_8bit": False, "compile": compiles and compile_model is None, **kwargs}
-    with quiet():
-        try:
-            model = getattr(optimum.intel, name).from_pretrained(folder, **options)
-        except Exception as error:
-            raise OptkitError(f"{folder}: {name} cannot load it: {reason(error)}") from error
+    with library_errors(f"{folder}: {name} cannot load it"):
+        model = getattr(optimum.intel, name).from_pretrained(folder, **options)
     if compile_model is not None:
         # Called by the model's own compile(), at first and again whenever it was reshaped.
         model._compile_model = lambda model, device=None, ov_config=None, *_, **__: compile_model(

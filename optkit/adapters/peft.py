@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from optkit.adapters import quiet, reason
+from optkit.adapters import library_errors
 from optkit.adapters.companions import copy_companions
 from optkit.adapters.hub import model_folder
 from optkit.adapters.optimum import class_for
@@ -67,14 +65,14 @@ def merge(adapter: Path, output: Path) -> list[str]:
     folder = plain_folder(fetched)
     auto_class = _auto_class(adapter, kind, folder)
     before, failed = _zeros(folder), f"{adapter}: cannot be merged into {base}"
-    with _one_line(failed), quiet():
+    with library_errors(failed):
         model, missing = _base(folder, auto_class, _labels(weights))
     if random := sorted(set(missing) - {_own_name(name) for name in weights}):
         raise OptkitError(
             f"{adapter}: neither it nor {base} holds {random[0]}, which a model for it has: give the base model that "
             "it was trained on, or save the adapter with it (modules_to_save)"
         )
-    with _one_line(failed), quiet(), tempfile.TemporaryDirectory(dir=output.parent) as safe:
+    with library_errors(failed), tempfile.TemporaryDirectory(dir=output.parent) as safe:
         # peft reads this copy, so that no pickle is read but by the reader that runs no code.
         save_file(weights, Path(safe) / _SAFE, metadata={"format": "pt"})
         shutil.copyfile(adapter / _CONFIG, Path(safe) / _CONFIG)
@@ -105,16 +103,6 @@ def merge(adapter: Path, output: Path) -> list[str]:
         total = sum(int(zeros.sum()) for zeros in before.values())
         notes.append(f"merging filled {filled:,} of the base model's {total:,} zeros: a low-rank update is dense")
     return notes
-
-
-@contextmanager
-def _one_line(failed: str) -> Iterator[None]:
-    try:
-        yield
-    except OptkitError:
-        raise
-    except Exception as error:  # peft raises what torch does
-        raise OptkitError(f"{failed}: {reason(error)}") from error
 
 
 def _config(adapter: Path) -> dict[str, Any]:

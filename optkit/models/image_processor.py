@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.adapters import quiet, reason
+from optkit.adapters import library_errors
 from optkit.data.images import require_pillow
-from optkit.errors import OptkitError, PlanError
+from optkit.errors import PlanError
 from optkit.models.config import make_config
 from optkit.models.source import Source
 
@@ -47,13 +47,10 @@ def own_image_processor(source: Source) -> Any:
     folder = source.folder(weights=False)
     if not (folder / _FILE).is_file():
         raise PlanError(f"{folder}: no {_FILE} here: copy that of the model it was fine-tuned from")
-    try:
-        with quiet():
-            return AutoImageProcessor.from_pretrained(
-                folder, backend="pil", local_files_only=True, trust_remote_code=source.trust_remote_code
-            )
-    except Exception as error:
-        raise OptkitError(f"{folder / _FILE}: cannot be read: {reason(error)}") from error
+    with library_errors(f"{folder / _FILE}: cannot be read"):
+        return AutoImageProcessor.from_pretrained(
+            folder, backend="pil", local_files_only=True, trust_remote_code=source.trust_remote_code
+        )
 
 
 def _make_for(config: PretrainedConfig) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.adapters import quiet, reason
+from optkit.adapters import library_errors
 from optkit.adapters.hub import model_folder
 from optkit.checkpoints.plain import plain_folder
-from optkit.errors import OptkitError, PlanError
+from optkit.errors import PlanError
 
 if TYPE_CHECKING:
     from optkit.recipe.schema import ModelSpec
@@ -43,13 +42,6 @@ class Source:
         return plain_folder(found) if weights else found
 
 
-@contextlib.contextmanager
-def refusing(source: Source) -> Iterator[None]:
+def refusing(source: Source) -> AbstractContextManager[None]:
     """Turns what an architecture raises on values that it can't work with into one line."""
-    try:
-        with quiet():
-            yield
-    except OptkitError:
-        raise
-    except Exception as error:
-        raise PlanError(f"{'model.config' if source.name is None else source.name}: {reason(error)}") from error
+    return library_errors("model.config" if source.name is None else source.name, PlanError)

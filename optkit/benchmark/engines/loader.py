@@ -8,7 +8,6 @@ from typing import Any
 
 from optkit.adapters.ctranslate2 import CHECKPOINT
 from optkit.benchmark.engines.base import Engine, Setting, Source
-from optkit.errors import OptkitError
 from optkit.variant import Variant
 
 
@@ -41,13 +40,8 @@ def load(variant: Variant, source: Source, setting: Setting) -> Engine:
 
 
 def _transformers_model(folder: Path) -> Any:
-    from optkit.adapters import quiet, reason
+    from optkit.adapters import library_errors
     from optkit.pruning.compaction.checkpoint import load_compact
 
-    with quiet():
-        try:
-            return load_compact(folder).float()
-        except OptkitError:
-            raise
-        except Exception as error:  # transformers raises errors of many classes
-            raise OptkitError(f"{folder}: transformers cannot load it: {reason(error)}") from error
+    with library_errors(f"{folder}: transformers cannot load it"):
+        return load_compact(folder).float()
