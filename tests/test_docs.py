@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from capabilities import lack, need
 from typer.main import get_command
 
 from optkit.cli.app import app
@@ -261,6 +262,34 @@ sys.exit(pytest.main(["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "s
     counts = {word: int(count) for count, word in re.findall(r"(\d+) (passed|skipped)", done.stdout)}
     assert sum(counts.values()) == tests * len(criteria) + 1, done.stdout
     assert counts.get("skipped", 0) <= 1, "one criterion revives weights"
+
+
+def test_the_instruction_set_on_the_extending_page_compiles(tmp_path):
+    need("compiler")
+    csrc = tmp_path / "optkit" / "runtime" / "csrc"
+    shutil.copytree(ROOT / "optkit" / "runtime" / "csrc", csrc)
+    (row,) = (code for name, code in code_of("extending.md").items() if name.endswith("sets.def"))
+    table = (csrc / "isa" / "sets.def").read_text(encoding="utf-8")
+    (nearest,) = re.findall(r"^OPTKIT_INSTRUCTION_SET\(avx512vnni,.*?^    OPTKIT_RATES.*?$", table, re.M | re.S)
+    added = '    OPTKIT_CPU_FEATURE("avx512bf16", "avx512_bf16")\n    OPTKIT_CPU_FEATURE("fma"'
+    expected = nearest.replace("avx512vnni,", "avx512bf16,", 1).replace('    OPTKIT_CPU_FEATURE("fma"', added)
+    assert row == f"{expected}\n    OPTKIT_RATES())\n", "the row on the page differs from that of the nearest set"
+    (csrc / "isa" / "sets.def").write_text(f"{table}\n{row}", encoding="utf-8")
+
+    page = section_of("extending.md", "An instruction set")
+    (script,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
+    (differs,) = re.findall(r"```cpp\n(.*?)```", page, re.DOTALL)
+    own = (csrc / "isa" / "avxvnni" / "kernels.cpp").read_text(encoding="utf-8")
+    assert all(part in own for part in differs.split("\n\nstruct")), "no longer what AVX-VNNI's kernels have"
+
+    features = [f"-m{name}" for name in re.findall(r'OPTKIT_CPU_FEATURE\("([^"]+)"', row)]
+    if subprocess.run(["c++", *features, "-E", "-x", "c++", "/dev/null"], capture_output=True, check=False).returncode:
+        lack("instruction-sets", "this compiler does not know the CPU features of avx512bf16")
+    for file, flags in (("table.cpp", []), ("avx512bf16/kernels.cpp", [*features, "-fno-exceptions", "-w"])):
+        command = ["c++", "-std=c++17", "-fsyntax-only", *flags, "-I", csrc, csrc / "isa" / file]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr[-2000:]
 
 
 def test_every_package_is_on_the_architecture_page():
