@@ -28,6 +28,11 @@ def held(table: dict, step: int) -> float:
     return max((target for at, target in table.items() if at <= step), default=0.0)
 
 
+def evaluated_every(steps: int) -> dict[str, object]:
+    """TrainingArguments of a training that is evaluated and saved every few steps."""
+    return {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": steps, "save_steps": steps}
+
+
 class Recorder(TrainerCallback):
     """Counts the zeros of the encoder's weights after every step."""
 
@@ -162,10 +167,7 @@ def test_evaluations_before_the_target_are_never_the_best(trainer, tmp_path, gre
     sign = -1 if greater_is_better else 1
     made = trainer(
         Rule(schedule=SCHEDULE),
-        eval_strategy="steps",
-        save_strategy="steps",
-        eval_steps=2,
-        save_steps=2,
+        **evaluated_every(2),
         load_best_model_at_end=True,
         metric_for_best_model="score",
         greater_is_better=greater_is_better,
@@ -182,10 +184,7 @@ def test_evaluations_before_the_target_are_never_the_best(trainer, tmp_path, gre
 def test_the_last_step_is_evaluated_so_that_one_evaluation_is_at_the_target(trainer):
     made = trainer(
         Rule(schedule=SCHEDULE),
-        eval_strategy="steps",
-        save_strategy="steps",
-        eval_steps=6,
-        save_steps=6,
+        **evaluated_every(6),
         load_best_model_at_end=True,
     )
     made.train()
@@ -199,10 +198,7 @@ def test_patience_begins_at_the_target(trainer):
         Rule(schedule=SCHEDULE),
         callbacks=[EarlyStoppingCallback(early_stopping_patience=1)],
         max_steps=20,
-        eval_strategy="steps",
-        save_strategy="steps",
-        eval_steps=2,
-        save_steps=2,
+        **evaluated_every(2),
         load_best_model_at_end=True,
         metric_for_best_model="score",
         greater_is_better=True,
@@ -232,10 +228,7 @@ def test_a_learning_rate_that_waits_for_progress_sees_the_metric_itself(trainer)
         made = trainer(
             Rule(schedule=SCHEDULE),
             folder=f"best-{best}",
-            eval_strategy="steps",
-            save_strategy="steps",
-            eval_steps=1,
-            save_steps=1,
+            **evaluated_every(1),
             lr_scheduler_type="reduce_lr_on_plateau",
             lr_scheduler_kwargs={"patience": 0, "mode": "max"},
             load_best_model_at_end=best,
