@@ -23,7 +23,7 @@ from optkit.pruning.criteria import build
 from optkit.pruning.pruner import Pruner, RuleState
 
 TRAINING = [name for name, criterion in CRITERIA.items() if criterion not in ONE_SHOT]
-STRUCTURES = ["element", "1x4", "4x1", "16x1", "2x3", "row", "column", "2:4", "head", "neuron", "neuron:4"]
+STRUCTURES = ["element", "1x4", "4x1", "16x4", "2x3", "row", "column", "2:4", "head", "neuron", "neuron:4"]
 SCOPES = ["global", "local"]
 #: Share of the groups that is pruned at step 3, half way from 0.1 at step 1 to 0.7 at step 5; see ``shares``.
 HALF_WAY = {"cubic": 0.625, "linear": 0.4, "stepwise": 0.4}
