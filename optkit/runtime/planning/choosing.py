@@ -14,6 +14,8 @@ from optkit.runtime.rewriting.sites import LinearSite
 #: two, and the trip of the activations through memory, is then saved.
 NEAR = 1.25
 CLEAR = 0.92
+#: Kernels of one name whose costs differ by less are equal: the first of them is chosen, in every run.
+TIE = 1.03
 #: What a weight costs when it is gathered alone, in weights of a block.
 GATHERING = 1.5
 #: Lowest height of ``element`` blocks that the kernels compute as such.
@@ -38,11 +40,13 @@ class Cost:
     @property
     def kernel(self) -> Kernel:
         """The cheapest; one of the first's name unless another is cheaper by more than ``CLEAR``: layers side by side
-        then read the same, and share their quantized inputs."""
-        name = next(iter(self.kernels)).name
-        first = min((kernel for kernel in self.kernels if kernel.name == name), key=self.kernels.__getitem__)
-        least = min(self.kernels, key=self.kernels.__getitem__)
-        return least if self.kernels[least] < CLEAR * self.kernels[first] else first
+        then read the same, and share their quantized inputs. Of one name, the first that costs as good as least."""
+        best: dict[str, Kernel] = {}
+        for kernel, cost in self.kernels.items():
+            if kernel.name not in best or TIE * cost < self.kernels[best[kernel.name]]:
+                best[kernel.name] = kernel
+        first, *others = best.values()
+        return next((kernel for kernel in others if self.kernels[kernel] < CLEAR * self.kernels[first]), first)
 
     @property
     def ratio(self) -> float:
@@ -124,20 +128,15 @@ def _left(site: LinearSite, kernel: Kernel) -> str:
 
 
 def _gain(site: LinearSite, cost: Cost) -> str:
-    """What the chosen kernel gains over the best of finer blocks that stores fewer weights, where it was compared."""
+    """What a chosen kernel of higher blocks than the zeros come in gains over the finest that it was compared with."""
     kernel, shares = cost.kernel, site.block4_densities
-    finer = [
-        other
-        for other in cost.kernels
-        if kernel.name == other.name == "block4"
-        and other.rows < kernel.rows
-        and shares[other.rows] < shares[kernel.rows]
-    ]
-    if not finer:
+    finest = min(
+        (other for other in cost.kernels if other.name == "block4"), key=lambda other: other.rows, default=kernel
+    )
+    if kernel.name != "block4" or _percent(shares[finest.rows]) == _percent(shares[kernel.rows]):
         return ""
-    best = min(finer, key=cost.kernels.__getitem__)
-    times = cost.kernels[best] / max(cost.kernels[kernel], 1e-12)
-    return f"{times:.1f} times as fast as {best.rows}x4 blocks, of which {_percent(shares[best.rows])} are left, "
+    times = cost.kernels[finest] / max(cost.kernels[kernel], 1e-12)
+    return f"{times:.1f} times as fast as {finest.rows}x4 blocks, of which {_percent(shares[finest.rows])} are left, "
 
 
 def _percent(share: float) -> str:

@@ -87,7 +87,7 @@ def test_what_is_about_equal_joins_a_neighbour_that_is_taken():
         (site(density=0.2, tall=8), block4(8)),
         (site(density=0.2, tall=16), block4(16)),
         (site(density=0.2, tall=32), block4(32)),
-        (site(density=0.6), block4(8)),  # next to no 8x4 block is empty, and their kernel is twice as fast
+        (site(density=0.6), block4(32)),  # next to no 8x4 block is empty, and higher ones store fewer indices
         (site(density=1.0), block4(32)),
         (site(shape=(2, 768), density=1.0), block4(2)),  # the others would be mostly padding
     ],
@@ -116,7 +116,7 @@ def test_a_kernel_of_higher_blocks_says_what_it_gains():
     layers = [site("a", density=0.6), site("b", density=0.2, tall=16), site("c", density=1.0)]
     first, second, third = (layer.reason for layer in static_plan(layers, isa="avx512vnni").layers)
     assert first == (
-        "block4 of 8x4: 100 % of 8x4 blocks left, 1.2 times as fast as 1x4 blocks, of which 60 % are left, about 0.8 "
+        "block4 of 32x4: 100 % of 32x4 blocks left, 1.2 times as fast as 1x4 blocks, of which 60 % are left, about 0.8 "
         "million cycles against OpenVINO's 1.5"
     )
     assert second == ("block4 of 16x4: 20 % of 16x4 blocks left, about 0.2 million cycles against OpenVINO's 1.5")
@@ -127,8 +127,8 @@ def test_one_kernel_for_layers_that_are_alike_unless_another_is_clearly_faster()
     assert Cost({BLOCK4: 1.0, ELEMENT: 0.97}, 2.0).kernel == BLOCK4
     assert Cost({BLOCK4: 1.0, ELEMENT: 0.5}, 2.0).kernel == ELEMENT
     # Blocks of every height read inputs that are quantized alike.
-    assert Cost({block4(4): 1.0, BLOCK4: 0.97, ELEMENT: 0.95}, 2.0).kernel == BLOCK4
-    assert Cost({block4(4): 1.0, BLOCK4: 1.0, ELEMENT: 0.95}, 2.0).kernel == block4(4)
+    assert Cost({block4(4): 1.0, BLOCK4: 0.96, ELEMENT: 0.95}, 2.0).kernel == BLOCK4
+    assert Cost({block4(4): 1.0, BLOCK4: 0.98, ELEMENT: 0.95}, 2.0).kernel == block4(4)
 
 
 @pytest.mark.parametrize("shape", [(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)])
