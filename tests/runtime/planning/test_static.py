@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from layers_made import BLOCK4, ELEMENT, block4, site
+from reference import dense
 
+from optkit.counting.zeros import block_densities
 from optkit.errors import OptkitError
 from optkit.runtime import Kernel
+from optkit.runtime.packing import pack
 from optkit.runtime.planning import costs
 from optkit.runtime.planning.choosing import Cost, candidates, with_neighbours
-from optkit.runtime.planning.costs import kernel_cost, openvino_cost
+from optkit.runtime.planning.costs import kernel_cost, openvino_cost, stored_weights
 from optkit.runtime.planning.static import static_plan
+from optkit.runtime.program import HEIGHTS
 from optkit.runtime.rewriting.sites import LinearSite
 
 
@@ -110,6 +115,18 @@ def test_kernels_that_would_store_many_times_the_weights_are_not_offered(layer, 
     found = candidates(layer, dynamic=False)
     assert [kernel.rows for kernel in found if kernel.name == "block4"] == heights
     assert ELEMENT in found
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (70, 36), (2, 20), (33, 7), (5, 1)])
+@pytest.mark.parametrize("rows", HEIGHTS)
+def test_what_the_cost_model_counts_is_what_is_packed(shape, rows):
+    """Of zeros in 1x4 blocks, whatever the kernel; the union of rows loses no weight."""
+    rng = np.random.default_rng(0)
+    live = rng.random((shape[0], -(-shape[1] // 4))) < 0.2
+    values = (rng.integers(1, 128, shape) * np.repeat(live, 4, axis=1)[:, : shape[1]]).astype(np.int8)
+    packed = pack(values, block4(rows))
+    assert packed.values.size == stored_weights(shape, block_densities(values, 4, HEIGHTS), rows)
+    assert np.array_equal(dense(packed), values)
 
 
 def test_a_kernel_of_higher_blocks_says_what_it_gains():
