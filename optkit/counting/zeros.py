@@ -37,12 +37,23 @@ def count(array: np.ndarray) -> tuple[int, int]:
     return array.size - int(np.count_nonzero(array)), array.size
 
 
-def _live_blocks(array: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Which ``rows`` x ``cols`` blocks of ``array`` (out, in) hold a non-zero: bool (out/rows, in/cols)."""
-    height, width = array.shape
+def live_blocks(live: np.ndarray, rows: int, cols: int) -> np.ndarray:
+    """Which ``rows`` x ``cols`` blocks of ``live``, bool (out, in), hold a True: bool (out/rows, in/cols).
+
+    Raises:
+        ValueError: if the blocks do not tile the array.
+    """
+    height, width = live.shape
     if height % rows or width % cols:
         raise ValueError(f"blocks of {rows}x{cols} do not divide a weight of {height}x{width}")
-    return (array != 0).reshape(height // rows, rows, width // cols, cols).any(axis=(1, 3))
+    # In halves: numpy joins two arrays several times as fast as it reduces short axes.
+    while rows % 2 == 0:
+        live, rows = live[0::2] | live[1::2], rows // 2
+    while cols % 2 == 0:
+        live, cols = live[:, 0::2] | live[:, 1::2], cols // 2
+    return (
+        live.reshape(len(live) // rows, rows, live.shape[1] // cols, cols).any(axis=(1, 3)) if rows * cols > 1 else live
+    )
 
 
 def block_sparsity(array: np.ndarray, rows: int, cols: int) -> float:
@@ -51,7 +62,11 @@ def block_sparsity(array: np.ndarray, rows: int, cols: int) -> float:
     Raises:
         ValueError: if the blocks do not tile the array.
     """
-    live = _live_blocks(array, rows, cols)
+    return _sparsity(array != 0, rows, cols)
+
+
+def _sparsity(nonzero: np.ndarray, rows: int, cols: int) -> float:
+    live = live_blocks(nonzero, rows, cols)
     return 1.0 - int(np.count_nonzero(live)) / live.size
 
 
@@ -65,13 +80,11 @@ def block_densities(array: np.ndarray, cols: int, heights: Sequence[int]) -> dic
     Returns:
         1 for each height where there are no blocks.
     """
-    live, found = _padded(array != 0, 1, cols), {}
-    live = np.logical_or.reduce([live[:, first::cols] for first in range(cols)])
+    live, found = live_blocks(_padded(array != 0, 1, cols), 1, cols), {}
     before = 1
     for height in heights:
         step, before = height // before, height
-        live = _padded(live, step, 1)
-        live = np.logical_or.reduce([live[first::step] for first in range(step)])
+        live = live_blocks(_padded(live, step, 1), step, 1)
         found[height] = int(np.count_nonzero(live)) / live.size if live.size else 1.0
     return found
 
@@ -93,9 +106,9 @@ def block_shares(array: np.ndarray, extra: Iterable[str] = ()) -> dict[str, floa
     that tiles it.
     """
     names = dict.fromkeys(("row", "column", *BLOCKS, *(block for block in extra if block != "element")))
-    shapes = {name: _parse(name, array.shape) for name in names}
+    shapes, nonzero = {name: _parse(name, array.shape) for name in names}, array != 0
     return {
-        name: block_sparsity(array, rows, cols)
+        name: _sparsity(nonzero, rows, cols)
         for name, (rows, cols) in shapes.items()
         if array.shape[0] % rows == 0 and array.shape[1] % cols == 0
     }

@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from optkit.counting.zeros import BLOCKS
+from optkit.counting.zeros import BLOCKS, live_blocks
 
 #: How the places of blocks are written down, each with the names of its arrays.
 POSITIONS = {"bitmap": ("bitmap",), "columns": ("counts", "columns")}
@@ -71,7 +71,7 @@ def pack(matrix: np.ndarray, *, floats: bool) -> Blocks | None:
         return None
 
     def size(block: tuple[int, int]) -> int:
-        live = _live_blocks(alive, *block)
+        live = live_blocks(alive, *block)
         places = min(-(-live.size // 8), sum(array.nbytes for array in _by_column(live).values()))
         return np.count_nonzero(live) * prod(block) * matrix.itemsize + places
 
@@ -123,7 +123,7 @@ def _grid(matrix: np.ndarray, rows: int, cols: int) -> np.ndarray:
 
 
 def _pack(matrix: np.ndarray, minus: np.ndarray, rows: int, cols: int) -> Blocks:
-    live = _live_blocks((matrix != 0) & ~minus, rows, cols)
+    live = live_blocks((matrix != 0) & ~minus, rows, cols)
     arrays = {"values": _grid(matrix, rows, cols)[live]}
     if _grid(minus, rows, cols)[~live].any():
         outside = minus.copy()
@@ -135,14 +135,6 @@ def _pack(matrix: np.ndarray, minus: np.ndarray, rows: int, cols: int) -> Blocks
     shorter = sum(array.nbytes for array in by_column.values()) < bitmap["bitmap"].nbytes
     positions, places = ("columns", by_column) if shorter else ("bitmap", bitmap)
     return Blocks(matrix.shape, (rows, cols), kept, positions, arrays | places)
-
-
-def _live_blocks(alive: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Which blocks of a bool matrix hold a True: bool (out / rows, in / cols)."""
-    if (rows, cols) == (1, 1):
-        return alive
-    height, width = alive.shape
-    return alive.reshape(height // rows, rows, width // cols, cols).any(axis=(1, 3))
 
 
 def _by_column(live: np.ndarray) -> dict[str, np.ndarray]:
