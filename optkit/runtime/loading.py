@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError
 from optkit.ir.io import find_xml, import_openvino, last_line, read_model
+from optkit.ir.precision import HINT
 from optkit.runtime import extension
 
 if TYPE_CHECKING:
     import openvino
+
+#: Attribute of our operation: what it may compute in between int8 products, f32 or bf16.
+PRECISION = "inference_precision"
 
 
 def new_core() -> openvino.Core:
@@ -53,15 +57,42 @@ def check_extension(xml: Path) -> None:
 def compile_for_cpu(core: openvino.Core, model: openvino.Model, config: Mapping[Any, Any]) -> openvino.CompiledModel:
     """``core.compile_model`` for the CPU, its errors in a line; the result may be called from several threads at once.
 
+    Our operations are told the precision of ``core`` and ``config``, in a copy where they were made for another.
+
     Raises:
         OptkitError: if OpenVINO cannot compile the model, or not with this ``config``.
     """
     from optkit.runtime.threaded import ThreadedModel
 
     try:
-        return ThreadedModel(core.compile_model(model, "CPU", dict(config)))
+        told = _with_precision(model, "bf16" if _allows_bf16(core, config) else "f32")
+        return ThreadedModel(core.compile_model(told, "CPU", dict(config)))
     except (RuntimeError, TypeError) as error:
         raise OptkitError(f"OpenVINO cannot compile the model: {last_line(error)}") from error
+
+
+def _allows_bf16(core: openvino.Core, config: Mapping[Any, Any]) -> bool:
+    """Whether OpenVINO computes in bfloat16 between int8 layers, as it does by default on CPUs that have it."""
+    said = {str(key): value for key, value in config.items()}
+    if HINT in said:
+        return _type_name(said[HINT]) == "bf16"
+    if "ACCURACY" in str(said.get("EXECUTION_MODE_HINT", "")).upper():
+        return False
+    return _type_name(core.get_property("CPU", HINT)) == "bf16"
+
+
+def _type_name(precision: Any) -> str:
+    return str(precision.get_type_name() if hasattr(precision, "get_type_name") else precision)
+
+
+def _with_precision(model: openvino.Model, precision: str) -> openvino.Model:
+    """``model``, or a copy whose programs may compute in ``precision``."""
+    if all(program.get_attributes()[PRECISION] == precision for program in _programs(model)):
+        return model
+    copy = model.clone()
+    for program in _programs(copy):
+        program.set_attribute(PRECISION, precision)
+    return copy
 
 
 def is_baked(xml: Path) -> bool:
@@ -74,4 +105,8 @@ def is_baked(xml: Path) -> bool:
 
 def holds_programs(model: openvino.Model) -> bool:
     """Whether ``model`` holds our operation."""
-    return any(node.get_type_name() == extension.OPERATION for node in model.get_ops())
+    return bool(_programs(model))
+
+
+def _programs(model: openvino.Model) -> list[openvino.Node]:
+    return [node for node in model.get_ops() if node.get_type_name() == extension.OPERATION]

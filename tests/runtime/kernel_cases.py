@@ -453,13 +453,19 @@ def fits(case: Case) -> bool:
     )
 
 
+def in_bfloat16(name: str) -> bool:
+    """Whether a case is also run where the op may compute in bfloat16."""
+    return "attention" in name and not name.startswith("waiting")
+
+
 def main(path: str) -> None:
     arrays = {}
     for name, case in cases().items():
-        compiled = compile_op(case.program, mask_type=case.mask_type)
-        for number, inputs in enumerate(case.inputs):
-            for position, output in enumerate(infer(compiled, inputs)):
-                arrays[f"{name}|{number}|{position}"] = output
+        for precision in ("f32", "bf16") if in_bfloat16(name) else ("f32",):
+            compiled = compile_op(case.program, mask_type=case.mask_type, precision=precision)
+            for number, inputs in enumerate(case.inputs):
+                for position, output in enumerate(infer(compiled, inputs)):
+                    arrays[f"{name if precision == 'f32' else 'bf16 ' + name}|{number}|{position}"] = output
     from optkit.runtime import extension
 
     np.savez(path, isa=np.array(extension.isa()), **arrays)

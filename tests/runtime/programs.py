@@ -222,13 +222,20 @@ def random_program(rng: np.random.Generator, steps: int = 14) -> Program:
     return program
 
 
-def op_model(program: Program, shapes: list | None = None, mask_type: str = "boolean", value_type: str = "f32"):
+def op_model(
+    program: Program,
+    shapes: list | None = None,
+    mask_type: str = "boolean",
+    value_type: str = "f32",
+    precision: str | None = None,
+):
     """An OpenVINO model of the program's op alone: one Parameter per input, one Result per output.
 
     Args:
         shapes: of the inputs; None: any number of any dimensions before the features, (?, ?, ?, ?) for masks.
         mask_type: ``boolean``, ``f32``, ``f16`` or ``bf16``.
         value_type: of the other inputs: ``f32``, ``f16`` or ``bf16``.
+        precision: the op's attribute: what it may compute in, ``f32`` or ``bf16``; None leaves it away.
     """
     from optkit.runtime import extension
 
@@ -244,6 +251,8 @@ def op_model(program: Program, shapes: list | None = None, mask_type: str = "boo
         kind = getattr(openvino.Type, value_type if features else mask_type)
         parameters.append(openvino.op.Parameter(kind, shape))
     node = extension.create_node([parameter.output(0) for parameter in parameters], encode(program), "program")
+    if precision is not None:
+        node.set_attribute("inference_precision", precision)
     results = [openvino.opset13.result(output) for output in node.outputs()]
     return openvino.Model(results, parameters, "program")
 

@@ -33,6 +33,9 @@ ROUNDING = 2.0**-24
 #: Largest error of a float32 exp, erf or tanh that is good enough: what a short polynomial reaches.
 ELEMENTARY = 1e-6
 
+#: Largest relative error of one rounding to bfloat16, and of an exp whose result is rounded so.
+BFLOAT16, SHORT_EXP = 2.0**-8, 1e-4
+
 Values = Mapping[int, np.ndarray]
 
 
@@ -247,15 +250,29 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     return powers / np.where(total == 0, 1, total)
 
 
-def _attention_tolerance(step: Attention, values: Values) -> np.ndarray:
+def _attention_tolerance(
+    step: Attention, values: Values, products: float = 0.0, scores_exact: bool = False
+) -> np.ndarray:
     query, key, value = (_heads(values[source], step.heads) for source in (step.query, step.key, step.value))
     mask = None if step.mask is None else values[step.mask]
     shares = _softmax(_scores(step, query, key, mask))
     size = np.abs(query) @ np.abs(key).swapaxes(-1, -2) * abs(step.scale)
-    score = (query.shape[-1] + 4) * ROUNDING * size
+    factors = 0.0 if scores_exact else products
+    score = ((query.shape[-1] + 4) * ROUNDING + 2 * factors + factors**2) * size
     if mask is not None and mask.dtype != bool:
         score = score + 2 * ROUNDING * np.minimum(np.abs(mask), 1e4) * (shares > 0)
     # A score's error is a relative error of its share, once in the numerator and once in the sum of all.
     highest = np.where(shares > 0, score, 0).max(-1, keepdims=True, initial=0)
-    relative = 2 * highest + 4 * ELEMENTARY + 2 * (query.shape[-2] + 4) * ROUNDING
+    relative = np.expm1(np.minimum(2 * highest, 100)) + 4 * ELEMENTARY + 2 * (query.shape[-2] + 4) * ROUNDING
+    # A share and a value are rounded, and the sum of all shares, which is that of rounded ones.
+    relative = relative + ((1 + products) ** 2 / (1 - products) - 1) * (1 + relative)
     return _merged((shares * relative) @ np.abs(value))
+
+
+def attention_tolerance_bf16(step: Attention, values: Values, integer_scores: bool) -> np.ndarray:
+    """``tolerance`` of an attention whose products are of bfloat16, its softmax and sums float32.
+
+    Args:
+        integer_scores: whether queries and keys meet as integers, so that only softmax and values are rounded.
+    """
+    return _attention_tolerance(step, values, BFLOAT16 + SHORT_EXP, integer_scores)

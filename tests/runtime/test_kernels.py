@@ -14,6 +14,8 @@ import pytest
 import reference
 from capabilities import lack
 
+from optkit.runtime.program import Attention
+
 WORKER = Path(kernel_cases.__file__)
 
 
@@ -70,7 +72,57 @@ def test_sums_of_exact_cases_fit_float32():
 @pytest.mark.parametrize("name", [name for name in kernel_cases.cases() if "fused" not in name])
 def test_kernels(computed, name, isa):
     """Each output is within float32's reach of the reference, which is given the engine's own sources of the step."""
-    outputs, case = computed(isa), kernel_cases.cases()[name]
+    case = kernel_cases.cases()[name]
+    assert_steps(case, computed(isa), name, None if case.exact else reference.tolerance)
+
+
+def has_bf16(isa: str) -> bool:
+    from optkit.runtime import extension
+
+    return "avx512_bf16" in extension.instruction_set(isa).features
+
+
+@pytest.mark.parametrize("isa", runnable())
+@pytest.mark.parametrize("name", filter(kernel_cases.in_bfloat16, kernel_cases.cases()))
+def test_attention_where_bfloat16_is_allowed(computed, name, isa):
+    """Within what rounding to 8 bits costs, where there are such products; elsewhere the bits of float32."""
+    case, outputs = kernel_cases.cases()[name], computed(isa)
+    if has_bf16(isa):
+
+        def tolerance(step, values):
+            if isinstance(step, Attention):
+                return reference.attention_tolerance_bf16(step, values, name.startswith("integer"))
+            return reference.tolerance(step, values)
+
+        return assert_steps(case, outputs, f"bf16 {name}", tolerance)
+    for number, position in np.ndindex(len(case.inputs), len(case.program.outputs)):
+        np.testing.assert_array_equal(
+            outputs[f"bf16 {name}|{number}|{position}"], outputs[f"{name}|{number}|{position}"]
+        )
+
+
+@pytest.mark.parametrize("isa", runnable())
+@pytest.mark.parametrize("name", ["attention 1x128, 12 heads of 64, keys", "integer attention 3x33, 3 heads of 20"])
+def test_bfloat16_is_used_where_there_are_such_products(computed, name, isa):
+    outputs = computed(isa)
+    keys = [key for key in outputs if key.startswith(name)]
+    assert keys
+    for key in keys:
+        assert np.array_equal(outputs[key], outputs[f"bf16 {key}"]) != has_bf16(isa)
+
+
+@pytest.mark.parametrize("isa", [isa for isa in runnable() if isa == "avx512bf16"])
+def test_at_float32_a_set_with_bfloat16_gives_the_bits_of_the_one_without(computed, isa):
+    without, found = computed("avx512vnni"), computed(isa)
+    assert without.keys() == found.keys()
+    for key in found:
+        if not key.startswith("bf16 "):
+            np.testing.assert_array_equal(found[key], without[key], key)
+
+
+def assert_steps(case, outputs, name, tolerance):
+    """Every output of a case under ``name`` is right, given the engine's own sources of its step where these are
+    outputs; exactly so if ``tolerance`` is None."""
     for number, inputs in enumerate(case.inputs):
         values = dict(zip(case.program.inputs, inputs))
         got = {value: outputs[f"{name}|{number}|{i}"] for i, value in enumerate(case.program.outputs)}
@@ -80,7 +132,7 @@ def test_kernels(computed, name, isa):
             if result is not None:
                 where = f"{type(step).__name__} {step.target}, inputs {number}: {[array.shape for array in inputs]}"
                 assert result.dtype == np.float32 and result.shape == expected.shape, where
-                allowed = np.zeros(()) if case.exact else reference.tolerance(step, values)
+                allowed = np.zeros(()) if tolerance is None else tolerance(step, values)
                 assert_within(result, expected, allowed, where)
             values[step.target] = expected if result is None else result
 

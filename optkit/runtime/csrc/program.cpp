@@ -44,7 +44,14 @@ void from_floats(const std::vector<float>& values, ov::Tensor& tensor) {
 
 Program::Program(const ov::OutputVector& arguments) : Op(arguments) { constructor_validate_and_infer_types(); }
 
+bool Program::visit_attributes(ov::AttributeVisitor& visitor) {
+    visitor.on_attribute("inference_precision", inference_precision_);
+    return true;
+}
+
 void Program::validate_and_infer_types() {
+    NODE_VALIDATION_CHECK(this, inference_precision_ == "f32" || inference_precision_ == "bf16",
+                          "optkit: inference_precision is f32 or bf16, not ", inference_precision_);
     NODE_VALIDATION_CHECK(this, get_input_size() >= 2, "optkit: a program has at least one input, and its packed form");
     const size_t last = get_input_size() - 1;
     const auto packed = ov::as_type_ptr<ov::op::v0::Constant>(get_input_node_shared_ptr(last));
@@ -98,6 +105,7 @@ void Program::validate_and_infer_types() {
 std::shared_ptr<ov::Node> Program::clone_with_new_inputs(const ov::OutputVector& arguments) const {
     auto clone = std::make_shared<Program>();
     clone->loaded_ = loaded_;
+    clone->inference_precision_ = inference_precision_;
     clone->set_arguments(arguments);
     clone->constructor_validate_and_infer_types();
     return clone;
@@ -163,7 +171,7 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
     const Threads threads{parallel_get_max_threads(), [](int count, const std::function<void(int)>& work) {
                               ov::parallel_nt(count, [&](int thread, int) { work(thread); });
                           }};
-    engine.run(batch, arguments, results, threads);
+    engine.run(batch, arguments, results, threads, inference_precision_ == "bf16");
     for (size_t i = 0; i < outputs.size(); ++i)
         if (!shortened[i].empty())
             from_floats(shortened[i], outputs[i]);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include <openvino/op/op.hpp>
 
@@ -22,13 +23,14 @@ public:
 
     void validate_and_infer_types() override;
     std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& arguments) const override;
-    bool visit_attributes(ov::AttributeVisitor&) override { return true; }
+    bool visit_attributes(ov::AttributeVisitor& visitor) override;
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 
 private:
     // Made from the constant, again when that is replaced by another.
     std::shared_ptr<const LoadedProgram> loaded_;
+    std::string inference_precision_ = "f32";
 };
 
 }  // namespace optkit

@@ -42,15 +42,17 @@ struct Part {
 class Run {
 public:
     Run(const Plan& plan, const Schedule& schedule, const std::vector<Input>& inputs,
-        const std::vector<float*>& outputs, const Threads& threads, Workspace& workspace)
+        const std::vector<float*>& outputs, const Threads& threads, bool allow_bf16, Workspace& workspace)
         : plan_(plan), kernels_(*plan.kernels), schedule_(schedule), tiling_(schedule_.tiling), inputs_(inputs),
-          outputs_(outputs), threads_(threads), workspace_(workspace) {}
+          outputs_(outputs), threads_(threads), workspace_(workspace),
+          attention_(allow_bf16 && kernels_.attention_bf16 ? kernels_.attention_bf16 : kernels_.attention) {}
 
     void run() {
         // Behind the memory of its own, a thread has that of the tiles of a task; with slices, tiles have theirs.
         const size_t tiles = schedule_.split ? 0 : schedule_.tiles_of_a_task;
-        const size_t scratch =
-            std::max(kOwnFloats + tiles * plan_.scratch_floats, plan_.attentions.empty() ? 0 : kAttentionScratch);
+        size_t scratch = kOwnFloats + tiles * plan_.scratch_floats;
+        for (const AttentionPlan& step : plan_.attentions)
+            scratch = std::max(scratch, kAttentionScratch + kAttentionScratchOfFeature * (step.size + 1));
         shared_ = workspace_.shared.reserve(tiling_.tiles() * plan_.shared_features * kLanes);
         tiles_ = workspace_.tiles.reserve(schedule_.split ? tiling_.tiles() * plan_.scratch_floats : 0);
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(schedule_.threads)));
@@ -332,7 +334,7 @@ private:
         args.scratch = scratch;
         if (step.mask >= 0)
             args.mask = mask(inputs_[size_t(step.mask)], sequence, head, number * size_t(tiling_.width));
-        kernels_.attention(args);
+        attention_(args);
     }
 
     /// What an input adds to the scores of a head, for the queries of a sequence from `query` on.
@@ -356,6 +358,7 @@ private:
     const std::vector<float*>& outputs_;
     const Threads& threads_;
     Workspace& workspace_;
+    void (*const attention_)(const AttentionArgs&) noexcept;
     float *shared_ = nullptr, *tiles_ = nullptr;
 };
 
@@ -379,7 +382,7 @@ uint32_t Engine::heads_of(size_t input) const {
 }
 
 void Engine::run(const Batch& batch, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
-                 const Threads& threads) const {
+                 const Threads& threads, bool allow_bf16) const {
     if (batch.sequences == 0 || batch.length == 0)
         return;
     std::unique_ptr<Workspace> workspace = pool_->take();
@@ -388,7 +391,7 @@ void Engine::run(const Batch& batch, const std::vector<Input>& inputs, const std
         schedule = choose_schedule(*plan_, batch, threads.count);
         workspace->threads = threads.count;
     }
-    Run(*plan_, schedule, inputs, outputs, threads, *workspace).run();
+    Run(*plan_, schedule, inputs, outputs, threads, allow_bf16, *workspace).run();
     pool_->give(std::move(workspace));
 }
 

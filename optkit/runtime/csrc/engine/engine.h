@@ -52,8 +52,9 @@ public:
 
     /// Computes the outputs, (sequences x length, features) each. Safe to call from several threads at once; the result
     /// does not depend on the number of threads.
+    /// @param allow_bf16  whether products between int8 layers may be of bfloat16, where the kernels have such.
     void run(const Batch& batch, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
-             const Threads& threads) const;
+             const Threads& threads, bool allow_bf16 = false) const;
 
 private:
     std::unique_ptr<const Plan> plan_;

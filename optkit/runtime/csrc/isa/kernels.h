@@ -66,8 +66,10 @@ struct ScaleArgs {
 
 /// Keys whose scores are held at a time: their floats stay in the first-level cache.
 constexpr uint32_t kAttentionKeys = 128;
-/// Of AttentionArgs::scratch, however long the sequence.
-constexpr size_t kAttentionScratch = kAttentionKeys * kLanes;
+/// Floats of AttentionArgs::scratch, however long the sequence: scores, and values of eight features in 16 bits.
+constexpr size_t kAttentionScratch = kAttentionKeys * (kLanes + 8 / 2);
+/// And for each feature of a head, one more if it is odd: a query and a key in 16 bits.
+constexpr size_t kAttentionScratchOfFeature = kLanes;
 
 /// What is added to scores, as it lies in the input: float32, or bytes, non-zero where a key takes part.
 struct MaskView {
@@ -122,7 +124,7 @@ struct AttentionArgs {
     int lanes, queries;                             // that are computed; that are tokens
     float scale;
     MaskView mask;
-    float* scratch;  // kAttentionScratch
+    float* scratch;
 };
 
 /// A row's functions. None of them throws or allocates.
@@ -151,6 +153,8 @@ struct Kernels {
     void (*token_ranges)(const float* source, uint32_t rows, int lanes, const float* channel, float* low,
                          float* inverse, float* step) noexcept = nullptr;
     void (*attention)(const AttentionArgs&) noexcept = nullptr;
+    /// The same with products of bfloat16 and float32 sums; null where the set has none.
+    void (*attention_bf16)(const AttentionArgs&) noexcept = nullptr;
     /// Tokens (count x features, row after row) to a tile and back; the tile's other lanes become zero.
     void (*load)(float* tile, const float* tokens, uint32_t features, int count, int lanes) noexcept = nullptr;
     void (*store)(float* tokens, const float* tile, uint32_t features, int count) noexcept = nullptr;

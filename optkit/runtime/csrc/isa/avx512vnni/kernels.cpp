@@ -1,4 +1,4 @@
-// AVX-512 with VNNI (Cascade Lake and later, Zen 4): 16 tokens a vector, exact dot products of four in one instruction.
+// AVX-512 with VNNI (Cascade Lake and later, Zen 4).
 #define OPTKIT_WIDTH 16
 
 #include <immintrin.h>
@@ -8,65 +8,11 @@
 namespace optkit::isa::avx512vnni {
 namespace {
 
-#include "isa/shared/vector.inl"
-#include "isa/shared/activation.inl"
-#include "isa/shared/one_pass.inl"
-#include "isa/shared/tile.inl"
-
-/// Two int16 products each, added to 32 bits.
-inline Ints add_products(Ints sums, Ints a, Ints b) {
-    return (Ints)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
-}
-
-#include "isa/shared/attention.inl"
-
-struct Dot {
-    static constexpr bool kSaturatingI16 = false;
-
-    static __m256i add(__m256i sums, __m256i panel, __m256i weights) {
-        return _mm256_dpbusd_epi32(sums, panel, weights);
-    }
-};
-
-#include "isa/shared/elements_256.inl"
-
-struct Vector {
-    static constexpr int kTokens = 16, kSums = 16;
-    using Type = __m512i;
-    static Type load(const void* from) { return _mm512_loadu_si512(from); }
-    static Type broadcast(int32_t number) { return _mm512_set1_epi32(number); }
-    static Type add(Type sums, Type panel, Type weights) { return _mm512_dpbusd_epi32(sums, panel, weights); }
-    static void store(void* to, Type value) { _mm512_storeu_si512(to, value); }
-};
-
-#include "isa/shared/blocks.inl"
-#include "isa/shared/single.inl"
-#include "isa/shared/peak.inl"
-
-constexpr LinearKernel linear[] = {{Form::block4, 1, 4, block4<1, 4, 1>},
-                                   {Form::block4, 2, 4, block4<2, 4, 2>},
-                                   {Form::block4, 4, 2, block4<4, 2, 4>},
-                                   {Form::block4, 8, 1, block4<8, 1, 8>},
-                                   {Form::block4, 16, 1, block4<16, 1, 8>},
-                                   {Form::block4, 32, 1, block4<32, 1, 8>},
-                                   {Form::element, 1, 1, element},
-                                   {Form::element, 4, 1, element_rows4},
-                                   {Form::single, 1, 1, single},
-                                   {Form::single, 4, 1, single_rows4}};
-
-constexpr Kernels make_kernels() {
-    Kernels kernels = tile_kernels();
-    kernels.saturating_i16 = Dot::kSaturatingI16;
-    kernels.linear = linear;
-    kernels.linear_count = sizeof linear / sizeof *linear;
-    kernels.attention = attention;
-    kernels.peak = peak<8, block4<8, 1, 8>>;
-    return kernels;
-}
+#include "isa/shared/avx512.inl"
 
 }  // namespace
 
 extern const Kernels kernels;
-constexpr Kernels kernels = make_kernels();
+constexpr Kernels kernels = avx512_kernels();
 
 }  // namespace optkit::isa::avx512vnni

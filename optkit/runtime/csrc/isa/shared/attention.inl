@@ -212,8 +212,11 @@ void attention_lanes(const AttentionArgs& args, int lane) {
         for (int v = 0; v < kVectors; ++v)  // no key takes part: zeros
             inverse[v] = sum[v] > 0.0f ? 1.0f / sum[v] : Floats{};
         const Floats *scale = first > 0 ? correction : nullptr, *factor = last ? inverse : nullptr;
-        const uint32_t rest = add_values<kRows, kVectors>(args, scores, 0, lane, first, end, scale, factor);
-        add_values<1, kVectors>(args, scores, rest, lane, first, end, scale, factor);
+        uint32_t rest = add_values<kRows, kVectors>(args, scores, 0, lane, first, end, scale, factor);
+        if (rest < args.size)
+            rest = add_values<kRows / 2, kVectors>(args, scores, rest, lane, first, end, scale, factor);
+        if (rest < args.size)
+            add_values<1, kVectors>(args, scores, rest, lane, first, end, scale, factor);
     }
 }
 

@@ -91,8 +91,13 @@ inline Ints nearest(Floats x) { return (Ints)(x + 12582912.0f) - 0x4B400000; }
 /// 2^x for x <= 128; 0 below -126. Relative error 2e-7: a minimax polynomial on [-1/2, 1/2], exponent by bits.
 inline Floats exp2(Floats x) {
     const Floats bounded = larger(x, splat(-126.5f));
+#if OPTKIT_WIDTH == 16
+    const Floats whole = (Floats)_mm512_roundscale_ps((__m512)bounded, 0);
+    const Floats part = bounded - whole;
+#else
     const Ints whole = nearest(bounded);
     const Floats part = bounded - __builtin_convertvector(whole, Floats);
+#endif
     Floats power = splat(1.5403530e-4f);
     power = power * part + 1.3333558e-3f;
     power = power * part + 9.6181291e-3f;
@@ -100,7 +105,11 @@ inline Floats exp2(Floats x) {
     power = power * part + 2.4022651e-1f;
     power = power * part + 6.9314718e-1f;
     power = power * part + 1.0f;
+#if OPTKIT_WIDTH == 16
+    const Floats result = (Floats)_mm512_scalef_ps((__m512)power, (__m512)whole);
+#else
     const Floats result = (Floats)((Ints)power + (whole << 23));
+#endif
     return x < -126.0f ? Floats{} : result;
 }
 
