@@ -40,8 +40,8 @@ def compile_model(
     """Compiles ``model`` with the sparse runtime; the same model in OpenVINO, only faster.
 
     Layers go to kernels that compute in int8 where the model quantizes their activations and in float32 elsewhere,
-    whatever INFERENCE_PRECISION_HINT says. OpenVINO's own layers follow the hint: on CPUs with bfloat16 it defaults to
-    that, so set ``{"INFERENCE_PRECISION_HINT": "f32"}`` for results that do not depend on the CPU.
+    whatever INFERENCE_PRECISION_HINT says. Attention and OpenVINO's own layers follow it: on CPUs with bfloat16 it
+    defaults to that, so set ``{"INFERENCE_PRECISION_HINT": "f32"}`` for results that do not depend on the CPU.
 
     Without the extension everything runs in plain OpenVINO, and a warning says so once.
 

@@ -36,6 +36,7 @@ SUITED = {
     "avx2": SuitedStructure("AVX2", "1x4", "which higher blocks gain little over", False),
     "avxvnni": SuitedStructure("AVX-VNNI", "4x4", "whose four outputs share the loads of inputs", False),
     "avx512vnni": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", False),
+    "avx512bf16": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", False),
     "amx": SuitedStructure("AMX", "16x4", "since a tile multiplies 16 outputs at once", False),
 }
 

@@ -83,7 +83,7 @@ def has_bf16(isa: str) -> bool:
 
 
 @pytest.mark.parametrize("isa", runnable())
-@pytest.mark.parametrize("name", filter(kernel_cases.in_bfloat16, kernel_cases.cases()))
+@pytest.mark.parametrize("name", [*filter(kernel_cases.in_bfloat16, kernel_cases.cases())])
 def test_attention_where_bfloat16_is_allowed(computed, name, isa):
     """Within what rounding to 8 bits costs, where there are such products; elsewhere the bits of float32."""
     case, outputs = kernel_cases.cases()[name], computed(isa)

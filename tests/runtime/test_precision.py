@@ -1,4 +1,5 @@
-"""Programs compute in float32 whatever surrounds them: graphs in float16 or bfloat16, precision hints, fp16 weights."""
+"""Programs compute in float32 whatever surrounds them, graphs in float16 or bfloat16 and fp16 weights; only attention
+follows a hint for bfloat16, which is written into their attribute."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from test_compiling import assert_same, inputs, own_cache, programs  # noqa: F40
 
 from optkit import runtime
 from optkit.ir.io import import_openvino, read_model
-from optkit.runtime.loading import new_core
+from optkit.runtime.loading import compile_for_cpu, new_core
 from optkit.runtime.planning import apply
 from optkit.runtime.rewriting.sites import sites
 
@@ -135,3 +136,61 @@ def test_a_whole_model_in_float16_stays_openvinos(make_encoder):
     plan = runtime.plan(model, "static", isa="avx2")
     assert plan.kernels == {} and "the activations are f16" in plan.layers[0].reason
     assert_same(runtime.compile_model(model, CONFIG, plan="static"), make_encoder())
+
+
+class Recording:
+    """A Core that keeps what its models' programs were told of the precision."""
+
+    def __init__(self, default: str):
+        self.core, self.default, self.told = openvino.Core(), getattr(openvino.Type, default), []
+
+    def get_property(self, device: str, name: str):
+        assert (device, name) == ("CPU", "INFERENCE_PRECISION_HINT")
+        return self.default
+
+    def compile_model(self, model, device: str, config: dict):
+        self.told += precisions(model)
+        return self.core.compile_model(model, device, config)
+
+
+def precisions(model) -> list[str]:
+    return [n.get_attributes()["inference_precision"] for n in model.get_ops() if n.get_type_name() == "Program"]
+
+
+@pytest.mark.parametrize(
+    ("default", "config", "told"),
+    [
+        ("f32", {}, "f32"),
+        ("bf16", {}, "bf16"),
+        ("dynamic", {}, "f32"),
+        ("bf16", {"INFERENCE_PRECISION_HINT": "f32"}, "f32"),
+        ("f32", {"INFERENCE_PRECISION_HINT": "bf16"}, "bf16"),
+        ("bf16", {"INFERENCE_PRECISION_HINT": "f16"}, "f32"),
+        ("f32", {openvino.properties.hint.inference_precision: openvino.Type.bf16}, "bf16"),
+        ("bf16", {openvino.properties.hint.execution_mode: openvino.properties.hint.ExecutionMode.ACCURACY}, "f32"),
+        ("bf16", {"EXECUTION_MODE_HINT": "PERFORMANCE"}, "bf16"),
+    ],
+    ids=str,
+)
+def test_programs_are_told_the_precision_that_a_model_is_compiled_for(default, config, told):
+    model = op_model(attention_program(2, 8, mask=False))
+    core = Recording(default)
+    compile_for_cpu(core, model, config)
+    assert core.told == [told] and precisions(model) == ["f32"], "the caller's model was changed"
+    # And told otherwise the next time.
+    other = op_model(attention_program(2, 8, mask=False), precision="bf16")
+    compile_for_cpu(core, other, config)
+    assert core.told == [told] * 2 and precisions(other) == ["bf16"]
+
+
+def test_the_precision_is_saved_and_may_be_missing_in_an_old_ir(extension, tmp_path):
+    xml = tmp_path / "model.xml"
+    openvino.save_model(op_model(attention_program(2, 8, mask=False), precision="bf16"), xml)
+    assert precisions(new_core().read_model(xml)) == ["bf16"]
+    text = xml.read_text()
+    assert text.count('<data inference_precision="bf16" />') == 1
+    xml.write_text(text.replace('<data inference_precision="bf16" />', ""))
+    assert precisions(new_core().read_model(xml)) == ["f32"]
+    xml.write_text(text.replace('inference_precision="bf16"', 'inference_precision="f64"'))
+    with pytest.raises(RuntimeError, match="inference_precision is f32 or bf16, not f64"):
+        new_core().read_model(xml)
