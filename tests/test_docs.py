@@ -271,8 +271,8 @@ def test_the_instruction_set_on_the_extending_page_compiles(tmp_path):
     (row,) = (code for name, code in code_of("extending.md").items() if name.endswith("sets.def"))
     table = (csrc / "isa" / "sets.def").read_text(encoding="utf-8")
     (nearest,) = re.findall(r"^OPTKIT_INSTRUCTION_SET\(avx512vnni,.*?^    OPTKIT_RATES.*?$", table, re.M | re.S)
-    added = '    OPTKIT_CPU_FEATURE("avx512bf16", "avx512_bf16")\n    OPTKIT_CPU_FEATURE("fma"'
-    expected = nearest.replace("avx512vnni,", "avx512bf16,", 1).replace('    OPTKIT_CPU_FEATURE("fma"', added)
+    added = '    OPTKIT_CPU_FEATURE("avx512fp16", "avx512_fp16")\n    OPTKIT_CPU_FEATURE("fma"'
+    expected = nearest.replace("avx512vnni,", "avx512fp16,", 1).replace('    OPTKIT_CPU_FEATURE("fma"', added)
     assert row == f"{expected}\n    OPTKIT_RATES())\n", "the row on the page differs from that of the nearest set"
     (csrc / "isa" / "sets.def").write_text(f"{table}\n{row}", encoding="utf-8")
 
@@ -285,8 +285,8 @@ def test_the_instruction_set_on_the_extending_page_compiles(tmp_path):
 
     features = [f"-m{name}" for name in re.findall(r'OPTKIT_CPU_FEATURE\("([^"]+)"', row)]
     if subprocess.run(["c++", *features, "-E", "-x", "c++", "/dev/null"], capture_output=True, check=False).returncode:
-        lack("instruction-sets", "this compiler does not know the CPU features of avx512bf16")
-    for file, flags in (("table.cpp", []), ("avx512bf16/kernels.cpp", [*features, "-fno-exceptions", "-w"])):
+        lack("instruction-sets", "this compiler does not know the CPU features of avx512fp16")
+    for file, flags in (("table.cpp", []), ("avx512fp16/kernels.cpp", [*features, "-fno-exceptions", "-w"])):
         command = ["c++", "-std=c++17", "-fsyntax-only", *flags, "-I", csrc, csrc / "isa" / file]
         built = subprocess.run(command, capture_output=True, text=True, check=False)
         assert built.returncode == 0, built.stderr[-2000:]

@@ -59,12 +59,14 @@ class Case:
     Attributes:
         exact: whether float32 can hold every sum on the way, so that only one outcome is right.
         mask_type: of the op's mask input.
+        integer_scores: whether queries and keys of its attention meet as integers.
     """
 
     program: Program
     inputs: list[list[np.ndarray]]
     exact: bool = False
     mask_type: str = "boolean"
+    integer_scores: bool = False
 
 
 @functools.cache
@@ -379,7 +381,8 @@ def _integer_attention() -> Iterator[tuple[str, Case]]:
         ]
         lengths = rng.integers(1, seq + 1, batch)[:, None, None, None]
         masks = [np.arange(seq)[None, None, None] < lengths, rng.random((1, heads, seq, seq)) < 0.5]
-        yield name, Case(program, [[grid.activations(rng, batch, seq, width), mask] for mask in masks])
+        inputs = [[grid.activations(rng, batch, seq, width), mask] for mask in masks]
+        yield name, Case(program, inputs, integer_scores=depth % 2 == 0 and zeros != (100, 3.5))
 
 
 def _layers() -> Iterator[tuple[str, Case]]:

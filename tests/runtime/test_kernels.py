@@ -91,7 +91,7 @@ def test_attention_where_bfloat16_is_allowed(computed, name, isa):
 
         def tolerance(step, values):
             if isinstance(step, Attention):
-                return reference.attention_tolerance_bf16(step, values, name.startswith("integer"))
+                return reference.attention_tolerance_bf16(step, values, case.integer_scores)
             return reference.tolerance(step, values)
 
         return assert_steps(case, outputs, f"bf16 {name}", tolerance)
