@@ -73,7 +73,11 @@ def computes_in_fp32(variant: Variant) -> bool:
 
 
 def missing(backend: str) -> str | None:
-    """Why ``backend`` cannot run here, None if it can."""
+    """Why ``backend`` cannot run here, None if it can.
+
+    Raises:
+        OptkitError: if OPTKIT_ISA names kernels that cannot run here.
+    """
     engine = BACKENDS[backend].engine
     if engine == "onnxruntime":
         return onnx_missing()
@@ -83,8 +87,12 @@ def missing(backend: str) -> str | None:
         return compiler_missing()
     if engine == "optkit":
         from optkit import runtime
+        from optkit.runtime import extension
 
-        return runtime.missing_reason()
+        why = runtime.missing_reason()
+        if why is None:
+            extension.isa()
+        return why
     return None
 
 

@@ -44,7 +44,8 @@ def bench(
 
     Raises:
         UsageError: if a backend cannot run the only path, or nothing can run at all.
-        OptkitError: if a model cannot be loaded, or not fed with such inputs.
+        OptkitError: if a model cannot be loaded, or not fed with such inputs; before any work if OPTKIT_ISA names
+            kernels that cannot run here.
     """
     return bench_result(paths, options or BenchmarkOptions(), command, reporter or Reporter(quiet=True)).to_dict()
 

@@ -238,6 +238,10 @@ def _load(path: Path) -> ctypes.CDLL:
     wanted = _text(loaded.optkit_openvino_version())
     if wanted != installed:
         raise _other_openvino(path, wanted, installed)
+    try:
+        parse(_text(loaded.optkit_instruction_sets()))
+    except ValueError as error:
+        raise _other_sources(path) from error
     return loaded
 
 

@@ -99,11 +99,6 @@ def missing(engine: str) -> str | None:
         OptkitError: if OPTKIT_ISA names kernels that cannot run here.
     """
     backend = "optkit" if engine.startswith("optkit") else engine.replace("-fp32", "")
-    if backend == "optkit":
-        from optkit.runtime import extension
-
-        if extension.available():
-            extension.isa()
     return missing_backend(backend)
 
 

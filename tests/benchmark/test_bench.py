@@ -6,8 +6,10 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
+from capabilities import need
 
 from optkit.benchmark import bench as bench_module
+from optkit.benchmark.backend_support import backend_support
 from optkit.benchmark.bench import bench
 from optkit.benchmark.engines.base import Setting, Source
 from optkit.benchmark.load_time import measure_load
@@ -16,6 +18,7 @@ from optkit.benchmark.result import BenchmarkResult
 from optkit.benchmark.result_tables import lines
 from optkit.errors import OptkitError, UsageError
 from optkit.report.render.benchmark_chart import benchmark_chart
+from optkit.runtime import extension
 from optkit.variant import DENSE
 
 QUICK = {"duration": 0.05, "threads": 1, "loads": False}
@@ -67,6 +70,28 @@ def test_a_backend_that_was_named_has_to_run_the_only_path(tiny_checkpoint, enco
         bench([encoder_folder, encoder_folder], BenchmarkOptions(backends=("torch",), **QUICK))
     with pytest.raises(UsageError, match="^--against torch: it does not take part here"):
         bench([encoder_folder], BenchmarkOptions(against="torch", **QUICK))
+
+
+@pytest.fixture
+def no_export(monkeypatch):
+    """Fails the test where a model is exported."""
+    monkeypatch.setattr(bench_module, "export", lambda model, *_: pytest.fail(f"{model.name} was exported"))
+
+
+def test_a_library_that_cannot_be_used_is_told_before_the_export(monkeypatch, no_export, run_folder):
+    monkeypatch.setattr(extension, "missing_reason", lambda: "made from other sources")
+    with pytest.raises(UsageError, match="^--backends: optkit cannot run it: made from other sources"):
+        bench([run_folder], BenchmarkOptions(backends=("torch", "optkit"), **QUICK))
+    chosen, left_out = bench_module._choose([backend_support(run_folder)], BenchmarkOptions())
+    assert "optkit" not in {model.backend for model in chosen}
+    assert [each.why for each in left_out if each.backend == "optkit"] == ["made from other sources"]
+
+
+def test_kernels_that_cannot_run_are_told_before_the_export(monkeypatch, no_export, run_folder):
+    need("extension")
+    monkeypatch.setenv("OPTKIT_ISA", "mmx")
+    with pytest.raises(OptkitError, match="^OPTKIT_ISA names no kernels that run here: unset it"):
+        bench([run_folder], BenchmarkOptions(**QUICK))
 
 
 def test_a_backend_that_is_not_installed_is_left_out_with_the_reason(monkeypatch, tmp_path, tiny_checkpoint):

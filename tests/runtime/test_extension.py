@@ -17,6 +17,7 @@ from optkit.cpu import cpu_flags
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino
 from optkit.runtime import extension as module
+from optkit.runtime.instruction_sets import parse
 from optkit.runtime.packing import encode, pack
 from optkit.runtime.program import Kernel, Linear, Program, Quantization
 
@@ -101,6 +102,12 @@ def test_a_table_of_other_sources_is_an_error(extension, monkeypatch):
     monkeypatch.setattr(extension, "parse", lambda table: parse(table.replace('"block4": {', '"block5": {')))
     with pytest.raises(OptkitError, match="made from other sources than this optkit: run pip install"):
         extension.instruction_sets()
+
+
+def test_a_library_with_a_table_of_other_sources_cannot_be_used(extension, fresh):
+    fresh.setattr(extension, "parse", lambda table: parse(table.replace('"block4": {', '"block5": {')))
+    assert "made from other sources than this optkit: run pip install" in extension.missing_reason()
+    assert not extension.available()
 
 
 def test_unknown_instruction_set(extension, monkeypatch):
