@@ -76,6 +76,7 @@ def cases() -> dict[str, Case]:
         _linear,
         _traps,
         _features,
+        _no_numbers,
         _tokenwise,
         _attention,
         _long_attention,
@@ -206,6 +207,47 @@ def _features() -> Iterator[tuple[str, Case]]:
         )
         yield name, Case(_all_outputs(program), [[Grid().activations(rng, 1, tokens, 36)] for tokens in (3, 35)])
 
+    # What is fused with a layer's sums, for widths that are no multiple of four or of a block, and every form that reads.
+    for out, (reader, kernel) in product((1, 2, 3, 6, 37, 131), enumerate((INT8[0], INT8[6], SINGLE[0]))):
+        for kind in (*ACTIVATIONS, "add", "nothing"):
+            for every in (True, False):
+                rng = _rng(f"fused {out} {reader} {kind}")
+                single = kernel is SINGLE[0]
+                factors = rng.uniform(0.2, 3, out).astype(np.float32) if reader == 0 and out % 2 else None
+                range_of_reader = None if single else Quantization(-0.6, 3.0, factors)
+                first = _layer(rng, (out, 12), INT8[0], 0.7, Grid().quantization)
+                last = _layer(rng, (5, out), kernel, 0.8, range_of_reader)
+                program = Program([12, out, out, 5], [0], [3])
+                program.steps = [Linear(0, 1, **first), Linear(2, 3, **last)]
+                if kind == "add":
+                    program.features.append(out)
+                    program.inputs.append(4)
+                    program.steps.insert(1, Add(4, 1, 2))
+                elif kind == "nothing":
+                    program.steps[1] = Linear(1, 3, **last)
+                    program.features[2] = out
+                else:
+                    program.steps.insert(1, Activation(1, 2, kind))
+                if every:
+                    _all_outputs(program)
+                inputs = [
+                    [f32(rng, 1, tokens, program.features[value]) for value in program.inputs] for tokens in (3, 49)
+                ]
+                name = f"after {out} sums, {kind}, read by {kernel.name} {'f32' if single else 'int8'}"
+                yield f"{name}, {'every value' if every else 'fused'}", Case(program, inputs)
+
+
+def _no_numbers() -> Iterator[tuple[str, Case]]:
+    """Two quantizers, of a layer's input and of its sums: what is no number is their lowest step, infinities the ends."""
+    identity = {"weights": pack(np.eye(8, dtype=np.int8), INT8[0]), "scales": np.ones(8, np.float32), "bias": None}
+    layer = {**identity, "quantization": Quantization(-64.0, 63.5)}
+    x = np.zeros((1, 5, 8), np.float32)
+    x[0, 1:, 3] = np.nan, -np.inf, np.inf, 1e30
+    yield "no numbers, quantized", Case(linear_program([layer], 8), [[x]])
+    for kind in ACTIVATIONS:
+        yield f"no numbers, {kind}", Case(chain(8, lambda s, t, k=kind: Activation(s, t, k)), [[x]])
+    yield "no numbers, LayerNorm", Case(chain(8, lambda s, t: LayerNorm(s, t, None, None, 1e-5)), [[x]])
+
 
 def _all_outputs(program: Program) -> Program:
     """The same program that returns every value it computes, so that each step can be checked by itself."""
@@ -215,6 +257,14 @@ def _all_outputs(program: Program) -> Program:
 
 def _tokenwise() -> Iterator[tuple[str, Case]]:
     """Steps on single values and on tokens."""
+    # GELU is put together of polynomials: their ends, in steps of the last bit, and many numbers between.
+    ends = np.concatenate([(np.arange(32) + 0.5) * 5.4 / 31.5, (np.arange(8) + 0.5) * 5.4 / 7.5]).astype(np.float32)
+    near = [np.nextafter(ends, np.float32(side)) for side in (-9, 9)]
+    dense = np.concatenate([ends, *near, np.linspace(0, 6, 60001), np.geomspace(1e-38, 1e-2, 399)]).astype(np.float32)
+    for kind in ("gelu_erf", "gelu_tanh"):
+        program = chain(1, lambda s, t, k=kind: Activation(s, t, k))
+        yield f"all of {kind}", Case(program, [[np.concatenate([dense, -dense]).reshape(1, -1, 1)]])
+
     edges = [0, -0.0, 1e-30, -1e-30, 88, -88, 1e4, -1e4]
     x = np.concatenate([np.linspace(-30, 30, 1331), np.linspace(-4, 4, 1331), edges])
     x = x.astype(np.float32).reshape(1, -1, 10)

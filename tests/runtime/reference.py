@@ -79,7 +79,7 @@ def _compute(step: Step, values: Values) -> np.ndarray:
         case Linear():
             return _linear(step, values[step.source])
         case Activation():
-            return _ACTIVATIONS[step.kind](values[step.source].astype(np.float64))
+            return ACTIVATION_FUNCTIONS[step.kind](values[step.source].astype(np.float64))
         case Affine():
             return values[step.source] * _or(step.scale, 1.0) + _or(step.shift, 0.0)
         case FakeQuantize():
@@ -192,7 +192,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-_ACTIVATIONS = {
+ACTIVATION_FUNCTIONS = {
     "gelu_erf": lambda x: 0.5 * x * (1 + _erf(x / np.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "relu": lambda x: np.maximum(x, 0),

@@ -69,7 +69,7 @@ def test_sums_of_exact_cases_fit_float32():
 
 
 @pytest.mark.parametrize("isa", runnable())
-@pytest.mark.parametrize("name", [name for name in kernel_cases.cases() if "fused" not in name])
+@pytest.mark.parametrize("name", [name for name in kernel_cases.cases() if not re.search("fused|no numbers", name)])
 def test_kernels(computed, name, isa):
     """Each output is within float32's reach of the reference, which is given the engine's own sources of the step."""
     case = kernel_cases.cases()[name]
@@ -135,6 +135,33 @@ def assert_steps(case, outputs, name, tolerance):
                 allowed = np.zeros(()) if tolerance is None else tolerance(step, values)
                 assert_within(result, expected, allowed, where)
             values[step.target] = expected if result is None else result
+
+
+@pytest.mark.parametrize("isa", runnable())
+@pytest.mark.parametrize("kind", ["gelu_erf", "gelu_tanh"])
+def test_gelu_is_as_exact_as_its_comment_says(computed, kind, isa):
+    name = f"all of {kind}"
+    case = kernel_cases.cases()[name]
+    (x,) = case.inputs[0]
+    exact = reference.ACTIVATION_FUNCTIONS[kind](x.astype(np.float64))
+    off = np.abs(computed(isa)[f"{name}|0|0"] - exact) / np.maximum(1, np.abs(x))
+    assert off.max() < 5e-7
+    assert computed(isa)["activation gelu_erf|0|0"].ravel()[-8] == 0  # of 0
+
+
+@pytest.mark.parametrize("isa", runnable())
+def test_no_numbers(computed, isa):
+    """A quantizer makes NaN its lowest step; GELU, SiLU and LayerNorm carry it on, within its token."""
+    outputs = computed(isa)
+    np.testing.assert_array_equal(outputs["no numbers, quantized|0|0"][0, :, 3], [0, -64, -64, 63.5, 63.5])
+    for name in ("gelu_erf", "gelu_tanh", "silu", "LayerNorm"):
+        token = np.isnan(outputs[f"no numbers, {name}|0|0"][0, 1])
+        assert token[3] and (name == "LayerNorm" or token.sum() == 1), name
+    np.testing.assert_array_equal(outputs["no numbers, relu|0|0"][0, :, 3], np.float32([0, 0, 0, np.inf, 1e30]))
+    for name in ("gelu_erf", "gelu_tanh"):
+        got = outputs[f"no numbers, {name}|0|0"][0, :, 3]
+        assert got[0] == 0 and -1e-6 < got[2] <= 0, got
+        np.testing.assert_array_equal(got[3:], np.float32([np.inf, 1e30]))
 
 
 def assert_within(result, expected, allowed, where):

@@ -9,8 +9,6 @@ namespace optkit::isa::avxvnni {
 namespace {
 
 #include "isa/shared/vector.inl"
-#include "isa/shared/activation.inl"
-#include "isa/shared/one_pass.inl"
 #include "isa/shared/tile.inl"
 
 /// Two int16 products each, added to 32 bits.

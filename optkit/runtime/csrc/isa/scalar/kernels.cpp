@@ -7,8 +7,6 @@ namespace optkit::isa::scalar {
 namespace {
 
 #include "isa/shared/vector.inl"
-#include "isa/shared/activation.inl"
-#include "isa/shared/one_pass.inl"
 #include "isa/shared/tile.inl"
 
 /// Two int16 products each, added to 32 bits.

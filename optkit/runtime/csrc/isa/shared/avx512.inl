@@ -2,8 +2,6 @@
 // Included once per translation unit, inside its unnamed namespace.
 
 #include "isa/shared/vector.inl"
-#include "isa/shared/activation.inl"
-#include "isa/shared/one_pass.inl"
 #include "isa/shared/tile.inl"
 
 /// Two int16 products each, added to 32 bits.

@@ -1,5 +1,8 @@
 // What happens to a tile outside the matrix products, feature by feature, tokens along the vector.
-// Included once per translation unit, inside its unnamed namespace, after one_pass.inl.
+// Included once per translation unit, inside its unnamed namespace, after vector.inl.
+
+#include "isa/shared/activation.inl"
+#include "isa/shared/one_pass.inl"
 
 /// Calls f(offset) for every vector of a block of `rows` x `lanes`.
 template <typename F>
