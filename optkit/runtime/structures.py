@@ -33,10 +33,10 @@ class SuitedStructure:
 #: By the name of an instruction set (csrc/isa/sets.def).
 SUITED = {
     "scalar": SuitedStructure("any x86-64", "1x4", "which higher blocks are no faster than", False),
-    "avx2": SuitedStructure("AVX2", "1x4", "which higher blocks gain little over", False),
-    "avxvnni": SuitedStructure("AVX-VNNI", "4x4", "whose four outputs share the loads of inputs", False),
-    "avx512vnni": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", False),
-    "avx512bf16": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", False),
+    "avx2": SuitedStructure("AVX2", "1x4", "which higher blocks are slower than", True),
+    "avxvnni": SuitedStructure("AVX-VNNI", "4x4", "whose four outputs share the loads of inputs", True),
+    "avx512vnni": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", True),
+    "avx512bf16": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", True),
     "amx": SuitedStructure("AMX", "16x4", "since a tile multiplies 16 outputs at once", False),
 }
 
