@@ -36,7 +36,7 @@ std::vector<const optkit::InstructionSet*> supported_sets() {
 
 RandomRun::RandomRun(const optkit::Engine& engine, Random random, size_t most_tokens)
     : engine_(engine), batch_{1, random.below(most_tokens)}, inputs_(engine.inputs().size()), floats_(inputs_.size()),
-      booleans_(inputs_.size()) {
+      booleans_(inputs_.size()), allow_bf16_(random.chance(50)) {
     const auto& features = engine.features();
     if (engine.has_attention())
         batch_ = {random.below(4), random.below(most_tokens / 2 + 5)};
@@ -75,7 +75,7 @@ void RandomRun::run(int threads, std::function<void(int, const std::function<voi
     std::vector<float*> outputs;
     for (auto& output : outputs_)
         outputs.push_back(output.data());
-    engine_.run(batch_, inputs_, outputs, {threads, std::move(start)});
+    engine_.run(batch_, inputs_, outputs, {threads, std::move(start)}, allow_bf16_);
 }
 
 bool RandomRun::all_written() const {

@@ -34,6 +34,7 @@ private:
     std::vector<std::vector<float>> floats_;
     std::vector<std::vector<uint8_t>> booleans_;
     std::vector<std::vector<float>> outputs_;
+    bool allow_bf16_;
 };
 
 }  // namespace fuzz

@@ -71,10 +71,16 @@ inline bool same_for_all_queries(const MaskView& mask, int queries, uint32_t key
     return true;
 }
 
-/// scores[key][lanes] = what the mask adds to the scores of kVectors vectors of queries from `lane` on.
+/// scores[key][lanes] = what the mask adds to the scores of kVectors vectors of queries from `lane` on. Returns the end
+/// of the keys that have to be looked at: the last ones, such as padding, may take part in no query.
 template <int kVectors>
-void write_mask(float* scores, const AttentionArgs& args, int lane, uint32_t first, uint32_t end) {
+uint32_t write_mask(float* scores, const AttentionArgs& args, int lane, uint32_t first, uint32_t end) {
     const bool same = same_for_all_queries(args.mask, args.queries, first, end);
+    if (same && args.mask.boolean && args.mask.key_stride) {
+        const uint8_t* row = static_cast<const uint8_t*>(args.mask.data);
+        while (end - first > 1 && !row[end - 1])
+            --end;
+    }
     for (uint32_t key = first; key < end; key += kWidth, scores += kWidth * kVectors * kWidth)
         if (same) {
             const Floats numbers = mask_of_keys(args.mask, 0, key, end);
@@ -93,6 +99,7 @@ void write_mask(float* scores, const AttentionArgs& args, int lane, uint32_t fir
                     write(scores + (i * kVectors + v) * kWidth, rows[i]);
             }
         }
+    return end;
 }
 
 /// The scores of keys `first` to `end`, as powers of two, added to what `scores` holds if there is a mask. Not inlined,
@@ -190,9 +197,9 @@ void attention_lanes(const AttentionArgs& args, int lane) {
         largest[v] = splat(-3.0e38f);
     for (uint32_t first = 0; first < args.length; first += kAttentionKeys) {
         const bool last = args.length - first <= kAttentionKeys;
-        const uint32_t end = last ? args.length : first + kAttentionKeys;
+        uint32_t end = last ? args.length : first + kAttentionKeys;
         if (args.mask.data)
-            write_mask<kVectors>(scores, args, lane, first, end);
+            end = write_mask<kVectors>(scores, args, lane, first, end);
         Floats correction[kVectors], inverse[kVectors];
         for (int v = 0; v < kVectors; ++v)
             correction[v] = largest[v];

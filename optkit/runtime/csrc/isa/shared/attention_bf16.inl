@@ -119,9 +119,9 @@ void attention_pairs(const AttentionArgs& args) {
         largest[v] = splat(-3.0e38f);
     for (uint32_t first = 0; first < args.length; first += kAttentionKeys) {
         const bool last = args.length - first <= kAttentionKeys;
-        const uint32_t end = last ? args.length : first + kAttentionKeys;
+        uint32_t end = last ? args.length : first + kAttentionKeys;
         if (args.mask.data)
-            write_mask<kVectors>(scores, args, 0, first, end);
+            end = write_mask<kVectors>(scores, args, 0, first, end);
         Floats correction[kVectors], inverse[kVectors];
         for (int v = 0; v < kVectors; ++v)
             correction[v] = largest[v];
