@@ -190,6 +190,10 @@ private:
         result.activation = step.activation;
         result.first = copy_numbers(step.first);
         result.second = copy_numbers(step.second);
+        if (step.op == Op::layer_norm && !result.first)
+            result.first = same_numbers(spec_.features[step.target], 1.0f);
+        if (step.op == Op::layer_norm && !result.second)
+            result.second = same_numbers(spec_.features[step.target], 0.0f);
         result.low = step.low;
         result.high = step.high;
         result.levels = step.levels;
@@ -207,6 +211,12 @@ private:
             copy = plan_.numbers.back().get();
         }
         return copy;
+    }
+
+    const float* same_numbers(uint32_t count, float number) {
+        plan_.numbers.emplace_back(new float[count]);
+        std::fill_n(plan_.numbers.back().get(), count, number);
+        return plan_.numbers.back().get();
     }
 
     uint32_t emit_linear(size_t i) {

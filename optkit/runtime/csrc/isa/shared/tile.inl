@@ -44,25 +44,27 @@ struct Normalized {
 
     Floats operator()(uint32_t row, int lane) const {
         const Floats distance = read(source + size_t(row) * kLanes + lane) - read(mean + lane);
-        return distance * (read(factor + lane) * (gamma ? gamma[row] : 1.0f)) + (beta ? beta[row] : 0.0f);
+        return distance * (read(factor + lane) * gamma[row]) + beta[row];
     }
 };
 
-/// Means and deviations of kVectors vectors of tokens from `lane`, in one pass. Sums of squares are taken of distances
-/// from the mean of the first features: what is lost to their difference from the mean of all is a few roundings,
-/// however far from 0 the token is.
+/// Means and deviations of kVectors vectors of tokens, in one pass. Sums of squares are taken of distances from the
+/// mean of the first features: what is lost to their difference from the mean of all is a few roundings, however far
+/// from 0 the token is.
 template <int kVectors>
-void token_statistics(Normalized& normal, uint32_t rows, int lane, float epsilon) {
+void token_statistics(Normalized& normal, uint32_t rows, float epsilon) {
     constexpr uint32_t kFirst = 16;
+    constexpr int kSets = kWidth == 16 ? 2 : 1;  // that features take turns with, as far as there are registers
     const uint32_t first = rows < kFirst ? rows : kFirst;
-    const float* from = normal.source + lane;
-    Floats near[kVectors] = {}, sum[2][kVectors] = {}, squares[2][kVectors] = {};
+    const float* from = normal.source;
+    Floats near[kVectors] = {}, sum[kSets][kVectors] = {}, squares[kSets][kVectors] = {};
     for (uint32_t row = 0; row < first; ++row)
         for (int v = 0; v < kVectors; ++v)
             near[v] += read(from + size_t(row) * kLanes + v * kWidth);
     for (int v = 0; v < kVectors; ++v)
         near[v] /= float(first);
     const auto take = [&](uint32_t row, int set) {
+        OPTKIT_UNROLL
         for (int v = 0; v < kVectors; ++v) {
             const Floats distance = read(from + size_t(row) * kLanes + v * kWidth) - near[v];
             sum[set][v] += distance;
@@ -70,26 +72,27 @@ void token_statistics(Normalized& normal, uint32_t rows, int lane, float epsilon
         }
     };
     uint32_t row = 0;
-    for (; row + 2 <= rows; row += 2) {
-        take(row, 0);
-        take(row + 1, 1);
+    for (; row + kSets <= rows; row += kSets) {
+        OPTKIT_UNROLL
+        for (int set = 0; set < kSets; ++set)
+            take(row + uint32_t(set), set);
     }
     if (row < rows)
         take(row, 0);
     for (int v = 0; v < kVectors; ++v) {
-        const Floats mean = (sum[0][v] + sum[1][v]) / float(rows);
-        const Floats variance = (squares[0][v] + squares[1][v]) / float(rows) - mean * mean;
-        write(normal.mean + lane + v * kWidth, near[v] + mean);
-        write(normal.factor + lane + v * kWidth, 1.0f / root(larger(Floats{}, variance) + epsilon));
+        const Floats all = kSets == 1 ? sum[0][v] : sum[0][v] + sum[kSets - 1][v];
+        const Floats all_squares = kSets == 1 ? squares[0][v] : squares[0][v] + squares[kSets - 1][v];
+        const Floats mean = all / float(rows), variance = all_squares / float(rows) - mean * mean;
+        write(normal.mean + v * kWidth, near[v] + mean);
+        write(normal.factor + v * kWidth, 1.0f / root(larger(Floats{}, variance) + epsilon));
     }
 }
 
 void layer_norm(float* target, const float* source, uint32_t rows, int lanes, const float* gamma, const float* beta,
                 float epsilon, const PanelArgs* panel) noexcept {
     Normalized normal{source, gamma, beta, {}, {}};
-    constexpr int kVectors = 16 / kWidth;
-    for (int lane = 0; lane < lanes; lane += kVectors * kWidth)
-        token_statistics<kVectors>(normal, rows, lane, epsilon);
+    lanes > 16 ? token_statistics<32 / kWidth>(normal, rows, epsilon)
+               : token_statistics<16 / kWidth>(normal, rows, epsilon);
     if (!panel)
         return one_pass(rows, lanes, normal, Same{}, ToFloats{target});
     with_panel(*panel, [&](const auto& to) { one_pass(rows, lanes, normal, Same{}, both(ToFloats{target}, to)); });
