@@ -6,13 +6,15 @@ quantizes it with NNCF, and times the engines by turns, all with the same thread
 is built is kept in ``--cache``.
 
 In each round every engine has a turn: one inference that warms the caches, then the median of ``--repeats``. The order
-moves on by one from round to round. Read ``ratio``: OpenVINO's time on the dense model, at its
-default precision, over the engine's, by rounds, the median. Between ``quartiles`` lies the middle half of the rounds'
-ratios; "noisy" marks those too far apart to tell much: close other programs and raise ``--rounds``.
+moves on by one from round to round. Read ``ratio``: the time of OpenVINO's int8 on the dense model, at its default
+precision, over the engine's, by rounds, the median. CPUs without VNNI have the fp32 IR for it, to which ``over fp32``
+compares everywhere. Between ``quartiles`` lies the middle half of the rounds' ratios; "noisy" marks those too far apart
+to tell much: close other programs and raise ``--rounds``.
 
     python scripts/bench_runtime.py
     python scripts/bench_runtime.py --isa avx2 --batch 1,8 --seq 128 --json avx2.json
     python scripts/bench_runtime.py --cases 90:1x4 --streams 2 --parts ratios
+    python scripts/bench_runtime.py --cases 90:1x4 --seq 16,128 --parts schedules
     python scripts/bench_runtime.py --from avx2.json --markdown
 """
 
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 
     from optkit.benchmark.result import LeftOut
 
-CASES = "0:dense,80:1x4,90:1x4,95:1x4,90:element,95:element"
-PARTS = ("ratios", "shares", "loads")
+CASES = "0:dense,80:1x4,90:1x4,95:1x4,80:4x4,90:4x4,80:16x4,90:16x4,90:element,95:element"
+PARTS = ("ratios", "shares", "loads", "schedules")
+#: Those that run where none is named: what is measured.
+MEASURED = PARTS[:3]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -52,7 +56,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--engines",
         help="torch, onnxruntime, openvino-fp32, openvino-fp32-f32, openvino-int8, openvino-int8-f32, optkit, "
         "optkit-fp32; default: all but the last that are installed, those with the f32 hint where f32 is not "
-        "OpenVINO's default. The reference, openvino-fp32 on the dense model at that default, always runs",
+        "OpenVINO's default. openvino-int8 and openvino-fp32 always run on the dense model: ratios are against them",
     )
     add("--batch", type=_numbers, default=[1], help="batch sizes, separated by commas (default: 1)")
     add("--seq", type=_numbers, default=[128], help="sequence lengths, separated by commas (default: 128)")
@@ -76,7 +80,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "without VNNI, too (default: %(default)s)",
     )
     add("--static-shapes", action="store_true", help="models of the one shape; default: of any")
-    add("--parts", default=",".join(PARTS), help="what to measure (default: %(default)s)")
+    add(
+        "--parts",
+        default=",".join(MEASURED),
+        help="ratios and times; shares of operators, and rates of kernels; loads and sizes; schedules: latency by "
+        "threads as the engine's cost model expects it (default: %(default)s)",
+    )
     add("--cache", type=Path, default=cache, help="folder for the models (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="writes everything that was measured, rounds included; - for stdout")
     add("--markdown", action="store_true", help="tables in Markdown")
@@ -109,7 +118,7 @@ def _numbers(text: str) -> list[int]:
 def measure(options: argparse.Namespace) -> RuntimeResult:
     """Measures everything that was asked for."""
     import torch
-    from runtime_bench import engines, inside, loading, timing
+    from runtime_bench import engines, inside, loading, schedules, timing
     from runtime_bench.models import DENSE, Case
     from runtime_bench.result import RuntimeResult
 
@@ -129,8 +138,7 @@ def measure(options: argparse.Namespace) -> RuntimeResult:
         # A CPU of a lesser instruction set has no bf16, and OpenVINO would go on using this one's.
         precision="f32" if options.isa else None,
     )
-    runs = [(name, DENSE) for name in names if name in engines.DENSE_ONLY]
-    runs += [(name, case) for case in cases for name in names if name not in engines.DENSE_ONLY]
+    runs = engines.runs_of(names, cases)
     shapes = [dataclasses.replace(setting, batch=b, seq=s) for s in options.seq for b in options.batch]
     result = timing.compare(
         runs,
@@ -151,7 +159,7 @@ def measure(options: argparse.Namespace) -> RuntimeResult:
         if any(name.startswith("optkit") for name in names):
             peak = inside.peak(options.threads)
     if "loads" in options.parts:
-        models, failed = loading.stored_models(names, cases, shapes[0])
+        models, failed = loading.stored_models(runs, shapes[0])
         warnings += failed
     settings = result.settings.model_dump() | {
         "precision": default_precision(options.isa),
@@ -162,6 +170,8 @@ def measure(options: argparse.Namespace) -> RuntimeResult:
     }
     measured = {name: getattr(result, name) for name in type(result).model_fields}
     measured |= {"settings": settings, "warnings": warnings, "operators": operators, "peak": peak, "models": models}
+    if "schedules" in options.parts:
+        measured["schedules"] = [each for case in cases for each in schedules.scheduled_times(case, shapes)]
     return RuntimeResult(**measured)
 
 
@@ -177,7 +187,7 @@ def _engines(options: argparse.Namespace) -> tuple[list[str], list[LeftOut]]:
         raise ValueError(f"--engines: '{unknown[0]}' is none of {', '.join(engines.ENGINES)}")
     names, left_out = [], []
     for name in engines.ENGINES:
-        if name not in asked and name != engines.REFERENCE[0]:
+        if name not in asked:
             continue
         streamed = options.streams == 1 or name in engines.STREAMED
         why = engines.missing(name) if streamed else "it has no streams"

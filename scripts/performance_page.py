@@ -15,48 +15,70 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pages
-from performance.tables import Measured, render
+from performance.measured import Measured
+from performance.tables import render
 from runtime_bench.result import read
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
-#: One model at other shapes than the main one's.
-ONE = ("--cases", "90:1x4", "--engines", "openvino-int8,optkit", "--parts", "ratios", "--rounds", "10")
-#: What is served: dense in both precisions, and pruned.
-SERVED = ("--cases", "0:dense,80:1x4,90:1x4,95:1x4", "--engines", "openvino-int8,optkit", "--parts", "ratios")
-#: Where the curves of speed against sparsity are measured.
-CURVES = "0:dense,50:1x4,70:1x4,80:1x4,90:1x4,95:1x4,80:element,90:element,95:element"
-SHAPES = {
-    "": ("--cases", CURVES),
-    "-lengths": (*ONE, "--repeats", "2", "--seq", "32,384"),
-    "-batch": (*ONE, "--repeats", "2", "--batch", "8"),
-    "-thread": (*ONE, "--threads", "1"),
-    "-streams": (*SERVED, "--rounds", "10", "--streams", "2"),
-}
-#: By name, which is that of the JSON file: arguments of bench_runtime.py, as the CPU is and held to AVX2.
-MEASUREMENTS = {
-    f"{isa}{name}": (*(("--isa", isa) if isa == "avx2" else ()), *arguments)
-    for isa in ("native", "avx2")
-    for name, arguments in SHAPES.items()
+#: The structures that are compared.
+STRUCTURES = "0:dense,80:1x4,90:1x4,95:1x4,80:4x4,90:4x4,80:16x4,90:16x4,90:element"
+#: What is measured at other shapes.
+SHAPED = ("--cases", "90:1x4,90:4x4,90:16x4", "--engines", "optkit", "--parts", "ratios")
+WHOLE = ("--cases", STRUCTURES, "--parts", "ratios,shares", "--rounds", "12")
+#: By name, which is that of the JSON file: arguments of bench_runtime.py, the most important first. All take about a
+#: quarter of an hour once the models are built.
+MEASUREMENTS: dict[str, tuple[str, ...]] = {
+    "native": (*WHOLE, "--engines", "torch,onnxruntime,optkit"),
+    "native-loads": (
+        *("--cases", "0:dense,80:1x4,90:1x4,80:4x4,90:4x4,80:16x4,90:16x4,90:element"),
+        *("--engines", "optkit", "--parts", "loads"),
+    ),
+    "native-simulation": (
+        *("--cases", "0:dense,90:1x4", "--engines", "optkit", "--parts", "schedules"),
+        *("--seq", "16,128,384", "--plan", "static"),
+    ),
+    "native-lengths": (*SHAPED, "--rounds", "8", "--repeats", "2", "--seq", "16,32,384,512"),
+    "native-batch": (*SHAPED, "--rounds", "8", "--repeats", "2", "--batch", "8"),
+    "avx2": ("--isa", "avx2", *WHOLE, "--engines", "optkit"),
+    "native-minilm": (
+        *("--model", "minilm", "--cases", "80:1x4,80:4x4", "--engines", "optkit"),
+        *("--parts", "ratios", "--rounds", "20"),
+    ),
+    "native-thread": (*SHAPED, "--rounds", "8", "--threads", "1"),
+    "native-streams": (*SHAPED, "--rounds", "6", "--streams", "2"),
 }
 
 
 def parse() -> argparse.Namespace:
     parser = pages.parser(__doc__, PAGE)
     parser.add_argument("--cache", type=Path, help="bench_runtime.py's folder for models")
+    parser.add_argument(
+        "--model",
+        choices=("base", "tiny"),
+        default="base",
+        help="tiny tries the script in a few minutes: give it another --page and --output (default: %(default)s)",
+    )
     parser.add_argument("--prices", type=Path, help="a price list, see docs/sweeps.md; no dollars without one")
     parser.add_argument("--list", action="store_true", help="what is measured and what is not, and stop")
     return parser.parse_args()
+
+
+def arguments_of(name: str, options: argparse.Namespace) -> tuple[str, ...]:
+    """Those of bench_runtime.py."""
+    arguments = MEASUREMENTS[name]
+    return arguments if options.model == "base" or "--model" in arguments else ("--model", options.model, *arguments)
 
 
 def measure(options: argparse.Namespace, name: str) -> int:
     """Runs one measurement; its exit status."""
     file = options.output / f"{name}.json"
     unfinished = file.with_suffix(".unfinished")
-    arguments = [*MEASUREMENTS[name], *(["--cache", str(options.cache)] if options.cache else [])]
+    arguments = [*arguments_of(name, options), *(["--cache", str(options.cache)] if options.cache else [])]
     words = [sys.executable, str(HERE / "bench_runtime.py"), *arguments, "--json", str(unfinished)]
     status = subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode
     if status == 0:
@@ -67,10 +89,10 @@ def measure(options: argparse.Namespace, name: str) -> int:
 def found(options: argparse.Namespace) -> dict[str, Measured]:
     """What has been measured, with the arguments that repeat it."""
     measured: dict[str, Measured] = {}
-    for name, arguments in MEASUREMENTS.items():
+    for name in MEASUREMENTS:
         file = options.output / f"{name}.json"
         if file.is_file():
-            measured[name] = Measured(read(file), arguments)
+            measured[name] = Measured(read(file), arguments_of(name, options))
     return measured
 
 
@@ -105,9 +127,11 @@ def main() -> int:
             print(f"{name}: {'done' if done else 'to do'}", flush=True)
             if done or options.list:
                 continue
+            begun = time.perf_counter()
             if measure(options, name):
                 failed += 1
             else:
+                print(f"{name}: measured in {time.perf_counter() - begun:.0f} s", flush=True)
                 write(options)
         if not options.list:
             write(options)

@@ -110,6 +110,7 @@ def measure(
     """Times every candidate at every workload.
 
     Args:
+        workloads: without any, nothing is loaded, and the result has neither shapes nor models.
         options: the fields that choose backends and inputs are ignored here.
         reference, plain: numbers of the candidates that ratios are against, see ``Row``; None for none.
         left_out: what was not measured, for the result.
@@ -122,7 +123,7 @@ def measure(
     setting = Setting(threads, options.mode, options.streams)
     run = _Run(candidates, options, setting, reference, plain, reporter, [])
     shapes = run.shapes(workloads)
-    models = [run.model(candidate, workloads[0]) for candidate in candidates]
+    models = [run.model(candidate, workloads[0]) for candidate in candidates] if workloads else []
     facts = monitor.facts()
     warnings = machine.load_warnings(facts, threads) + run.warnings
     if noisy := sum(row.noisy for shape in shapes for row in shape.rows):

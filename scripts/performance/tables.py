@@ -1,54 +1,19 @@
-"""The tables and charts of docs/performance.md, out of what bench_runtime.py measured."""
+"""The tables of docs/performance.md, out of what bench_runtime.py measured."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
-from runtime_bench.result import CaseRow, RuntimeResult
+from performance.charts import CURVES, SHAPES, shapes_chart, sparsity_chart
+from performance.measured import FP32, SERVED, SHAPED, Measured, by_shape, name_of
+from runtime_bench.result import CaseRow
 
 from optkit.report.prices import Prices, costs_of
 from optkit.report.render.blocks import Table
-from optkit.report.render.charts.bars import Bar, bars_chart
-from optkit.report.render.charts.lines import Line, lines_chart
+from optkit.timing import ratios
 
-#: Instruction sets by the CPU's flag, the best first.
-FLAGS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx2": "AVX2"}
-#: What stands for which engine in the columns of a benchmark.
-SERVED = {"openvino-fp32": "OpenVINO fp32 IR", "openvino-int8": "OpenVINO int8", "optkit": "optkit"}
-CURVES, SHAPES = "performance-sparsity.svg", "performance-shapes.svg"
-#: The model that is measured at several shapes.
-CASE = "90% 1x4"
-
-
-class Measured(NamedTuple):
-    """A result of bench_runtime.py, and the arguments that gave it."""
-
-    result: RuntimeResult
-    arguments: Sequence[str]
-
-    @property
-    def isa(self) -> str:
-        machine, isa = self.result.machine, self.result.settings.isa
-        if isa:
-            return next(said for flag, said in FLAGS.items() if flag.replace("_", "") == isa)
-        return next((said for flag, said in FLAGS.items() if flag in machine.instruction_sets), machine.cpu)
-
-    @property
-    def threads(self) -> int:
-        return self.result.threads
-
-    def rows(self, *, engine: str | None = None, case: str | None = None) -> list[CaseRow]:
-        """Rows of all shapes, of one engine and of one case where these are given."""
-        return [row for row in self.result.case_rows if engine in (None, row.engine) and case in (None, row.case)]
-
-    def row(self, engine: str, case: str) -> CaseRow | None:
-        return next(iter(self.rows(engine=engine, case=case)), None)
-
-    @property
-    def command(self) -> str:
-        return shlex.join(["python", "scripts/bench_runtime.py", *self.arguments])
+#: The instruction set that has a column even where no machine with it was had.
+_WANTED = "AMX"
 
 
 def render(measured: Mapping[str, Measured], prices: Prices | None) -> tuple[str, dict[str, str]]:
@@ -60,15 +25,13 @@ def render(measured: Mapping[str, Measured], prices: Prices | None) -> tuple[str
     parts, charts = [_machine(next(iter(measured.values())))], {}
     whole = [measured[name] for name in ("native", "avx2") if name in measured]
     if whole:
-        charts[CURVES] = _curves(whole[0])
-        parts += [
-            "### Time against sparsity and structure",
-            f"![speed against sparsity]({CURVES})",
-            *_sparsities(whole),
-        ]
-    if any(name.partition("-")[2] for name in measured):
-        charts[SHAPES] = _bars(measured)
-        parts += ["### Length, batch, threads and streams", f"![speed at several shapes]({SHAPES})", *_shapes(measured)]
+        charts[CURVES] = sparsity_chart(whole[0])
+        parts += ["### Structures", f"![speed against sparsity]({CURVES})", *_structures(whole)]
+    if any(f"native-{name}" in measured for name in SHAPED):
+        charts[SHAPES] = shapes_chart(measured)
+        parts += ["### Length, batch and threads", f"![speed at several shapes]({SHAPES})", *_shapes(measured)]
+    if "native-minilm" in measured:
+        parts += ["### A small model", *_small(measured["native-minilm"])]
     if prices is not None and "native-streams" in measured:
         parts += ["### Cost of a million inferences", *_costs(measured["native-streams"], prices)]
     for one in whole:
@@ -76,8 +39,10 @@ def render(measured: Mapping[str, Measured], prices: Prices | None) -> tuple[str
             parts += [f"### Where the time goes, {one.isa}", *_shares(one)]
     if any(one.result.peak for one in whole):
         parts += ["### Kernels against the peak", *_kernels(whole)]
-    if whole and whole[0].result.models:
-        parts += ["### Loading, and size on disk", *_loads(whole[0])]
+    if "native-simulation" in measured:
+        parts += ["### Latency against threads: a simulation", *_simulation(measured["native-simulation"])]
+    if "native-loads" in measured:
+        parts += ["### Loading, and size on disk", *_loads(measured["native-loads"])]
     return "\n\n".join(parts), charts
 
 
@@ -86,134 +51,88 @@ def _machine(one: Measured) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in one.result.versions.items() if name != "optkit")
     return (
         f"{machine.cpu} ({', '.join(machine.instruction_sets)}), {machine.cores} cores, {one.threads} threads "
-        f"unless said otherwise; {versions}. Ratios are to OpenVINO on the dense model's fp32 IR, {_precision(one)}, "
-        "in the same run: the median over rounds, quartiles in brackets."
+        f"unless said otherwise; {versions}. Ratios are to {_against(one)}, in the same run: the median over rounds, "
+        "quartiles in brackets."
     )
 
 
-def _precision(one: Measured) -> str:
-    """At which precision OpenVINO computed."""
-    return f"at its default precision ({one.result.precision})"
+def _against(one: Measured) -> str:
+    return f"{SERVED[one.reference]} on the dense model, {one.precision}"
 
 
-def _sparsities(whole: Sequence[Measured]) -> Iterator[str]:
-    heads = ["model"]
-    for one in whole:
-        heads += [f"ms, {one.isa}", "optkit", "OpenVINO int8", "optkit over it"]
+def _structures(whole: Sequence[Measured]) -> Iterator[str]:
+    """A column group for each instruction set; one that was not measured says so and nothing else."""
+    missing = [] if any(one.isa == _WANTED for one in whole) else [_WANTED]
+    heads = [""]
+    for number, one in enumerate(whole):
+        heads += [f"{one.isa}: ms", f"over {SERVED[one.reference]}, dense"]
+        heads += [f"over {SERVED[FP32]}, dense"] if one.reference != FP32 else []
+        heads += missing if number == 0 else []
+    names = dict.fromkeys((row.engine, row.case) for one in whole for row in one.rows())
     rows = []
-    cases = dict.fromkeys(row.case for one in whole for row in one.rows(engine="optkit"))
-    for case in cases:
-        cells = [case]
-        for one in whole:
-            ours, theirs = one.row("optkit", case), one.row("openvino-int8", case)
-            cells += [""] * 4 if ours is None or theirs is None else _beside(ours, theirs)
-        rows.append(cells)
-    yield f"BERT-base, batch 1 x {whole[0].result.shapes[0].seq} tokens, int8 but where fp32 is said."
+    for engine, case in sorted(names, key=lambda name: name[0] == "optkit"):
+        cells = []
+        for number, one in enumerate(whole):
+            row = one.row(engine, case)
+            cells += [""] * (3 if one.reference != FP32 else 2) if row is None else _compared(row, one)
+            cells += ["not measured"] * len(missing) if number == 0 else []
+        rows.append([f"{SERVED.get(engine, engine)}, {case}", *cells])
+    yield f"{whole[0].model}, batch 1 x {whole[0].result.shapes[0].seq} tokens."
     yield Table(heads, rows).markdown()
-    for one in whole:
-        rest = [row for row in one.rows(case="dense") if row.engine not in ("optkit", "openvino-int8")]
-        others = ", ".join(f"{row.engine} {row.row.milliseconds:.0f} ms ({row.ratio:.2f})" for row in rest)
-        yield f"{one.isa}, on the dense model, OpenVINO {_precision(one)}: {others}. `{one.command}`"
+    yield "\n".join(["```", *(one.command for one in whole), "```"])
 
 
-def _beside(ours: CaseRow, theirs: CaseRow) -> list[str]:
-    return [
-        f"{ours.row.milliseconds:.1f}",
-        _ratio(ours, strong=True),
-        _ratio(theirs, spread=False),
-        f"{ours.ratio / theirs.ratio:.1f}",
-    ]
+def _compared(row: CaseRow, one: Measured) -> list[str]:
+    cells = [f"{row.row.milliseconds:.1f}", _ratio(row)]
+    return cells + ([f"{row.over_fp32:.1f}"] if one.reference != FP32 else [])
 
 
-def _ratio(row: CaseRow, *, strong: bool = False, spread: bool = True) -> str:
-    said = f"**{row.ratio:.1f}**" if strong else f"{row.ratio:.1f}"
+def _ratio(row: CaseRow) -> str:
+    """The ratio with its quartiles; of the reference 1."""
+    if row.row.reference:
+        return "1"
     low, high = row.ratio_quartiles
-    said += f" ({low:.1f} to {high:.1f})" if spread else ""
-    return said + (" noisy" if row.row.noisy else "")
-
-
-def _curves(one: Measured) -> str:
-    lines = []
-    for structure, kind in (("1x4", "one"), ("element", "two")):
-        points = []
-        for row in one.rows(engine="optkit"):
-            percent, _, of = row.case.partition("% ")
-            if row.case == "dense" or of == structure:
-                points.append((0.0 if row.case == "dense" else float(percent), row.ratio))
-        if len(points) > 1:
-            lines.append(Line(f"optkit, {'unstructured' if structure == 'element' else structure}", points, kind))
-    xs = sorted({x for each in lines for x, _ in each.points})
-    dense = one.row("openvino-int8", "dense")
-    if dense is not None and xs:
-        lines.append(Line("OpenVINO int8, dense", [(xs[0], dense.ratio), (xs[-1], dense.ratio)], "base"))
-    return lines_chart(
-        lines,
-        title=f"BERT-base on {one.result.machine.cpu}, {one.isa}, {one.threads} threads",
-        across="weights of the encoder that are zero, %",
-        up=f"times as fast as OpenVINO on the dense model, {_precision(one)}",
-    )
-
-
-def _at_shapes(measured: Mapping[str, Measured]) -> dict[str, dict[str, CaseRow]]:
-    """Rows of ``CASE`` by shape and by engine, in words; with threads and streams where they are not the usual ones."""
-    found: dict[str, dict[str, CaseRow]] = {}
-    for name, one in measured.items():
-        threads, streams = one.threads, one.result.streams
-        for engine in ("optkit", "openvino-int8"):
-            for row in one.rows(engine=engine, case=CASE):
-                shape = f"{row.shape.batch} x {row.shape.seq}"
-                shape += f", {threads} thread{'s' * (threads > 1)}" if "-thread" in name else ""
-                shape += f", {streams} streams" if streams > 1 else ""
-                found.setdefault(shape, {})[f"{SERVED[engine]}, {one.isa}"] = row
-    return found
+    said = f"**{row.ratio:.1f}**" if row.engine == "optkit" else f"{row.ratio:.1f}"
+    return f"{said} ({low:.1f} to {high:.1f})" + " noisy" * row.row.noisy
 
 
 def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
-    found = _at_shapes(measured)
+    found = by_shape(measured)
     names = list(dict.fromkeys(name for each in found.values() for name in each))
 
     def said(shape: str, row: CaseRow | None) -> str:
         if row is None:
             return ""
-        return _ratio(row, spread=False) + (f", {row.row.per_second:.0f}/s" if "streams" in shape else "")
+        speed = f"{row.row.per_second:.0f}/s" if "streams" in shape else f"{row.row.milliseconds:.1f} ms"
+        return f"{row.ratio:.1f} ({speed})" + " noisy" * row.row.noisy
 
-    against = f"OpenVINO on the dense model, {_precision(next(iter(measured.values())))}"
-    yield f"The model at {CASE}. Each column against {against}, at the same shape, threads and streams."
+    one = next(iter(measured.values()))
+    yield f"{one.model}. Each column against {_against(one)}, at the same shape, threads and streams."
     yield Table(
         ["", *found], [[name, *(said(shape, each.get(name)) for shape, each in found.items())] for name in names]
     ).markdown()
-    commands = [one.command for name, one in measured.items() if name.partition("-")[2]]
+    commands = [measured[f"native-{name}"].command for name in SHAPED if f"native-{name}" in measured]
     yield "\n".join(["```", *commands, "```"])
 
 
-def _bars(measured: Mapping[str, Measured]) -> str:
-    groups = [
-        (
-            shape,
-            [
-                Bar(
-                    name,
-                    row.ratio,
-                    row.ratio_quartiles,
-                    f"{row.ratio:.1f}",
-                    not name.startswith("optkit"),
-                )
-                for name, row in each.items()
-            ],
-        )
-        for shape, each in _at_shapes(measured).items()
-    ]
-    one = next(iter(measured.values()))
-    title = f"BERT-base, {CASE}, on {one.result.machine.cpu}: batch x tokens"
-    axis = f"times as fast as OpenVINO on the dense model, {_precision(one)}; whiskers: quartiles"
-    return bars_chart(groups, title=title, axis=axis)
+def _small(one: Measured) -> Iterator[str]:
+    shape = one.result.shapes[0]
+    ours = one.rows(engine="optkit")
+    rows = []
+    for row in one.rows():
+        over = "" if row.engine != "optkit" else f"{ratios(ours[0].row.rounds, row.row.rounds).median:.2f}"
+        rows.append([name_of(row), f"{row.row.milliseconds:.2f}", _ratio(row), f"{row.over_fp32:.1f}", over])
+    yield f"{one.model}, batch {shape.batch} x {shape.seq} tokens."
+    heads = ["", "ms", f"over {SERVED[one.reference]}, dense", f"over {SERVED[FP32]}, dense", f"over {ours[0].case}"]
+    yield Table(heads, rows).markdown()
+    yield f"`{one.command}`"
 
 
 def _costs(one: Measured, prices: Prices) -> Iterator[str]:
     """Of throughput: as many requests in flight as keep all threads busy."""
     rows = [row for row in one.rows() if (row.engine, row.case) != ("optkit", "dense")]
-    speeds = {f"{SERVED[row.engine]}, {row.case}": row.row.per_second for row in rows}
-    dense = next(name for name in speeds if name.startswith("OpenVINO fp32"))
+    speeds = {name_of(row): row.row.per_second for row in rows}
+    dense = next(name_of(row) for row in rows if row.row.reference)
     found = costs_of(speeds, dense, one.threads, prices)
     cells = [
         [name, f"{speed:.1f}"]
@@ -248,26 +167,55 @@ def _shares(one: Measured) -> Iterator[str]:
 
 def _kernels(whole: Sequence[Measured]) -> Iterator[str]:
     heads, cases = [""], {}
-    for one in whole:
+    for number, one in enumerate(whole):
         if one.result.peak is None:
             continue
         peak = one.result.peak.multiply_adds_per_second
-        heads.append(f"{one.isa}, of {peak / 1e9:.0f} billion")
-        for found in one.result.operators:
-            if (rate := found.multiply_adds_per_second) is not None and found.engine == "optkit":
-                cases.setdefault(found.case, {})[one.isa] = f"{rate / 1e9:.0f} ({rate / peak:.0%})"
+        heads += [f"{one.isa}, of {peak / 1e9:.0f} billion", "kernels"]
+        for row in one.rows(engine="optkit"):
+            rates = [found for found in one.result.operators if (found.engine, found.case) == ("optkit", row.case)]
+            rate = rates[0].multiply_adds_per_second if rates else None
+            said = "left to OpenVINO" if rate is None else f"{rate / 1e9:.0f} ({rate / peak:.0%})"
+            kernels = ", ".join(f"{count} {kernel}" for kernel, count in (row.row.kernels or {}).items())
+            cells = cases.setdefault(row.case, [])
+            cells += [""] * (2 * number - len(cells)) + [said, kernels]
     yield (
-        "Billions of multiply-adds on non-zero weights in a second, one thread; the peak is the instruction sequence "
-        "of one dot product on registers."
+        "Billions of multiply-adds on non-zero weights in a second, one thread; the peak is what the fastest products "
+        "of the instruction set do on data in the first-level cache. A kernel that is coarser than the zeros also "
+        "multiplies some zeros, which do not count. *kernels* are those of the plan, each with its number of layers: "
+        "`block4x8` has blocks of four inputs by eight outputs."
     )
-    rows = [[case, *(by.get(one.isa, "left to OpenVINO") for one in whole)] for case, by in cases.items()]
-    yield Table(heads, rows).markdown()
+    yield Table(
+        heads, [[case, *cells, *[""] * (len(heads) - 1 - len(cells))] for case, cells in cases.items()]
+    ).markdown()
+
+
+def _simulation(one: Measured) -> Iterator[str]:
+    schedules = one.result.schedules
+    threads = sorted({each.threads for each in schedules})
+    rows = []
+    for case, batch, seq in dict.fromkeys((each.case, each.batch, each.seq) for each in schedules):
+        found = {each.threads: each for each in schedules if (each.case, each.batch, each.seq) == (case, batch, seq)}
+        speeds = {count: found[threads[0]].milliseconds / each.milliseconds for count, each in found.items()}
+        cells = [f"{speeds[count]:.1f}" + f" ({each.used})" * (each.used < count) for count, each in found.items()]
+        rows.append([f"{case}, {batch} x {seq}", *cells])
+    yield (
+        "**Nothing in this table was measured.** It is what the cost model expects by which the engine cuts an "
+        f"inference into tasks: how many times as fast linear layers and attention of {one.model} are as with one "
+        f"thread, on machines of more cores than the {one.result.machine.cores} here. In brackets: how many threads "
+        "take part, where more would only wait. The model takes all kernels as equally fast, and does not know that "
+        "cores share memory bandwidth, caches and power: the table shows how far the tasks let latency fall, not what "
+        "a server will reach."
+    )
+    yield Table(["", *(f"{count} thread{'s' * (count > 1)}" for count in threads)], rows).markdown()
+    yield f"`{one.command}`"
 
 
 def _loads(one: Measured) -> Iterator[str]:
     rows = [
-        [f"{model.name}, {model.path}", f"{model.load.seconds:.1f}" if model.load else "-"]
+        [f"{model.name}, {model.path}", f"{model.load.seconds:.2f}" if model.load else "-"]
         + [f"{size / 1e6:.1f}" for size in (model.encoder_bytes, model.bytes or 0)]
         for model in one.result.models
     ]
     yield Table(["", "loads in, s", "encoder, MB", "all, MB"], rows).markdown()
+    yield f"`{one.command}`"

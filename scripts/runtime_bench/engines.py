@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from runtime_bench.machine import exact_int8
 from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx
 
 from optkit.benchmark.backends import BACKENDS, Backend
@@ -41,7 +43,20 @@ VARIANTS = {
 }
 DENSE_ONLY = ("torch", "onnxruntime", "openvino-fp32", "openvino-fp32-f32")
 STREAMED = tuple(name for name in ENGINES if name not in ("torch", "onnxruntime"))
-REFERENCE = ("openvino-fp32", DENSE)
+#: What ratios are against, both on the dense model: int8 where OpenVINO has fast instructions for it, and the fp32 IR.
+INT8, FP32 = "openvino-int8", "openvino-fp32"
+
+
+def reference() -> str:
+    """The engine that ratios are against."""
+    return INT8 if exact_int8() else FP32
+
+
+def runs_of(engines: Sequence[str], cases: Sequence[Case]) -> list[tuple[str, Case]]:
+    """Which of ``engines`` runs the model of which case, in the order of tables; the references always run."""
+    dense = [name for name in ENGINES if name in (INT8, FP32) or (name in DENSE_ONLY and name in engines)]
+    pruned = [name for name in ENGINES if name in engines and name not in DENSE_ONLY]
+    return list(dict.fromkeys([(name, DENSE) for name in dense] + [(name, case) for case in cases for name in pruned]))
 
 
 def default_engines(precision: str) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime_bench.engines import Setting, variant_of
-from runtime_bench.models import DENSE, Case, ready
+from runtime_bench.engines import FP32, INT8, Setting, variant_of
+from runtime_bench.models import Case, ready
 from runtime_bench.result import StoredModel
 
 from optkit.benchmark.load_time import timed
@@ -19,18 +19,17 @@ from optkit.errors import OptkitError
 from optkit.runtime.loading import new_core
 
 
-def stored_models(engines: list[str], cases: list[Case], setting: Setting) -> tuple[list[StoredModel], list[str]]:
-    """OpenVINO's IRs and optkit's baked ones, with load times and sizes; and a warning for each that failed."""
+def stored_models(runs: Sequence[tuple[str, Case]], setting: Setting) -> tuple[list[StoredModel], list[str]]:
+    """OpenVINO's IRs and optkit's baked ones of ``runs``, with load times and sizes; a warning for each that failed."""
     rows, notes = [], []
     config = setting.config()
-    folder = ready(setting.size, DENSE, setting.cache, setting.weight_range)
-    if "openvino-fp32" in engines:
-        rows.append(_model("openvino-fp32", DENSE, "OpenVINO fp32 IR", folder / "fp32", _plain(config)))
-    for case in cases:
+    for engine, case in runs:
         folder = ready(setting.size, case, setting.cache, setting.weight_range)
-        if "openvino-int8" in engines:
-            rows.append(_model("openvino-int8", case, "OpenVINO int8", folder / "int8", _plain(config)))
-        if "optkit" in engines:
+        if engine == FP32:
+            rows.append(_model(engine, case, "OpenVINO fp32 IR", folder / "fp32", _plain(config)))
+        elif engine == INT8:
+            rows.append(_model(engine, case, "OpenVINO int8", folder / "int8", _plain(config)))
+        elif engine == "optkit":
             try:
                 rows.append(_baked(case, folder / "int8", setting))
             except (OptkitError, ImportError) as error:

@@ -53,10 +53,26 @@ class OperatorTimes(Part):
 
 
 class Peak(Part):
-    """8-bit multiply-adds a second of one thread in registers."""
+    """8-bit multiply-adds a second of one thread on data in its first-level cache."""
 
     isa: str
     multiply_adds_per_second: Positive
+
+
+class ScheduledTime(Part):
+    """What the engine's cost model expects of all programs of a model: no measurement.
+
+    Attributes:
+        threads: that there are; ``used`` take part.
+        milliseconds: of one inference without OpenVINO's own operators, on a core of about 4 GHz.
+    """
+
+    case: str
+    batch: Size
+    seq: Size
+    threads: Size
+    used: Size
+    milliseconds: Positive
 
 
 class RuntimeResult(BenchmarkResult):
@@ -66,6 +82,7 @@ class RuntimeResult(BenchmarkResult):
     models: list[StoredModel] = []
     operators: list[OperatorTimes] = []
     peak: Peak | None = None
+    schedules: list[ScheduledTime] = []
 
     @property
     def streams(self) -> int:
@@ -93,7 +110,13 @@ class CaseRow(NamedTuple):
 
     @property
     def ratio(self) -> float:
+        """How many times as fast as the reference."""
         return self.row.ratio[0] if self.row.ratio else 1.0
+
+    @property
+    def over_fp32(self) -> float:
+        """How many times as fast as OpenVINO on the fp32 IR of the dense model."""
+        return self.row.over_plain[0] if self.row.over_plain else 1.0
 
     @property
     def ratio_quartiles(self) -> tuple[float, float]:

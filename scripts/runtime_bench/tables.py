@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from runtime_bench.engines import ENGINES
 from runtime_bench.inside import PROGRAM
-from runtime_bench.result import CaseRow, OperatorTimes, Peak, RuntimeResult, StoredModel
+from runtime_bench.result import CaseRow, OperatorTimes, Peak, RuntimeResult, ScheduledTime, StoredModel
 
 from optkit.benchmark.result import Shape
 
@@ -59,6 +59,8 @@ def _tables(result: RuntimeResult) -> Iterator[_Table]:
         yield title, ["engine", "model", "tokens", "multiply-adds on non-zeros", "billion a second", "of peak"], kernels
     if result.models:
         yield _models(result.models)
+    if result.schedules:
+        yield _schedules(result.schedules)
 
 
 def _title(result: RuntimeResult, shape: Shape) -> str:
@@ -81,12 +83,19 @@ def _shape(result: RuntimeResult, shape: Shape) -> _Table:
                 f"{row.per_second:.1f}" if streamed else f"{row.milliseconds:.2f}",
                 f"{case.ratio:.2f}",
                 _pair(case.ratio_quartiles, 2) + (" noisy" if row.noisy else ""),
+                f"{case.over_fp32:.2f}",
                 ", ".join(f"{count} {kernel}" for kernel, count in (row.kernels or {}).items()),
                 "" if row.difference is None else f"{100 * row.difference:.1f} %",
             ]
         )
     unit = "samples/s" if streamed else "ms"
-    return _title(result, shape), ["engine", "model", unit, "ratio", "quartiles", "linear layers", "logits off"], rows
+    header = ["engine", "model", unit, "ratio", "quartiles", "over fp32", "linear layers", "logits off"]
+    return f"{_title(result, shape)}; ratios to {_reference(shape)}, dense", header, rows
+
+
+def _reference(shape: Shape) -> str:
+    """The name of the engine that ratios are against."""
+    return next(row.name for row in shape.rows if row.reference)
 
 
 def _summary(result: RuntimeResult) -> _Table:
@@ -98,7 +107,7 @@ def _summary(result: RuntimeResult) -> _Table:
     shapes = range(len(result.shapes))
     rows = [[ENGINES[e], case, *(found.get(i, "") for i in shapes)] for (e, case), found in ratios.items()]
     header = ["engine", "model", *(_title(result, shape).removeprefix("batch ") for shape in result.shapes)]
-    return "Ratios to OpenVINO, dense, at its default precision", header, rows
+    return f"Ratios to {_reference(result.shapes[0])}, dense", header, rows
 
 
 def _operators(found: OperatorTimes) -> _Table:
@@ -136,6 +145,16 @@ def _models(models: list[StoredModel]) -> _Table:
         for model in models
     ]
     return "Loading, and size on disk", header, rows
+
+
+def _schedules(schedules: list[ScheduledTime]) -> _Table:
+    found: dict[tuple[str, str], dict[int, ScheduledTime]] = {}
+    for each in schedules:
+        found.setdefault((each.case, f"{each.batch} x {each.seq}"), {})[each.threads] = each
+    threads = sorted({each.threads for each in schedules})
+    rows = [[*names, *(f"{by[count].milliseconds:.2f}" for count in threads)] for names, by in found.items()]
+    header = ["model", "tokens", *(f"{count} thread{'s' * (count > 1)}" for count in threads)]
+    return "Simulation: ms of the programs by the engine's cost model", header, rows
 
 
 def _right(column: int, rows: list[list[str]]) -> bool:

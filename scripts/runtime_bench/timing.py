@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from runtime_bench.engines import ENGINES, REFERENCE, Setting, start, variant_of
+from runtime_bench.engines import ENGINES, FP32, Setting, reference, start, variant_of
 from runtime_bench.machine import exact_int8
-from runtime_bench.models import Case
+from runtime_bench.models import DENSE, Case
 
 from optkit.benchmark.measure import Candidate, Workload, measure
 from optkit.benchmark.options import BenchmarkOptions
@@ -25,8 +25,10 @@ def compare(
     left_out: Sequence[LeftOut],
     command: str,
 ) -> BenchmarkResult:
-    """Times engines on the models of cases at each of ``shapes``; ratios are against ``REFERENCE``, which is in
-    ``runs``.
+    """Times engines on the models of cases at each of ``shapes``.
+
+    Ratios are against ``reference()`` on the dense model, and ``over_plain`` against its fp32 IR in OpenVINO; ``runs``
+    holds both.
     """
     shared = setting.shared()
     options = BenchmarkOptions(
@@ -36,7 +38,8 @@ def compare(
         [_candidate(engine, case, setting, [name for name, _ in runs]) for engine, case in runs],
         [Workload((shape.batch, shape.seq), [shape.inputs()], seq=shape.seq) for shape in shapes],
         options,
-        reference=list(runs).index(REFERENCE),
+        reference=list(runs).index((reference(), DENSE)),
+        plain=list(runs).index((FP32, DENSE)),
         left_out=left_out,
         command=command,
         reporter=Reporter(),
