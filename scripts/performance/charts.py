@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from performance.measured import REFERENCES, SERVED, Measured, by_shape, name_of
+from performance.measured import REFERENCES, SERVED, Measured, by_shape, name_of, times
 
 from optkit.report.render.charts.bars import Bar, bars_chart
 from optkit.report.render.charts.lines import Line, lines_chart
@@ -44,7 +44,7 @@ def shapes_chart(measured: Mapping[str, Measured]) -> str:
         (
             shape,
             [
-                Bar(name, row.ratio, row.ratio_quartiles, f"{row.ratio:.1f}", row.engine != "optkit")
+                Bar(name, row.ratio, row.ratio_quartiles, times(row.ratio), row.engine != "optkit")
                 for name, row in rows.items()
             ],
         )

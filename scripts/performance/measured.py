@@ -20,7 +20,7 @@ SERVED = {
     "optkit": "optkit",
 }
 #: The models by bench_runtime.py's sizes.
-MODELS = {"base": "BERT-base", "minilm": "MiniLM-L6 (six layers, 384 wide)", "tiny": "A tiny BERT"}
+MODELS = {"base": "BERT-base", "minilm": "MiniLM-L6 (six layers, 384 wide)", "tiny": "Tiny BERT"}
 #: The engines that ratios are against, on the dense model.
 REFERENCES = (INT8, FP32)
 #: The measurements at other shapes than the main one's.
@@ -69,6 +69,11 @@ class Measured(NamedTuple):
     @property
     def command(self) -> str:
         return shlex.join(["python", "scripts/bench_runtime.py", *self.arguments])
+
+
+def times(ratio: float) -> str:
+    """A ratio in digits that tell it from others."""
+    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
 
 
 def name_of(row: CaseRow) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from performance.charts import CURVES, SHAPES, shapes_chart, sparsity_chart
-from performance.measured import FP32, SERVED, SHAPED, Measured, by_shape, name_of
+from performance.measured import FP32, SERVED, SHAPED, Measured, by_shape, name_of, times
 from runtime_bench.result import CaseRow
 
 from optkit.report.prices import Prices, costs_of
@@ -84,7 +84,7 @@ def _structures(whole: Sequence[Measured]) -> Iterator[str]:
 
 def _compared(row: CaseRow, one: Measured) -> list[str]:
     cells = [f"{row.row.milliseconds:.1f}", _ratio(row)]
-    return cells + ([f"{row.over_fp32:.1f}"] if one.reference != FP32 else [])
+    return cells + ([times(row.over_fp32)] if one.reference != FP32 else [])
 
 
 def _ratio(row: CaseRow) -> str:
@@ -92,8 +92,8 @@ def _ratio(row: CaseRow) -> str:
     if row.row.reference:
         return "1"
     low, high = row.ratio_quartiles
-    said = f"**{row.ratio:.1f}**" if row.engine == "optkit" else f"{row.ratio:.1f}"
-    return f"{said} ({low:.1f} to {high:.1f})" + " noisy" * row.row.noisy
+    said = f"**{times(row.ratio)}**" if row.engine == "optkit" else times(row.ratio)
+    return f"{said} ({times(low)} to {times(high)})" + " noisy" * row.row.noisy
 
 
 def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _shapes(measured: Mapping[str, Measured]) -> Iterator[str]:
         if row is None:
             return ""
         speed = f"{row.row.per_second:.0f}/s" if "streams" in shape else f"{row.row.milliseconds:.1f} ms"
-        return f"{row.ratio:.1f} ({speed})" + " noisy" * row.row.noisy
+        return f"{times(row.ratio)} ({speed})" + " noisy" * row.row.noisy
 
     one = next(iter(measured.values()))
     yield f"{one.model}. Each column against {_against(one)}, at the same shape, threads and streams."
@@ -121,7 +121,7 @@ def _small(one: Measured) -> Iterator[str]:
     rows = []
     for row in one.rows():
         over = "" if row.engine != "optkit" else f"{ratios(ours[0].row.rounds, row.row.rounds).median:.2f}"
-        rows.append([name_of(row), f"{row.row.milliseconds:.2f}", _ratio(row), f"{row.over_fp32:.1f}", over])
+        rows.append([name_of(row), f"{row.row.milliseconds:.2f}", _ratio(row), times(row.over_fp32), over])
     yield f"{one.model}, batch {shape.batch} x {shape.seq} tokens."
     heads = ["", "ms", f"over {SERVED[one.reference]}, dense", f"over {SERVED[FP32]}, dense", f"over {ours[0].case}"]
     yield Table(heads, rows).markdown()

@@ -126,8 +126,8 @@ def test_structures_are_compared_with_both_references(written, tmp_path):
     head = "|  | AVX-512 VNNI: ms | over OpenVINO int8, dense | over OpenVINO fp32 IR, dense | AMX |"
     assert head in text
     assert cells(text, "OpenVINO int8, dense") == ["25.0", "1", "4.0", "not measured"]
-    assert cells(text, "OpenVINO fp32 IR, dense") == ["100.0", "0.2 (0.1 to 0.3)", "1.0", "not measured"]
-    assert cells(text, "torch fp32, dense") == ["200.0", "0.1 (0.0 to 0.2)", "0.5", "not measured"]
+    assert cells(text, "OpenVINO fp32 IR, dense") == ["100.0", "0.25 (0.15 to 0.35)", "1.0", "not measured"]
+    assert cells(text, "torch fp32, dense") == ["200.0", "0.12 (0.02 to 0.23)", "0.50", "not measured"]
     assert cells(text, "optkit, 90% 1x4") == ["5.0", "**5.0** (4.9 to 5.1) noisy", "20.0", "not measured"]
     assert cells(text, "optkit, 90% 4x4") == ["4.0", "**6.2** (6.2 to 6.3)", "25.0", "not measured"]
     assert "Cost of a million" not in text and "Length, batch" not in text and "simulation" not in text
