@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
     from optkit.pruning.learning_rate import rewind_steps, rewinding_lr
     from optkit.pruning.oneshot.one_shot import one_shot
+    from optkit.pruning.permutation.permute import Permutation, permute
     from optkit.pruning.pruner import Pruner
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Magnitude",
     "Movement",
     "Obert",
+    "Permutation",
     "Pruner",
     "PruningCallback",
     "Random",
@@ -58,6 +60,7 @@ __all__ = [
     "distillation_loss",
     "load_compact",
     "one_shot",
+    "permute",
     "rewind_steps",
     "rewinding_lr",
     "save_compact",
@@ -80,6 +83,8 @@ _NAMES = {
     "Schedule": "optkit.pruning.config",
     "Structure": "optkit.pruning.config",
     "one_shot": "optkit.pruning.oneshot",
+    "Permutation": "optkit.pruning.permutation.permute",
+    "permute": "optkit.pruning.permutation.permute",
     **{criterion.__name__: criterion.__module__ for criterion in CRITERIA.values()},
 }
 

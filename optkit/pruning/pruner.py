@@ -275,6 +275,12 @@ class Pruner:
         """
         self.check_reached()
         states = self.states()
+        self.remove()
+        return states
+
+    @torch.no_grad()
+    def remove(self) -> None:
+        """As ``fold``, wherever the schedules are: whatever the masks prune is zero."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -284,7 +290,6 @@ class Pruner:
             if bool(layer.weight[~mask].count_nonzero()):
                 raise PruningError("folding left a pruned weight that is not zero")
         self._folded = True
-        return states
 
 
 def _sparsity(mask: WeightMask) -> float:

@@ -22,10 +22,12 @@ from optkit.pruning.config.criteria import (
     check_movement,
 )
 from optkit.pruning.config.rule import (
+    PERMUTATIONS,
     Rule,
     check_bounds,
     check_grouping,
     check_occasion,
+    check_permutation,
     check_reach,
 )
 from optkit.pruning.config.schedule import (
@@ -46,6 +48,7 @@ __all__ = [
     "Movement",
     "ONE_SHOT",
     "Obert",
+    "PERMUTATIONS",
     "Random",
     "Reconstruction",
     "Rule",
@@ -62,6 +65,7 @@ __all__ = [
     "check_grouping",
     "check_movement",
     "check_occasion",
+    "check_permutation",
     "check_reach",
     "every_of",
     "jumps_of",

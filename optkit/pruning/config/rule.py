@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,14 @@ from optkit.pruning.config.criteria import (
 )
 from optkit.pruning.config.schedule import Schedule
 from optkit.pruning.config.structure import Structure
+
+#: What ``permute`` may name, with one sentence on each.
+PERMUTATIONS = {
+    "hidden": "The features of the hidden state, in all matrices, embeddings and LayerNorms alike.",
+    "neurons": "The neurons of each feed-forward layer.",
+    "head_features": "The features within each head: those of queries with keys, those of values with the projection.",
+    "heads": "The heads of each layer.",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Rule:
         shares: final sparsity of each layer by name, as an allocation has chosen them; ``scope`` is then of no
             account, and the schedule says how far on the way to them the layers are.
         name: how reports call this rule.
+        permute: what ``optkit.pruning.permute`` may reorder for the blocks of this rule, some of ``PERMUTATIONS``, or
+            ``all`` for what the model allows. Pruning itself reorders nothing.
     """
 
     targets: tuple[str, ...] = ("encoder_linear",)
@@ -55,6 +66,7 @@ class Rule:
     floor: float = 0.0
     ceiling: float = 1.0
     shares: tuple[tuple[str, float], ...] = ()
+    permute: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         as_tuple = lambda v: (v,) if isinstance(v, str) else tuple(v)  # noqa: E731
@@ -63,7 +75,9 @@ class Rule:
         object.__setattr__(self, "structure", Structure.parse(self.structure))
         if self.scope not in ("global", "local"):
             raise ValueError(f"scope is global or local, got '{self.scope}'")
+        object.__setattr__(self, "permute", as_tuple(self.permute))
         check_grouping(self.criterion, self.structure)
+        check_permutation(self.permute, self.criterion, self.structure)
         if isinstance(self.criterion, Frozen):
             if self.schedule is not None:
                 raise ValueError("frozen keeps the zeros that are there and takes no schedule: remove it")
@@ -80,6 +94,19 @@ def check_grouping(criterion: Criterion, structure: Structure) -> None:
         raise ValueError(f"reconstruction chooses within a layer, and a {structure.kind} spans several: use fisher")
     if isinstance(criterion, FisherSearch) and not structure.spans_layers:
         raise ValueError(f"fisher chooses heads or neurons, not {structure}: use reconstruction, or structure: head")
+
+
+def check_permutation(kinds: Iterable[str], criterion: Criterion, structure: Structure) -> None:
+    """Raises ValueError if ``kinds`` are not some of ``PERMUTATIONS`` or ``all``, or no order helps such a rule."""
+    kinds = list(kinds)
+    unknown = next((kind for kind in kinds if kind != "all" and kind not in PERMUTATIONS), None)
+    if unknown is not None:
+        raise ValueError(f"unknown permutation '{unknown}': write all, or some of {', '.join(PERMUTATIONS)}")
+    if kinds and isinstance(criterion, Frozen):
+        raise ValueError("frozen keeps zeros where they are, so there is nothing to permute: remove permute")
+    blocks = structure.kind == "n:m" or (structure.kind in ("block", "neuron") and structure.rows * structure.cols > 1)
+    if kinds and not blocks:
+        raise ValueError(f"groups of {structure} stay the same in any order: remove permute, or choose blocks")
 
 
 def check_occasion(criterion: Criterion, *, trains: bool, regrow: bool = False) -> None:

@@ -79,6 +79,39 @@ def one_shot(
             module.training = mode
 
 
+def importance_scores(
+    model: nn.Module, rules: Sequence[Rule], batches: Sequence[Mapping[str, Any]], *, loss: Loss | None = None
+) -> list[dict[str, Tensor]]:
+    """By layer, what each weight (out, in) of ``model`` counts by for each of ``rules``, by itself and before any of
+    them has pruned. The model is left as it is.
+
+    Args:
+        model, batches, loss: as ``one_shot`` takes them.
+        rules: none of a criterion that has no such scores (``reconstruction``, ``fisher``, ``frozen``).
+
+    Raises:
+        PruningError: as ``one_shot``.
+    """
+    device = next(model.parameters()).device
+    model = copy.deepcopy(model).eval()
+    scores = []
+    for rule in rules:
+        pruner = Pruner(model, [rule])
+        (bound,) = pruner.bound
+        if bound.criterion.watches:
+            calibration = Calibration(model, model, [_on(device, batch) for batch in batches])
+            _watch(bound, pruner, calibration, loss, lambda done, total: None)
+        with torch.no_grad():
+            scores.append(
+                {
+                    name: bound.criterion.score(raw_of(layer).detach(), bound.state(mask_of(layer)), index)
+                    for index, (name, layer) in enumerate(bound.layers.items())
+                }
+            )
+        pruner.remove()
+    return scores
+
+
 def _on(device: torch.device, batch: Batch) -> Batch:
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
