@@ -45,7 +45,9 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     used = kernels["used"] or "none"
     if kernels["wanted"]:
         used += f" (OPTKIT_ISA={kernels['wanted']})"
-    compiled = [isa + " (not on this CPU)" * (isa in kernels["unsupported"]) for isa in kernels["compiled"]]
+    notes = {isa: " (not on this CPU)" for isa in kernels["unsupported"]}
+    notes |= {isa: " (for tests)" for isa in kernels["for_tests"]}
+    compiled = [isa + notes.get(isa, "") for isa in kernels["compiled"]]
     suited = found["structure"]
     known = "" if suited is None or suited["measured"] else ", not measured yet"
     return [

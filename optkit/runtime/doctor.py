@@ -23,10 +23,10 @@ def examine() -> dict[str, Any]:
 
     Returns:
         Plain data: ``cpu`` (name, instruction_sets, cores), ``kernels`` (used; wanted: ``OPTKIT_ISA`` or None;
-        compiled; unsupported: compiled, but not for this CPU), ``structure`` (what to prune in for these kernels:
-        isa, structure, why, measured; None without kernels), ``library`` (path or None, built_for), ``versions`` (of
-        optkit, Python and ``PACKAGES``; None for what is not installed), and ``problems``, one line each: none when
-        the runtime works.
+        compiled; unsupported: compiled, but not for this CPU; for_tests: compiled, and used only where
+        ``OPTKIT_ISA`` names it), ``structure`` (what to prune in for these kernels: isa, structure, why, measured; None
+        without kernels), ``library`` (path or None, built_for), ``versions`` (of optkit, Python and ``PACKAGES``; None
+        for what is not installed), and ``problems``, one line each: none when the runtime works.
     """
     versions: dict[str, str | None] = {"optkit": __version__, "python": platform.python_version()}
     versions |= {package: installed(package) for package in PACKAGES}
@@ -35,6 +35,7 @@ def examine() -> dict[str, Any]:
         "wanted": os.environ.get("OPTKIT_ISA") or None,
         "compiled": [],
         "unsupported": [],
+        "for_tests": [],
     }
     library: dict[str, str | None] = {"path": None, "built_for": None}
     problems: list[str] = []
@@ -45,6 +46,7 @@ def examine() -> dict[str, Any]:
         library["built_for"] = extension.built_for()
         kernels["compiled"] = [row.name for row in table if row.compiled]
         kernels["unsupported"] = [row.name for row in table if row.compiled and not row.supported]
+        kernels["for_tests"] = [row.name for row in table if row.compiled and row.for_tests]
         kernels["used"] = extension.isa()
         _run_program()
     except OptkitError as error:

@@ -113,7 +113,8 @@ def isa() -> str:
     """
     name = _text(library().optkit_isa())
     if not name:
-        raise OptkitError(f"OPTKIT_ISA names no kernels that run here: unset it, or set it to {' or '.join(isas())}")
+        names = " or ".join(row.name for row in instruction_sets() if row.supported and not row.for_tests)
+        raise OptkitError(f"OPTKIT_ISA names no kernels that run here: unset it, or set it to {names}")
     return name
 
 
@@ -137,12 +138,13 @@ def instruction_set(name: str) -> InstructionSet:
     """
     rows = {row.name: row for row in instruction_sets()}
     if name not in rows:
-        raise OptkitError(f"unknown instruction set '{name}': the kernels are for {', '.join(rows)}")
+        names = ", ".join(row.name for row in rows.values() if not row.for_tests)
+        raise OptkitError(f"unknown instruction set '{name}': the kernels are for {names}")
     return rows[name]
 
 
 def isas() -> tuple[str, ...]:
-    """Names of the instruction sets whose kernels run on this CPU, slowest first.
+    """Names of the instruction sets whose kernels run on this CPU, slowest first, those for tests included.
 
     Raises:
         OptkitError: if the library cannot be used.

@@ -38,9 +38,10 @@ class InstructionSet:
         features: that the CPU must have, as Linux names them.
         vector_bits: of its kernels' vectors; 0 where they are not compiled.
         compiled: whether the library holds its kernels: the compiler knew the features.
-        supported: whether it is compiled, and this CPU has the features.
+        supported: whether it is compiled, this CPU has the features, and the operating system lets them be used.
         rates: for the cost model.
         rates_with_amx: the same on a CPU where OpenVINO uses AMX; None where ``rates`` hold there, too.
+        for_tests: whether its kernels emulate what the CPU may lack: never chosen unless ``OPTKIT_ISA`` names it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class InstructionSet:
     supported: bool
     rates: Rates
     rates_with_amx: Rates | None = None
+    for_tests: bool = False
 
 
 @cache
@@ -74,6 +76,7 @@ def _row(row: dict[str, Any]) -> InstructionSet:
         supported=row["supported"],
         rates=_rates(row["rates"]),
         rates_with_amx=_rates(row["rates_with_amx"]) if row["rates_with_amx"] else None,
+        for_tests=row["for_tests"],
     )
 
 

@@ -51,6 +51,7 @@ std::string json(const optkit::InstructionSet& set) {
     text += ", \"vector_bits\": " + std::to_string(set.kernels ? set.kernels->vector_bits : 0);
     text += std::string(", \"compiled\": ") + boolean(set.kernels);
     text += std::string(", \"supported\": ") + boolean(set.supported());
+    text += std::string(", \"for_tests\": ") + boolean(set.kernels && set.kernels->for_tests);
     return text + ", \"rates\": " + json(set.rates) + ", \"rates_with_amx\": " + json(set.rates_with_amx) + "}";
 }
 

@@ -67,8 +67,12 @@ public:
             progress[i].set_tasks(schedule_.tasks(plan_, *steps[i].segment, steps[i].phase));
         const auto work = [&](int thread) noexcept {
             float* own = workspace_.scratch[size_t(thread)].data();
+            if (kernels_.enter)
+                kernels_.enter();
             for (size_t i = 0; i < progress.size(); ++i)
                 progress[i].drain([&](size_t task) { perform(steps[i], task, own); });
+            if (kernels_.leave)
+                kernels_.leave();
         };
         if (schedule_.threads <= 1)
             work(0);

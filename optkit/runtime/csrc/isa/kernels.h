@@ -27,7 +27,8 @@ enum class Form : uint8_t { block4, element, single };
 
 /// One layer's weights over one range of inputs, as rows of entries. A row is `height` outputs. Groups of `interleaved`
 /// rows lie together: the first entry of each row, the second of each, and so on, with zero weights behind the end of
-/// the shorter ones.
+/// the shorter ones. Kernels that take `together` entries at once find the first `together` of each row, the next of
+/// each, and so on; the weights of so many entries lie output by output, [height][together].
 struct Chunk {
     const uint32_t* begin;        // groups + 1: entries of each row, summed up
     const uint32_t* quads_16bit;  // groups: so many of its first entries come in fours whose 16-bit sums can be added,
@@ -53,6 +54,9 @@ struct LinearKernel {
     uint8_t height;       // outputs of a row
     uint8_t interleaved;  // rows of a group
     void (*run)(const LinearArgs&) noexcept;
+    /// Entries that are taken at once. More than 1: rows are padded to a multiple of them, and the indices of one more
+    /// step lie behind a chunk's last, so that a kernel may read ahead.
+    uint8_t together = 1;
 };
 
 /// The first step after the sums: y = sum * (scales[n] * token_scale[t]) + bias[n] + token_low[t] * low_factor[n]
@@ -131,6 +135,12 @@ struct AttentionArgs {
 struct Kernels {
     int vector_bits = 0;
     bool saturating_i16 = false;  // products are added in 16 bits that saturate: the layout keeps their sums inside
+    bool for_tests = false;       // never chosen unless OPTKIT_ISA names it
+    /// Asks the operating system for registers that it gives only then, on a CPU that has them; null: there are none.
+    bool (*permitted)() noexcept = nullptr;
+    /// What a thread does before it runs the functions below for a while, and after; null: nothing.
+    void (*enter)() noexcept = nullptr;
+    void (*leave)() noexcept = nullptr;
     /// Each form at least with height 1.
     const LinearKernel* linear = nullptr;
     uint32_t linear_count = 0;

@@ -30,7 +30,8 @@ const std::vector<InstructionSet>& instruction_sets() {
 
 bool InstructionSet::supported() const {
     return kernels &&
-           std::all_of(features.begin(), features.end(), [](const CpuFeature& each) { return each.present(); });
+           std::all_of(features.begin(), features.end(), [](const CpuFeature& each) { return each.present(); }) &&
+           (!kernels->permitted || kernels->permitted());
 }
 
 const InstructionSet& selected_instruction_set() {
@@ -40,9 +41,10 @@ const InstructionSet& selected_instruction_set() {
     std::string names;
     for (const InstructionSet& set : instruction_sets())
         if (set.supported()) {
-            if (wanted.empty() || wanted == set.name)
+            if (wanted.empty() ? !set.kernels->for_tests : wanted == set.name)
                 found = &set;
-            names += (names.empty() ? "" : ", ") + std::string(set.name);
+            if (!set.kernels->for_tests)
+                names += (names.empty() ? "" : ", ") + std::string(set.name);
         }
     if (!found)
         throw std::runtime_error("OPTKIT_ISA is '" + wanted + "', this CPU and build run: " + names);

@@ -139,13 +139,14 @@ Row make_row(const LinearKernel& kernel, const PackedWeights& weights, uint32_t 
     return {};
 }
 
-/// Appends entry `number` of one row, `size` numbers of it, or as many fillers where the row has ended.
-template <typename T>
-void append_entry(std::vector<T>& target, const std::vector<T>& row, size_t number, size_t size, T filler) {
-    if (row.size() >= (number + 1) * size)
-        target.insert(target.end(), row.begin() + long(number * size), row.begin() + long((number + 1) * size));
-    else
-        target.insert(target.end(), size, filler);
+/// Appends `count` of a row's entries from `first` on, `size` numbers each, as [size][count]; fillers behind its end.
+template <typename Target, typename T>
+void append_entries(Target& target, const std::vector<T>& row, size_t first, size_t count, size_t size, T filler) {
+    const size_t at = target.size();
+    target.resize(at + count * size, filler);
+    for (size_t i = 0; i < count && (first + i) * size < row.size(); ++i)
+        for (size_t j = 0; j < size; ++j)
+            target[at + j * count + i] = row[(first + i) * size + j];
 }
 
 /// Appends the rows of one block of outputs, sorted by length: a loop whose length keeps changing ends in a
@@ -155,6 +156,7 @@ void append_entry(std::vector<T>& target, const std::vector<T>& row, size_t numb
 /// @param column  that entries of zero weights read: one of the chunk's.
 void append(Layout::Owned& chunk, std::vector<Row>& rows, const LinearKernel& kernel, uint16_t column) {
     const size_t interleaved = kernel.interleaved, indices = kernel.form == Form::element ? 4 : 1;
+    const uint32_t together = kernel.together;
     rows.resize((rows.size() + interleaved - 1) / interleaved * interleaved);
     std::vector<uint32_t> order(rows.size());
     for (uint32_t i = 0; i < order.size(); ++i)
@@ -174,14 +176,15 @@ void append(Layout::Owned& chunk, std::vector<Row>& rows, const LinearKernel& ke
         const Row& row = rows[order[first]];
         chunk.quads_16bit.push_back(row.groups.quads);
         chunk.pairs_16bit.push_back(row.groups.pairs);
-        for (uint32_t entry = 0; entry < longest; ++entry)
+        longest = (longest + together - 1) / together * together;
+        for (uint32_t entry = 0; entry < longest; entry += together)
             for (size_t i = first; i < first + interleaved; ++i) {
                 const Row& from = rows[order[i]];
-                append_entry(chunk.indices, from.indices, entry, indices, column);
+                append_entries(chunk.indices, from.indices, entry, together, indices, column);
                 if (kernel.form == Form::single)
-                    append_entry(chunk.floats, from.floats, entry, kernel.height, 0.0f);
+                    append_entries(chunk.floats, from.floats, entry, together, kernel.height, 0.0f);
                 else
-                    append_entry(chunk.weights, from.weights, entry, kernel.height, 0);
+                    append_entries(chunk.weights, from.weights, entry, together, kernel.height, 0);
             }
         chunk.begin.push_back(chunk.begin.back() + longest);
     }
@@ -227,8 +230,10 @@ Layout make_layout(const PackedWeights& weights, const Kernels& kernels) {
     const uint32_t width = (weights.in + weights.columns - 1) / weights.columns;
     const uint32_t bytes = kLanes * weights.columns * (weights.single ? 4 : 1);  // of a panel's block column
     const uint32_t parts = (width * bytes + kPanelBytes - 1) / kPanelBytes;
-    const uint32_t step = (width + parts - 1) / parts;
     const uint32_t height = layout.kernel->height, rows_of_a_block = kBlockOutputs / height;
+    const uint32_t together = layout.kernel->together;
+    // Whole steps of the kernel, so that a dense row has fillers in its last chunk only.
+    const uint32_t step = ((width + parts - 1) / parts + together - 1) / together * together;
     const uint32_t count = (weights.out + height - 1) / height;
     for (uint32_t first = 0; first < width; first += step) {
         const uint32_t last = std::min(first + step, width);
@@ -241,6 +246,8 @@ Layout make_layout(const PackedWeights& weights, const Kernels& kernels) {
                 rows.push_back(make_row(*layout.kernel, weights, row, first, last, kernels.saturating_i16));
             append(chunk, rows, *layout.kernel, uint16_t(first));
         }
+        if (together > 1)
+            chunk.indices.insert(chunk.indices.end(), size_t(together) * layout.kernel->interleaved, uint16_t(first));
     }
     return layout;
 }

@@ -1,6 +1,7 @@
 // A layer's weights as the kernels of this CPU read them, made from the packed ones when a model is loaded.
 #pragma once
 
+#include <new>
 #include <vector>
 
 #include "format/spec.h"
@@ -14,6 +15,22 @@ constexpr uint32_t kBlockOutputs = 128;
 /// Outputs that a row of a kernel may have; memory for outputs is a multiple of it.
 constexpr uint32_t kMaxHeight = 32;
 
+/// Memory that begins with a cache line: a tile register is loaded line by line.
+template <typename T>
+struct LineAllocator {
+    using value_type = T;
+
+    LineAllocator() = default;
+    template <typename Other>
+    LineAllocator(const LineAllocator<Other>&) noexcept {}
+    T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
+    void deallocate(T* memory, size_t) noexcept { ::operator delete(memory, kLine); }
+    friend bool operator==(const LineAllocator&, const LineAllocator&) { return true; }
+    friend bool operator!=(const LineAllocator&, const LineAllocator&) { return false; }
+
+    static constexpr std::align_val_t kLine{64};
+};
+
 struct Layout {
     const LinearKernel* kernel = nullptr;
     uint32_t out = 0, in = 0;
@@ -21,7 +38,7 @@ struct Layout {
     struct Owned {
         std::vector<uint32_t> begin, quads_16bit, pairs_16bit, order;
         std::vector<uint16_t> indices;
-        std::vector<int32_t> weights;
+        std::vector<int32_t, LineAllocator<int32_t>> weights;
         std::vector<float> floats;
     };
     // Ranges of inputs that keep the panel in the first-level cache, one after the other over all rows.
