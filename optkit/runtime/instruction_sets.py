@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -41,6 +41,8 @@ class InstructionSet:
         supported: whether it is compiled, this CPU has the features, and the operating system lets them be used.
         rates: for the cost model.
         rates_with_amx: the same on a CPU where OpenVINO uses AMX; None where ``rates`` hold there, too.
+        together: entries that the kernel of ``block4`` takes at once, by its height: a row of blocks is padded to a
+            multiple of them. Heights that are missing take one.
         for_tests: whether its kernels emulate what the CPU may lack: never chosen unless ``OPTKIT_ISA`` names it.
     """
 
@@ -51,6 +53,7 @@ class InstructionSet:
     supported: bool
     rates: Rates
     rates_with_amx: Rates | None = None
+    together: Mapping[int, int] = field(default_factory=dict)
     for_tests: bool = False
 
 
@@ -76,6 +79,7 @@ def _row(row: dict[str, Any]) -> InstructionSet:
         supported=row["supported"],
         rates=_rates(row["rates"]),
         rates_with_amx=_rates(row["rates_with_amx"]) if row["rates_with_amx"] else None,
+        together={int(height): int(entries) for height, entries in row["together"].items()},
         for_tests=row["for_tests"],
     )
 

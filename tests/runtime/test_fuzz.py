@@ -56,6 +56,16 @@ def test_many_threads_give_what_one_gives(fuzz):
     assert re.match(r"\d+ runs of 8 threads, 3 at a time", process.stdout)
 
 
+def test_the_code_for_amx_runs_with_emulated_instructions(fuzz):
+    """Or on the CPU's own, where it has them: the numbers are those of AVX-512 VNNI."""
+    program = Path(fuzz[0]).with_name("instructions")
+    process = subprocess.run([program, *fuzz[1:]], capture_output=True, text=True)
+    if process.returncode == 3:
+        lack("instruction-sets", process.stderr.strip())
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert re.match(rf"{8 * len(fuzz[1:])} runs with (emulated|the CPU's) instructions", process.stdout)
+
+
 def test_it_needs_seeds(fuzz):
     process = subprocess.run([fuzz[0], "--seconds", "1"], capture_output=True, text=True)
     assert process.returncode == 2 and "give it files" in process.stderr

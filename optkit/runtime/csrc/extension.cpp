@@ -40,6 +40,18 @@ std::string json(const optkit::Rates& rates) {
     return "{\"block4\": {" + block4 + "}" + text;
 }
 
+/// {"height of a block4 kernel": entries that it takes at once, ...}
+std::string json_together(const optkit::Kernels& kernels) {
+    std::string text;
+    for (uint32_t i = 0; i < kernels.linear_count; ++i) {
+        const optkit::LinearKernel& kernel = kernels.linear[i];
+        if (kernel.form == optkit::Form::block4)
+            text += (text.empty() ? "\"" : ", \"") + std::to_string(kernel.height) +
+                    "\": " + std::to_string(kernel.together);
+    }
+    return "{" + text + "}";
+}
+
 std::string json(const optkit::InstructionSet& set) {
     std::string features;
     for (const optkit::CpuFeature& feature : set.features)
@@ -52,6 +64,7 @@ std::string json(const optkit::InstructionSet& set) {
     text += std::string(", \"compiled\": ") + boolean(set.kernels);
     text += std::string(", \"supported\": ") + boolean(set.supported());
     text += std::string(", \"for_tests\": ") + boolean(set.kernels && set.kernels->for_tests);
+    text += ", \"together\": " + (set.kernels ? json_together(*set.kernels) : "{}");
     return text + ", \"rates\": " + json(set.rates) + ", \"rates_with_amx\": " + json(set.rates_with_amx) + "}";
 }
 

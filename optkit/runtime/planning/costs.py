@@ -50,6 +50,18 @@ def stored_weights(shape: tuple[int, int], block4_densities: Mapping[int, float]
     return -(-shape[0] // rows) * rows * (-(-shape[1] // 4) * 4) * block4_densities[rows]
 
 
+def padded_weights(stored: float, shape: tuple[int, int], rows: int, isa: str) -> float:
+    """``stored`` weights in blocks of ``rows`` outputs x 4 inputs with the zeros that fill up a kernel's last step.
+
+    A kernel of ``isa`` that takes several blocks at once leaves half a step empty on average, but a whole row of
+    blocks is no longer than its inputs.
+    """
+    step = extension.instruction_set(isa).together.get(rows, 1)
+    per_row = 4 * rows * -(-shape[0] // rows)
+    blocks = stored / per_row
+    return per_row * min(blocks + (step - 1) / 2, -(-shape[1] // (4 * step)) * step) if blocks else 0.0
+
+
 def kernel_cost(
     kernel: Kernel,
     *,
@@ -67,11 +79,12 @@ def kernel_cost(
         density: share of weights that are not zero.
         block4_densities: share of blocks of so many outputs x 4 inputs that hold one; those are stored whole.
         quantized: whether ``element`` weights are int8; those of ``block4`` always are.
-        amx: whether the CPU has AMX, which the kernels do not use: it tells which kind of CPU it is.
+        amx: whether OpenVINO has AMX; for kernels that do not use it, this tells which kind of CPU it is.
     """
     of = rates(isa, amx)
     if kernel.name == "block4":
-        weights, rate = stored_weights(shape, block4_densities, kernel.rows), of.block4[kernel.rows]
+        stored = stored_weights(shape, block4_densities, kernel.rows)
+        weights, rate = padded_weights(stored, shape, kernel.rows, isa), of.block4[kernel.rows]
     else:
         weights = shape[0] * shape[1] * density
         rate = (of.element if quantized else of.single) * (of.tall if kernel.rows >= 4 else 1.0)

@@ -19,6 +19,7 @@ from optkit.runtime.program import (
     Affine,
     Attention,
     FakeQuantize,
+    Kernel,
     LayerNorm,
     Linear,
     Program,
@@ -44,6 +45,12 @@ def programs() -> dict[str, Program]:
         quantization = None if single else Grid().quantization
         layer = {"weights": packed, "scales": scales(rng, packed), "bias": f32(rng, 21), "quantization": quantization}
         found[name] = linear_program([layer], 10)
+
+    # Several steps of the kernels with tile registers, and two ranges of inputs: the panel does not fit the first cache.
+    for rows in (16, 32):
+        packed = weights(rng, (33, 1000), Kernel("block4", rows), 0.8)
+        layer = {"weights": packed, "scales": scales(rng, packed), "bias": None, "quantization": Grid().quantization}
+        found[f"wide_{rows}"] = linear_program([layer], 1000)
 
     def middle(source: int, target: int, out: int, width: int) -> Linear:
         packed = weights(rng, (out, width), INT8[0], 0.5)

@@ -33,13 +33,20 @@ def rates(monkeypatch):
         "avx512vnni": Rates(
             block4(45.0, 56.0, 72.0, 90.0, 90.0, 90.0), 28.0, 14.0, openvino_int8=51.0, openvino_fp32=20.0, tall=1.3
         ),
+        "amx": Rates(
+            block4(34.0, 42.5, 54.4, 68.0, 300.0, 400.0), 10.8, 9.0, openvino_int8=46.0, openvino_fp32=14.0, tall=1.8
+        ),
     }
     with_amx = {
         "avx512vnni": Rates(
             block4(34.0, 42.0, 54.0, 60.0, 60.0, 60.0), 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8
         )
     }
-    table = tuple(InstructionSet(name, (), 256, True, True, of, with_amx.get(name)) for name, of in measured.items())
+    together = {"amx": {16: 16, 32: 16}}
+    table = tuple(
+        InstructionSet(name, (), 256, True, True, of, with_amx.get(name), together.get(name, {}))
+        for name, of in measured.items()
+    )
     monkeypatch.setattr(extension, "instruction_sets", lambda: table)
     monkeypatch.setenv("OPTKIT_ISA", "scalar")
 

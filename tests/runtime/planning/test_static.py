@@ -47,6 +47,24 @@ def test_where_openvino_is_fast_a_dense_layer_stays_and_a_sparse_one_does_not():
     assert chosen(site(density=0.2), isa="scalar") == [None]
 
 
+def test_a_row_of_blocks_fills_whole_steps_of_a_kernel_that_takes_several():
+    def padded(share: float, isa: str = "amx", rows: int = 16, shape=(768, 768)) -> float:
+        stored = costs.stored_weights(shape, {rows: share}, rows)
+        return costs.padded_weights(stored, shape, rows, isa) / (-(-shape[0] // rows) * rows * 4)
+
+    # Blocks of a row of outputs, of 192: half a step of 16 more, but no more than all.
+    assert padded(0.1) == pytest.approx(19.2 + 7.5) == padded(0.1, rows=32)
+    assert padded(0.98) == 192 == padded(1.0)
+    assert padded(1.0, shape=(10, 100)) == 32
+    assert padded(0.0) == 0
+    assert padded(0.1, rows=8) == pytest.approx(19.2) == padded(0.1, "avx512vnni")
+
+
+def test_tile_registers_take_dense_layers_and_finer_zeros():
+    layers = (site(density=1.0), site("b", density=0.2), site("c", density=0.1, tall=16))
+    assert chosen(*layers, isa="amx", amx=True) == [block4(32), block4(32), block4(16)]
+
+
 def test_a_handful_of_tokens_is_worth_less_to_a_kernel_that_works_on_many():
     assert chosen(site(density=0.5), tokens={"a": 128}) == [BLOCK4]
     assert chosen(site(density=1.0), tokens={"a": 1}) == [None]

@@ -11,6 +11,10 @@ namespace {
 
 // Bytes of a panel that a chunk may take, of the 32 KiB first-level caches of most CPUs.
 constexpr uint32_t kPanelBytes = 26 * 1024;
+
+/// Of a kernel that takes several entries at once, on average, for each row.
+constexpr uint32_t kStepsOfAChunk = 4;
+
 /// Calls f(block, column) for the blocks of one group of rows that lie in [first, last) of the block columns.
 template <typename F>
 void blocks(const PackedWeights& weights, uint32_t group, uint32_t first, uint32_t last, F f) {
@@ -229,9 +233,14 @@ Layout make_layout(const PackedWeights& weights, const Kernels& kernels) {
 
     const uint32_t width = (weights.in + weights.columns - 1) / weights.columns;
     const uint32_t bytes = kLanes * weights.columns * (weights.single ? 4 : 1);  // of a panel's block column
-    const uint32_t parts = (width * bytes + kPanelBytes - 1) / kPanelBytes;
+    uint32_t parts = (width * bytes + kPanelBytes - 1) / kPanelBytes;
     const uint32_t height = layout.kernel->height, rows_of_a_block = kBlockOutputs / height;
     const uint32_t together = layout.kernel->together;
+    if (together > 1) {
+        // Every chunk of a row ends in fillers: few steps of them cost more than inputs from the second-level cache.
+        const uint64_t blocks_of_a_row = weights.indices.size / std::max<uint64_t>(weights.pointers.size - 1, 1);
+        parts = std::min(parts, uint32_t(std::max<uint64_t>(blocks_of_a_row / (kStepsOfAChunk * together), 1)));
+    }
     // Whole steps of the kernel, so that a dense row has fillers in its last chunk only.
     const uint32_t step = ((width + parts - 1) / parts + together - 1) / together * together;
     const uint32_t count = (weights.out + height - 1) / height;
