@@ -30,7 +30,7 @@ class SuitedStructure:
         return f"this CPU runs kernels for {self.isa}: {self.structure} blocks suit them, {self.why} ({known})"
 
 
-#: By the name of an instruction set (csrc/isa/sets.def).
+#: By the name of an instruction set (csrc/isa/sets.def); one for tests suits nothing.
 SUITED = {
     "scalar": SuitedStructure("any x86-64", "1x4", "which higher blocks are no faster than", False),
     "avx2": SuitedStructure("AVX2", "1x4", "which higher blocks are slower than", True),
