@@ -111,9 +111,17 @@ def test_bfloat16_is_used_where_there_are_such_products(computed, name, isa):
         assert np.array_equal(outputs[key], outputs[f"bf16 {key}"]) != has_bf16(isa)
 
 
-@pytest.mark.parametrize("isa", [isa for isa in runnable() if isa == "avx512bf16"])
-def test_at_float32_a_set_with_bfloat16_gives_the_bits_of_the_one_without(computed, isa):
-    without, found = computed("avx512vnni"), computed(isa)
+@pytest.mark.parametrize(
+    ("isa", "other"),
+    [
+        (isa, other)
+        for isa, other in (("avx512bf16", "avx512vnni"), ("amx", "avx512bf16"), ("amx_emulated", "scalar"))
+        if isa in runnable()
+    ],
+)
+def test_at_float32_a_set_gives_the_bits_of_the_one_that_it_extends(computed, isa, other):
+    """By products of bfloat16, which float32 does not use, or by other kernels for products of int8, which are exact."""
+    without, found = computed(other), computed(isa)
     assert without.keys() == found.keys()
     for key in found:
         if not key.startswith("bf16 "):

@@ -42,6 +42,8 @@ def rates(monkeypatch):
             block4(34.0, 42.0, 54.0, 60.0, 60.0, 60.0), 10.8, 9.0, openvino_int8=92.0, openvino_fp32=59.0, tall=1.8
         )
     }
+    for rates in (measured, with_amx):
+        rates["avx512bf16"] = rates["avx512vnni"]
     together = {"amx": {16: 16, 32: 16}}
     table = tuple(
         InstructionSet(name, (), 256, True, True, of, with_amx.get(name), together.get(name, {}))
