@@ -5,35 +5,19 @@
 #include <map>
 #include <tuple>
 
+#include "plan/graph.h"
+#include "plan/numbers.h"
 #include "plan/phases.h"
 #include "plan/placement.h"
 
 namespace optkit {
 namespace {
 
-// Of a head: so many products of two 9-bit numbers still fit a 32-bit sum.
-constexpr uint32_t kMaxIntegerHeadSize = 1u << 14;
-
 class Planner {
 public:
     Planner(const Spec& spec, Plan& plan)
-        : spec_(spec), plan_(plan), value_(spec.features.size()), folded_(spec.steps.size(), false) {
-        for (uint32_t i = 0; i < spec.steps.size(); ++i) {
-            value_[spec.steps[i].target].producer = i;
-            for (uint32_t source : spec.steps[i].sources)
-                if (source < value_.size())
-                    value_[source].readers.push_back(i);
-        }
-        for (size_t i = 0; i < spec.inputs.size(); ++i)
-            value_[spec.inputs[i]].input = int(i);
-        for (uint32_t output : spec.outputs)
-            value_[output].output = true;
-        size_t stage = 0;
-        for (const Step& step : spec.steps) {
-            stage_.push_back(step.op == Op::attention ? ++stage : stage);
-            stage += step.op == Op::attention;
-        }
-    }
+        : spec_(spec), plan_(plan), graph_(spec), numbers_(plan.numbers), value_(spec.features.size()),
+          folded_(spec.steps.size(), false) {}
 
     void run() {
         for (size_t i = 0; i < spec_.steps.size(); ++i)
@@ -45,10 +29,6 @@ public:
 
 private:
     struct Value : ValueUse {
-        std::vector<size_t> readers;  // steps
-        uint32_t producer = kNone;    // step
-        int input = -1;
-        bool output = false;
         size_t at = 0;  // the step with which it is computed, which may be earlier than its own
     };
     using PanelKey = std::tuple<size_t, uint32_t, bool, bool, float, float, const float*>;
@@ -78,7 +58,7 @@ private:
         for (uint32_t number : numbers)
             if (!value_[number].ready) {  // an input, loaded when first needed
                 define(number);
-                push({Action::load, size_t(value_[number].input), number});
+                push({Action::load, size_t(graph_.value(number).input), number});
             }
         for (uint32_t number : numbers) {
             Value& value = value_[number];
@@ -106,7 +86,7 @@ private:
             plan_.elementwise.push_back(elementwise);
             push({Action::elementwise, plan_.elementwise.size() - 1});
         }
-        if (result != kNone && value_[result].output)
+        if (result != kNone && graph_.value(result).output)
             emit_stores(result);
     }
 
@@ -128,11 +108,11 @@ private:
                                 step.target,
                                 step.heads,
                                 spec_.features[step.target] / step.heads,
-                                step.sources[3] == kNone ? -1 : value_[step.sources[3]].input,
+                                step.sources[3] == kNone ? -1 : graph_.value(step.sources[3]).input,
                                 step.scale,
                                 false};
-        const Step* query = integer_quantizer(step, 0);
-        const Step* key = integer_quantizer(step, 1);
+        const Step* query = graph_.integer_quantizer(step, 0);
+        const Step* key = graph_.integer_quantizer(step, 1);
         if (query && key) {
             attention.integers = true;
             attention.scale *= (query->high - query->low) / 255.0f * ((key->high - key->low) / 255.0f);
@@ -146,39 +126,8 @@ private:
         Value& target = value_[step.target];
         target.ready = target.shared = true;
         target.segment = target.last_segment = segment;
-        if (target.output)
+        if (graph_.value(step.target).output)
             emit_stores(step.target);
-    }
-
-    /// The FakeQuantize that makes the query (0) or key (1) of an attention, if its 8-bit numbers can be used as they
-    /// are: a linear step comes just before, nothing else reads it, and zero is one of its steps.
-    const Step* integer_quantizer(const Step& attention, int which) const {
-        const uint32_t number = attention.sources[which];
-        const uint32_t size = spec_.features[number] / attention.heads;
-        const Value& value = value_[number];
-        if (size % 2 != 0 || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 ||
-            value.producer == kNone)
-            return nullptr;
-        const Step& step = spec_.steps[value.producer];
-        if (step.op != Op::fake_quantize || step.levels != 256)
-            return nullptr;
-        const Value& before = value_[step.sources[0]];
-        if (before.output || before.readers.size() != 1 || before.producer == kNone ||
-            spec_.steps[before.producer].op != Op::linear || stage_[before.producer] != stage_[value.producer])
-            return nullptr;
-        const float zero = -step.low * 255.0f / (step.high - step.low);
-        const bool exact = zero >= 0 && zero <= 255 && std::fabs(zero - std::nearbyint(zero)) < 1e-3f;
-        return exact ? &step : nullptr;
-    }
-
-    /// Whether this value is a query or key that its attention wants as integers.
-    bool read_as_integers(uint32_t number) const {
-        const Value& value = value_[number];
-        if (value.readers.size() != 1)
-            return false;
-        const Step& reader = spec_.steps[value.readers[0]];
-        return reader.op == Op::attention && reader.sources[2] != number && integer_quantizer(reader, 0) &&
-               integer_quantizer(reader, 1);
     }
 
     Elementwise describe_elementwise(const Step& step, uint32_t source) {
@@ -188,35 +137,17 @@ private:
         if (step.op == Op::add)
             result.other = step.sources[0] == source ? step.sources[1] : step.sources[0];
         result.activation = step.activation;
-        result.first = copy_numbers(step.first);
-        result.second = copy_numbers(step.second);
+        result.first = numbers_.copy(step.first);
+        result.second = numbers_.copy(step.second);
         if (step.op == Op::layer_norm && !result.first)
-            result.first = same_numbers(spec_.features[step.target], 1.0f);
+            result.first = numbers_.fill(spec_.features[step.target], 1.0f);
         if (step.op == Op::layer_norm && !result.second)
-            result.second = same_numbers(spec_.features[step.target], 0.0f);
+            result.second = numbers_.fill(spec_.features[step.target], 0.0f);
         result.low = step.low;
         result.high = step.high;
         result.levels = step.levels;
         result.epsilon = step.epsilon;
         return result;
-    }
-
-    const float* copy_numbers(const View<float>& numbers) {
-        if (!numbers)
-            return nullptr;
-        const float*& copy = copies_[{numbers.data, numbers.size}];
-        if (!copy) {
-            plan_.numbers.emplace_back(new float[numbers.size]);
-            std::copy(numbers.data, numbers.data + numbers.size, plan_.numbers.back().get());
-            copy = plan_.numbers.back().get();
-        }
-        return copy;
-    }
-
-    const float* same_numbers(uint32_t count, float number) {
-        plan_.numbers.emplace_back(new float[count]);
-        std::fill_n(plan_.numbers.back().get(), count, number);
-        return plan_.numbers.back().get();
     }
 
     uint32_t emit_linear(size_t i) {
@@ -254,7 +185,7 @@ private:
             linear.target = current;
             define(current);
         }
-        if (read_as_integers(current)) {
+        if (graph_.read_as_integers(current)) {
             const Elementwise& last = linear.after.back();
             linear.integers = linear.own_sums = value_[current].integers = true;
             linear.factor = 255.0f / (last.high - last.low);
@@ -268,23 +199,12 @@ private:
         return reader ? kNone : current;
     }
 
-    static bool fits_one_pass(const LinearPlan& linear) {
-        const bool scaled = linear.layout.integer() && !linear.dynamic;
-        if (linear.after.empty())
-            return scaled || (linear.target_panel < 0 && !linear.integers);
-        const Op op = linear.after[0].op;
-        return linear.after.size() == 1 && (op == Op::activation || op == Op::add) && !linear.integers &&
-               (scaled || linear.target_panel < 0);
-    }
-
     /// The step that alone reads `value` and can be done row by row while linear step `i` makes it.
     const Step* foldable(uint32_t value, size_t i) {
-        if (value_[value].output || value_[value].readers.size() != 1)
+        const size_t reader = graph_.sole_reader(value, i);
+        if (reader == kNone)
             return nullptr;
-        const size_t reader = value_[value].readers[0];
         const Step& step = spec_.steps[reader];
-        if (stage_[reader] != stage_[i])
-            return nullptr;
         switch (step.op) {
             case Op::activation:
             case Op::affine:
@@ -292,7 +212,7 @@ private:
                 break;
             case Op::add: {
                 const uint32_t other = step.sources[0] == value ? step.sources[1] : step.sources[0];
-                if (value_[other].input < 0 && !value_[other].ready)
+                if (graph_.value(other).input < 0 && !value_[other].ready)
                     return nullptr;
                 break;
             }
@@ -305,14 +225,14 @@ private:
 
     /// A linear step such that all readers of `value` want the panel that it wants; null if `value` itself is needed.
     const Step* panel_reader(uint32_t value) {
-        const Value& facts = value_[value];
+        const Graph::Value& facts = graph_.value(value);
         if (facts.output || facts.readers.empty())
             return nullptr;
         const Step& first = spec_.steps[facts.readers[0]];
         for (size_t reader : facts.readers) {
             const Step& step = spec_.steps[reader];
             if (step.op != Op::linear || step.quantize != Quantize::fixed || folded_[reader] ||
-                stage_[reader] != stage_[facts.at] || key(step, value) != key(first, value))
+                graph_.stage(reader) != graph_.stage(value_[value].at) || key(step, value) != key(first, value))
                 return nullptr;
         }
         return &first;
@@ -376,12 +296,12 @@ private:
 
     const Spec& spec_;
     Plan& plan_;
+    const Graph graph_;
+    Numbers numbers_;
     std::vector<Value> value_;
     std::vector<bool> folded_;
-    std::vector<size_t> stage_;  // of each step: those between two attentions, which run on a tile together
     std::map<PanelKey, int> panels_;
     std::vector<PanelUse> panel_use_;
-    std::map<std::pair<const float*, size_t>, const float*> copies_;
 };
 
 }  // namespace

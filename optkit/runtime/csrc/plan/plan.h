@@ -65,6 +65,9 @@ inline size_t padded(uint32_t features) { return (size_t(features) + kMaxHeight 
 /// Fills scales, bias and low_factor of a linear step, and counts its non-zeros.
 void fold_scales(const Step& step, LinearPlan& linear);
 
+/// Whether Kernels::epilogue does all that follows the sums.
+bool fits_one_pass(const LinearPlan& linear);
+
 struct AttentionPlan {
     uint32_t query, key, value, target, heads, size;
     int mask;  // its number among the inputs, or -1

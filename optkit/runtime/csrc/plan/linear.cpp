@@ -37,4 +37,13 @@ void fold_scales(const Step& step, LinearPlan& linear) {
     }
 }
 
+bool fits_one_pass(const LinearPlan& linear) {
+    const bool scaled = linear.layout.integer() && !linear.dynamic;
+    if (linear.after.empty())
+        return scaled || (linear.target_panel < 0 && !linear.integers);
+    const Op op = linear.after[0].op;
+    return linear.after.size() == 1 && (op == Op::activation || op == Op::add) && !linear.integers &&
+           (scaled || linear.target_panel < 0);
+}
+
 }  // namespace optkit

@@ -1,0 +1,65 @@
+#include "plan/graph.h"
+
+#include <cmath>
+
+namespace optkit {
+namespace {
+
+// Of a head: so many products of two 9-bit numbers still fit a 32-bit sum.
+constexpr uint32_t kMaxIntegerHeadSize = 1u << 14;
+
+}  // namespace
+
+Graph::Graph(const Spec& spec) : spec_(spec), values_(spec.features.size()) {
+    size_t stage = 0;
+    for (uint32_t i = 0; i < spec.steps.size(); ++i) {
+        const Step& step = spec.steps[i];
+        values_[step.target].producer = i;
+        for (uint32_t source : step.sources)
+            if (source < values_.size())
+                values_[source].readers.push_back(i);
+        stages_.push_back(step.op == Op::attention ? ++stage : stage);
+        stage += step.op == Op::attention;
+    }
+    for (size_t i = 0; i < spec.inputs.size(); ++i)
+        values_[spec.inputs[i]].input = int(i);
+    for (uint32_t output : spec.outputs)
+        values_[output].output = true;
+}
+
+size_t Graph::sole_reader(uint32_t value, size_t maker) const {
+    const Value& facts = values_[value];
+    if (facts.output || facts.readers.size() != 1 || stages_[facts.readers[0]] != stages_[maker])
+        return kNone;
+    return facts.readers[0];
+}
+
+const Step* Graph::integer_quantizer(const Step& attention, int which) const {
+    const uint32_t number = attention.sources[which];
+    const uint32_t size = spec_.features[number] / attention.heads;
+    const Value& value = values_[number];
+    if (size % 2 != 0 || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 ||
+        value.producer == kNone)
+        return nullptr;
+    const Step& step = spec_.steps[value.producer];
+    if (step.op != Op::fake_quantize || step.levels != 256)
+        return nullptr;
+    const Value& before = values_[step.sources[0]];
+    if (before.producer == kNone || spec_.steps[before.producer].op != Op::linear ||
+        sole_reader(step.sources[0], before.producer) != value.producer)
+        return nullptr;
+    const float zero = -step.low * 255.0f / (step.high - step.low);
+    const bool exact = zero >= 0 && zero <= 255 && std::fabs(zero - std::nearbyint(zero)) < 1e-3f;
+    return exact ? &step : nullptr;
+}
+
+bool Graph::read_as_integers(uint32_t value) const {
+    const Value& facts = values_[value];
+    if (facts.readers.size() != 1)
+        return false;
+    const Step& reader = spec_.steps[facts.readers[0]];
+    return reader.op == Op::attention && reader.sources[2] != value && integer_quantizer(reader, 0) &&
+           integer_quantizer(reader, 1);
+}
+
+}  // namespace optkit
