@@ -71,8 +71,10 @@ class Measured(NamedTuple):
         return shlex.join(["python", "scripts/bench_runtime.py", *self.arguments])
 
 
-def times(ratio: float) -> str:
-    """A ratio in digits that tell it from others."""
+def times(ratio: float | None) -> str:
+    """A ratio in digits that tell it from others; nothing for None."""
+    if ratio is None:
+        return ""
     return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
 
 

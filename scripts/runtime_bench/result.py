@@ -114,9 +114,9 @@ class CaseRow(NamedTuple):
         return self.row.ratio[0] if self.row.ratio else 1.0
 
     @property
-    def over_fp32(self) -> float:
-        """How many times as fast as OpenVINO on the fp32 IR of the dense model."""
-        return self.row.over_plain[0] if self.row.over_plain else 1.0
+    def over_fp32(self) -> float | None:
+        """How many times as fast as OpenVINO on the fp32 IR of the dense model; None in results without it."""
+        return self.row.over_plain[0] if self.row.over_plain else 1.0 if self.row.plain else None
 
     @property
     def ratio_quartiles(self) -> tuple[float, float]:

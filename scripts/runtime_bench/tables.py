@@ -83,7 +83,7 @@ def _shape(result: RuntimeResult, shape: Shape) -> _Table:
                 f"{row.per_second:.1f}" if streamed else f"{row.milliseconds:.2f}",
                 f"{case.ratio:.2f}",
                 _pair(case.ratio_quartiles, 2) + (" noisy" if row.noisy else ""),
-                f"{case.over_fp32:.2f}",
+                "" if case.over_fp32 is None else f"{case.over_fp32:.2f}",
                 ", ".join(f"{count} {kernel}" for kernel, count in (row.kernels or {}).items()),
                 "" if row.difference is None else f"{100 * row.difference:.1f} %",
             ]

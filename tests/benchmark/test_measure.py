@@ -71,3 +71,9 @@ def test_torch_has_its_threads_back(fails):
         rows = measure(candidates, [WORKLOAD], OPTIONS).shapes[0].rows
         assert [row.difference for row in rows] == [None, 0.0]
     assert inside == [1, 1] and torch.get_num_threads() == 3
+
+
+def test_nothing_is_loaded_without_a_workload():
+    candidate = Candidate(DENSE.on("torch"), "torch", lambda _: pytest.fail("it was loaded"), "torch")
+    result = measure([candidate], [], OPTIONS, reference=0)
+    assert result.shapes == [] and result.models == []

@@ -38,6 +38,7 @@ def row(engine: str, case: str, milliseconds: float, *, against: str = "openvino
         "reference": is_reference,
         "ratio": None if is_reference else [ratio],
         "ratio_quartiles": [ratio - 0.1, ratio + 0.1],
+        "plain": engine == "openvino-fp32",
         "over_plain": None if engine == "openvino-fp32" else [over_fp32],
         "noisy": noisy,
         "rounds": [milliseconds / 1000] * 3,
