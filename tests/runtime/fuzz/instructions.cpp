@@ -61,8 +61,10 @@ struct Instruction {
         reg = at[4] >> 3 & 7;
         rm = at[4] & 7;
         end = at + 5;
-        if (mod == 3)
-            return require(base_high == 0, "a register beyond the eighth");
+        if (mod == 3) {
+            require(base_high == 0, "a register beyond the eighth");
+            return;
+        }
         int base = rm;
         if (rm == 4) {
             const int sib = *end++, index = (sib >> 3 & 7) | index_high;
