@@ -57,7 +57,7 @@ def test_many_threads_give_what_one_gives(fuzz):
 
 
 def test_the_code_for_amx_runs_with_emulated_instructions(fuzz):
-    """Or on the CPU's own, where it has them: the numbers are those of AVX-512 VNNI."""
+    """Or on the CPU's own, where it has them: the numbers are those of avx512bf16."""
     program = Path(fuzz[0]).with_name("instructions")
     process = subprocess.run([program, *fuzz[1:]], capture_output=True, text=True)
     if process.returncode == 3:

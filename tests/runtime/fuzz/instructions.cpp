@@ -1,8 +1,9 @@
-// Runs packed programs on the kernels for AMX, and compares what they give with AVX-512 VNNI's, bit for bit: the two
-// differ in their matrix products alone, which are exact. A CPU without AMX refuses its instructions; a handler of that
-// signal then carries them out, as Intel's manual defines them, from their bytes. So what is tried is the machine code.
+// Runs packed programs on the kernels for AMX, and compares what they give with those of avx512bf16, bit for bit: the
+// two differ in their matrix products alone, which are exact. A CPU without AMX refuses its instructions; a handler of
+// that signal then carries them out, as Intel's manual defines them, from their bytes. So what is tried is the machine
+// code.
 //
-//     instructions SEEDS...        exit code 3: the library has no such kernels, or the CPU has no AVX-512 VNNI
+//     instructions SEEDS...        exit code 3: the library has no such kernels, or the CPU has no AVX512-BF16
 
 #include <csignal>
 #include <cstdio>
@@ -185,9 +186,9 @@ void start_threads(int count, const std::function<void(int)>& work) {
 }  // namespace
 
 int main(int count, char** files) {
-    const optkit::InstructionSet *amx = find("amx"), *vnni = find("avx512vnni");
-    if (!amx->kernels || !vnni->supported())
-        return std::fprintf(stderr, "instructions: no kernels for AMX here, or no AVX-512 VNNI\n"), 3;
+    const optkit::InstructionSet *amx = find("amx"), *without = find("avx512bf16");
+    if (!amx->kernels || !without->supported())
+        return std::fprintf(stderr, "instructions: no kernels for AMX here, or no AVX512-BF16\n"), 3;
     const bool emulated = !amx->supported();
     if (emulated) {
         struct sigaction action = {};
@@ -202,7 +203,7 @@ int main(int count, char** files) {
         std::ifstream file(files[i], std::ios::binary);
         const fuzz::Bytes bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
         const optkit::Engine tried(bytes.data(), bytes.size(), *amx->kernels);
-        const optkit::Engine known(bytes.data(), bytes.size(), *vnni->kernels);
+        const optkit::Engine known(bytes.data(), bytes.size(), *without->kernels);
         for (uint64_t seed = 0; seed < 8; ++seed, ++runs) {
             fuzz::RandomRun found(tried, fuzz::Random(seed), 100), expected(known, fuzz::Random(seed), 100);
             found.run(1 + int(seed % 3), start_threads);
