@@ -205,7 +205,7 @@ assert recipe.prune[0].criterion.build() == CRITERIA["lamp"]()
 assert type(get_task(recipe.task)).__name__ == "ZeroShotClassification"
 assert optimum.export_task("OVModelForSequenceClassification") == "text-classification"
 assert build(optkit.pruning.Lamp()).config == CRITERIA["lamp"]()
-assert [stage.name for stage in load_stages()][9:12] == ["sparse", "digest", "evaluate"]
+assert [stage.name for stage in load_stages()][10:13] == ["sparse", "digest", "evaluate"]
 
 scores = build(CRITERIA["lamp"]()).score(torch.tensor([[3.0, -4.0], [0.0, 12.0]]), {}, 0)
 torch.testing.assert_close(scores, torch.tensor([[9 / 169, 16 / 160], [0.0, 1.0]]))

@@ -37,10 +37,15 @@ def measure_curves(
 
 
 def reference(context: RunContext) -> Any:
-    """The dense model that layers are measured on: the trained baseline where there is one, else the start model."""
+    """The dense model that layers are measured on: the trained baseline where there is one, else the start model; its
+    features in the order in which they are pruned.
+    """
     if not baseline.is_trained_apart(context):
-        return context.start_model()
-    return load_model(context.path(baseline.FOLDER), context.data.head, seed=context.recipe.seed)
+        return context.student()
+    model = load_model(context.path(baseline.FOLDER), context.data.head, seed=context.recipe.seed)
+    if (permutation := context.permutation()) is not None:
+        permutation.apply(model)
+    return model
 
 
 def _device(context: RunContext) -> Any:

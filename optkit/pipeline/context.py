@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.models import load_model
 from optkit.pipeline.run_data import RunData
 from optkit.pipeline.run_folder import digest
+from optkit.pruning.permutation.permute import Permutation
 from optkit.ranks import Team
 from optkit.recipe.resolved import identity
 from optkit.tasks import get_task
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from optkit.pipeline.stage import Stage
     from optkit.progress import Reporter
     from optkit.recipe import Recipe
+
+#: Where the stage ``permute`` writes the orders that it found.
+PERMUTATION_FOLDER, PERMUTATION_FILE = "permutation", "orders.safetensors"
 
 
 class RunContext:
@@ -67,6 +71,19 @@ class RunContext:
         """What training starts from; the same weights at each call."""
         spec, seed = self.recipe.model, self.recipe.seed
         return load_model(spec, self.data.head, seed=seed, tokenizer=self.data.tokenizer)
+
+    def permutation(self) -> Permutation | None:
+        """How the features of the model were reordered before it is pruned; None where they are as they were."""
+        if not any(rule.permute for rule in self.recipe.prune):
+            return None
+        return Permutation.load(self.path(PERMUTATION_FOLDER) / PERMUTATION_FILE)
+
+    def student(self) -> Any:
+        """What is pruned: the start model, its features reordered where the recipe says so."""
+        model, permutation = self.start_model(), self.permutation()
+        if permutation is not None:
+            permutation.apply(model)
+        return model
 
     def path(self, name: str) -> Path:
         """A folder of this run."""

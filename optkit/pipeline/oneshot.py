@@ -49,14 +49,20 @@ def problems(context: RunContext) -> list[str]:
 
 def prune(context: RunContext, rules: Sequence[Rule]) -> tuple[Any, list[RuleState]]:
     """The recipe's start model, pruned, and how far each rule went."""
-    model = context.start_model().to("cuda" if torch.cuda.is_available() else "cpu")
+    model = context.student().to("cuda" if torch.cuda.is_available() else "cpu")
     with context.reporter.task("pruning") as bar:
         tell = lambda rule, done, total: bar.advance(done, total, {})  # noqa: E731
-        loss = context.task.objective and context.task.objective.loss
-        states = prune_model(model, rules, _batches(context), loss=loss, on_progress=tell)
+        loss = own_loss(context)
+        states = prune_model(model, rules, batches(context), loss=loss, on_progress=tell)
     return model.cpu(), states
 
 
-def _batches(context: RunContext) -> list[dict[str, Any]]:
+def own_loss(context: RunContext) -> Any:
+    """The task's loss of outputs and batch, None where the model computes one from its labels."""
+    return context.task.objective and context.task.objective.loss
+
+
+def batches(context: RunContext) -> list[dict[str, Any]]:
+    """The examples that pruning in one shot goes by."""
     spec = settings(context.recipe)
     return context.data.batches(spec.samples, spec.batch_size, labelled=True)

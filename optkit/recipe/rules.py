@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, cre
 
 from optkit.pruning.config import (
     CRITERIA,
+    PERMUTATIONS,
     SHAPES,
     STRUCTURES,
     Frozen,
@@ -20,6 +21,7 @@ from optkit.pruning.config import (
     Structure,
     check_bounds,
     check_grouping,
+    check_permutation,
     check_reach,
     every_of,
     jumps_of,
@@ -148,6 +150,7 @@ class RuleSpec(Part):
     normalize: bool = False
     floor: Share = Field(0.0, ge=0.0, lt=1.0)
     ceiling: Share = Field(1.0, gt=0.0, le=1.0)
+    permute: Many[Literal["all", *PERMUTATIONS]] | None = Field(None, min_length=1)
 
     @field_validator("structure")
     @classmethod
@@ -206,6 +209,13 @@ class RuleSpec(Part):
             raise ValueError(f"the floor {said['floor']:g} is above the ceiling {ceiling:g}: lower the floor")
         return ceiling
 
+    @field_validator("permute")
+    @classmethod
+    def _an_order_helps(cls, permute: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if permute is not None and info.data.get("criterion") is not None and info.data.get("structure") is not None:
+            check_permutation(permute, info.data["criterion"].build(), Structure.parse(info.data["structure"]))
+        return permute
+
     def build(self) -> Rule:
         """The rule for optkit.pruning. What `allocate` chooses is not in it; by latency its `to` stands for that."""
         structure, schedule = Structure.parse(self.structure), self.schedule
@@ -224,4 +234,5 @@ class RuleSpec(Part):
             normalize=self.normalize,
             floor=self.floor,
             ceiling=self.ceiling,
+            permute=self.permute or (),
         )

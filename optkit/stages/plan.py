@@ -19,6 +19,7 @@ from optkit.progress import size
 from optkit.pruning import former_zeros
 from optkit.pruning.binding import BoundRule, place
 from optkit.pruning.config import ONE_SHOT
+from optkit.pruning.permutation.permute import permutation_problems
 from optkit.pruning.targets import ENCODER_LINEAR, coverage, linear_layers, resolve_rules
 from optkit.runtime.structures import suited_structure
 
@@ -123,6 +124,7 @@ def resolve_plan(context: RunContext) -> Plan:
     notes += attempt(lambda: _former_zeros(context, problems)) or []
     if problems:
         raise PlanError(problems)
+    notes += permutation_problems(model, rules)[1]
     notes += _suited_structure(context.recipe)
     counts = {name: len(split) for name, split in splits.items()}
     more = {"held out": data.held_out, "unlabelled": texts, "windows": examples if context.task.windows else 0}

@@ -113,7 +113,9 @@ def _train(
     args = arguments.training_arguments(recipe.train, folder, seed=recipe.seed, examples=len(examples))
     steps = rewinds(context, *arguments.steps_of(recipe.train, len(examples)))
     trainer.seed_everything(recipe.seed)
-    model = context.start_model()
+    model = context.student() if rules else context.start_model()
+    if how.get("teacher") is not None:
+        how["permutation"] = context.permutation()
     freezing.freeze(model, recipe.train.get("freeze", ()))
     pruning = PruningCallback(rules) if rules else None
     best = None

@@ -66,7 +66,7 @@ def test_it_is_done_again_only_where_the_examples_are_others(done, files_recipe,
 
 def test_examples_are_drawn_by_the_seed_and_batched_by_length(files_recipe):
     def batches(*more):
-        return oneshot._batches(RunContext(load_recipe(files_recipe, [*SETS, *more]), None, Reporter(quiet=True)))
+        return oneshot.batches(RunContext(load_recipe(files_recipe, [*SETS, *more]), None, Reporter(quiet=True)))
 
     found = batches()
     assert [len(batch["labels"]) for batch in found] == [16, 16, 8]

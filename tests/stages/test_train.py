@@ -77,6 +77,12 @@ VARIANTS = {
         TAUGHT,
         "  - {criterion: taylor, structure: 1x4, schedule: {shape: stepwise, to: 0.6, begin: 1, end: 16, jumps: 3}}\n",
     ),
+    "permuted": (
+        FROM_CHECKPOINT,
+        "random",
+        "distill: {teacher: TEACHER, hidden: {layers: {2: 3}}, attention: 0.5}\n",
+        "  - {criterion: magnitude, structure: 4x4, scope: local, permute: all, schedule: {to: 0.7, begin: 2, end: 20}}\n",
+    ),
 }
 
 
@@ -173,7 +179,7 @@ def test_a_killed_run_ends_like_a_whole_one(variant, ended):
     assert not list((folder / "killed").glob(".tmp-*"))
 
     zeros = optkit.sparsity(killed.parent).denominators["encoder_linear"]["zeros"]
-    assert zeros == 4 * facts[1]["rules"][0]["pruned"]
+    assert zeros == (16 if variant == "permuted" else 4) * facts[1]["rules"][0]["pruned"]
 
 
 @pytest.mark.parametrize("variant", ["movement", "magnitude"])

@@ -22,6 +22,8 @@ from optkit.pruning.distillation.states import (
     relation_loss,
 )
 from optkit.pruning.layouts import LAYOUTS, layouts
+from optkit.pruning.permutation.permute import Permutation
+from optkit.pruning.permutation.spaces import HIDDEN, space_name
 
 #: The student's submodule that holds the learned projections while it is trained.
 PROJECTIONS = "hidden_projections"
@@ -74,6 +76,8 @@ class StateMatcher:
     Args:
         student, teacher: models for the same token ids. Both may change until ``remove``.
         hidden, attention: what to compare; at least one.
+        permutation: how the student's features were reordered, so that each is compared with what it was compared with
+            before; None if they were not.
 
     Raises:
         PruningError: if the models cannot be held against each other.
@@ -85,12 +89,13 @@ class StateMatcher:
         teacher: PreTrainedModel,
         hidden: HiddenDistillation | None,
         attention: AttentionDistillation | None,
+        permutation: Permutation | None = None,
     ):
         problems = state_problems(student.config, teacher.config, hidden, attention)
         if problems:
             raise PruningError("\n".join(f"{name}: {text}" for name, text in problems))
         self.student, self.teacher = student, teacher
-        self.hidden, self.attention = hidden, attention
+        self.hidden, self.attention, self._permutation = hidden, attention, permutation
         depths = student.config.num_hidden_layers, teacher.config.num_hidden_layers
         self._hidden_pairs = layer_pairs(hidden.layers, *depths, first=0) if hidden else []
         self._attention_pairs = layer_pairs(attention.layers, *depths) if attention else []
@@ -105,11 +110,13 @@ class StateMatcher:
     def _attach(self) -> None:
         if self.hidden is not None:
             self._project()
+            self._order = self._hidden_order()
         if self.attention is not None and self.attention.of == "maps":
             for model in (self.student, self.teacher):
                 self._undo.append(partial(_set_attention, model, _set_attention(model, "eager")))
+            self._heads_back = self._head_orders()
         elif self.attention is not None:
-            self._seen = tuple(map(_Seen, (self.student, self.teacher)))
+            self._seen = (_Seen(self.student, self._permutation), _Seen(self.teacher))
             widths = (seen.width for seen in self._seen)
             self._heads = relation_heads(*widths, self.teacher.config.num_attention_heads)
 
@@ -126,6 +133,26 @@ class StateMatcher:
         # In the forward pass, and not where the loss is: data-parallel wrappers look there for parameters in use.
         hook = self.student.register_forward_hook(_apply_projections)
         self._undo += [hook.remove, partial(delattr, self.student, PROJECTIONS)]
+
+    def _hidden_order(self) -> Tensor | None:
+        """Which of the teacher's features each of the student's is compared with; None for that in the same place."""
+        # Where widths differ, the learned projection knows no order to begin with.
+        same = self.student.config.hidden_size == self.teacher.config.hidden_size
+        return self._permutation.orders.get(HIDDEN) if self._permutation is not None and same else None
+
+    def _head_orders(self) -> dict[int, Tensor]:
+        """By the number of the student's layer, what puts its heads back where they were; of those that moved."""
+        if self._permutation is None:
+            return {}
+        found, depth = layouts(self.student), self.student.config.num_hidden_layers
+        back = {}
+        for i in range(depth):
+            layout = found[i * len(found) // depth]  # of shared layers the one that runs there
+            order = self._permutation.orders.get(space_name(layout, "query"))
+            if order is not None and layout.heads is not None:
+                size = layout.heads["query"].size
+                back[i + 1] = torch.argsort(order[::size] // size)
+        return back
 
     @property
     def requests(self) -> dict[str, bool]:
@@ -149,13 +176,17 @@ class StateMatcher:
         terms = []
         if self.hidden is not None:
             for i, j in self._hidden_pairs:
-                states = ours.hidden_states[i], theirs.hidden_states[j]
+                target = theirs.hidden_states[j]
+                target = target if self._order is None else target[..., self._order.to(target.device)]
+                states = ours.hidden_states[i], target
                 scale = self.hidden.weight / len(self._hidden_pairs)
                 terms.append(scale * hidden_loss(*states, mask, normalize=self.hidden.normalize))
         for i, j in self._attention_pairs:
             scale = self.attention.weight / len(self._attention_pairs)
             if self.attention.of == "maps":
-                terms.append(scale * attention_loss(ours.attentions[i - 1], theirs.attentions[j - 1], mask))
+                back, maps = self._heads_back.get(i), ours.attentions[i - 1]
+                maps = maps if back is None else maps[:, back.to(maps.device)]
+                terms.append(scale * attention_loss(maps, theirs.attentions[j - 1], mask))
             else:
                 for role in _ROLES:
                     states = self._seen[0].states(role, i), self._seen[1].states(role, j)
@@ -177,7 +208,7 @@ class _Seen:
     A layer that is shared runs several times, and counts as often.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, permutation: Permutation | None = None):
         self.on = False
         #: By role, what went into its layers and what came out, in the order they ran in.
         self.calls: dict[str, list[tuple[Tensor, Tensor]]] = {role: [] for role in _ROLES}
@@ -190,11 +221,17 @@ class _Seen:
                 member = layout.heads[role]
                 rows = slice(member.offset, member.offset + self.width)
                 layer = model.get_submodule(member.layer)
-                self._hooks.append(layer.register_forward_hook(partial(self._keep, role, rows)))
+                features = space_name(layout, "value" if role == "value" else "query")
+                back = None if permutation is None else permutation.inverse(features)
+                self._hooks.append(layer.register_forward_hook(partial(self._keep, role, rows, back)))
 
-    def _keep(self, role: str, rows: slice, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def _keep(
+        self, role: str, rows: slice, back: Tensor | None, layer: nn.Module, inputs: tuple, output: Tensor
+    ) -> None:
         if self.on:
-            self.calls[role].append((inputs[0], output[..., rows]))
+            states = output[..., rows]
+            states = states if back is None else states[..., back.to(states.device)]
+            self.calls[role].append((inputs[0], states))
 
     def states(self, role: str, number: int) -> Tensor:
         """The queries, keys or values (batch, seq, width) of the layer that ran as ``number``, from 1."""

@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from optkit.errors import PruningError
 from optkit.pruning.distillation.matching import StateMatcher, accepted_inputs
 from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation, over_tokens
+from optkit.pruning.permutation.permute import Permutation
 
 #: The label of a row without one, as torch's losses know it.
 UNLABELLED = -100
@@ -117,6 +118,8 @@ class DistillationMixin:
         distillation_weight: share of the distillation loss, in [0, 1].
         hidden: compare hidden states, too.
         attention: compare attention, too.
+        permutation: how the student's features were reordered (``optkit.pruning.permute``) since it was a copy of the
+            teacher, or compared with it; hidden states and attention are compared feature by feature, and follow.
 
     Raises:
         PruningError: if hidden states or attention of the two models do not compare, or there is no teacher to ask.
@@ -130,6 +133,7 @@ class DistillationMixin:
         distillation_weight: float = 0.9,
         hidden: HiddenDistillation | None = None,
         attention: AttentionDistillation | None = None,
+        permutation: Permutation | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
@@ -141,9 +145,14 @@ class DistillationMixin:
         self.model_accepts_loss_kwargs = False
         if hidden is not None or attention is not None:
             # After the masks are on, which look for linear layers, and before the optimizer takes the parameters.
-            self._match(hidden, attention)
+            self._match(hidden, attention, permutation)
 
-    def _match(self, hidden: HiddenDistillation | None, attention: AttentionDistillation | None) -> None:
+    def _match(
+        self,
+        hidden: HiddenDistillation | None,
+        attention: AttentionDistillation | None,
+        permutation: Permutation | None,
+    ) -> None:
         if self.teacher is None:
             raise PruningError("hidden states and attention are compared batch by batch: give a teacher")
         if self.args.n_gpu > 1:
@@ -152,7 +161,7 @@ class DistillationMixin:
             )
         if attention is not None and (self.args.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise PruningError("attention: reentrant gradient checkpointing hides layers: set use_reentrant to False")
-        self.states = StateMatcher(self.model, self.teacher, hidden, attention)
+        self.states = StateMatcher(self.model, self.teacher, hidden, attention, permutation)
         self.add_callback(_TakesOff(self.states))
 
     def compute_loss(

@@ -94,6 +94,8 @@ def permutation_problems(model: nn.Module, rules: Sequence[Rule]) -> tuple[list[
             continue
         kinds, refused = allowed_kinds(model, rule.permute)
         lines = [f"{kind}: {reason}" for kind, reason in refused.items()]
+        if len(refused) > 1 and len(set(refused.values())) == 1:  # the model as a whole is not known
+            lines = list(set(refused.values()))
         if "all" in rule.permute and kinds:
             notes += [f"rule '{rule.name}' leaves in order {line}" for line in lines if line not in notes]
         else:

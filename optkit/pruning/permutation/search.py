@@ -26,7 +26,7 @@ from torch import Tensor
 
 #: Groups among which features are assigned at once: more would cost more than they win.
 _TOGETHER = 128
-_SWEEPS, _PATIENCE, _LEAST = 30, 3, 1e-4
+_SWEEPS, _PATIENCE, _LEAST = 20, 2, 2e-4
 _EXCHANGES = 50
 
 

@@ -7,6 +7,7 @@ import torch
 from architectures import inputs_of, small_model
 
 from optkit.errors import PruningError
+from optkit.pruning import Rule, Schedule, permute
 from optkit.pruning.distillation.matching import PROJECTIONS, StateMatcher, accepted_inputs, state_problems
 from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation, relation_loss
 from optkit.pruning.layouts import layouts
@@ -183,3 +184,36 @@ def test_a_teacher_is_given_what_it_takes():
             return inputs
 
     assert list(accepted_inputs(Wrapped(), inputs)) == ["input_ids", "attention_mask", "token_type_ids"]
+
+
+@pytest.mark.parametrize("name", ["bert", "albert", "deberta", "modernbert", "vit"])
+@pytest.mark.parametrize("what", ["hidden", "relations", "maps"])
+def test_a_student_whose_features_were_reordered_is_compared_as_before(name, what):
+    whole = {"attention_probs_dropout_prob": 0.0} if name in ("bert", "deberta") else {}
+    student, teacher = (small_model(name, attn_implementation="eager", **whole) for _ in range(2))
+    # Heads of eight features, of which a block of 16 rows holds two.
+    rules = [
+        Rule(structure=name, name=f"of{name}", permute="all", schedule=Schedule(to=0.5)) for name in ("16x8", "4x4")
+    ]
+    found = permute(student, rules)
+    assert {"hidden"} < set(found.orders)
+    specs = {"hidden": (HiddenDistillation(), None), "relations": (None, RELATIONS), "maps": (None, MAPS)}[what]
+    matcher = StateMatcher(student, teacher, *specs, found)
+    costs = [float(cost(matcher, inputs_of(student)).detach())]
+    matcher.remove()
+    matcher = StateMatcher(student, teacher, *specs)
+    costs.append(float(cost(matcher, inputs_of(student)).detach()))
+    assert costs[0] < 1e-5
+    # Attention of this ALBERT sees one token alone, whatever the order.
+    assert costs[1] > 1e-3 or (what != "hidden" and name == "albert")
+
+
+def test_projected_states_need_no_order():
+    student, wide = small_model("bert", **STEADY).train(), small_model("bert", hidden_size=64)
+    found = permute(student, Rule(structure="4x4", permute="hidden", schedule=Schedule(to=0.5)))
+    costs = []
+    for permutation in (found, None):
+        matcher = StateMatcher(student, wide, HiddenDistillation(), None, permutation)
+        costs.append(float(cost(matcher, inputs_of(student)).detach()))
+        matcher.remove()
+    assert costs[0] == costs[1]

@@ -6,11 +6,13 @@ import copy
 
 import pytest
 import torch
+import transformers
 from architectures import ARCHITECTURES, inputs_of, logits_of, small_model
 
 from optkit.errors import PruningError
 from optkit.pruning import Frozen, Obert, Permutation, Pruner, Reconstruction, Rule, Schedule, Wanda, one_shot, permute
 from optkit.pruning.layouts import layouts
+from optkit.pruning.permutation.permute import permutation_problems
 
 HALF = Schedule(to=0.5)
 
@@ -164,6 +166,16 @@ def test_what_would_do_harm_is_refused(name, rules, text):
     with pytest.raises(PruningError, match=text):
         permute(model, rules)
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+
+
+def test_a_model_whose_layout_is_not_known_is_refused_in_one_line():
+    config = transformers.T5Config(
+        vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4, decoder_start_token_id=0
+    )
+    model = transformers.T5EncoderModel(config)
+    rule = Rule("*DenseReluDense.w*", structure="4x4", permute="all")
+    (found,) = permutation_problems(model, [rule])[0]
+    assert found[0] == 0 and found[1].startswith("where heads and neurons lie is not known for models of type 't5'")
 
 
 def test_a_model_with_masks_is_refused():
