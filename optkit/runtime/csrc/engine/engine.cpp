@@ -3,49 +3,25 @@
 #include <algorithm>
 
 #include "engine/pool.h"
-#include "engine/profile.h"
 #include "engine/progress.h"
 #include "engine/schedule.h"
+#include "engine/tile_work.h"
 #include "plan/plan.h"
 
 namespace optkit {
 namespace {
 
-using profile::Timer;
-
-/// Outputs whose sums are worked on together where an epilogue takes several passes: their floats stay in the
-/// first-level cache from one pass to the next.
-constexpr uint32_t kPassRows = 32;
-
 /// Memory of one thread: the sums of a block of outputs.
 constexpr size_t kOwnFloats = size_t(kBlockOutputs) * kLanes;
 
-/// What an action works on: a tile, or one of `slices` parts of it, or, if it is linear, several tiles in a row.
-struct Part {
-    size_t tile, tiles;
-    float* scratch;  // of the first tile; the others' lies behind it
-    float* own;      // of the thread
-    size_t slice = 0, slices = 1;
-
-    /// The rows of this part, of `rows` in all: whole blocks of outputs.
-    struct Range {
-        uint32_t first, last;
-    };
-    Range range(uint32_t rows) const noexcept {
-        if (slices == 1)
-            return {0, rows};
-        return {uint32_t(slice) * kBlockOutputs, std::min(uint32_t(slice + 1) * kBlockOutputs, rows)};
-    }
-};
-
-/// One run: its memory, and what each tile does.
+/// One run: its memory and its tasks.
 class Run {
 public:
     Run(const Plan& plan, const Schedule& schedule, const std::vector<Input>& inputs,
         const std::vector<float*>& outputs, const Threads& threads, bool allow_bf16, Workspace& workspace)
-        : plan_(plan), kernels_(*plan.kernels), schedule_(schedule), tiling_(schedule_.tiling), inputs_(inputs),
-          outputs_(outputs), threads_(threads), workspace_(workspace),
-          attention_(allow_bf16 && kernels_.attention_bf16 ? kernels_.attention_bf16 : kernels_.attention) {}
+        : plan_(plan), kernels_(*plan.kernels), schedule_(schedule), tiling_(schedule_.tiling), threads_(threads),
+          workspace_(workspace), work_(plan, tiling_, inputs, outputs, allow_bf16,
+                                       workspace.shared.reserve(tiling_.tiles() * plan.shared_features * kLanes)) {}
 
     void run() {
         // Behind the memory of its own, a thread has that of the tiles of a task; with slices, tiles have theirs.
@@ -53,7 +29,6 @@ public:
         size_t scratch = kOwnFloats + tiles * plan_.scratch_floats;
         for (const AttentionPlan& step : plan_.attentions)
             scratch = std::max(scratch, kAttentionScratch + kAttentionScratchOfFeature * (step.size + 1));
-        shared_ = workspace_.shared.reserve(tiling_.tiles() * plan_.shared_features * kLanes);
         tiles_ = workspace_.tiles.reserve(schedule_.split ? tiling_.tiles() * plan_.scratch_floats : 0);
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(schedule_.threads)));
         for (Buffer& buffer : workspace_.scratch)
@@ -87,12 +62,12 @@ private:
         size_t phase;
     };
 
-    // From here on nothing throws or allocates: an exception that leaves a thread of OpenVINO's pool ends the process.
+    // From here on nothing throws or allocates.
 
     void perform(const Step& step, size_t task, float* own) const noexcept {
         const Segment& segment = *step.segment;
         if (segment.attention >= 0)
-            return attention(plan_.attentions[size_t(segment.attention)], task, own);
+            return work_.attention(plan_.attentions[size_t(segment.attention)], task, own);
         if (schedule_.split)
             return perform_slice(step, task, own);
         const size_t first = task * schedule_.tiles_of_a_task;
@@ -102,7 +77,7 @@ private:
             const bool strips = action.kind == Action::linear && plan_.linears[action.number].layout.wide_strips();
             const size_t step = strips ? last - first : 1;
             for (size_t tile = first; tile < last; tile += step)
-                execute(action, {tile, step, own + kOwnFloats + (tile - first) * plan_.scratch_floats, own});
+                work_.execute(action, {tile, step, own + kOwnFloats + (tile - first) * plan_.scratch_floats, own});
         }
     }
 
@@ -114,256 +89,21 @@ private:
             const size_t count = slices(plan_, segment.actions[i], kLanes), tasks = count * tiling_.tiles();
             if (task < tasks) {
                 const size_t tile = task % tiling_.tiles();
-                return execute(segment.actions[i],
-                               {tile, 1, tiles_ + tile * plan_.scratch_floats, own, task / tiling_.tiles(), count});
+                return work_.execute(segment.actions[i], {tile, 1, tiles_ + tile * plan_.scratch_floats, own,
+                                                          task / tiling_.tiles(), count});
             }
             task -= tasks;
         }
-    }
-
-    float* address(uint32_t value, size_t tile, float* scratch) const noexcept {
-        const Place& place = plan_.places[value];
-        if (place.where == Place::shared)
-            return shared_ + (tile * plan_.shared_features + place.offset) * kLanes;
-        return scratch + place.offset;
-    }
-
-    void execute(const Action& action, const Part& part) const noexcept {
-        const size_t tile = part.tile;
-        float* scratch = part.scratch;
-        const int lanes = tiling_.lanes(tile), count = tiling_.count(tile);
-        switch (action.kind) {
-            case Action::load: {
-                const Timer timer(profile::kLoad);
-                const uint32_t features = plan_.features[action.value];
-                const float* from = static_cast<const float*>(inputs_[action.number].data);
-                kernels_.load(address(action.value, tile, scratch), from + tiling_.first_token(tile) * features,
-                              features, count, lanes);
-                break;
-            }
-            case Action::store: {
-                const Timer timer(profile::kStore);
-                const uint32_t features = plan_.features[action.value];
-                kernels_.store(outputs_[action.number] + tiling_.first_token(tile) * features,
-                               address(action.value, tile, scratch), features, count);
-                break;
-            }
-            case Action::quantize: {
-                const Timer timer(profile::kQuantize);
-                quantize(plan_.panels[action.number], part, lanes);
-                break;
-            }
-            case Action::linear:
-                linear(plan_.linears[action.number], part);
-                break;
-            case Action::elementwise: {
-                const Elementwise& step = plan_.elementwise[action.number];
-                float* target = address(step.target, tile, scratch);
-                const float* source = address(step.source, tile, scratch);
-                if (step.op == Op::layer_norm) {
-                    const Timer timer(profile::kLayerNorm);
-                    const int first = part.slices == 1 ? 0 : int(part.slice) * 16;
-                    if (first < lanes)
-                        layer_norm(step, target, source, first, part.slices == 1 ? lanes : 16, scratch);
-                    break;
-                }
-                const Timer timer(profile::kElementwise);
-                const Part::Range rows = part.range(plan_.features[step.target]);
-                const size_t at = size_t(rows.first) * kLanes;
-                const float* other = step.other == kNone ? nullptr : address(step.other, tile, scratch) + at;
-                elementwise(step, target + at, source + at, other, rows.first, rows.last - rows.first, lanes);
-                break;
-            }
-        }
-    }
-
-    /// `rows` features from `row` on: target, source and other point to the first of them.
-    void elementwise(const Elementwise& step, float* target, const float* source, const float* other, uint32_t row,
-                     uint32_t rows, int lanes) const noexcept {
-        switch (step.op) {
-            case Op::activation:
-                return kernels_.activation(target, source, rows, lanes, step.activation);
-            case Op::affine:
-                return kernels_.affine(target, source, rows, lanes, step.first ? step.first + row : nullptr,
-                                       step.second ? step.second + row : nullptr);
-            case Op::fake_quantize:
-                return kernels_.fake_quantize(target, source, rows, lanes, step.low, step.high, step.levels);
-            case Op::add:
-                return kernels_.add(target, source, other, rows, lanes);
-            default:
-                return;
-        }
-    }
-
-    /// The part of a panel that begins with feature `first`, a multiple of four; of fixed range.
-    PanelArgs fixed_panel(const Panel& panel, uint32_t first, float* scratch) const noexcept {
-        return {reinterpret_cast<uint8_t*>(scratch + panel.offset) + size_t(first) * kLanes, panel.grouped,
-                panel.factors.data() + first, panel.shift};
-    }
-
-    /// Of `lanes` tokens from `first` on.
-    void layer_norm(const Elementwise& step, float* target, const float* source, int first, int lanes,
-                    float* scratch) const noexcept {
-        PanelArgs panel{};
-        if (step.panel >= 0) {
-            panel = fixed_panel(plan_.panels[size_t(step.panel)], 0, scratch);
-            panel.panel += first * (panel.grouped ? 4 : 1);
-        }
-        kernels_.layer_norm(target + first, source + first, plan_.features[step.target], lanes, step.first, step.second,
-                            step.epsilon, step.panel >= 0 ? &panel : nullptr);
-    }
-
-    void quantize(const Panel& panel, const Part& part, int lanes) const noexcept {
-        const uint32_t features = plan_.features[panel.source];
-        const float* source = address(panel.source, part.tile, part.scratch);
-        const Part::Range rows = part.range(features);
-        PanelArgs args = fixed_panel(panel, rows.first, part.scratch);
-        if (panel.dynamic) {
-            float* ranges = ranges_of(panel, part.scratch);
-            kernels_.token_ranges(source, features, lanes, panel.factors.data(), ranges, ranges + kLanes,
-                                  ranges + 2 * kLanes);
-            args.token_low = ranges;
-            args.token_inverse = ranges + kLanes;
-        }
-        kernels_.quantize(source + size_t(rows.first) * kLanes, rows.last - rows.first, lanes, args);
-    }
-
-    /// Low, inverse and step of each token's range, behind its panel.
-    float* ranges_of(const Panel& panel, float* scratch) const noexcept {
-        return scratch + panel.offset + panel.bytes(plan_.features[panel.source]) / sizeof(float);
-    }
-
-    void linear(const LinearPlan& step, const Part& part) const noexcept {
-        const Layout& layout = step.layout;
-        const Part::Range rows = part.range(layout.out);
-        const uint32_t height = layout.outputs_of_a_group(), groups = (rows.last + height - 1) / height;
-        for (size_t chunk = 0; chunk < layout.chunks.size(); ++chunk)
-            for (uint32_t group = rows.first / height; group < groups; group += kBlockOutputs / height)
-                for (size_t i = 0; i < part.tiles; ++i)
-                    block(step, chunk, group, std::min(kBlockOutputs / height, groups - group), part.tile + i,
-                          part.scratch + i * plan_.scratch_floats, part.own);
-        if (part.slice == 0 && profile::enabled.load(std::memory_order_relaxed))
-            for (size_t tile = part.tile; tile < part.tile + part.tiles; ++tile)
-                profile::multiply_adds += step.nonzeros * uint64_t(tiling_.count(tile));
-    }
-
-    /// The products of one block of outputs with one chunk of inputs, and after the last what follows.
-    void block(const LinearPlan& step, size_t chunk, uint32_t group, uint32_t groups, size_t tile, float* scratch,
-               float* own) const noexcept {
-        const Layout& layout = step.layout;
-        const void* source = step.panel >= 0
-                                 ? static_cast<const void*>(scratch + plan_.panels[size_t(step.panel)].offset)
-                                 : address(step.source, tile, scratch);
-        const int lanes = tiling_.lanes(tile);
-        const uint32_t first = group * layout.outputs_of_a_group();
-        float* sums = own;  // those of one chunk are used up before the next block
-        if (!step.own_sums || layout.chunks.size() > 1)
-            sums = (step.own_sums ? scratch + step.sums : address(step.target, tile, scratch)) + size_t(first) * kLanes;
-        {
-            const Timer timer(profile::kProducts);
-            layout.kernel->run({layout.chunk(chunk), source, group, groups, lanes, chunk > 0, sums});
-        }
-        if (chunk + 1 < layout.chunks.size())
-            return;
-        const Timer timer(profile::kEpilogue);
-        const uint32_t outputs = std::min(kBlockOutputs, layout.out - first);
-        const uint32_t together = step.one_pass ? outputs : kPassRows;
-        for (uint32_t row = 0; row < outputs; row += together)
-            epilogue(step, sums + size_t(row) * kLanes, first + row, std::min(together, outputs - row), tile, lanes,
-                     scratch);
-    }
-
-    /// What follows the sums of `rows` outputs from `first` on.
-    void epilogue(const LinearPlan& step, float* block, uint32_t first, uint32_t rows, size_t tile, int lanes,
-                  float* scratch) const noexcept {
-        EpilogueArgs args{block, rows, lanes, {nullptr, step.bias.data() + first}};
-        if (step.layout.integer())
-            args.scale.scales = step.scales.data() + first;
-        if (step.dynamic) {
-            const float* ranges = ranges_of(plan_.panels[size_t(step.panel)], scratch);
-            args.scale.token_low = ranges;
-            args.scale.token_scale = ranges + 2 * kLanes;
-            args.scale.low_factor = step.low_factor.data() + first;
-        }
-        PanelArgs panel{};
-        if (step.target_panel >= 0)
-            panel = fixed_panel(plan_.panels[size_t(step.target_panel)], first, scratch);
-        IntegersArgs integers{nullptr, step.factor, step.shift, step.zero};
-        if (step.integers)
-            integers.target = reinterpret_cast<int16_t*>(address(step.target, tile, scratch)) + size_t(first) * kLanes;
-        const auto other = [&](const Elementwise& after) -> const float* {
-            return after.other == kNone ? nullptr : address(after.other, tile, scratch) + size_t(first) * kLanes;
-        };
-        if (step.one_pass) {
-            for (const Elementwise& after : step.after) {
-                args.activation = after.op == Op::activation ? &after.activation : nullptr;
-                args.other = other(after);
-            }
-            args.target = block;
-            args.panel = step.target_panel >= 0 ? &panel : nullptr;
-            args.integers = step.integers ? &integers : nullptr;
-            return kernels_.epilogue(args);
-        }
-        args.target = block;
-        kernels_.epilogue(args);
-        for (const Elementwise& after : step.after)
-            elementwise(after, block, block, other(after), first, rows, lanes);
-        if (step.integers)
-            kernels_.quantize_i16(block, rows, lanes, integers);
-        if (step.target_panel >= 0)
-            kernels_.quantize(block, rows, lanes, panel);
-    }
-
-    void attention(const AttentionPlan& step, size_t task, float* scratch) const noexcept {
-        const Timer timer(profile::kAttention);
-        // The tiles of a head follow each other: its keys and values stay in cache.
-        const size_t number = task % tiling_.per_sequence, head = task / tiling_.per_sequence % step.heads;
-        const size_t sequence = task / tiling_.per_sequence / step.heads;
-        const size_t first = sequence * tiling_.per_sequence, tile = first + number;
-        const size_t stride = plan_.shared_features * kLanes, offset = head * step.size * kLanes;
-        AttentionArgs args{};
-        args.integers = step.integers;
-        args.query = address(step.query, first, scratch) + (step.integers ? offset / 2 : offset);
-        args.key = address(step.key, first, scratch) + (step.integers ? offset / 2 : offset);
-        args.value = address(step.value, first, scratch) + offset;
-        args.target = address(step.target, tile, scratch) + offset;
-        args.query_stride = args.key_stride = args.value_stride = stride;
-        args.size = step.size;
-        args.length = uint32_t(tiling_.batch.length);
-        args.width = uint32_t(tiling_.width);
-        args.tile = uint32_t(number);
-        args.lanes = tiling_.lanes(tile);
-        args.queries = tiling_.count(tile);
-        args.scale = step.scale;
-        args.scratch = scratch;
-        if (step.mask >= 0)
-            args.mask = mask(inputs_[size_t(step.mask)], sequence, head, number * size_t(tiling_.width));
-        attention_(args);
-    }
-
-    /// What an input adds to the scores of a head, for the queries of a sequence from `query` on.
-    static MaskView mask(const Input& input, size_t sequence, size_t head, size_t query) noexcept {
-        const size_t* dims = input.dims;
-        MaskView view;
-        view.boolean = input.boolean;
-        view.query_stride = dims[2] > 1 ? dims[3] : 0;
-        view.key_stride = dims[3] > 1 ? 1 : 0;
-        const size_t matrix = (dims[0] > 1 ? sequence : 0) * dims[1] + (dims[1] > 1 ? head : 0);
-        const size_t at = matrix * dims[2] * dims[3] + query * view.query_stride;
-        view.data = static_cast<const char*>(input.data) + at * (input.boolean ? 1 : sizeof(float));
-        return view;
     }
 
     const Plan& plan_;
     const Kernels& kernels_;
     const Schedule schedule_;
     const Tiling& tiling_;
-    const std::vector<Input>& inputs_;
-    const std::vector<float*>& outputs_;
     const Threads& threads_;
     Workspace& workspace_;
-    void (*const attention_)(const AttentionArgs&) noexcept;
-    float *shared_ = nullptr, *tiles_ = nullptr;
+    const TileWork work_;
+    float* tiles_ = nullptr;
 };
 
 }  // namespace

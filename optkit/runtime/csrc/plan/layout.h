@@ -31,6 +31,9 @@ struct LineAllocator {
     static constexpr std::align_val_t kLine{64};
 };
 
+/// Features as they are stored: kernels write whole rows of up to so many outputs.
+inline size_t padded(uint32_t features) { return (size_t(features) + kMaxHeight - 1) / kMaxHeight * kMaxHeight; }
+
 struct Layout {
     const LinearKernel* kernel = nullptr;
     uint32_t out = 0, in = 0;

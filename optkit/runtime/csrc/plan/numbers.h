@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "format/spec.h"
+#include "plan/layout.h"
 
 namespace optkit {
 
@@ -37,8 +37,9 @@ public:
     }
 
 private:
+    /// Whole rows of kernels, zeros at the end.
     float* reserve(size_t count) {
-        memory_.emplace_back(new float[count]);
+        memory_.emplace_back(new float[padded(uint32_t(count))]());
         return memory_.back().get();
     }
 

@@ -286,7 +286,7 @@ private:
         panel.dynamic = step.quantize == Quantize::dynamic;
         panel.grouped = grouped;
         const float inverse = panel.dynamic ? 1.0f : 255.0f / (step.high - step.low);
-        panel.factors.assign(spec_.features[source], inverse);
+        panel.factors.assign(padded(spec_.features[source]), inverse);
         for (size_t i = 0; i < step.channel_scale.size; ++i)
             panel.factors[i] *= step.channel_scale[i];
         panel.shift = panel.dynamic ? 0.0f : -step.low * inverse;

@@ -59,9 +59,6 @@ struct LinearPlan {
     int32_t zero = 0;
 };
 
-/// Features as they are stored: kernels write whole rows of up to so many outputs.
-inline size_t padded(uint32_t features) { return (size_t(features) + kMaxHeight - 1) / kMaxHeight * kMaxHeight; }
-
 /// Fills scales, bias and low_factor of a linear step, and counts its non-zeros.
 void fold_scales(const Step& step, LinearPlan& linear);
 

@@ -3,35 +3,19 @@
 // compile time, so no number meets a branch.
 // Included once per translation unit, inside its unnamed namespace, after activation.inl.
 
-struct Four {
-    static constexpr uint32_t value = 4;
-};
-
-struct Fewer {
-    uint32_t value;
-};
-
-/// Calls last(values, row, count, lane) for each vector of four rows, of which `count` exist: the others repeat the
-/// last. values[i] = then(first(row + i, lane), row + i, lane). All by value: what lies in memory could be changed by a
-/// result.
+/// Calls last(values, row, lane) for each vector of four rows: values[i] = then(first(row + i, lane), row + i, lane).
+/// All by value: what lies in memory could be changed by a result. Up to three rows behind the last are computed too,
+/// of whatever lies there: memory is of whole rows of kernels (plan.h: padded).
 template <typename First, typename Then, typename Last>
 inline void one_pass(uint32_t rows, int lanes, const First first, const Then then, const Last last) {
-    const auto four = [&](uint32_t row, auto count) {
+    for (uint32_t row = 0; row < rows; row += 4)
         for (int lane = 0; lane < lanes; lane += kWidth) {
             Floats values[4];
             OPTKIT_UNROLL
-            for (uint32_t i = 0; i < 4; ++i) {
-                const uint32_t at = row + (i < count.value ? i : count.value - 1);
-                values[i] = rounded(then(rounded(first(at, lane)), at, lane));
-            }
-            last(values, row, count.value, lane);
+            for (uint32_t i = 0; i < 4; ++i)
+                values[i] = rounded(then(rounded(first(row + i, lane)), row + i, lane));
+            last(values, row, lane);
         }
-    };
-    uint32_t row = 0;
-    for (; row + 4 <= rows; row += 4)
-        four(row, Four{});
-    if (row < rows)
-        four(row, Fewer{rows - row});
 }
 
 // First values.
@@ -97,10 +81,10 @@ inline Activated<Activation> activated(const Activation& activation) {
 struct ToFloats {
     float* target;
 
-    void operator()(const Floats (&values)[4], uint32_t row, uint32_t count, int lane) const {
+    void operator()(const Floats (&values)[4], uint32_t row, int lane) const {
         OPTKIT_UNROLL
         for (uint32_t i = 0; i < 4; ++i)
-            write(target + size_t(row + (i < count ? i : count - 1)) * kLanes + lane, values[i]);
+            write(target + size_t(row + i) * kLanes + lane, values[i]);
     }
 };
 
@@ -141,22 +125,21 @@ template <bool kGrouped, bool kTokens>
 struct ToPanel {
     PanelArgs args;
 
-    void operator()(const Floats (&values)[4], uint32_t row, uint32_t count, int lane) const {
+    void operator()(const Floats (&values)[4], uint32_t row, int lane) const {
         Floats steps[4];
         OPTKIT_UNROLL
         for (uint32_t i = 0; i < 4; ++i) {
-            const float factor = args.factor[row + (i < count ? i : count - 1)];
+            const float factor = args.factor[row + i];
             steps[i] = kTokens ? (values[i] * factor - read(args.token_low + lane)) * read(args.token_inverse + lane)
                                : values[i] * factor + args.shift;
         }
-        Ints bytes = interleaved_bytes(steps);
+        const Ints bytes = interleaved_bytes(steps);
         if (kGrouped) {
-            bytes &= int32_t(0xFFFFFFFFu >> (32 - 8 * count));  // 0 for features that there are not
             __builtin_memcpy(args.panel + size_t(row) * kLanes + 4 * lane, &bytes, sizeof bytes);
         } else {
             alignas(4 * kWidth) uint8_t rows[4][kWidth];
             apart(bytes, rows);
-            for (uint32_t i = 0; i < count; ++i)
+            for (uint32_t i = 0; i < 4; ++i)
                 __builtin_memcpy(args.panel + size_t(row + i) * kLanes + lane, rows[i], kWidth);
         }
     }
@@ -189,8 +172,8 @@ private:
 struct ToIntegers {
     IntegersArgs args;
 
-    void operator()(const Floats (&values)[4], uint32_t row, uint32_t count, int lane) const {
-        for (uint32_t i = 0; i < count; i += 2) {
+    void operator()(const Floats (&values)[4], uint32_t row, int lane) const {
+        for (uint32_t i = 0; i < 4; i += 2) {
             const Ints pair = (number(values[i]) & 0xFFFF) | (number(values[i + 1]) << 16);
             __builtin_memcpy(args.target + size_t(row + i) * kLanes + 2 * lane, &pair, sizeof pair);
         }
@@ -208,9 +191,9 @@ struct ToBoth {
     One one;
     Other other;
 
-    void operator()(const Floats (&values)[4], uint32_t row, uint32_t count, int lane) const {
-        one(values, row, count, lane);
-        other(values, row, count, lane);
+    void operator()(const Floats (&values)[4], uint32_t row, int lane) const {
+        one(values, row, lane);
+        other(values, row, lane);
     }
 };
 
