@@ -138,7 +138,8 @@ def permute(
         model: a transformers model of a known layout; changed in place.
         rules: the rules that will prune it.
         batches: calibration data as ``one_shot`` takes them. With them each weight counts by the rule's own criterion
-            (under ``reconstruction`` and ``fisher``, which have no such scores, by ``wanda``); else by its magnitude.
+            (by the square of ``wanda`` under ``reconstruction`` and ``fisher``, which have no such scores); else by its
+            magnitude.
         loss: as ``one_shot`` takes it.
         seed: of the search; the same orders come out for the same seed, weights and batches.
         on_progress: called with how many orders were looked for, and their total.
@@ -207,7 +208,7 @@ def _find(
                     own.reorder(space, torch.argsort(order))
             break
         found = order if found is None else found[order]
-        if gain <= _LEAST * abs(before):
+        if gain <= _LEAST * abs(before) or all(term.kept for term in terms):  # of N:M the same stay
             break
     return found
 
@@ -249,7 +250,11 @@ def _scored(
     permuting = [rule for rule in rules if rule.permute]
     if batches is not None:
         criteria = [replace(r, criterion=Wanda()) if isinstance(r.criterion, ONE_SHOT) else r for r in permuting]
-        scores = importance_scores(model, criteria, batches, loss=loss)
+        scores = [
+            # Their outputs change by squares.
+            {name: s.square() for name, s in own.items()} if isinstance(rule.criterion, ONE_SHOT) else own
+            for rule, own in zip(permuting, importance_scores(model, criteria, batches, loss=loss), strict=True)
+        ]
     else:
         magnitude = build(Magnitude())
         scores = [

@@ -61,6 +61,9 @@ class Term:
         others = others[others != places[:, :, None]].view(*places.shape, self.size - 1)
         part = torch.arange(len(places), device=places.device)[:, None, None]
         found = self.values[part, others]
+        if (self.kept, self.size) == (2, 4):  # the one in the middle, without sorting
+            first, second, third = found.unbind(dim=2)
+            return torch.maximum(first.minimum(second), first.maximum(second).minimum(third))
         if self.kept:
             return found.topk(self.kept, dim=2).values[:, :, -1]
         return self.thresholds - found.sum(dim=2)

@@ -115,7 +115,7 @@ def test_weights_count_by_the_criterion_where_there_are_batches():
         assert set(weights) == {name for name, _ in model.named_parameters()}
         orders.append(found.orders["hidden"].tolist())
         one_shot(model, rule, batches)
-    assert orders[0] == orders[2] != orders[1]
+    assert len({tuple(order) for order in orders}) == 3
     by_magnitude = permute(small_model("bert"), linear_only(structure="4x4", permute="all"))
     assert by_magnitude.orders["hidden"].tolist() not in orders
 

@@ -110,7 +110,7 @@ def test_no_exchange_of_two_improves_an_assignment():
 def test_what_a_place_needs_makes_the_gain_exact():
     """Half the distance is the gain, up to what a feature or a place has by itself: as putting features there says."""
     generator = torch.Generator().manual_seed(7)
-    for kept, threshold in ((0, torch.tensor(1.4).expand(6)), (2, None)):
+    for kept, threshold in ((0, torch.tensor(1.4).expand(6)), (1, None), (2, None), (3, None)):
         term = Term(torch.rand(1, 12, 6, generator=generator), 4, kept, threshold)
         places = torch.tensor([[1, 5, 9]])
         distance = torch.cdist(term.values[:, places[0]], term.needed(places), p=1.0)[0] / 2
