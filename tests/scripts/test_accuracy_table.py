@@ -17,19 +17,19 @@ CELL = "one-shot 50 % 1x4"
 
 
 @pytest.fixture
-def original_folder(tmp_path, page, tiny_files, tiny_checkpoint):
+def arguments(tmp_path, page, tiny_files, tiny_checkpoint):
     """Arguments for data and a model at a tiny size."""
     data = tmp_path / "data"
     data.mkdir()
     for split, name in {"train": "train", "validation": "dev", "test": "test"}.items():
         shutil.copy(tiny_files[split], data / f"{name}.tsv")
     places = ["--data", data, "--model", tiny_checkpoint, "--output", tmp_path / "runs", "--page", page.path]
-    return [*places, "--threads", 1, *(argument for text in TINY for argument in ("--set", text))]
+    return [*places, "--threads", 1, *(word for text in TINY for word in ("--set", text))]
 
 
-def test_a_cell_is_run_once_and_the_others_are_not_run(script, given, page, tmp_path, capsys):
-    assert script("accuracy_table", *given, "--only", "nothing of the kind") == 2
-    assert script("accuracy_table", *given, "--only", CELL, "--seed", 42) == 0
+def test_a_cell_is_run_once_and_the_others_are_not_run(script, arguments, page, tmp_path, capsys):
+    assert script("accuracy_table", *arguments, "--only", "nothing of the kind") == 2
+    assert script("accuracy_table", *arguments, "--only", CELL, "--seed", 42) == 0
     rows = [line for line in page.read().splitlines() if line.startswith("| ") and "| points below dense |" not in line]
     [done] = [line for line in rows if "not run" not in line and "---" not in line]
     cells = [cell.strip() for cell in done.strip("|").split("|")]
@@ -45,12 +45,12 @@ def test_a_cell_is_run_once_and_the_others_are_not_run(script, given, page, tmp_
     [folder] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     before = (folder / "manifest.json").read_bytes()
     capsys.readouterr()
-    assert script("accuracy_table", *given, "--only", CELL, "--seed", 42) == 0
+    assert script("accuracy_table", *arguments, "--only", CELL, "--seed", 42) == 0
     assert capsys.readouterr().out.endswith("seed 42: done\n") and (folder / "manifest.json").read_bytes() == before
 
 
-def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, given, page, tmp_path, capsys):
-    assert script("accuracy_table", *given, "--only", CELL, "--seed", 42, "--set", "task.label=nowhere") == 1
+def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, arguments, page, tmp_path, capsys):
+    assert script("accuracy_table", *arguments, "--only", CELL, "--seed", 42, "--set", "task.label=nowhere") == 1
     said = capsys.readouterr().err
     assert said.startswith("accuracy_table: exit ") and said.rstrip().endswith("-42.log")
     assert "nowhere" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL in page.read()

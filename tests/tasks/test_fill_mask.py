@@ -69,7 +69,7 @@ def test_texts_without_anything_to_hide(tokenizer):
 def test_a_tokenizer_without_a_mask_token(tiny_checkpoint, monkeypatch):
     maskless = models.load_tokenizer(tiny_checkpoint)
     maskless.mask_token = None
-    monkeypatch.setattr(models, "load_tokenizer", lambda *_: maskless)
+    monkeypatch.setattr("optkit.tasks.base.load_tokenizer", lambda *_: maskless)
     with pytest.raises(PlanError, match="needs a tokenizer with a mask token"):
         task().load_processor(tiny_checkpoint)
 

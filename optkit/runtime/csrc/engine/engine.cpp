@@ -86,13 +86,15 @@ private:
         for (size_t i = 0; i < segment.actions.size(); ++i) {
             if (segment.phase_of[i] != step.phase)
                 continue;
-            const size_t count = slices(plan_, segment.actions[i], kLanes), tasks = count * tiling_.tiles();
-            if (task < tasks) {
-                const size_t tile = task % tiling_.tiles();
-                return work_.execute(segment.actions[i], {tile, 1, tiles_ + tile * plan_.scratch_floats, own,
-                                                          task / tiling_.tiles(), count});
+            const Action& action = segment.actions[i];
+            const size_t count = slices(plan_, action, kLanes), groups = schedule_.groups_of(action);
+            if (task < count * groups) {
+                const size_t tile = task % groups * schedule_.tiles_of(action);
+                const size_t tiles = std::min(schedule_.tiles_of(action), tiling_.tiles() - tile);
+                return work_.execute(action,
+                                     {tile, tiles, tiles_ + tile * plan_.scratch_floats, own, task / groups, count});
             }
-            task -= tasks;
+            task -= count * groups;
         }
     }
 

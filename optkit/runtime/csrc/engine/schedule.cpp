@@ -7,15 +7,16 @@ namespace optkit {
 namespace {
 
 // Nanoseconds on a core of about 4 GHz with AVX-512. Only their ratios matter: they say which schedule is shorter.
-constexpr double kProduct = 1.0 / 230;              // of a stored weight and a token
-constexpr double kOutput = 0.1;                     // of what follows the sums, for an output of a token
-constexpr double kNumber = 0.04;                    // of a step that reads and writes a number
-constexpr double kAttention = 1.0 / 100;            // of a multiply-add
-constexpr double kWait = 600, kWaitOfAThread = 30;  // for the other threads
+constexpr double kProduct = 1.0 / 230;               // of a stored weight and a token
+constexpr double kOutput = 0.1;                      // of what follows the sums, for an output of a token
+constexpr double kNumber = 0.04;                     // of a step that reads and writes a number
+constexpr double kAttention = 1.0 / 100;             // of a multiply-add
+constexpr double kWait = 1000, kWaitOfAThread = 40;  // for the other threads
 // Of a full tile's time, for half of its tokens.
 constexpr double kHalfTileTime = 0.6;
-// Tiles that share the weights that a task reads, if there are enough.
-constexpr size_t kMaxTilesOfATask = 2;
+// Of a byte of weights, read by one thread from the last cache, or from memory where all weights do not fit it.
+constexpr double kCachedByte = 1.0 / 150, kMemoryByte = 1.0 / 12;
+constexpr double kLastCache = 24e6;
 
 Tiling cut(const Batch& batch, int width) { return {batch, width, (batch.length + size_t(width) - 1) / size_t(width)}; }
 
@@ -34,6 +35,11 @@ double time_of_tile(const Plan& plan, const Action& action) {
     }
 }
 
+/// Of reading a layer's weights once.
+double time_of_weights(const Plan& plan, const Action& action, double of_byte) {
+    return action.kind == Action::linear ? of_byte * double(plan.linears[action.number].layout.bytes()) : 0.0;
+}
+
 double time_of_head(const AttentionPlan& attention, size_t length) {
     return 2.0 * kAttention * kLanes * double(length) * attention.size;
 }
@@ -46,7 +52,7 @@ struct Team {
     double share(size_t tasks, double time) const { return std::ceil(double(tasks) / count) * time + wait(); }
 };
 
-double time(const Plan& plan, const Schedule& schedule) {
+double time(const Plan& plan, const Schedule& schedule, double of_byte) {
     const Team team{double(schedule.threads)};
     const Tiling& tiling = schedule.tiling;
     const int lanes = tiling.batch.length > 16 ? tiling.width : 16;
@@ -59,18 +65,21 @@ double time(const Plan& plan, const Schedule& schedule) {
                 team.share(tiling.tiles() * attention.heads, of_full * time_of_head(attention, tiling.batch.length));
             continue;
         }
+        double of_task = 0;
         std::vector<double> times(segment.phases, 0.0), longest(segment.phases, 0.0);
         for (size_t i = 0; i < segment.actions.size(); ++i) {
-            const double of_tile = of_full * time_of_tile(plan, segment.actions[i]);
-            const size_t phase = segment.phase_of[i];
-            times[phase] += of_tile * double(tiling.tiles());
-            longest[phase] = std::max(longest[phase], of_tile / double(slices(plan, segment.actions[i], lanes)));
+            const Action& action = segment.actions[i];
+            const double of_tile = of_full * time_of_tile(plan, action),
+                         of_weights = time_of_weights(plan, action, of_byte);
+            of_task += double(schedule.tiles_of_a_task) * of_tile + of_weights;
+            const double parts = double(slices(plan, action, lanes)), tiles = double(schedule.tiles_of(action));
+            const double of_part = (tiles * of_tile + of_weights) / parts;
+            times[segment.phase_of[i]] += of_part * parts * double(schedule.groups_of(action));
+            longest[segment.phase_of[i]] = std::max(longest[segment.phase_of[i]], of_part);
         }
         if (!schedule.split) {
-            double of_all = 0;
-            for (double each : times)
-                of_all += each;
-            total += team.share(tiling.tiles(), of_all / double(tiling.tiles()));
+            const size_t tasks = (tiling.tiles() + schedule.tiles_of_a_task - 1) / schedule.tiles_of_a_task;
+            total += team.share(tasks, of_task);
             continue;
         }
         for (size_t phase = 0; phase < segment.phases; ++phase) {
@@ -105,37 +114,44 @@ size_t slices(const Plan& plan, const Action& action, int lanes) noexcept {
     }
 }
 
+size_t Schedule::tiles_of(const Action& action) const noexcept {
+    return action.kind == Action::linear ? std::min(tiles_of_a_task, tiling.tiles()) : 1;
+}
+
+size_t Schedule::groups_of(const Action& action) const noexcept {
+    return (tiling.tiles() + tiles_of(action) - 1) / tiles_of(action);
+}
+
 size_t Schedule::tasks(const Plan& plan, const Segment& segment, size_t phase) const noexcept {
     if (segment.attention >= 0)
         return tiling.tiles() * plan.attentions[size_t(segment.attention)].heads;
     if (!split)
         return (tiling.tiles() + tiles_of_a_task - 1) / tiles_of_a_task;
-    size_t of_a_tile = 0;
+    size_t count = 0;
     for (size_t i = 0; i < segment.actions.size(); ++i)
         if (segment.phase_of[i] == phase)
-            of_a_tile += slices(plan, segment.actions[i], kLanes);
-    return tiling.tiles() * of_a_tile;
+            count += groups_of(segment.actions[i]) * slices(plan, segment.actions[i], kLanes);
+    return count;
 }
 
 Schedule choose_schedule(const Plan& plan, const Batch& batch, int threads) {
+    double bytes = 0;
+    for (const LinearPlan& linear : plan.linears)
+        bytes += double(linear.layout.bytes());
+    const double of_byte = bytes > kLastCache ? kMemoryByte : kCachedByte;
     Schedule best;
     // Threads beyond what the work can use would only lengthen the waits.
     for (int count = threads; count > 0; count /= 2)
         for (const int width : {32, 16})
-            for (const bool split : {false, true}) {
-                if (split && count == 1)
-                    continue;
-                Schedule schedule{cut(batch, width), split, 1, count};
-                schedule.nanoseconds = time(plan, schedule);
-                if (best.nanoseconds == 0 || schedule.nanoseconds < best.nanoseconds)
-                    best = schedule;
-            }
-    const size_t of_a_thread = (best.tiling.tiles() + size_t(best.threads) - 1) / size_t(best.threads);
-    for (size_t count = kMaxTilesOfATask; !best.split && count > 1; --count)
-        if (of_a_thread % count == 0) {
-            best.tiles_of_a_task = count;
-            break;
-        }
+            for (const bool split : {false, true})
+                for (const size_t tiles : {1, 2, 4}) {
+                    Schedule schedule{cut(batch, width), split, tiles, count};
+                    if ((split && count == 1) || tiles > schedule.tiling.tiles())
+                        continue;
+                    schedule.nanoseconds = time(plan, schedule, of_byte);
+                    if (best.nanoseconds == 0 || schedule.nanoseconds < best.nanoseconds)
+                        best = schedule;
+                }
     return best;
 }
 

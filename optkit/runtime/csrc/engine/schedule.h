@@ -31,13 +31,18 @@ struct Tiling {
 };
 
 /// Which tasks a run has. Without `split`, a task is all actions of a segment on `tiles_of_a_task` tiles; with it, one
-/// slice of one action on one tile, and threads wait for each other after every phase (plan/phases.h).
+/// slice of one linear action on so many tiles, which read its weights once, or of another action on one tile; and
+/// threads wait for each other after every phase (plan/phases.h).
 struct Schedule {
     Tiling tiling;
     bool split = false;
     size_t tiles_of_a_task = 1;
     int threads = 1;         // that take part
     double nanoseconds = 0;  // that the cost model expects
+
+    /// With `split`: the tiles of a task of this action, and the groups that this makes of all.
+    size_t tiles_of(const Action& action) const noexcept;
+    size_t groups_of(const Action& action) const noexcept;
 
     /// Tasks of all actions of a segment; with `split`, of phase `phase` of it.
     size_t tasks(const Plan& plan, const Segment& segment, size_t phase) const noexcept;

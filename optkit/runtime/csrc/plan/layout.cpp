@@ -209,6 +209,13 @@ uint64_t Layout::weights() const {
     return count;
 }
 
+uint64_t Layout::bytes() const {
+    uint64_t count = 0;
+    for (const Owned& chunk : chunks)
+        count += sizeof(uint16_t) * uint64_t(chunk.indices.size()) + 4 * (chunk.weights.size() + chunk.floats.size());
+    return count;
+}
+
 bool Layout::wide_strips() const {
     const uint64_t blocks = (out + kBlockOutputs - 1) / kBlockOutputs;
     return weights() / blocks > uint64_t(in) * kLanes;

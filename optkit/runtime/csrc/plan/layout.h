@@ -52,6 +52,8 @@ struct Layout {
     uint32_t groups() const { return (out + outputs_of_a_group() - 1) / outputs_of_a_group(); }
     /// Weights that are stored, the zeros of their blocks and fillers included.
     uint64_t weights() const;
+    /// That a pass over all entries reads.
+    uint64_t bytes() const;
     /// Whether a block of outputs reads more weights than inputs, so that tiles should rather share the weights.
     bool wide_strips() const;
     bool integer() const { return kernel->form != Form::single; }
