@@ -4,7 +4,8 @@
 The float32 figure is the IR's meaning: every FakeQuantize evaluated as written, no int8 kernel involved. OpenVINO's own
 int8 differs from it where its 16-bit sums saturate, on CPUs without VNNI with weights of full range (``--isa avx2``
 makes it believe that this is one), and where it computes in bf16 between int8 layers, which is its default on CPUs that
-have it; the f32 hint forbids that. optkit runs by its static plan, and with every layer that it can take.
+have it; the f32 hint forbids that. optkit runs by its static plan, at both precisions, and with every layer that it can
+take.
 
     python scripts/runtime_accuracy.py runs/minilm_sst2_80sparse/openvino dev.tsv test.tsv
     python scripts/runtime_accuracy.py runs/minilm_sst2_80sparse/openvino dev.tsv test.tsv --isa avx2
@@ -97,8 +98,9 @@ def main() -> int:
             "float32, as written": core.compile_model(emulate_f32(model), "CPU", f32),
             "OpenVINO int8": core.compile_model(model, "CPU", f32 if options.isa else {}),
             "OpenVINO int8, f32 hint": core.compile_model(model, "CPU", f32),
-            "optkit, static plan": runtime.compile_model(options.folder, f32, plan="static"),
-            "optkit, every layer": core.compile_model(everything, "CPU", f32),
+            "optkit": runtime.compile_model(options.folder, f32 if options.isa else {}, plan="static"),
+            "optkit, f32 hint": runtime.compile_model(options.folder, f32, plan="static"),
+            "optkit, every layer, f32": core.compile_model(everything, "CPU", f32),
         }
     except (OptkitError, OSError, KeyError, ValueError) as error:
         print(f"runtime_accuracy: {error}", file=sys.stderr)
