@@ -14,8 +14,6 @@ from optkit.runtime.rewriting.sites import LinearSite
 #: two, and the trip of the activations through memory, is then saved.
 NEAR = 1.25
 CLEAR = 0.92
-#: Kernels of one name whose costs differ by less are equal: the first of them is chosen, in every run.
-TIE = 1.03
 #: What a weight costs when it is gathered alone, in weights of a block.
 GATHERING = 1.5
 #: Lowest height of ``element`` blocks that the kernels compute as such.
@@ -40,10 +38,11 @@ class Cost:
     @property
     def kernel(self) -> Kernel:
         """The cheapest; one of the first's name unless another is cheaper by more than ``CLEAR``: layers side by side
-        then read the same, and share their quantized inputs. Of one name, the first that costs as good as least."""
+        then read the same, and share their quantized inputs. Of one name as well: times of single layers scatter, and
+        the first stores fewest weights."""
         best: dict[str, Kernel] = {}
         for kernel, cost in self.kernels.items():
-            if kernel.name not in best or TIE * cost < self.kernels[best[kernel.name]]:
+            if kernel.name not in best or cost < CLEAR * self.kernels[best[kernel.name]]:
                 best[kernel.name] = kernel
         first, *others = best.values()
         return next((kernel for kernel in others if self.kernels[kernel] < CLEAR * self.kernels[first]), first)
@@ -57,8 +56,8 @@ class Cost:
 def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
     """Kernels that can compute ``site``, the likelier first; none for a layer that the engine cannot.
 
-    A kernel of higher blocks than its zeros come in computes the union of their rows. Of ``block4`` the highest come
-    first: where two cost the same, they store fewer indices.
+    A kernel of higher blocks than its zeros come in computes the union of their rows. Of ``block4`` those that store
+    fewest weights come first, and of as many, to a tenth, the highest: they store fewer indices.
 
     Args:
         dynamic: whether activations that the model does not quantize may be quantized as they come.
@@ -69,8 +68,9 @@ def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
     if site.quantization is None and not dynamic:
         return (element,)
     stored = {rows: stored_weights(site.shape, site.block4_densities, rows) for rows in HEIGHTS}
-    most = UNION * min(stored.values())
-    blocks = [Kernel("block4", rows) for rows in reversed(HEIGHTS) if stored[rows] <= most]
+    least = max(min(stored.values()), 1)
+    order = sorted(HEIGHTS, key=lambda rows: (round(stored[rows] / least, 1), -rows))
+    blocks = [Kernel("block4", rows) for rows in order if stored[rows] <= UNION * least]
     scattered = site.density * GATHERING < site.block4_densities[1]
     return (element, *blocks) if scattered else (*blocks, element)
 
