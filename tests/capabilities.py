@@ -23,6 +23,7 @@ VARIABLE = "OPTKIT_TEST_REQUIRE"
 #: Optional packages: the module to import, by capability.
 PACKAGES = {
     "ctranslate2": "ctranslate2",
+    "genai": "openvino_genai",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",

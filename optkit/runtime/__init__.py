@@ -1,7 +1,7 @@
 """The sparse runtime: pruned int8 models run fast inside OpenVINO, by an extension library with kernels of our own.
 
-``compile_model`` and ``load`` run a model, ``bake`` writes one that other programs run, ``plan`` tells what becomes of
-each layer. Names are imported on first use.
+``compile_model`` and ``load`` run a model, ``bake`` writes one that other programs run, ``register`` lets other
+packages load it, ``plan`` tells what becomes of each layer. Names are imported on first use.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optkit.runtime.planning.making import plan
     from optkit.runtime.planning.plan import LayerPlan, Plan
     from optkit.runtime.program import Kernel
+    from optkit.runtime.registration import register, unregister
 
 __all__ = [
     "Kernel",
@@ -30,6 +31,8 @@ __all__ = [
     "load",
     "missing_reason",
     "plan",
+    "register",
+    "unregister",
 ]
 
 #: The module of each public name.
@@ -45,6 +48,8 @@ _NAMES = {
     "extension_path": "optkit.runtime.extension",
     "available": "optkit.runtime.extension",
     "missing_reason": "optkit.runtime.extension",
+    "register": "optkit.runtime.registration",
+    "unregister": "optkit.runtime.registration",
 }
 
 if not TYPE_CHECKING:  # else a type checker would take every name for a public one
