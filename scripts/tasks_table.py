@@ -35,6 +35,7 @@ ROWS = {
     "token-classification": "tiny_ner_80sparse",
     "question-answering": "tiny_qa_80sparse",
     "feature-extraction": "tiny_embeddings_80sparse",
+    "text-ranking": "tiny_ranking_80sparse",
     "image-classification": "tiny_vit_80sparse",
     "fill-mask": "tiny_fill_mask_80sparse",
 }

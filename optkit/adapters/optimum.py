@@ -127,7 +127,7 @@ _CLASSES = {task.head or "Model": task.ov_class for task in TASKS.values()} | {
     "ForAudioClassification": "OVModelForAudioClassification"
 }
 #: optimum's name of the task of a class: of tasks that share one, the first.
-_EXPORT_TASKS = {task.ov_class: task.name for task in reversed(TASKS.values())} | {
+_EXPORT_TASKS = {task.ov_class: task.export_task for task in reversed(TASKS.values())} | {
     "OVModelForAudioClassification": "audio-classification"
 }
 #: Endings of architectures that end in Model and are none without a head, or no one model.

@@ -16,9 +16,9 @@ from optkit.adapters.hub import MODULES, POOLING, model_file
 from optkit.errors import PlanError
 from optkit.json_files import read_json
 
-_LENGTH, _SETTINGS = "sentence_bert_config.json", "config_sentence_transformers.json"
+LENGTH, SETTINGS = "sentence_bert_config.json", "config_sentence_transformers.json"
 #: All files of such a folder that hold no weights; the module that normalises has none.
-FILES = (MODULES, _LENGTH, _SETTINGS, POOLING)
+FILES = (MODULES, LENGTH, SETTINGS, POOLING)
 #: Ways to pool, by the name of newer files and by the key of older ones.
 POOLINGS = {
     "mean": "pooling_mode_mean_tokens",
@@ -34,9 +34,8 @@ _CLASS = f"{_PACKAGE}models."
 _PLAIN = {
     "transformer_task": "feature-extraction",
     "module_output_name": "token_embeddings",
-    "query_expansion": None,
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
 }
-_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,9 @@ def read(name: str, revision: str = "main", *, key: str = "model.name") -> Embed
     Raises:
         PlanError: if its files are damaged, or it does what is not built: further layers, other ways to pool.
     """
-    modules = _json(name, revision, MODULES, key)
-    if modules is None:
+    found = read_modules(name, revision, key)
+    if found is None:
         return None
-    try:
-        found = [(_kind(str(part["type"])), str(part["path"])) for part in modules]
-    except (TypeError, KeyError, AttributeError):
-        raise PlanError(f"{key}: {name}: {MODULES} is no list of modules: copy the model again") from None
     kinds = [kind for kind, _ in found]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise PlanError(
@@ -89,17 +84,32 @@ def read(name: str, revision: str = "main", *, key: str = "model.name") -> Embed
             f"{key}: {name} keeps its modules in '{found[0][1]}' and '{found[1][1]}': save it again with a newer "
             "sentence-transformers"
         )
-    pooling = _json(name, revision, POOLING, key)
+    pooling = read_settings(name, revision, POOLING, key)
     if not isinstance(pooling, dict):
         raise PlanError(f"{key}: {name} has no {POOLING}: copy the whole model, folders included")
-    settings = _json(name, revision, _SETTINGS, key)
+    settings = read_settings(name, revision, SETTINGS, key)
     if isinstance(settings, dict) and settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise PlanError(f"{key}: {name} is a {settings['model_type']}, and only a SentenceTransformer is built")
-    prompt = _prompt(settings, f"{key}: {name}")
+    prompt = default_prompt(settings, f"{key}: {name}")
     if prompt and pooling.get("include_prompt") is False:
         raise PlanError(f"{key}: {name} leaves its prompt out of the pooling, which is not built")
-    encoder = _encoder(_json(name, revision, _LENGTH, key), f"{key}: {name}")
+    encoder = encoder_settings(read_settings(name, revision, LENGTH, key), f"{key}: {name}")
     return Embedding(_pooling(pooling, f"{key}: {name}"), "Normalize" in kinds, prompt, *encoder)
+
+
+def read_modules(name: str, revision: str, key: str) -> list[tuple[str, str]] | None:
+    """The kind of each module that the model ``name`` is made of, and its folder; None where it does not say.
+
+    Raises:
+        PlanError: if its file is damaged.
+    """
+    modules = read_settings(name, revision, MODULES, key)
+    if modules is None:
+        return None
+    try:
+        return [(_kind(str(part["type"])), str(part["path"])) for part in modules]
+    except (TypeError, KeyError, AttributeError):
+        raise PlanError(f"{key}: {name}: {MODULES} is no list of modules: copy the model again") from None
 
 
 def lower_case(processor: Any) -> None:
@@ -125,14 +135,12 @@ def as_stored(processor: Any, folder: Path, *, cut: bool = False) -> Any:
         return processor
     values: Any = None
     with contextlib.suppress(OSError, ValueError):
-        values = read_json(folder / _LENGTH)
+        values = read_json(folder / LENGTH)
     if isinstance(values, dict) and values.get("do_lower_case") is True:
         if not getattr(processor, "is_fast", False):
-            raise PlanError(
-                f"{folder}: {_LENGTH} asks for lower case, which needs a fast tokenizer: save one beside it"
-            )
+            raise PlanError(f"{folder}: {LENGTH} asks for lower case, which needs a fast tokenizer: save one beside it")
         lower_case(processor)
-    if cut and isinstance(values, dict) and (length := _encoder(values, str(folder))[1]) is not None:
+    if cut and isinstance(values, dict) and (length := encoder_settings(values, str(folder))[1]) is not None:
         processor.model_max_length = min(processor.model_max_length, length)
     return processor
 
@@ -153,9 +161,9 @@ def write(
         for name in FILES:
             if (file := model_file(source, revision, name)) is not None:
                 (folder / name).write_bytes(file.read_bytes())
-        values = _json(source, revision, _LENGTH, "model.name") or {}
+        values = read_settings(source, revision, LENGTH, "model.name") or {}
         if values.get("max_seq_length") != max_length:
-            _write(folder / _LENGTH, values | {"max_seq_length": max_length})
+            write_settings(folder / LENGTH, values | {"max_seq_length": max_length})
         return
     kinds = {"Transformer": "", "Pooling": "1_Pooling"} | ({"Normalize": "2_Normalize"} if embedding.normalize else {})
     modules = [
@@ -166,11 +174,11 @@ def write(
     pooling |= {flag: name == embedding.pooling for name, flag in POOLINGS.items()}
     settings = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     length = {"max_seq_length": max_length, "do_lower_case": False}
-    for name, values in {MODULES: modules, POOLING: pooling, _SETTINGS: settings, _LENGTH: length}.items():
-        _write(folder / name, values)
+    for name, values in {MODULES: modules, POOLING: pooling, SETTINGS: settings, LENGTH: length}.items():
+        write_settings(folder / name, values)
 
 
-def _write(path: Path, values: Any) -> None:
+def write_settings(path: Path, values: Any) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -179,8 +187,11 @@ def _kind(name: str) -> str:
     return name.rpartition(".")[2] if name.startswith(_PACKAGE) else name
 
 
-def _encoder(values: Any, where: str) -> tuple[bool, int | None]:
+def encoder_settings(values: Any, where: str, plain: dict[str, Any] | None = None) -> tuple[bool, int | None]:
     """Whether texts are brought to lower case, and tokens at which they are cut, if its file says so.
+
+    Args:
+        plain: what the file says of the encoder that is built; by default of one for embeddings.
 
     Raises:
         PlanError: if it asks for what is not built.
@@ -188,23 +199,24 @@ def _encoder(values: Any, where: str) -> tuple[bool, int | None]:
     if values is None:
         return False, None
     if not isinstance(values, dict):
-        raise PlanError(f"{where}: {_LENGTH} holds no settings: copy the model again")
-    wrong = [name for name, plain in _PLAIN.items() if values.get(name, plain) != plain]
-    modalities = values.get("modality_config")
-    if isinstance(modalities, dict) and modalities.get("text", _TEXT) != _TEXT:
-        wrong.append("modality_config")
+        raise PlanError(f"{where}: {LENGTH} holds no settings: copy the model again")
+    built, said = (plain or _PLAIN) | {"query_expansion": None}, dict(values)
+    if isinstance(modalities := said.get("modality_config"), dict):
+        # What a model makes of chats, images and sounds matters to no text.
+        said["modality_config"] = {"text": modalities["text"]} if "text" in modalities else built["modality_config"]
+    wrong = [name for name, value in built.items() if said.get(name, value) != value]
     wrong += [name for name in ("processing_kwargs", "config_args", "config_kwargs") if values.get(name)]
     options = dict(values.get("processor_kwargs") or values.get("tokenizer_args") or {})
     length = options.pop("model_max_length", values.get("max_seq_length"))
     wrong += [f"processor_kwargs.{name}" for name in options if name not in ("use_fast", "cache_dir")]
     if wrong:
-        raise PlanError(f"{where}: {_LENGTH} sets {', '.join(wrong)}, which is not built: use a plain encoder")
+        raise PlanError(f"{where}: {LENGTH} sets {', '.join(wrong)}, which is not built: use a plain encoder")
     if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 2):
-        raise PlanError(f"{where}: {_LENGTH} has a max_seq_length of {length!r}: correct the file")
+        raise PlanError(f"{where}: {LENGTH} has a max_seq_length of {length!r}: correct the file")
     return values.get("do_lower_case") is True, length
 
 
-def _json(name: str, revision: str, file: str, key: str) -> Any:
+def read_settings(name: str, revision: str, file: str, key: str) -> Any:
     """What a JSON file of the model holds; None where there is none."""
     path = model_file(name, revision, file)
     try:
@@ -227,11 +239,11 @@ def _pooling(values: dict[str, Any], where: str) -> str:
     )
 
 
-def _prompt(settings: Any, where: str) -> str:
+def default_prompt(settings: Any, where: str) -> str:
     """The text that sentence-transformers puts before every other unless it is told otherwise."""
     if not isinstance(settings, dict) or settings.get("default_prompt_name") is None:
         return ""
     prompts, name = settings.get("prompts"), settings["default_prompt_name"]
     if not isinstance(prompts, dict) or not isinstance(prompts.get(name), str):
-        raise PlanError(f"{where} has no prompt '{name}', which its {_SETTINGS} names: correct the file")
+        raise PlanError(f"{where} has no prompt '{name}', which its {SETTINGS} names: correct the file")
     return prompts[name]

@@ -52,12 +52,26 @@ def load_splits(
     return datasets.DatasetDict(splits)
 
 
-def part(rows: Dataset, wanted: int | float, seed: int) -> tuple[Dataset, Dataset]:
+def shuffled(count: int, seed: int | list[int], groups: np.ndarray | None = None) -> np.ndarray:
+    """The indices of ``count`` rows in an order by chance, rows of one group one after the other.
+
+    Args:
+        groups: a number for each row, equal within a group; None where each row is one of its own.
+    """
+    order = np.random.default_rng(seed).permutation(count)
+    if groups is None:
+        return order
+    _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
+    return order[np.argsort(first[group], kind="stable")]
+
+
+def part(rows: Dataset, wanted: int | float, seed: int, groups: np.ndarray | None = None) -> tuple[Dataset, Dataset]:
     """Sets rows aside by chance: those that stay, and those set aside, both in their order.
 
     Args:
-        wanted: how many, or a share below 1.
+        wanted: how many, or a share below 1; of groups as many as it takes.
         seed: another seed sets others aside.
+        groups: see ``shuffled``; they are set aside as a whole.
 
     Raises:
         DataError: if that is no row, or all of them.
@@ -68,7 +82,13 @@ def part(rows: Dataset, wanted: int | float, seed: int) -> tuple[Dataset, Datase
             f"train.hold_out: {wanted:g} of {len(rows)} training examples is {count}: hold out some, not all"
         )
     # A stream of its own: calibration draws from the same seed.
-    order = np.random.default_rng([seed, 1]).permutation(len(rows))
+    order = shuffled(len(rows), [seed, 1], groups)
+    if groups is not None:
+        count += int(np.count_nonzero(groups[order[count:]] == groups[order[count - 1]]))
+        if count == len(rows):
+            raise DataError(
+                f"train.hold_out: {wanted:g} of {len(rows)} training examples takes every query: hold out fewer"
+            )
     return tuple(rows.select(np.sort(rows_of), keep_in_memory=True) for rows_of in (order[count:], order[:count]))
 
 

@@ -202,7 +202,7 @@ def _merge_adapter(opened: Opened, folder: Path, notes: list[str], reporter: Rep
 
 def _task(opened: Opened, task: str | None) -> tuple[str, str]:
     """optimum's name of the task and optimum-intel's class."""
-    known = [name for name, each in TASKS.items() if each.reads == "texts"]
+    known = [name for name, each in TASKS.items() if each.reads == "texts" and each.export_task == name]
     if task is None:
         way_out = f"say what it is for with {argument('task')}, one of {', '.join(known)}"
         task = optimum.export_task(optimum.class_for(opened.setup, way_out))

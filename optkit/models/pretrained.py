@@ -98,6 +98,8 @@ def load_teacher(
     if head.labels is not None:
         if not placeholders(head.labels) or placeholders(theirs):
             permutation = match(head.labels, theirs)
+        if len(head.labels) == len(theirs) == 1:  # a score, whatever it is called
+            permutation = [0]
         if permutation is None:
             raise PlanError(
                 f"{key}: {distill.teacher} has the labels {', '.join(theirs)}, and the data "

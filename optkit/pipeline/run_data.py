@@ -50,7 +50,7 @@ class RunData:
     def _parts(self) -> tuple[Any, Any]:
         """The training split without its hold-out, and the hold-out; None where there is none."""
         rows, size = self._all_splits["train"], self._recipe.train.get("hold_out")
-        return (rows, None) if size is None else part(rows, size, self._recipe.seed)
+        return (rows, None) if size is None else part(rows, size, self._recipe.seed, self._task.groups(rows))
 
     @cached_property
     def splits(self) -> Any:

@@ -48,11 +48,14 @@ def snippets(task: Task, name: str, *, f32: bool = False) -> dict[str, str]:
     ]
     if known is not None and known.library == "sentence-transformers":
         given = f', model_kwargs={{"ov_config": {config}}}' if f32 else ""
+        kind, asks = ("CrossEncoder", f"predict([({', '.join(call.inputs)})])")
+        if not known.head:
+            kind, asks = ("SentenceTransformer", f"encode([{call.inputs[0]}])")
         optimum = [
-            "from sentence_transformers import SentenceTransformer",
+            f"from sentence_transformers import {kind}",
             "",
-            f'model = SentenceTransformer("{name}", backend="openvino"{given})',
-            f"print(model.encode([{call.inputs[0]}]))",
+            f'model = {kind}("{name}", backend="openvino"{given})',
+            f"print(model.{asks})",
         ]
     optkit = [
         "import optkit.runtime",

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from optkit import runtime
 from optkit.adapters import optimum, passes, tokenizers
 from optkit.allocation import choice
+from optkit.data.splits import shuffled
 from optkit.export import trial
 from optkit.export.openvino import export_openvino
 from optkit.interop.structure import sentence
@@ -156,7 +155,7 @@ def _control_rows(context: RunContext) -> Any:
     if context.data.hold_out_rows is not None:
         return context.data.hold_out_rows
     rows = context.data.splits["train"]
-    order = np.random.default_rng(context.recipe.seed).permutation(len(rows))
+    order = shuffled(len(rows), context.recipe.seed, context.task.groups(rows))
     return rows.select(order[-context.recipe.quantize.control.samples :])
 
 

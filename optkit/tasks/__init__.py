@@ -15,6 +15,7 @@ from optkit.tasks.image_classification.spec import IMAGE_CLASSIFICATION
 from optkit.tasks.question_answering.spec import QUESTION_ANSWERING
 from optkit.tasks.spec import Call, TaskType
 from optkit.tasks.text_classification.spec import TEXT_CLASSIFICATION
+from optkit.tasks.text_ranking.spec import TEXT_RANKING
 from optkit.tasks.token_classification.spec import TOKEN_CLASSIFICATION
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ TASKS: dict[str, TaskType] = {
         TOKEN_CLASSIFICATION,
         QUESTION_ANSWERING,
         FEATURE_EXTRACTION,
+        TEXT_RANKING,
         IMAGE_CLASSIFICATION,
         FILL_MASK,
     )

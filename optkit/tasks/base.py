@@ -83,7 +83,7 @@ class Task:
     @property
     def export_task(self) -> str:
         """optimum's name of the task."""
-        return self.type.name
+        return self.type.export_task
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -103,6 +103,12 @@ class Task:
             rows: the training split, for a tokenizer that is trained on its texts.
         """
         return load_tokenizer(model, None if rows is None else self.texts(rows))
+
+    def groups(self, rows: Dataset) -> np.ndarray | None:
+        """A number for each row, equal for rows that are measured together and so stay together where some are set
+        aside; None where each row stands for itself.
+        """
+        return None
 
     def texts(self, rows: Dataset) -> Iterator[str]:
         """The texts that a tokenizer is trained on."""

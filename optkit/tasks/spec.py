@@ -41,12 +41,13 @@ class TaskType:
     """One value of ``task.type`` in a recipe.
 
     Args:
-        name: as a recipe and as optimum write it. The task's folder has the same name, with underscores.
+        name: as a recipe writes it. The task's folder has the same name, with underscores.
         summary: one sentence, for ``optkit list``.
         implementation: the subclass of ``Task`` in the folder's task.py.
         auto_class: the model's class in transformers, such as AutoModelForMaskedLM; AutoModel for no head.
         ov_class: its class in optimum-intel.
         outputs: names of the IR's outputs, as optimum-intel looks for them.
+        exported_as: optimum's name of the task, where it is not ``name``.
         call: how a model card calls it.
         peft_type: ``task_type`` of an adapter's configuration; empty where adapters are not merged.
         metrics: names of those that measure it, the headline first. Where it has ``problems`` they name the metrics.
@@ -74,6 +75,7 @@ class TaskType:
     ov_class: str
     outputs: tuple[str, ...]
     call: Call
+    exported_as: str = ""
     peft_type: str = ""
     metrics: tuple[str, ...] = ()
     own_metrics: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +94,11 @@ class TaskType:
         if self.problems:
             every = dict.fromkeys(name for metrics in self.problems.values() for name in metrics)
             object.__setattr__(self, "metrics", tuple(every))
+
+    @property
+    def export_task(self) -> str:
+        """optimum's name of the task."""
+        return self.exported_as or self.name
 
     @property
     def head(self) -> str:

@@ -132,12 +132,22 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "model.trust_remote_code": (True, False),
     "task.type": (
         *("text-classification", "token-classification", "question-answering", "feature-extraction"),
-        *("image-classification", "fill-mask", "summarization"),
+        *("text-ranking", "image-classification", "fill-mask", "summarization"),
     ),
     "task.text": ("sentence", "text", ["sentence", "sentence"], ["a", "b"], "label", "tokens", ["question", "context"]),
     "task.label": ("label", "sentence", [], ["label", "label"], "tags", "score", "answers", "absent", ["a", "b"]),
     "task.problem": ("auto", "single_label_classification", "multi_label_classification", "regression"),
-    "task.metric": ("accuracy", ["accuracy", "f1"], "pearson", "spearman", "entity_f1", "answer_f1", "cosine", []),
+    "task.metric": (
+        "accuracy",
+        ["accuracy", "f1"],
+        "pearson",
+        "spearman",
+        "entity_f1",
+        "answer_f1",
+        "cosine",
+        "mrr_at_10",
+        [],
+    ),
     "task.max_length": (2, 3, 16, 64, 65, 10**6),
     "task.pooling": ("mean", "cls", "lasttoken", "max", None),
     "task.stride": (0, 1, 7, 16, 10**6),
@@ -147,7 +157,17 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "task.dataset": (
         *(
             {"generate": name}
-            for name in ("topics", "similar", "complaints", "rivals", "stars", "entities", "answers", "shapes")
+            for name in (
+                "topics",
+                "similar",
+                "passages",
+                "complaints",
+                "rivals",
+                "stars",
+                "entities",
+                "answers",
+                "shapes",
+            )
         ),
         *(
             {"files": {"train": f"FILE_{name}", "validation": f"FILE_{name}"}}

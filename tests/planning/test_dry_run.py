@@ -19,6 +19,7 @@ TASKS = {
     "entities": ("token-classification", {"text": "tokens", "label": "ner_tags"}),
     "answers": ("question-answering", {"text": ["question", "context"], "label": "answers"}),
     "similar": ("feature-extraction", {"text": ["sentence1", "sentence2"], "label": "score"}),
+    "passages": ("text-ranking", {"text": ["query", "passage"], "label": "relevance"}),
     "notes": ("fill-mask", {"text": "text"}),
 }
 

@@ -161,6 +161,11 @@ def test_the_chart_is_there_only_for_a_pruned_model(report, tmp_path):
             'model(**processor("Whose sentence is it?", "It is a sentence of your own.", return',
         ),
         ("feature-extraction", False, 'SentenceTransformer("ORG/NAME", backend="openvino")'),
+        (
+            "text-ranking",
+            True,
+            'CrossEncoder("ORG/NAME", backend="openvino")\nprint(model.predict([("What is it?", "It is a passage',
+        ),
         ("image-classification", False, 'pipeline("image-classification", model=model, image_processor=processor)'),
     ],
 )

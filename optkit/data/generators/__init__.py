@@ -5,6 +5,7 @@ from __future__ import annotations
 from optkit.data.generators.answers import ANSWERS
 from optkit.data.generators.base import Generator
 from optkit.data.generators.entities import ENTITIES
+from optkit.data.generators.passages import PASSAGES
 from optkit.data.generators.shapes import SHAPES
 from optkit.data.generators.similar import SIMILAR
 from optkit.data.generators.topics import COMPLAINTS, RIVALS, STARS, TOPICS
@@ -15,6 +16,7 @@ GENERATORS: dict[str, Generator] = {
     "shapes": SHAPES,
     "topics": TOPICS,
     "similar": SIMILAR,
+    "passages": PASSAGES,
     "complaints": COMPLAINTS,
     "rivals": RIVALS,
     "stars": STARS,

@@ -34,7 +34,8 @@ _WHEN = (
     *("at noon|at midday", "at dawn|at sunrise", "in autumn|in fall", "on Saturday|at the weekend"),
     *("at night|after dark", "last year|a year ago", "yesterday|the day before"),
 )
-_MEANINGS = (
+#: Words of each meaning: who, deed, thing, place, time.
+MEANINGS = (
     *(tuple(tuple(group.split()) for group in slot) for slot in (_WHO, _DID, _THING)),
     *(tuple(tuple(group.split("|")) for group in slot) for slot in (_WHERE, _WHEN)),
 )
@@ -46,8 +47,9 @@ _ORDERS = (
 _ARTICLES = ("the", "this", "our", "one")
 
 
-def _sentence(rng: random.Random, scene: list[int]) -> str:
-    who, did, thing, where, when = (rng.choice(slot[i]) for slot, i in zip(_MEANINGS, scene, strict=True))
+def sentence(rng: random.Random, scene: list[int]) -> str:
+    """A sentence that says a meaning of each slot of ``MEANINGS``, worded by chance."""
+    who, did, thing, where, when = (rng.choice(slot[i]) for slot, i in zip(MEANINGS, scene, strict=True))
     parts = {"who": f"{rng.choice(_ARTICLES)} {who}", "did": did, "thing": f"{rng.choice(_ARTICLES)} {thing}"}
     text = rng.choice(_ORDERS).format(**parts, where=where, when=when)
     return f"{text[0].upper()}{text[1:]}."
@@ -55,12 +57,12 @@ def _sentence(rng: random.Random, scene: list[int]) -> str:
 
 def _example(rng: random.Random, index: int) -> dict[str, Any]:
     # The scores take turns, so any beginning of a split has all of them.
-    score = index % (len(_MEANINGS) + 1)
-    shared = set(rng.sample(range(len(_MEANINGS)), score))
-    first = [rng.randrange(len(slot)) for slot in _MEANINGS]
-    other = [(i + rng.randrange(1, len(slot))) % len(slot) for i, slot in zip(first, _MEANINGS, strict=True)]
+    score = index % (len(MEANINGS) + 1)
+    shared = set(rng.sample(range(len(MEANINGS)), score))
+    first = [rng.randrange(len(slot)) for slot in MEANINGS]
+    other = [(i + rng.randrange(1, len(slot))) % len(slot) for i, slot in zip(first, MEANINGS, strict=True)]
     second = [first[i] if i in shared else other[i] for i in range(len(first))]
-    return {"sentence1": _sentence(rng, first), "sentence2": _sentence(rng, second), "score": float(score)}
+    return {"sentence1": sentence(rng, first), "sentence2": sentence(rng, second), "score": float(score)}
 
 
 def _features() -> Any:

@@ -1,0 +1,1 @@
+"""Passages ranked by how relevant they are to a query."""
