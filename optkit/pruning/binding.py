@@ -150,10 +150,10 @@ class BoundRule:
             masks = site.masks()
             seen.append([m.free if self.regrows else m.mask.clone() for m in masks])
             scores.append([])
-            for raw, mask, living, run in zip(site.raw_weights(), masks, seen[-1], site.grid.runs, strict=True):
+            for raw, mask, living, tile in zip(site.raw_weights(), masks, seen[-1], site.grid.tiles, strict=True):
                 # A raw weight under a mask is not in checkpoints, so it must not count after a resume.
                 weight = raw.detach().where(living, mask.zero)
-                scores[-1].append(self.criterion.score_jointly(weight, self.state(mask), index, run))
+                scores[-1].append(self.criterion.score_jointly(weight, self.state(mask), index, tile))
                 index += 1
         pooled = [site.grid.pool(*both) for site, both in zip(self.sites, zip(scores, seen), strict=True)]
         living = [site.grid.alive(s) for site, s in zip(self.sites, seen, strict=True)]

@@ -65,7 +65,7 @@ class Grid(Protocol):
 
     count: int  #: groups
     size: int  #: weights of one group
-    runs: list[int]  #: for each weight, how many adjacent inputs of an output are removed together
+    tiles: list[tuple[int, int]]  #: for each weight, adjacent (outputs, inputs) that are removed together
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
         """The importance of each group (groups,): the summed scores of the living weights that its pruning removes."""
@@ -90,7 +90,7 @@ class Blocks:
         self.structure, self.shape, self._grid = structure, shape, groups_shape(structure, shape)
         self.count = prod(self._grid)
         self.size = prod(shape) // self.count
-        self.runs = [structure.block(shape)[1]]
+        self.tiles = [structure.block(shape)]
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
         return self.total([scores[0].where(living[0], 0.0)])
@@ -117,7 +117,7 @@ class SemiStructured:
         rows, cols = groups_shape(structure, shape)
         self.kept, self.shape = structure.kept, shape
         self.count, self.size = rows * cols, structure.cols
-        self.runs = [1]  # which weights of a group go is not known beforehand
+        self.tiles = [(1, 1)]  # which weights of a group go is not known beforehand
 
     def _rank(self, scores: Tensor, living: Tensor) -> tuple[Tensor, Tensor]:
         """Scores in ascending order within each group, and where they stood; the dead go first, then low indices."""
@@ -168,8 +168,8 @@ class GroupedAcrossLayers:
     def __init__(self, shapes: Sequence[tuple[int, int]], slices: Sequence[Slices], count: int):
         self.shapes, self.slices, self.count = list(shapes), list(slices), count
         self.size = sum(s.size * shapes[s.weight][1 - s.axis] for s in slices)
-        runs = {s.weight: s.size if s.axis else shapes[s.weight][1] for s in slices}
-        self.runs = [runs[weight] for weight in range(len(self.shapes))]
+        tiles = {s.weight: (shapes[s.weight][0], s.size) if s.axis else (s.size, shapes[s.weight][1]) for s in slices}
+        self.tiles = [tiles[weight] for weight in range(len(self.shapes))]
 
     def pool(self, scores: Sequence[Tensor], living: Sequence[Tensor]) -> Tensor:
         return self.total([score.where(alive, 0.0) for score, alive in zip(scores, living, strict=True)])

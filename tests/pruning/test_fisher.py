@@ -15,53 +15,76 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
-def dense_blocks(gradients: list[torch.Tensor], block: int, momentum: float) -> torch.Tensor:
-    """The same average (B, B, n) block by block, from the definition; a short last block is filled up with zeros."""
-    rows, cols = gradients[0].shape
+def dense_blocks(gradients: list[torch.Tensor], block: tuple[int, int], momentum: float) -> torch.Tensor:
+    """The same average (B, B, n) block by block, from the definition; short last blocks are filled up with zeros."""
+    (rows, cols), (high, wide) = gradients[0].shape, block
     found = []
-    for row, start in itertools.product(range(rows), range(0, cols, block)):
-        average = torch.zeros(block, block, dtype=torch.float64)
+    for top, left in itertools.product(range(0, rows, high), range(0, cols, wide)):
+        average = torch.zeros(high * wide, high * wide, dtype=torch.float64)
         for gradient in gradients:
-            piece = torch.zeros(block, dtype=torch.float64)
-            values = gradient[row, start : start + block].double()
-            piece[: len(values)] = values
+            piece = torch.zeros(high * wide, dtype=torch.float64)
+            for row, col in itertools.product(range(high), range(wide)):
+                if top + row < rows and left + col < cols:
+                    piece[row * wide + col] = gradient[top + row, left + col].double()
             average = momentum * average + (1 - momentum) * torch.outer(piece, piece)
         found.append(average)
     return torch.stack(found, dim=2)
 
 
-@pytest.mark.parametrize(("shape", "block"), [((3, 8), 4), ((2, 10), 4), ((5, 3), 8), ((2, 4), 1)])
-def test_accumulates_outer_products_of_consecutive_inputs(generator, shape, block):
+@pytest.mark.parametrize(
+    ("shape", "block"),
+    [((3, 8), (1, 4)), ((2, 10), (1, 4)), ((5, 3), (1, 8)), ((2, 4), (1, 1)), ((6, 8), (2, 4)), ((5, 7), (4, 2))],
+)
+def test_accumulates_outer_products_of_adjacent_weights(generator, shape, block):
     gradients = [torch.randn(shape, generator=generator) for _ in range(5)]
     packed = fisher.empty(shape, block, torch.device("cpu"))
     for gradient in gradients:
         fisher.accumulate(packed, gradient, block, momentum=0.7)
     expected = dense_blocks(gradients, block, 0.7)
-    assert packed.shape == (block * (block + 1) // 2, expected.shape[2]) and packed.dtype == torch.float32
-    torch.testing.assert_close(fisher.unpack(packed, block).double(), expected, rtol=1e-5, atol=1e-7)
-    found = fisher.diagonal(packed, block).t().double()
+    size = block[0] * block[1]
+    assert packed.shape == (size * (size + 1) // 2, expected.shape[2]) and packed.dtype == torch.float32
+    torch.testing.assert_close(fisher.unpack(packed).double(), expected, rtol=1e-5, atol=1e-7)
+    found = fisher.diagonal(packed).t().double()
     torch.testing.assert_close(found, expected.diagonal(), rtol=1e-5, atol=1e-7)
 
 
 def test_half_precision_gradients_are_squared_in_float32():
-    packed = fisher.empty((1, 2), 2, torch.device("cpu"))
-    fisher.accumulate(packed, torch.tensor([[1e-5, 2e-5]], dtype=torch.bfloat16), 2, momentum=0.0)
+    packed = fisher.empty((1, 2), (1, 2), torch.device("cpu"))
+    fisher.accumulate(packed, torch.tensor([[1e-5, 2e-5]], dtype=torch.bfloat16), (1, 2), momentum=0.0)
     torch.testing.assert_close(packed[:, 0], torch.tensor([1e-10, 2e-10, 4e-10]), rtol=2e-2, atol=0.0)
 
 
 def test_the_average_of_a_pruned_weight_never_becomes_subnormal():
-    packed = fisher.empty((1, 2), 2, torch.device("cpu"))
+    packed = fisher.empty((1, 2), (1, 2), torch.device("cpu"))
     for step in range(1200):
-        fisher.accumulate(packed, torch.tensor([[1e-6 if step < 9 else 0.0, 1e-6]]), 2, momentum=0.9)
+        fisher.accumulate(packed, torch.tensor([[1e-6 if step < 9 else 0.0, 1e-6]]), (1, 2), momentum=0.9)
     assert float(packed.abs().min()) > torch.finfo(torch.float32).tiny
     assert packed[:, 0].tolist() == [pytest.approx(0, abs=1e-20)] * 2 + [pytest.approx(1e-12)]
 
 
 def test_blocks_go_back_to_where_they_came_from(generator):
     values = torch.randn(3, 10, generator=generator)
-    blocks = fisher.to_blocks(values, 4)
+    blocks = fisher.to_blocks(values, (1, 4))
     assert torch.equal(blocks[:, 1], values[0, 4:8]) and torch.equal(blocks[:2, 5], values[1, 8:])
-    assert torch.equal(fisher.from_blocks(blocks, (3, 10)), values)
+    assert torch.equal(fisher.from_blocks(blocks, (3, 10), (1, 4)), values)
+    blocks = fisher.to_blocks(values, (2, 4))
+    assert torch.equal(blocks[:, 1], values[:2, 4:8].flatten()) and torch.equal(blocks[:4, 4], values[2, 4:8])
+    assert torch.equal(fisher.from_blocks(blocks, (3, 10), (2, 4)), values)
+
+
+@pytest.mark.parametrize(
+    ("block", "tile", "expected"),
+    [
+        ((1, 4), (1, 2), [[0, 1], [2, 3]]),
+        ((2, 4), (2, 2), [[0, 1, 4, 5], [2, 3, 6, 7]]),
+        ((2, 4), (1, 8), [[0, 1, 2, 3], [4, 5, 6, 7]]),  # whole rows of a weight of 6 x 8
+        ((2, 4), (6, 1), [[0, 4], [1, 5], [2, 6], [3, 7]]),
+        ((2, 2), (3, 3), [[0], [1], [2], [3]]),  # 3 and 2 never end together before 6
+        ((4, 1), (6, 1), [[0, 1, 2, 3]]),
+    ],
+)
+def test_parts_are_the_largest_that_never_cross_a_fisher_block(block, tile, expected):
+    assert fisher.parts(block, tile, (6, 8)).tolist() == expected
 
 
 def quadratic(generator, block: int, ranks=(3, 40)) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,17 +109,18 @@ def cheapest(matrix: torch.Tensor, change: dict[int, float], free: list[int]) ->
     return float((root @ fixed).square().sum() / 2), fixed
 
 
-@pytest.mark.parametrize("part", [1, 2, 4, 8])
-def test_saliency_is_the_least_rise_of_the_loss_over_all_ways_to_make_up(generator, part):
+@pytest.mark.parametrize("tile", [(1, 1), (1, 2), (2, 2), (1, 4), (2, 1), (2, 4)])
+def test_saliency_is_the_least_rise_of_the_loss_over_all_ways_to_make_up(generator, tile):
+    parts = fisher.parts((2, 4), tile, (6, 8))
     matrices, weights = quadratic(generator, 8)
     living = torch.tensor([[True] * 8, [True, False, True, True, False, False, True, True]]).T
-    found = fisher.saliency(matrices, weights, living, 1e-2, part)
+    found = fisher.saliency(matrices, weights, living, 1e-2, parts)
     for n in range(2):
-        for start in range(0, 8, part):
-            removed = [i for i in range(start, start + part) if living[i, n]]
+        for part in parts.tolist():
+            removed = [i for i in part if living[i, n]]
             free = [i for i in range(8) if living[i, n] and i not in removed]
             loss, _ = cheapest(damp(matrices[..., n], 1e-2), {i: -float(weights[i, n]) for i in removed}, free)
-            assert float(found[start : start + part, n].sum()) == pytest.approx(loss, rel=1e-9, abs=1e-14)
+            assert float(found[part, n].sum()) == pytest.approx(loss, rel=1e-9, abs=1e-14)
     assert not bool(found[~living].any())
 
 
@@ -115,13 +139,16 @@ def test_compensation_is_the_least_squares_solution_and_moves_free_weights_alone
 
 def test_a_single_gradient_of_any_size_is_inverted_in_float32(generator):
     gradient = torch.randn(64, 16, generator=generator) * torch.logspace(-4, 4, 64)[:, None]
-    packed = fisher.empty((64, 16), 16, torch.device("cpu"))
-    fisher.accumulate(packed, gradient, 16, momentum=0.0)
+    packed = fisher.empty((64, 16), (1, 16), torch.device("cpu"))
+    fisher.accumulate(packed, gradient, (1, 16), momentum=0.0)
     weights = torch.randn(16, 64, generator=generator)
     free = torch.rand(16, 64, generator=generator) > 0.5
     removed = torch.where(free, 0.0, -weights)
-    matrices = fisher.unpack(packed, 16)
-    for function, given, part in ((fisher.saliency, (weights, free), (4,)), (fisher.compensation, (removed, free), ())):
+    matrices = fisher.unpack(packed)
+    for function, given, part in (
+        (fisher.saliency, (weights, free), (torch.arange(16).view(4, 4),)),
+        (fisher.compensation, (removed, free), ()),
+    ):
         single = function(matrices, *given, 1e-3, *part)
         double = function(matrices.double(), *(g.double() if g.is_floating_point() else g for g in given), 1e-3, *part)
         if part:

@@ -99,11 +99,14 @@ def test_slices_of_several_weights_are_one_group():
     assert grid.alive([first, second]).tolist() == [True, False, True]  # rows of query and key live on
 
 
-@pytest.mark.parametrize(("structure", "run"), [("element", 1), ("4x2", 2), ("row", 8), ("column", 1), ("2:4", 1)])
-def test_runs_are_the_adjacent_inputs_that_go_together(structure, run):
-    assert grid_of(Structure.parse(structure), (4, 8)).runs == [run]
+@pytest.mark.parametrize(
+    ("structure", "tile"),
+    [("element", (1, 1)), ("4x2", (4, 2)), ("row", (1, 8)), ("column", (4, 1)), ("2:4", (1, 1))],
+)
+def test_tiles_are_the_adjacent_weights_that_go_together(structure, tile):
+    assert grid_of(Structure.parse(structure), (4, 8)).tiles == [tile]
 
 
-def test_runs_across_weights_are_whole_rows_or_the_columns_of_a_group():
+def test_tiles_across_weights_are_the_rows_or_the_columns_of_a_group():
     slices = [Slices(0, 0, 0, 2), Slices(0, 0, 6, 2), Slices(1, 1, 0, 2)]
-    assert GroupedAcrossLayers([(14, 5), (4, 6)], slices, 3).runs == [5, 2]
+    assert GroupedAcrossLayers([(14, 5), (4, 6)], slices, 3).tiles == [(2, 5), (4, 2)]

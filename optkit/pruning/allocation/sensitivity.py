@@ -65,8 +65,8 @@ def keeps(rule: Rule, site: Site, index: int, counts: Sequence[int]) -> Iterator
     """
     criterion, scores = build(without_training(rule).criterion), []
     weights = [layer.weight.detach().contiguous() for layer in site.layers.values()]
-    for number, (weight, run) in enumerate(zip(weights, site.grid.runs, strict=True)):
-        scores.append(criterion.score_jointly(weight, criterion.state(weight), index + number, run))
+    for number, (weight, tile) in enumerate(zip(weights, site.grid.tiles, strict=True)):
+        scores.append(criterion.score_jointly(weight, criterion.state(weight), index + number, tile))
     living = [torch.ones_like(weight, dtype=torch.bool) for weight in weights]
     pooled = site.grid.pool(scores, living)
     for count in counts:

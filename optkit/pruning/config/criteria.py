@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, get_args
 
 
@@ -155,22 +157,25 @@ class Obert:
     For masks that change in few large jumps, and for blocks, whose weights are judged together: MiniLM-L6 fine-tuned on
     SST-2 and cut to 50 % in 1x4 blocks at one stroke rises in loss by a quarter of what it does with magnitude.
 
-    It keeps 2 * (``block`` + 1) bytes a matched weight, in memory and in checkpoints (34 at 16: 0.36 GB for the 10.6
-    million of MiniLM-L6, 2.9 GB for the 85 million of BERT-base). With MiniLM-L6 on a CPU, batches of 32 and masks that
+    It keeps 2 * (B + 1) bytes a matched weight, in memory and in checkpoints, B being the weights of a ``block`` (34 at
+    16: 0.36 GB for the 10.6 million of MiniLM-L6, 2.9 GB for the 85 million of BERT-base; 130 at 64: 1.4 and 11 GB).
+    With MiniLM-L6 on a CPU, batches of 32 and masks that
     change every 20 steps, a step takes 1.2 to 1.5 times as long until the schedule ends. A change of the masks takes as
     long as two steps, as every block is inverted: a larger ``every`` makes that rare.
 
     Args:
-        block: how many adjacent inputs of an output are taken to act on each other, 1 to 128. For 1xC blocks a multiple
-            of C: only then is a block judged as one. Memory grows with it, time at a change of the masks with its
-            square, and more of it needs more steps to average over.
+        block: which weights are taken to act on each other: that many adjacent inputs of an output, or ``RxC``, C
+            adjacent inputs of R adjacent outputs; 1 to 128 weights. A block of the structure is judged as one where
+            these are multiples of its rows and columns, and makes up for its removal by the rest of them: with 4x4
+            blocks 4x4 judges each as one and leaves nothing to make up for it, 4x16 does both. Memory grows with B,
+            time at a change of the masks with its square, and more of it needs more steps to average over.
         damping: what is added to the diagonal, as a share of its mean over the layer, above 0. Results are much the
             same from 1e-4 to 1e-2; higher values bring it towards magnitude.
         momentum: share of the average that is kept at each optimizer step, in [0, 1). 0.98 looks back about 50 steps.
             Raise it with small batches.
     """
 
-    block: int = 16
+    block: int | str = 16
     damping: float = 1e-3
     momentum: float = 0.98
 
@@ -178,12 +183,20 @@ class Obert:
     paper: ClassVar[str] = "Kurtic et al. 2022, The Optimal BERT Surgeon, https://arxiv.org/abs/2203.07259"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.block <= 128:
-            raise ValueError(f"block must be between 1 and 128 inputs, got {self.block}")
+        if not 1 <= prod(self.shape) <= 128:
+            raise ValueError(f"block must hold between 1 and 128 weights, got {self.block}")
         if not 0.0 < self.damping < float("inf"):
             raise ValueError(f"damping must be above 0, got {self.damping}")
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs of a block."""
+        found = re.fullmatch(r"(?:(\d+)x)?(\d+)", str(self.block), re.ASCII)
+        if not found:
+            raise ValueError(f"block must be a number of inputs or RxC, such as 16 or 4x16, got {self.block}")
+        return int(found[1] or 1), int(found[2])
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ class Criterion:
         """
         raise NotImplementedError
 
-    def score_jointly(self, weight: Tensor, state: State, index: int, run: int) -> Tensor:
-        """As ``score``, when ``run`` adjacent inputs of an output are removed together: each weight's share of what
+    def score_jointly(self, weight: Tensor, state: State, index: int, tile: tuple[int, int]) -> Tensor:
+        """As ``score``, when tiles of adjacent (outputs, inputs) are removed together: each weight's share of what
         that costs, so that a group's importance is still a sum. Pruning calls this one.
         """
         return self.score(weight, state, index)

@@ -2,10 +2,10 @@
 (oBERT, Kurtic et al. 2022, https://arxiv.org/abs/2203.07259; WoodFisher, Singh & Alistarh 2020,
 https://arxiv.org/abs/2004.14340; after Optimal Brain Surgeon, Hassibi & Stork 1992).
 
-The Hessian is the empirical Fisher in blocks of B adjacent inputs of an output (optkit/pruning/fisher.py), here a
-moving average over optimizer steps of the outer product of each step's gradient, where the papers gather fresh
+The Hessian is the empirical Fisher in blocks of R adjacent outputs x C adjacent inputs (optkit/pruning/fisher.py), here
+a moving average over optimizer steps of the outer product of each step's gradient, where the papers gather fresh
 gradients at each change of the masks. A group Q inside a Fisher block counts by w_Q^T ((F^-1)_QQ)^-1 w_Q / 2; one that
-crosses Fisher blocks (blocks of several rows, rows, columns, heads, neurons) by the sum over its parts within them.
+crosses Fisher blocks (rows, columns, heads, neurons, larger blocks) by the sum over its parts within them.
 When masks change, the weights that stay move to the minimum of the quadratic model, all that went from a Fisher block
 at once. F is restricted to living weights before it is inverted: what is pruned already stays at zero and takes no
 part.
@@ -14,7 +14,6 @@ part.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import gcd
 
 import torch
 from torch import Tensor
@@ -31,42 +30,44 @@ class ObertCriterion(Criterion):
     config: Obert
 
     def state(self, weight: Tensor) -> State:
-        return {"fisher": fisher.empty(tuple(weight.shape), self.config.block, weight.device)}
+        return {"fisher": fisher.empty((weight.shape[0], weight.shape[1]), self.config.shape, weight.device)}
 
     def observe(self, state: State, weight: Tensor, gradient: Tensor) -> None:
-        fisher.accumulate(state["fisher"], gradient, self.config.block, self.config.momentum)
+        fisher.accumulate(state["fisher"], gradient, self.config.shape, self.config.momentum)
 
     def score(self, weight: Tensor, state: State, index: int) -> Tensor:
-        return self.score_jointly(weight, state, index, 1)
+        return self.score_jointly(weight, state, index, (1, 1))
 
-    def score_jointly(self, weight: Tensor, state: State, index: int, run: int) -> Tensor:
-        part = self.config.block if run >= weight.shape[1] else gcd(run, self.config.block)
-        weights = fisher.to_blocks(weight.float(), self.config.block)
+    def score_jointly(self, weight: Tensor, state: State, index: int, tile: tuple[int, int]) -> Tensor:
+        shape = (weight.shape[0], weight.shape[1])
+        parts = fisher.parts(self.config.shape, tile, shape)
+        weights = fisher.to_blocks(weight.float(), self.config.shape)
         living = weights != 0
         scale = self._scale(state, living)
         scores = torch.zeros_like(weights)
         for chosen, matrices in self._matrices(state, living.any(dim=0), scale):
             scores[:, chosen] = fisher.saliency(
-                matrices, weights[:, chosen], living[:, chosen], self.config.damping, part
+                matrices, weights[:, chosen], living[:, chosen], self.config.damping, parts
             )
-        return fisher.from_blocks(scores * scale, weight.shape)
+        return fisher.from_blocks(scores * scale, shape, self.config.shape)
 
     def after_mask(self, weight: Tensor, state: State, before: Tensor, keep: Tensor) -> None:
         change = weight.where(keep, 0.0).float() - weight.where(before, 0.0).float()
-        change = fisher.to_blocks(change, self.config.block)
-        free = fisher.to_blocks(before & keep, self.config.block)
+        change = fisher.to_blocks(change, self.config.shape)
+        free = fisher.to_blocks(before & keep, self.config.shape)
         scale = self._scale(state, free)
         moved = torch.zeros_like(change)
         wanted = (change != 0).any(dim=0) & free.any(dim=0)
         for chosen, matrices in self._matrices(state, wanted, scale):
             moved[:, chosen] = fisher.compensation(matrices, change[:, chosen], free[:, chosen], self.config.damping)
-        weight += fisher.from_blocks(moved, weight.shape).to(weight.dtype)
+        shape = (weight.shape[0], weight.shape[1])
+        weight += fisher.from_blocks(moved, shape, self.config.shape).to(weight.dtype)
 
     def _scale(self, state: State, living: Tensor) -> Tensor:
         """The mean diagonal entry over ``living`` weights (B, n). Divided by it the Fisher of a layer is of order 1, so
         damping means the same in every layer, however small its gradients.
         """
-        mean = fisher.diagonal(state["fisher"], self.config.block).where(living, 0.0).sum() / living.sum().clamp(min=1)
+        mean = fisher.diagonal(state["fisher"]).where(living, 0.0).sum() / living.sum().clamp(min=1)
         if not bool(torch.isfinite(mean)):
             raise PruningError(
                 "obert: gradients held NaN or infinite values: lower the learning rate, or add warmup steps"
@@ -77,9 +78,10 @@ class ObertCriterion(Criterion):
         """Where the blocks ``wanted``, bool (n,), are, a few at a time, and their Fisher (B, B, few) over ``scale``."""
         # As many as a core's cache holds, or as a GPU's memory does not notice: 2 and 64 MB.
         entries = 2**19 if wanted.device.type == "cpu" else 2**24
+        weights = self.config.shape[0] * self.config.shape[1]
         places = torch.nonzero(wanted).flatten()
-        for chosen in places.split(max(entries // self.config.block**2, 1)) if len(places) else ():
+        for chosen in places.split(max(entries // weights**2, 1)) if len(places) else ():
             first, last = int(chosen[0]), int(chosen[-1])
             if last - first == len(chosen) - 1:  # a slice is read as it lies, places are gathered one by one
                 chosen = slice(first, last + 1)
-            yield chosen, fisher.unpack(state["fisher"][:, chosen] / scale, self.config.block)
+            yield chosen, fisher.unpack(state["fisher"][:, chosen] / scale)

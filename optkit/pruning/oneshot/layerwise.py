@@ -161,7 +161,7 @@ def _allocate(
         for name in stage:
             layer, site = calibration.model.get_submodule(name), sites[name]
             hessian, _ = damp(moments.covariance(central=layer.bias is not None), damping)
-            losses = saliency(layer.weight.float(), hessian, site.grid.runs[0])
+            losses = saliency(layer.weight.float(), hessian, site.grid.tiles[0][1])
             losses = losses * calibration.felt([name])[name].outputs[:, None]
             pooled[name] = marginal(site.grid.pool([losses], [mask_of(layer).mask]))
             tell(done := done + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from optimizer_steps import finish_step
@@ -20,7 +22,7 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
-def watched(generator, shape, block: int, steps: int = 30, scale: float = 1.0):
+def watched(generator, shape, block: int | str, steps: int = 30, scale: float = 1.0):
     """A criterion that has seen ``steps`` random gradients, and what it knows."""
     criterion = build(Obert(block=block, damping=DAMPING, momentum=0.9))
     state = criterion.state(torch.empty(shape))
@@ -29,25 +31,26 @@ def watched(generator, shape, block: int, steps: int = 30, scale: float = 1.0):
     return criterion, state
 
 
-def dense(state, shape, block: int, living: torch.Tensor) -> torch.Tensor:
+def dense(state, shape, block: tuple[int, int], living: torch.Tensor) -> torch.Tensor:
     """The damped Fisher of all weights of one layer as one matrix, float64 (weights, weights)."""
-    rows, cols = shape
-    per_row = -(-cols // block)
-    blocks = fisher.unpack(state["fisher"], block).double()
+    (rows, cols), (high, wide) = shape, block
+    blocks = fisher.unpack(state["fisher"]).double()
     full = torch.zeros(rows * cols, rows * cols, dtype=torch.float64)
-    for n in range(rows * per_row):
-        row, start = n // per_row, n % per_row * block
-        size = min(block, cols - start)
-        places = slice(row * cols + start, row * cols + start + size)
-        full[places, places] = blocks[:size, :size, n]
+    for n, (top, left) in enumerate(itertools.product(range(0, rows, high), range(0, cols, wide))):
+        inside = [(r, c) for r, c in itertools.product(range(high), range(wide)) if top + r < rows and left + c < cols]
+        own = torch.tensor([r * wide + c for r, c in inside])
+        places = torch.tensor([(top + r) * cols + left + c for r, c in inside])
+        full[places[:, None], places] = blocks[own[:, None], own, n]
     own = full.diagonal()
     return full + torch.diag(fisher.RIDGE * own + DAMPING * own[living.flatten()].mean())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("shape", "block"), [((3, 10), 4), ((4, 16), 16), ((2, 5), 8)])
+@pytest.mark.parametrize(
+    ("shape", "block"), [((3, 10), (1, 4)), ((4, 16), (1, 16)), ((2, 5), (1, 8)), ((5, 6), (2, 4)), ((8, 4), (4, 4))]
+)
 def test_what_stays_moves_to_the_minimum_and_what_was_pruned_has_no_say(generator, shape, block, dtype):
-    criterion, state = watched(generator, shape, block)
+    criterion, state = watched(generator, shape, "{}x{}".format(*block))
     weight = torch.randn(shape, generator=generator).to(dtype)
     before, keep = (torch.rand(shape, generator=generator) > share for share in (0.3, 0.5))
     assert bool((keep & ~before).any()) and bool((before & ~keep).any())  # some return, some go
@@ -69,10 +72,10 @@ def test_scores_of_a_group_add_up_to_the_least_rise_of_the_loss(generator):
     weight = torch.randn(shape, generator=generator)
     weight[0, 3:9] = 0.0  # pruned
     living = weight != 0
-    matrix, flat = dense(state, shape, block, living), weight.double().flatten()
+    matrix, flat = dense(state, shape, (1, block), living), weight.double().flatten()
     lively = torch.nonzero(living.flatten()).flatten()
     for run in (1, 2, 4, 8, 16):
-        scores = criterion.score_jointly(weight, state, 0, run).double().flatten()
+        scores = criterion.score_jointly(weight, state, 0, (1, run)).double().flatten()
         part = min(run, block)
         for start in range(0, 48, part):
             q = lively[(lively >= start) & (lively < start + part)]
@@ -81,16 +84,37 @@ def test_scores_of_a_group_add_up_to_the_least_rise_of_the_loss(generator):
             cost = flat[q] @ torch.linalg.solve(inverse[among][:, among], flat[q]) / 2
             assert float(scores[start : start + part].sum()) == pytest.approx(float(cost), rel=1e-3, abs=1e-12)
         assert not bool(scores[~living.flatten()].any())
-    assert torch.equal(criterion.score(weight, state, 0), criterion.score_jointly(weight, state, 0, 1))
+    assert torch.equal(criterion.score(weight, state, 0), criterion.score_jointly(weight, state, 0, (1, 1)))
+
+
+def test_blocks_of_several_rows_are_judged_as_one(generator):
+    """Each 2x2 group of a 4x8 weight within Fisher blocks of 2x4, against the dense solver."""
+    shape = (4, 8)
+    criterion, state = watched(generator, shape, "2x4")
+    weight = torch.randn(shape, generator=generator)
+    weight[:2, 2:4] = 0.0  # pruned
+    living = weight != 0
+    matrix, flat = dense(state, shape, (2, 4), living), weight.double().flatten()
+    lively = torch.nonzero(living.flatten()).flatten()
+    inverse = torch.linalg.inv(matrix[lively][:, lively])
+    scores = criterion.score_jointly(weight, state, 0, (2, 2)).double()
+    for top, left in itertools.product(range(0, 4, 2), range(0, 8, 2)):
+        places = [row * 8 + col for row in (top, top + 1) for col in (left, left + 1)]
+        among = torch.isin(lively, torch.tensor(places))
+        q = lively[among]
+        cost = flat[q] @ torch.linalg.solve(inverse[among][:, among], flat[q]) / 2 if len(q) else 0.0
+        assert float(scores[top : top + 2, left : left + 2].sum()) == pytest.approx(float(cost), rel=1e-3, abs=1e-12)
+    apart = criterion.score_jointly(weight, state, 0, (1, 2))
+    assert not torch.allclose(apart.double(), scores, rtol=1e-3)
 
 
 def test_runs_that_do_not_fit_a_fisher_block_are_judged_in_the_largest_parts_that_do(generator):
     criterion, state = watched(generator, (2, 24), 16)
     weight = torch.randn(2, 24, generator=generator)
-    scores = {run: criterion.score_jointly(weight, state, 0, run) for run in (1, 2, 3, 6, 24)}
+    scores = {run: criterion.score_jointly(weight, state, 0, (1, run)) for run in (1, 2, 3, 6, 24)}
     assert torch.equal(scores[3], scores[1]) and torch.equal(scores[6], scores[2])
     # All of a row: w^T F w / 2 in every block, with nothing left to make up for it.
-    matrix, flat = dense(state, (2, 24), 16, weight != 0), weight.double().flatten()
+    matrix, flat = dense(state, (2, 24), (1, 16), weight != 0), weight.double().flatten()
     expected = (flat * (matrix @ flat) / 2).view(2, 24)
     torch.testing.assert_close(scores[24].double(), expected, rtol=1e-4, atol=1e-6)
 
@@ -101,7 +125,7 @@ def test_damping_follows_the_size_of_the_gradients(generator):
     scores, moved = [], []
     for scale in (1.0, 2.0**-20):
         criterion, state = watched(torch.Generator().manual_seed(1), (4, 8), 8, scale=scale)
-        scores.append(criterion.score_jointly(weight, state, 0, 4) / scale**2)
+        scores.append(criterion.score_jointly(weight, state, 0, (1, 4)) / scale**2)
         moved.append(weight.clone())
         criterion.after_mask(moved[-1], state, torch.ones_like(keep), keep)
     torch.testing.assert_close(*scores, rtol=1e-4, atol=0.0)
@@ -181,8 +205,9 @@ def test_a_state_dict_continues_bit_for_bit(stack, structure, scope):
     assert all(bool(torch.isfinite(value).all()) for value in through.values())
 
 
-def test_its_memory_is_what_it_says():
-    state = build(Obert(block=16)).state(torch.empty(24, 64))
+@pytest.mark.parametrize("block", [16, "4x4", "2x8"])
+def test_its_memory_is_what_it_says(block):
+    state = build(Obert(block=block)).state(torch.empty(24, 64))
     assert sum(t.numel() * t.element_size() for t in state.values()) == 34 * 24 * 64
 
 
@@ -207,8 +232,11 @@ def test_a_layer_that_saw_no_gradient_scores_nothing_and_moves_nothing():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"block": 0}, "block must be between 1 and 128 inputs, got 0"),
-        ({"block": 129}, "block must be between 1 and 128 inputs, got 129"),
+        ({"block": 0}, "block must hold between 1 and 128 weights, got 0"),
+        ({"block": 129}, "block must hold between 1 and 128 weights, got 129"),
+        ({"block": "16x16"}, "block must hold between 1 and 128 weights, got 16x16"),
+        ({"block": "4 by 4"}, "block must be a number of inputs or RxC, such as 16 or 4x16, got 4 by 4"),
+        ({"block": -4}, "block must be a number of inputs or RxC, such as 16 or 4x16, got -4"),
         ({"damping": 0.0}, "damping must be above 0, got 0.0"),
         ({"damping": float("nan")}, "damping must be above 0, got nan"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
