@@ -7,7 +7,15 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, create_model, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+)
 
 from optkit.pruning.config import (
     CRITERIA,
@@ -33,6 +41,8 @@ from optkit.spelling import suggest
 _DEFAULT = Schedule()
 #: Structures that are a word: RxC and N:M are none.
 _STRUCTURES = tuple(name for name in STRUCTURES if name.islower())
+#: A number or a word: which ones, the criterion itself says.
+_Either = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})]
 
 
 class CriterionSpec(Part):
@@ -55,8 +65,8 @@ class CriterionSpec(Part):
 
 def _spec(name: str, criterion: type) -> type[CriterionSpec]:
     hints = get_type_hints(criterion)
-    share = {float: Share}
-    parameters = {f.name: (share.get(hints[f.name], hints[f.name]), f.default) for f in dataclasses.fields(criterion)}
+    types = {float: Share, int | str: _Either}
+    parameters = {f.name: (types.get(hints[f.name], hints[f.name]), f.default) for f in dataclasses.fields(criterion)}
     summary = criterion.__doc__.split("\n\n")[0].replace("\n    ", " ")
     fields = {"name": (Literal[name], name), **parameters}
     return create_model(criterion.__name__, __base__=CriterionSpec, __doc__=summary, **fields)

@@ -38,7 +38,12 @@ from optkit.recipe.resolved import data
             "{criterion: {name: taylor, momentum: 1}}",
             "6:46: prune.0.criterion.momentum: momentum must be at least 0 and",
         ),
-        ("{criterion: {name: obert, block: 0}}", "6:42: prune.0.criterion.block: block must be between 1 and"),
+        ("{criterion: {name: obert, block: 0}}", "6:42: prune.0.criterion.block: block must hold between 1 and"),
+        ("{criterion: {name: obert, block: 16x16}}", "6:42: prune.0.criterion.block: block must hold between 1 and"),
+        (
+            "{criterion: {name: obert, block: [4, 4]}}",
+            "6:35: prune.0.criterion.block: block must be a number of inputs or RxC, such as 16 or 4x16, got [4, 4]",
+        ),
         ("{criterion: {name: obert, damping: 0}}", "6:44: prune.0.criterion.damping: damping must be above 0, got 0"),
         ("{criterion: {name: random, seed: -1}}", "6:42: prune.0.criterion.seed: seed must be at least 0, got -1"),
         ("{criterion: {name: random, seed: 0.5}}", "6:42: prune.0.criterion.seed: expected a whole number, got 0.5"),
