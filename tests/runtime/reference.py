@@ -251,14 +251,17 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _attention_tolerance(
-    step: Attention, values: Values, products: float = 0.0, scores_exact: bool = False
+    step: Attention, values: Values, products: float = 0.0, integer_scores: bool = False
 ) -> np.ndarray:
     query, key, value = (_heads(values[source], step.heads) for source in (step.query, step.key, step.value))
     mask = None if step.mask is None else values[step.mask]
     shares = _softmax(_scores(step, query, key, mask))
-    size = np.abs(query) @ np.abs(key).swapaxes(-1, -2) * abs(step.scale)
-    factors = 0.0 if scores_exact else products
-    score = ((query.shape[-1] + 4) * ROUNDING + 2 * factors + factors**2) * size
+    if integer_scores:
+        # The sum is exact; it becomes a float, and is scaled by a product of the scale and both steps.
+        score = 6 * ROUNDING * np.abs(query @ key.swapaxes(-1, -2) * step.scale)
+    else:
+        size = np.abs(query) @ np.abs(key).swapaxes(-1, -2) * abs(step.scale)
+        score = ((query.shape[-1] + 4) * ROUNDING + 2 * products + products**2) * size
     if mask is not None and mask.dtype != bool:
         score = score + 2 * ROUNDING * np.minimum(np.abs(mask), 1e4) * (shares > 0)
     # A score's error is a relative error of its share, once in the numerator and once in the sum of all.
@@ -269,10 +272,11 @@ def _attention_tolerance(
     return _merged((shares * relative) @ np.abs(value))
 
 
-def attention_tolerance_bf16(step: Attention, values: Values, integer_scores: bool) -> np.ndarray:
-    """``tolerance`` of an attention whose products are of bfloat16, its softmax and sums float32.
+def attention_tolerance(step: Attention, values: Values, *, bf16: bool, integer_scores: bool) -> np.ndarray:
+    """``tolerance`` of an attention by what its products are of.
 
     Args:
-        integer_scores: whether queries and keys meet as integers, so that only softmax and values are rounded.
+        bf16: bfloat16; softmax and sums are float32.
+        integer_scores: queries and keys are integers that meet as such, so that their products add up exactly.
     """
-    return _attention_tolerance(step, values, BFLOAT16 + SHORT_EXP, integer_scores)
+    return _attention_tolerance(step, values, BFLOAT16 + SHORT_EXP if bf16 else 0.0, integer_scores)

@@ -73,7 +73,16 @@ def test_sums_of_exact_cases_fit_float32():
 def test_kernels(computed, name, isa):
     """Each output is within float32's reach of the reference, which is given the engine's own sources of the step."""
     case = kernel_cases.cases()[name]
-    assert_steps(case, computed(isa), name, None if case.exact else reference.tolerance)
+    assert_steps(case, computed(isa), name, None if case.exact else tolerance_of(case))
+
+
+def tolerance_of(case, *, bf16: bool = False):
+    def tolerance(step, values):
+        if isinstance(step, Attention):
+            return reference.attention_tolerance(step, values, bf16=bf16, integer_scores=case.integer_scores)
+        return reference.tolerance(step, values)
+
+    return tolerance
 
 
 def has_bf16(isa: str) -> bool:
@@ -88,13 +97,7 @@ def test_attention_where_bfloat16_is_allowed(computed, name, isa):
     """Within what rounding to 8 bits costs, where there are such products; elsewhere the bits of float32."""
     case, outputs = kernel_cases.cases()[name], computed(isa)
     if has_bf16(isa):
-
-        def tolerance(step, values):
-            if isinstance(step, Attention):
-                return reference.attention_tolerance_bf16(step, values, case.integer_scores)
-            return reference.tolerance(step, values)
-
-        return assert_steps(case, outputs, f"bf16 {name}", tolerance)
+        return assert_steps(case, outputs, f"bf16 {name}", tolerance_of(case, bf16=True))
     for number, position in np.ndindex(len(case.inputs), len(case.program.outputs)):
         np.testing.assert_array_equal(
             outputs[f"bf16 {name}|{number}|{position}"], outputs[f"{name}|{number}|{position}"]

@@ -173,9 +173,9 @@ void TileWork::epilogue(const LinearPlan& step, float* block, uint32_t first, ui
     PanelArgs panel{};
     if (step.target_panel >= 0)
         panel = fixed_panel(plan_.panels[size_t(step.target_panel)], first, scratch);
-    IntegersArgs integers{nullptr, step.factor, step.shift, step.zero};
+    IntegersArgs integers{nullptr, step.factor, step.shift};
     if (step.integers)
-        integers.target = reinterpret_cast<int16_t*>(address(step.target, tile, scratch)) + size_t(first) * kLanes;
+        integers.target = reinterpret_cast<uint8_t*>(address(step.target, tile, scratch)) + size_t(first) * kLanes;
     const auto other = [&](const Elementwise& after) -> const float* {
         return after.other == kNone ? nullptr : address(after.other, tile, scratch) + size_t(first) * kLanes;
     };
@@ -194,7 +194,7 @@ void TileWork::epilogue(const LinearPlan& step, float* block, uint32_t first, ui
     for (const Elementwise& after : step.after)
         elementwise(after, block, block, other(after), first, rows, lanes);
     if (step.integers)
-        kernels_.quantize_i16(block, rows, lanes, integers);
+        kernels_.quantize_u8(block, rows, lanes, integers);
     if (step.target_panel >= 0)
         kernels_.quantize(block, rows, lanes, panel);
 }
@@ -208,8 +208,12 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
     const size_t stride = plan_.shared_features * kLanes, offset = head * step.size * kLanes;
     AttentionArgs args{};
     args.integers = step.integers;
-    args.query = address(step.query, first, scratch) + (step.integers ? offset / 2 : offset);
-    args.key = address(step.key, first, scratch) + (step.integers ? offset / 2 : offset);
+    args.skip = step.integers ? uint32_t(head * step.size % 4) : 0;
+    args.query_zero = step.query_zero;
+    args.key_zero = step.key_zero;
+    const size_t first_group = head * step.size / 4 * kLanes;
+    args.query = address(step.query, first, scratch) + (step.integers ? first_group : offset);
+    args.key = address(step.key, first, scratch) + (step.integers ? first_group : offset);
     args.value = address(step.value, first, scratch) + offset;
     args.target = address(step.target, tile, scratch) + offset;
     args.query_stride = args.key_stride = args.value_stride = stride;

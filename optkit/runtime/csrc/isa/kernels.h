@@ -72,7 +72,7 @@ struct ScaleArgs {
 constexpr uint32_t kAttentionKeys = 128;
 /// Floats of AttentionArgs::scratch, however long the sequence: scores, and values of eight features in 16 bits.
 constexpr size_t kAttentionScratch = kAttentionKeys * (kLanes + 8 / 2);
-/// And for each feature of a head, one more if it is odd: a query and a key in 16 bits.
+/// And for each feature of a head and three more: a query and a key in 16 bits.
 constexpr size_t kAttentionScratchOfFeature = kLanes;
 
 /// What is added to scores, as it lies in the input: float32, or bytes, non-zero where a key takes part.
@@ -92,11 +92,10 @@ struct PanelArgs {
     const float *token_low = nullptr, *token_inverse = nullptr;
 };
 
-/// int16 [row / 2][lane][2] to be written: round(x * factor + shift), clamped to 0..255, less `zero`.
+/// u8 [row / 4][32][4] to be written: round(x * factor + shift), clamped to 0..255, 0 for no number.
 struct IntegersArgs {
-    int16_t* target;
+    uint8_t* target;
     float factor, shift;
-    int32_t zero;
 };
 
 /// What becomes of a block of sums. Panels, of fixed range, and integers are made of int32 sums without ranges of
@@ -116,9 +115,11 @@ struct EpilogueArgs {
 };
 
 struct AttentionArgs {
-    // Tiles of one sequence, [tile][features][32]; a tile holds `width` tokens. Queries and keys may be 8-bit numbers
-    // less their zero points, as int16 [tile][features / 2][32][2], so that two products add up in one instruction.
+    // Tiles of one sequence, [tile][features][32]; a tile holds `width` tokens. Queries and keys may be 8-bit numbers,
+    // u8 [tile][features / 4][32][4]: then a head's features begin behind the first `skip` of a group of four.
     bool integers;
+    uint32_t skip;
+    int32_t query_zero, key_zero;
     const void *query, *key;
     const float* value;
     float* target;
@@ -157,8 +158,7 @@ struct Kernels {
     void (*layer_norm)(float* target, const float* source, uint32_t rows, int lanes, const float* gamma,
                        const float* beta, float epsilon, const PanelArgs* panel) noexcept = nullptr;
     void (*quantize)(const float* source, uint32_t rows, int lanes, const PanelArgs&) noexcept = nullptr;
-    /// `rows` is even.
-    void (*quantize_i16)(const float* source, uint32_t rows, int lanes, const IntegersArgs&) noexcept = nullptr;
+    void (*quantize_u8)(const float* source, uint32_t rows, int lanes, const IntegersArgs&) noexcept = nullptr;
     /// Each token's own range over all rows, 0 inside: low, inverse of the step, the step.
     void (*token_ranges)(const float* source, uint32_t rows, int lanes, const float* channel, float* low,
                          float* inverse, float* step) noexcept = nullptr;

@@ -5,8 +5,8 @@
 namespace optkit {
 namespace {
 
-// Of a head: so many products of two 9-bit numbers still fit a 32-bit sum.
-constexpr uint32_t kMaxIntegerHeadSize = 1u << 14;
+// Of a head: so many products of two 8-bit numbers, and what is added for their zero points, still fit a 32-bit sum.
+constexpr uint32_t kMaxIntegerHeadSize = 1u << 13;
 
 }  // namespace
 
@@ -38,8 +38,7 @@ const Step* Graph::integer_quantizer(const Step& attention, int which) const {
     const uint32_t number = attention.sources[which];
     const uint32_t size = spec_.features[number] / attention.heads;
     const Value& value = values_[number];
-    if (size % 2 != 0 || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 ||
-        value.producer == kNone)
+    if (size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 || value.producer == kNone)
         return nullptr;
     const Step& step = spec_.steps[value.producer];
     if (step.op != Op::fake_quantize || step.levels != 256)

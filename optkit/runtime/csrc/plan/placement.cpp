@@ -14,7 +14,7 @@ size_t place_shared(const Spec& spec, const std::vector<ValueUse>& values, Plan&
     std::vector<size_t> numbers;
     for (size_t i = 0; i < values.size(); ++i)
         if (values[i].ready && values[i].shared) {
-            const size_t features = padded(spec.features[i]) / (values[i].integers ? 2 : 1);
+            const size_t features = padded(spec.features[i]) / (values[i].integers ? 4 : 1);
             lives.push_back({values[i].segment, values[i].last_segment, features});
             numbers.push_back(i);
         }

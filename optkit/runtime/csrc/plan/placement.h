@@ -11,7 +11,7 @@ namespace optkit {
 struct ValueUse {
     bool ready = false;     // some action computes or loads it
     bool shared = false;    // it outlives its segment, so it lies in memory of all tiles
-    bool integers = false;  // int16 instead of floats
+    bool integers = false;  // u8 instead of floats
     size_t segment = 0, last_segment = 0;
     size_t first = 0, last = 0;
 };

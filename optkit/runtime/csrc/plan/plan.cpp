@@ -13,6 +13,9 @@
 namespace optkit {
 namespace {
 
+/// The number that stands for 0 among those of a FakeQuantize of 256 levels.
+int32_t zero_point(const Step& step) { return int32_t(std::nearbyint(-step.low * (255.0f / (step.high - step.low)))); }
+
 class Planner {
 public:
     Planner(const Spec& spec, Plan& plan)
@@ -116,6 +119,8 @@ private:
         if (query && key) {
             attention.integers = true;
             attention.scale *= (query->high - query->low) / 255.0f * ((key->high - key->low) / 255.0f);
+            attention.query_zero = zero_point(*query);
+            attention.key_zero = zero_point(*key);
         }
         plan_.attentions.push_back(attention);
         plan_.segments.emplace_back();
@@ -190,7 +195,6 @@ private:
             linear.integers = linear.own_sums = value_[current].integers = true;
             linear.factor = 255.0f / (last.high - last.low);
             linear.shift = -last.low * linear.factor;
-            linear.zero = int32_t(std::nearbyint(linear.shift));
             linear.after.pop_back();
         }
         linear.one_pass = fits_one_pass(linear);

@@ -53,10 +53,9 @@ struct LinearPlan {
     int target_panel = -1;    // written directly
     bool own_sums = false;    // the sums do not lie in the target: those of one block in memory of the thread,
     size_t sums = 0;          // or, with several chunks of inputs, those of all outputs here in scratch
-    // The target holds queries or keys of integer attention: 8-bit numbers less their zero point.
+    // The target holds queries or keys of integer attention, as 8-bit numbers.
     bool integers = false;
     float factor = 0, shift = 0;
-    int32_t zero = 0;
 };
 
 /// Fills scales, bias and low_factor of a linear step, and counts its non-zeros.
@@ -70,6 +69,7 @@ struct AttentionPlan {
     int mask;  // its number among the inputs, or -1
     float scale;
     bool integers;  // queries and keys: their steps are part of the scale
+    int32_t query_zero = 0, key_zero = 0;
 };
 
 struct Action {

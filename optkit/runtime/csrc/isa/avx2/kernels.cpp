@@ -16,6 +16,7 @@ namespace {
 /// Two int16 products each, added to 32 bits.
 inline Ints add_products(Ints sums, Ints a, Ints b) { return sums + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 
+#include "isa/shared/quads.inl"
 #include "isa/shared/attention.inl"
 
 struct Dot {

@@ -11,10 +11,16 @@ namespace {
 #include "isa/shared/vector.inl"
 #include "isa/shared/tile.inl"
 
-/// Two int16 products each, added to 32 bits.
-inline Ints add_products(Ints sums, Ints a, Ints b) {
-    return (Ints)_mm256_dpwssd_avx_epi32((__m256i)sums, (__m256i)a, (__m256i)b);
-}
+/// A vector of s8, four a lane, that are multiplied by u8 in one instruction.
+struct Quads {
+    Ints s8;
+
+    static Quads of(Ints s8) { return {s8}; }
+
+    Ints add(Ints sums, Ints u8) const {
+        return (Ints)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)u8, (__m256i)s8);
+    }
+};
 
 #include "isa/shared/attention.inl"
 

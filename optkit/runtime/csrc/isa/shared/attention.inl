@@ -6,28 +6,102 @@
 // was added up so far (Milakov, Gimelshein 2018, https://arxiv.org/abs/1805.02867).
 // Included once per translation unit, inside its unnamed namespace, after vector.inl and tile.inl.
 
-/// A vector of queries, and numbers of keys: float32 [feature][32].
+// What scores are made of: vectors of queries, numbers of keys, and how their products add up.
+
+/// float32, [feature][32].
 struct FloatProducts {
     using Sums = Floats;
-    static constexpr uint32_t kFeatures = 1;  // that one product takes
+    using Queries = Floats;
+    using Key = float;
+    const float *queries, *keys;  // of the first lane; of the first tile
+    size_t key_stride;
+    uint32_t width, count;
 
-    static Sums vectors(const float* from) { return read(from); }
-    static Sums add(Sums sums, Sums queries, const float* key) { return sums + *key * queries; }
+    FloatProducts(const AttentionArgs& args, int lane)
+        : queries(static_cast<const float*>(args.query) + args.tile * args.query_stride + lane),
+          keys(static_cast<const float*>(args.key)), key_stride(args.key_stride), width(args.width), count(args.size) {}
+
+    /// Before the scores of a tile, whose first key is number `first`.
+    void begin_tile(const AttentionArgs&, uint32_t) {}
+    /// A sum's first value, for a vector of queries and a key.
+    Sums begin(uint32_t, int) const { return Sums{}; }
+    const float* key(uint32_t number) const { return keys + number / width * key_stride + number % width; }
+    Queries vector(uint32_t i, int v) const { return read(queries + size_t(i) * kLanes + v * kWidth); }
+    static Key number(const float* from) { return *from; }
+    static Sums add(Sums sums, Queries queries, Key key) { return sums + key * queries; }
     static Floats floats(Sums sums) { return sums; }
 };
 
-/// The same as pairs of int16, [feature / 2][32][2].
+/// u8, [feature / 4][32][4]. With q' = q - 128, which fits s8: sum (q - query_zero) (k - key_zero) = sum q' k
+/// + (128 - query_zero) sum k - key_zero sum (q - query_zero), so only sums over one of the two are to be added.
+template <int kVectors>
 struct IntegerProducts {
     using Sums = Ints;
-    static constexpr uint32_t kFeatures = 2;
+    using Queries = Quads;
+    using Key = Ints;
+    const float *queries, *keys;
+    size_t key_stride;
+    uint32_t width, count;
+    Ints of_queries[kVectors];
+    int32_t of_keys[kAttentionKeys];
 
-    static Sums vectors(const float* from) { return (Ints)read(from); }
-    static Sums add(Sums sums, Sums queries, const float* key) {
-        int32_t pair;
-        __builtin_memcpy(&pair, key, sizeof pair);
-        return add_products(sums, queries, Ints{} + pair);
+    IntegerProducts(const AttentionArgs& args, int lane)
+        : queries(args.scratch + kAttentionScratch), keys(static_cast<const float*>(args.key)),
+          key_stride(args.key_stride), width(args.width), count((args.skip + args.size + 3) / 4) {
+        const float* from = static_cast<const float*>(args.query) + args.tile * args.query_stride + lane;
+        Ints sums[kVectors] = {};
+        for (uint32_t i = 0; i < count; ++i)
+            for (int v = 0; v < kVectors; ++v) {
+                // Features of the heads beside are multiplied by 0.
+                const Quads numbers = Quads::of(
+                    ((Ints)read(from + size_t(i) * kLanes + v * kWidth) ^ int32_t(0x80808080)) & own(args, i));
+                sums[v] = numbers.add(sums[v], Ints{} + 0x01010101);
+                __builtin_memcpy(args.scratch + kAttentionScratch + (size_t(i) * kVectors + v) * kFloats, &numbers,
+                                 sizeof numbers);
+            }
+        const int32_t distance = 128 - args.query_zero;
+        for (int v = 0; v < kVectors; ++v)
+            of_queries[v] = (sums[v] + int32_t(args.size) * distance) * -args.key_zero;
+        __builtin_memset(of_keys, 0, sizeof of_keys);
     }
+
+    void begin_tile(const AttentionArgs& args, uint32_t first) {
+        if (args.query_zero == 128)
+            return;
+        for (uint32_t lane = 0; lane < width; lane += kWidth) {
+            Ints sums = {};
+            for (uint32_t i = 0; i < count; ++i)
+                sums = Quads::of((Ints{} + 0x01010101) & own(args, i))
+                           .add(sums, (Ints)read(key(first) + size_t(i) * kLanes + lane));
+            sums *= 128 - args.query_zero;
+            __builtin_memcpy(of_keys + first % kAttentionKeys + lane, &sums, sizeof sums);
+        }
+    }
+
+    const float* key(uint32_t number) const { return keys + number / width * key_stride + number % width; }
+    Queries vector(uint32_t i, int v) const {
+        Quads numbers;
+        __builtin_memcpy(&numbers, queries + (size_t(i) * kVectors + v) * kFloats, sizeof numbers);
+        return numbers;
+    }
+    static Key number(const float* from) {
+        int32_t quad;
+        __builtin_memcpy(&quad, from, sizeof quad);
+        return Ints{} + quad;
+    }
+    Sums begin(uint32_t key, int v) const { return of_queries[v] + of_keys[key % kAttentionKeys]; }
+    static Sums add(Sums sums, Queries queries, Key key) { return queries.add(sums, key); }
     static Floats floats(Sums sums) { return __builtin_convertvector(sums, Floats); }
+
+private:
+    static constexpr size_t kFloats = sizeof(Quads) / sizeof(float);
+
+    /// The bytes of group `i` that are the head's.
+    static int32_t own(const AttentionArgs& args, uint32_t i) {
+        const uint32_t first = i == 0 ? args.skip : 0, left = args.skip + args.size - 4 * i;
+        const uint32_t until = left < 4 ? (1u << 8 * left) - 1 : ~0u;
+        return int32_t(until & (~0u << 8 * first));
+    }
 };
 
 /// What the mask adds to a query's scores of kWidth keys from `key` on, as powers of two; 0 from `keys` on.
@@ -104,32 +178,28 @@ uint32_t write_mask(float* scores, const AttentionArgs& args, int lane, uint32_t
 
 /// The scores of keys `first` to `end`, as powers of two, added to what `scores` holds if there is a mask. Not inlined,
 /// as what follows it: a compiler that sees all at once runs out of registers in the inner loops.
-template <typename Products, int kRows, int kVectors>
-__attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVectors], const AttentionArgs& args,
-                                            int lane, uint32_t first, uint32_t end) {
+template <int kRows, int kVectors, typename Products>
+__attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVectors], const Products& products,
+                                            float scale, bool masked, uint32_t first, uint32_t end) {
     // 2^x instead of e^x: the factor goes into the scores' scale.
-    const float factor = args.scale * kLog2E;
-    const float* queries = static_cast<const float*>(args.query) + args.tile * args.query_stride + lane;
-    const uint32_t count = args.size / Products::kFeatures;
-    const bool masked = args.mask.data;
+    const float factor = scale * kLog2E;
+    const uint32_t count = products.count;
     Floats most[kVectors];
     for (int v = 0; v < kVectors; ++v)
         most[v] = largest[v];
     for (uint32_t key = first; key < end; key += kRows, scores += kRows * kVectors * kWidth) {
         // kRows divides a tile's width, so these keys lie in one tile.
-        const float* keys = static_cast<const float*>(args.key) + key / args.width * args.key_stride + key % args.width;
+        const float* keys = products.key(key);
         typename Products::Sums sums[kRows][kVectors];
-        for (auto& row : sums)
-            for (auto& sum : row)
-                sum = typename Products::Sums{};
+        for (int j = 0; j < kRows; ++j)
+            for (int v = 0; v < kVectors; ++v)
+                sums[j][v] = products.begin(key + j, v);
         uint32_t i = 0;
         do {
-            typename Products::Sums along[kVectors];
-            for (int v = 0; v < kVectors; ++v)
-                along[v] = Products::vectors(queries + size_t(i) * kLanes + v * kWidth);
             for (int j = 0; j < kRows; ++j)
                 for (int v = 0; v < kVectors; ++v)
-                    sums[j][v] = Products::add(sums[j][v], along[v], keys + size_t(i) * kLanes + j);
+                    sums[j][v] = Products::add(sums[j][v], products.vector(i, v),
+                                               Products::number(keys + size_t(i) * kLanes + j));
         } while (++i < count);
         for (int j = 0; j < kRows; ++j)
             if (key + j < end)  // the tile may hold fewer
@@ -188,10 +258,32 @@ __attribute__((noinline)) uint32_t add_values(const AttentionArgs& args, const f
     return feature;
 }
 
+/// The weights of softmax as float32.
+struct FloatWeights {
+    /// scores = 2^(scores - largest), added to `sum`.
+    template <int kVectors>
+    static void weigh(float* scores, const Floats (&largest)[kVectors], Floats (&sum)[kVectors], uint32_t keys) {
+        for (uint32_t key = 0; key < keys; ++key)
+            for (int v = 0; v < kVectors; ++v) {
+                float* at = scores + (key * kVectors + v) * kWidth;
+                const Floats weight = exp2(read(at) - largest[v]);
+                sum[v] += weight;
+                write(at, weight);
+            }
+    }
+
+    template <int kRows, int kVectors>
+    static uint32_t add(const AttentionArgs& args, float* scores, uint32_t feature, int lane, uint32_t first,
+                        uint32_t end, const Floats* correction, const Floats* factor) {
+        return add_values<kRows, kVectors>(args, scores, feature, lane, first, end, correction, factor);
+    }
+};
+
 /// The queries of kVectors vectors from `lane`, kRows keys or features at a time.
-template <int kRows, int kVectors>
+template <int kRows, int kVectors, typename Products, typename Weights>
 void attention_lanes(const AttentionArgs& args, int lane) {
     float* scores = args.scratch;
+    Products products(args, lane);
     Floats largest[kVectors], sum[kVectors] = {};
     for (int v = 0; v < kVectors; ++v)
         largest[v] = splat(-3.0e38f);
@@ -203,35 +295,38 @@ void attention_lanes(const AttentionArgs& args, int lane) {
         Floats correction[kVectors], inverse[kVectors];
         for (int v = 0; v < kVectors; ++v)
             correction[v] = largest[v];
-        (args.integers ? write_scores<IntegerProducts, kRows, kVectors>
-                       : write_scores<FloatProducts, kRows, kVectors>)(scores, largest, args, lane, first, end);
+        for (uint32_t key = first; key < end; key += args.width) {
+            products.begin_tile(args, key);
+            write_scores<kRows, kVectors>(scores + (key - first) * kVectors * kWidth, largest, products, args.scale,
+                                          args.mask.data, key, end - key < args.width ? end : key + args.width);
+        }
         for (int v = 0; first > 0 && v < kVectors; ++v) {
             correction[v] = exp2(correction[v] - largest[v]);
             sum[v] *= correction[v];
         }
-        for (uint32_t key = 0; key < end - first; ++key)
-            for (int v = 0; v < kVectors; ++v) {
-                float* at = scores + (key * kVectors + v) * kWidth;
-                const Floats weight = exp2(read(at) - largest[v]);
-                sum[v] += weight;
-                write(at, weight);
-            }
+        Weights::weigh(scores, largest, sum, end - first);
         for (int v = 0; v < kVectors; ++v)  // no key takes part: zeros
             inverse[v] = sum[v] > 0.0f ? 1.0f / sum[v] : Floats{};
         const Floats *scale = first > 0 ? correction : nullptr, *factor = last ? inverse : nullptr;
-        uint32_t rest = add_values<kRows, kVectors>(args, scores, 0, lane, first, end, scale, factor);
+        uint32_t rest = Weights::template add<kRows, kVectors>(args, scores, 0, lane, first, end, scale, factor);
         if (rest < args.size)
-            rest = add_values<kRows / 2, kVectors>(args, scores, rest, lane, first, end, scale, factor);
+            rest = Weights::template add<kRows / 2, kVectors>(args, scores, rest, lane, first, end, scale, factor);
         if (rest < args.size)
-            add_values<1, kVectors>(args, scores, rest, lane, first, end, scale, factor);
+            Weights::template add<1, kVectors>(args, scores, rest, lane, first, end, scale, factor);
     }
+}
+
+template <int kRows, int kVectors, typename Products, typename Weights>
+void attention_tile(const AttentionArgs& args, int lane) {
+    args.integers ? attention_lanes<kRows, kVectors, IntegerProducts<kVectors>, Weights>(args, lane)
+                  : attention_lanes<kRows, kVectors, Products, Weights>(args, lane);
 }
 
 void attention(const AttentionArgs& args) noexcept {
     // Eight sums at once hide the latency of an FMA.
     if (kWidth == 16 && args.lanes == 16)
-        return attention_lanes<8, 1>(args, 0);
+        return attention_tile<8, 1, FloatProducts, FloatWeights>(args, 0);
     constexpr int kVectors = kWidth == 16 ? 2 : 16 / kWidth;
     for (int lane = 0; lane < args.lanes; lane += kVectors * kWidth)
-        attention_lanes<kWidth == 16 ? 8 : 4, kVectors>(args, lane);
+        attention_tile<kWidth == 16 ? 8 : 4, kVectors, FloatProducts, FloatWeights>(args, lane);
 }

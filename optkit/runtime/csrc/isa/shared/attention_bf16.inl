@@ -32,16 +32,6 @@ inline Floats short_exp2(Floats x) {
     return (Floats)_mm512_scalef_ps((__m512)power, (__m512)whole);
 }
 
-/// Queries and keys as pairs of bfloat16, [feature / 2][32][2].
-struct PairProducts {
-    using Sums = Floats;
-    static constexpr uint32_t kFeatures = 2;
-
-    static Sums vectors(const float* from) { return read(from); }
-    static Sums add(Sums sums, Sums queries, const float* key) { return add_pairs(sums, queries, broadcast_pair(key)); }
-    static Floats floats(Sums sums) { return sums; }
-};
-
 /// to[feature / 2][32] = pairs of the features of a tile's first `lanes` tokens; an odd last feature has a zero beside
 /// it.
 inline void write_pairs(float* to, const float* from, uint32_t features, int lanes) {
@@ -49,6 +39,33 @@ inline void write_pairs(float* to, const float* from, uint32_t features, int lan
         for (int lane = 0; lane < lanes; lane += kWidth)
             write(to + lane, pairs(read(from + lane), feature + 1 < features ? read(from + kLanes + lane) : Floats{}));
 }
+
+/// Queries and keys as pairs of bfloat16, [feature / 2][32][2].
+struct PairProducts {
+    using Sums = Floats;
+    using Queries = Floats;
+    using Key = Floats;
+    uint32_t width, count;
+    float *queries, *keys;  // of one tile
+
+    PairProducts(const AttentionArgs& args, int)
+        : width(args.width), count((args.size + 1) / 2), queries(args.scratch + kAttentionScratch),
+          keys(queries + size_t(count) * kLanes) {
+        write_pairs(queries, static_cast<const float*>(args.query) + args.tile * args.query_stride, args.size,
+                    args.lanes);
+    }
+
+    void begin_tile(const AttentionArgs& args, uint32_t first) {
+        write_pairs(keys, static_cast<const float*>(args.key) + first / args.width * args.key_stride, args.size,
+                    int(args.width));
+    }
+    const float* key(uint32_t number) const { return keys + number % width; }
+    Queries vector(uint32_t i, int v) const { return read(queries + size_t(i) * kLanes + v * kWidth); }
+    static Key number(const float* from) { return broadcast_pair(from); }
+    Sums begin(uint32_t, int) const { return Sums{}; }
+    static Sums add(Sums sums, Queries queries, Key key) { return add_pairs(sums, queries, key); }
+    static Floats floats(Sums sums) { return sums; }
+};
 
 /// add_values of attention.inl, with the weights of two keys as pairs, and values that become bfloat16 in `converted`,
 /// [kRows][kAttentionKeys].
@@ -99,69 +116,34 @@ __attribute__((noinline)) uint32_t add_value_pairs(const AttentionArgs& args, co
     return feature;
 }
 
-template <int kRows, int kVectors>
-void attention_pairs(const AttentionArgs& args) {
-    const uint32_t even = args.size + args.size % 2;
-    float* scores = args.scratch;
-    auto* values = reinterpret_cast<uint16_t*>(scores + kAttentionKeys * kVectors * kWidth);
-    float *queries = scores + kAttentionScratch, *keys = queries + size_t(even / 2) * kLanes;
-    AttentionArgs converted = args;  // for a tile of keys at a time
-    if (!args.integers) {
-        write_pairs(queries, static_cast<const float*>(args.query) + args.tile * args.query_stride, args.size,
-                    args.lanes);
-        converted.query = queries;
-        converted.key = keys;
-        converted.query_stride = converted.key_stride = 0;
-        converted.size = even;
-    }
-    Floats largest[kVectors], sum[kVectors] = {};
-    for (int v = 0; v < kVectors; ++v)
-        largest[v] = splat(-3.0e38f);
-    for (uint32_t first = 0; first < args.length; first += kAttentionKeys) {
-        const bool last = args.length - first <= kAttentionKeys;
-        uint32_t end = last ? args.length : first + kAttentionKeys;
-        if (args.mask.data)
-            end = write_mask<kVectors>(scores, args, 0, first, end);
-        Floats correction[kVectors], inverse[kVectors];
-        for (int v = 0; v < kVectors; ++v)
-            correction[v] = largest[v];
-        if (args.integers)
-            write_scores<IntegerProducts, kRows, kVectors>(scores, largest, args, 0, first, end);
-        else
-            for (uint32_t key = first; key < end; key += args.width) {
-                write_pairs(keys, static_cast<const float*>(args.key) + key / args.width * args.key_stride, args.size,
-                            int(args.width));
-                write_scores<PairProducts, kRows, kVectors>(scores + (key - first) * kVectors * kWidth, largest,
-                                                            converted, 0, key,
-                                                            end - key < args.width ? end : key + args.width);
-            }
-        for (int v = 0; first > 0 && v < kVectors; ++v) {
-            correction[v] = exp2(correction[v] - largest[v]);
-            sum[v] *= correction[v];
-        }
+/// The weights of softmax as bfloat16.
+struct PairWeights {
+    /// The pairs of two keys' weights, where the scores of earlier keys were. `sum` is of what counts: weights that
+    /// were rounded.
+    template <int kVectors>
+    static void weigh(float* scores, const Floats (&largest)[kVectors], Floats (&sum)[kVectors], uint32_t keys) {
         const Floats ones = (Floats)(Ints{} + 0x3F803F80);
-        for (uint32_t key = 0; key < end - first; key += 2)
+        for (uint32_t key = 0; key < keys; key += 2)
             for (int v = 0; v < kVectors; ++v) {
                 const float* from = scores + (key * kVectors + v) * kWidth;
                 const Floats one = short_exp2(read(from) - largest[v]);
-                const bool both = key + 1 < end - first;
-                const Floats other = both ? short_exp2(read(from + kVectors * kWidth) - largest[v]) : Floats{};
-                // Where the scores of earlier keys were. The sum is of what counts: weights that were rounded.
+                const Floats other =
+                    key + 1 < keys ? short_exp2(read(from + kVectors * kWidth) - largest[v]) : Floats{};
                 const Floats weights = pairs(one, other);
                 sum[v] = add_pairs(sum[v], weights, ones);
                 write(scores + (key / 2 * kVectors + v) * kWidth, weights);
             }
-        for (int v = 0; v < kVectors; ++v)  // no key takes part: zeros
-            inverse[v] = sum[v] > 0.0f ? 1.0f / sum[v] : Floats{};
-        const Floats *scale = first > 0 ? correction : nullptr, *factor = last ? inverse : nullptr;
-        uint32_t rest = add_value_pairs<kRows, kVectors>(args, scores, values, 0, first, end, scale, factor);
-        if (rest < args.size)
-            rest = add_value_pairs<kRows / 2, kVectors>(args, scores, values, rest, first, end, scale, factor);
-        if (rest < args.size)
-            add_value_pairs<1, kVectors>(args, scores, values, rest, first, end, scale, factor);
     }
-}
+
+    template <int kRows, int kVectors>
+    static uint32_t add(const AttentionArgs& args, float* scores, uint32_t feature, int, uint32_t first, uint32_t end,
+                        const Floats* correction, const Floats* factor) {
+        auto* values = reinterpret_cast<uint16_t*>(scores + kAttentionKeys * kVectors * kWidth);
+        return add_value_pairs<kRows, kVectors>(args, scores, values, feature, first, end, correction, factor);
+    }
+};
 
 void attention_bf16(const AttentionArgs& args) noexcept {
-    args.lanes == 16 ? attention_pairs<16, 1>(args) : attention_pairs<8, 2>(args);
+    args.lanes == 16 ? attention_tile<16, 1, PairProducts, PairWeights>(args, 0)
+                     : attention_tile<8, 2, PairProducts, PairWeights>(args, 0);
 }

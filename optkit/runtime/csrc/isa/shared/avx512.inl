@@ -4,10 +4,14 @@
 #include "isa/shared/vector.inl"
 #include "isa/shared/tile.inl"
 
-/// Two int16 products each, added to 32 bits.
-inline Ints add_products(Ints sums, Ints a, Ints b) {
-    return (Ints)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
-}
+/// A vector of s8, four a lane, that are multiplied by u8 in one instruction.
+struct Quads {
+    Ints s8;
+
+    static Quads of(Ints s8) { return {s8}; }
+
+    Ints add(Ints sums, Ints u8) const { return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)u8, (__m512i)s8); }
+};
 
 #include "isa/shared/attention.inl"
 

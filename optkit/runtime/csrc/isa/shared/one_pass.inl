@@ -168,20 +168,17 @@ private:
     }
 };
 
-/// int16 pairs, as IntegersArgs say.
+/// u8, as IntegersArgs say.
 struct ToIntegers {
     IntegersArgs args;
 
     void operator()(const Floats (&values)[4], uint32_t row, int lane) const {
-        for (uint32_t i = 0; i < 4; i += 2) {
-            const Ints pair = (number(values[i]) & 0xFFFF) | (number(values[i + 1]) << 16);
-            __builtin_memcpy(args.target + size_t(row + i) * kLanes + 2 * lane, &pair, sizeof pair);
-        }
-    }
-
-private:
-    Ints number(Floats x) const {
-        return nearest(smaller(larger(x * args.factor + args.shift, Floats{}), splat(255.0f))) - args.zero;
+        Floats steps[4];
+        OPTKIT_UNROLL
+        for (uint32_t i = 0; i < 4; ++i)
+            steps[i] = values[i] * args.factor + args.shift;
+        const Ints bytes = interleaved_bytes(steps);
+        __builtin_memcpy(args.target + size_t(row) * kLanes + 4 * lane, &bytes, sizeof bytes);
     }
 };
 
@@ -257,6 +254,6 @@ void quantize(const float* source, uint32_t rows, int lanes, const PanelArgs& ar
         args.grouped ? fill(ToPanel<true, true>{args}) : fill(ToPanel<false, true>{args});
 }
 
-void quantize_i16(const float* source, uint32_t rows, int lanes, const IntegersArgs& args) noexcept {
+void quantize_u8(const float* source, uint32_t rows, int lanes, const IntegersArgs& args) noexcept {
     one_pass(rows, lanes, Values{source}, Same{}, ToIntegers{args});
 }

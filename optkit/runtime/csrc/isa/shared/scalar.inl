@@ -9,6 +9,7 @@ inline Ints add_products(Ints sums, Ints a, Ints b) {
     return sums + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 }
 
+#include "isa/shared/quads.inl"
 #include "isa/shared/attention.inl"
 
 /// out[row x height + i][token] = sum over entries and j of weight[i][j] * panel(index, j, token). The sums lie in

@@ -178,7 +178,7 @@ constexpr Kernels tile_kernels() {
     kernels.add = add;
     kernels.layer_norm = layer_norm;
     kernels.quantize = quantize;
-    kernels.quantize_i16 = quantize_i16;
+    kernels.quantize_u8 = quantize_u8;
     kernels.token_ranges = token_ranges;
     kernels.load = load;
     kernels.store = store;
