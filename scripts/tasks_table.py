@@ -36,6 +36,7 @@ ROWS = {
     "question-answering": "tiny_qa_80sparse",
     "feature-extraction": "tiny_embeddings_80sparse",
     "text-ranking": "tiny_ranking_80sparse",
+    "zero-shot-classification": "tiny_zero_shot_80sparse",
     "image-classification": "tiny_vit_80sparse",
     "fill-mask": "tiny_fill_mask_80sparse",
 }

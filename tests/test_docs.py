@@ -161,8 +161,8 @@ def extended(tmp_path_factory) -> Path:
     branch = inline_code(page, "and to `sites`").replace(": site,", ":\n            site,")
     edit(SUITE, "        else:\n            whole =", f"        {branch}\n        else:\n            whole =")
     edit(ORDER, '"sparse", "evaluate",', '"sparse", "digest", "evaluate",')
-    edit(TASKS, "        TEXT_CLASSIFICATION,\n", "        TEXT_CLASSIFICATION,\n        ZERO_SHOT_CLASSIFICATION,\n")
-    spec = "from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION"
+    edit(TASKS, "        TEXT_CLASSIFICATION,\n", "        TEXT_CLASSIFICATION,\n        PARAPHRASE_DETECTION,\n")
+    spec = "from optkit.tasks.paraphrase_detection.spec import PARAPHRASE_DETECTION"
     edit(TASKS, "\nfrom optkit.tasks.spec import", f"\n{spec}\nfrom optkit.tasks.spec import")
     return root
 
@@ -202,7 +202,7 @@ import optkit.pruning
 assert optkit.__file__.startswith(ROOT), optkit.__file__
 recipe = load_recipe(ROOT + "/recipe.yaml")
 assert recipe.prune[0].criterion.build() == CRITERIA["lamp"]()
-assert type(get_task(recipe.task)).__name__ == "ZeroShotClassification"
+assert type(get_task(recipe.task)).__name__ == "ParaphraseDetection"
 assert optimum.export_task("OVModelForSequenceClassification") == "text-classification"
 assert build(optkit.pruning.Lamp()).config == CRITERIA["lamp"]()
 assert [stage.name for stage in load_stages()][10:13] == ["sparse", "digest", "evaluate"]
@@ -240,7 +240,7 @@ assert mask.logical_not().nonzero().tolist() == [[1, 1], [1, 5]] and torch.equal
 def test_what_the_extending_page_adds_works_in_the_files_that_it_names(extended):
     (recipe,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     recipe = recipe.replace("criterion: movement", "criterion: lamp").replace("structure: 1x4", "structure: strided:4")
-    recipe = recipe.replace("type: text-classification", "type: zero-shot-classification")
+    recipe = recipe.replace("type: text-classification", "type: paraphrase-detection")
     (extended / "recipe.yaml").write_text(recipe, encoding="utf-8")
     done = run_extended(extended, USES)
     assert done.returncode == 0, done.stderr

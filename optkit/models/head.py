@@ -18,15 +18,18 @@ class Head:
         problem: what is asked of a classifier of whole inputs beside one class of several: one of
             ``optkit.tasks.PROBLEMS``; None for one class.
         unanswerable: whether there may be questions without an answer.
+        candidates: names of the data's classes where they are no outputs but parts of the inputs.
     """
 
     auto_class: str
     labels: Sequence[str] | None = None
     problem: str | None = None
     unanswerable: bool = False
+    candidates: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", self.labels and tuple(self.labels))
+        object.__setattr__(self, "candidates", tuple(self.candidates))
 
     @property
     def task(self) -> str:

@@ -50,7 +50,7 @@ def _trained_models(context: RunContext) -> Iterator[tuple[str, str, KeptHead, S
     A start model with names of its own that is trained is none: training makes its outputs mean what they are called.
     """
     recipe, head = context.recipe, context.data.data_head
-    if head.labels is None or len(head.labels) < 2:
+    if not context.task.names_outputs or head.labels is None or len(head.labels) < 2:
         return
     if recipe.model.name is not None and (kept := kept_head(recipe.model, head)) is not None:
         if kept.by_number or not context.recipe.trains:

@@ -124,8 +124,7 @@ def run(context: RunContext, output: StageOutput) -> None:
 
 def _write_tokenizer(context: RunContext, folder: Path) -> None:
     rows, fixed = context.data.splits["train"][:_COMPARED], serving.exported_shape(context)
-    columns = context.task.text if context.task.type.joins_texts else context.task.text[:1]
-    texts = [[" ".join(text) if isinstance(text, list) else str(text) for text in rows[name]] for name in columns]
+    texts = context.task.columns_of_texts(rows)
     longest = context.task.longest(context.data.tokenizer)
     tokenizers.convert_tokenizer(context.data.tokenizer, folder, texts, max_length=longest, seq=fixed and fixed[1])
 

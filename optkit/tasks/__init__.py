@@ -17,6 +17,7 @@ from optkit.tasks.spec import Call, TaskType
 from optkit.tasks.text_classification.spec import TEXT_CLASSIFICATION
 from optkit.tasks.text_ranking.spec import TEXT_RANKING
 from optkit.tasks.token_classification.spec import TOKEN_CLASSIFICATION
+from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION
 
 if TYPE_CHECKING:
     from optkit.recipe.schema import ModelSpec
@@ -32,6 +33,7 @@ TASKS: dict[str, TaskType] = {
         QUESTION_ANSWERING,
         FEATURE_EXTRACTION,
         TEXT_RANKING,
+        ZERO_SHOT_CLASSIFICATION,
         IMAGE_CLASSIFICATION,
         FILL_MASK,
     )

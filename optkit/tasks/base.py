@@ -47,7 +47,8 @@ class Task:
         answers: columns of encoded examples that are no input of the model.
         keeps_logits: whether a teacher's logits have one row an example, so that they can be kept with the data.
         unlabelled: whether examples without an answer may be taught by a teacher beside those with one.
-        windows: whether a row may become several examples, when it is longer than the longest input.
+        windows: whether a row may become several examples, as one that is longer than the longest input.
+        names_outputs: whether the data's labels are what the outputs of the head mean.
         label_smoothing: whether the loss of classes knows label smoothing.
         agrees: what ``agreement`` is the share of, for a report: "predict the same class for".
         files: columns that may hold names of files, relative to the data file that they are in.
@@ -59,6 +60,7 @@ class Task:
     keeps_logits = False
     unlabelled = True
     windows = False
+    names_outputs = True
     label_smoothing = False
     agrees = "predict the same for"
     files: tuple[str, ...] = ()
@@ -113,6 +115,11 @@ class Task:
     def texts(self, rows: Dataset) -> Iterator[str]:
         """The texts that a tokenizer is trained on."""
         return (str(text) for column in self.text for text in rows[column])
+
+    def columns_of_texts(self, rows: Mapping[str, Any] | Dataset) -> list[list[str]]:
+        """What a tokenizer is given of ``rows``: one column of texts, or two that it joins to pairs."""
+        columns = self.text if self.type.joins_texts else self.text[:1]
+        return [[" ".join(text) if isinstance(text, list) else str(text) for text in rows[name]] for name in columns]
 
     def check(self, splits: Mapping[str, Dataset]) -> None:
         """Checks every example before any work is done.

@@ -132,7 +132,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "model.trust_remote_code": (True, False),
     "task.type": (
         *("text-classification", "token-classification", "question-answering", "feature-extraction"),
-        *("text-ranking", "image-classification", "fill-mask", "summarization"),
+        *("text-ranking", "zero-shot-classification", "image-classification", "fill-mask", "summarization"),
     ),
     "task.text": ("sentence", "text", ["sentence", "sentence"], ["a", "b"], "label", "tokens", ["question", "context"]),
     "task.label": ("label", "sentence", [], ["label", "label"], "tags", "score", "answers", "absent", ["a", "b"]),
@@ -150,6 +150,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     ),
     "task.max_length": (2, 3, 16, 64, 65, 10**6),
     "task.pooling": ("mean", "cls", "lasttoken", "max", None),
+    "task.template": ("About {}.", "about", "{} {}", "{x}", ""),
     "task.stride": (0, 1, 7, 16, 10**6),
     "task.max_answer_length": (1, 10**6),
     "task.null_threshold": (0.0, -1e9, 1e9),

@@ -20,13 +20,14 @@ TASKS = {
     "answers": ("question-answering", {"text": ["question", "context"], "label": "answers"}),
     "similar": ("feature-extraction", {"text": ["sentence1", "sentence2"], "label": "score"}),
     "passages": ("text-ranking", {"text": ["query", "passage"], "label": "relevance"}),
+    "hypotheses": ("zero-shot-classification", {}),
     "notes": ("fill-mask", {"text": "text"}),
 }
 
 
 def recipe(tmp_path, kind="bert", data="topics", **train):
     task, values = TASKS[data]
-    source = {"generate": "topics" if data == "notes" else data, "train": 24, "validation": 8}
+    source = {"generate": "topics" if data in ("notes", "hypotheses") else data, "train": 24, "validation": 8}
     config = {"model_type": kind, "max_position_embeddings": 64, **SIZES}
     written = {
         "optkit": 1,
