@@ -8,6 +8,7 @@ from 0 to 5. What is shared is mostly worded differently, so equal words say les
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from optkit.data.generators.base import Generator
@@ -47,9 +48,10 @@ _ORDERS = (
 _ARTICLES = ("the", "this", "our", "one")
 
 
-def sentence(rng: random.Random, scene: list[int]) -> str:
-    """A sentence that says a meaning of each slot of ``MEANINGS``, worded by chance."""
-    who, did, thing, where, when = (rng.choice(slot[i]) for slot, i in zip(MEANINGS, scene, strict=True))
+def sentence(rng: random.Random, scene: list[int], words: Mapping[int, str] | None = None) -> str:
+    """A sentence that says a meaning of each slot of ``MEANINGS``, worded by chance but for ``words`` of slots."""
+    worded = [rng.choice(slot[i]) for slot, i in zip(MEANINGS, scene, strict=True)]
+    who, did, thing, where, when = ((words or {}).get(slot, word) for slot, word in enumerate(worded))
     parts = {"who": f"{rng.choice(_ARTICLES)} {who}", "did": did, "thing": f"{rng.choice(_ARTICLES)} {thing}"}
     text = rng.choice(_ORDERS).format(**parts, where=where, when=when)
     return f"{text[0].upper()}{text[1:]}."

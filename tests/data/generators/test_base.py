@@ -30,7 +30,7 @@ def test_examples_are_the_seeds_and_a_longer_split_begins_with_the_shorter_one(g
 
 def test_no_example_twice_and_none_in_two_splits(generator):
     found = [generator.key(row) for split in ("train", "validation", "test") for row in rows(generator(split, 200, 3))]
-    assert len(set(found)) == (75 if generator.grouped else 600)  # of eight rows each
+    assert len(set(found)) == (150 if generator.grouped else 600)  # of four rows each
 
 
 def test_the_features_are_those_of_the_columns(generator):
