@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,20 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def small_model(name: str, **changes: Any) -> Any:
     """A model in evaluation mode, every parameter random, the same at each call."""
-    import torch
     import transformers
 
     class_name, config = ARCHITECTURES[name]
     model_class = getattr(transformers, class_name)
+    return random_parameters(lambda: model_class(model_class.config_class(**config | changes)))
+
+
+def random_parameters(make: Callable[[], Any]) -> Any:
+    """The model that ``make`` returns, in evaluation mode, every parameter random, the same at each call."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = model_class(model_class.config_class(**config | changes)).eval()
+        model = make().eval()
         for name, parameter in model.named_parameters():
             gain = "norm" in name.lower() and name.endswith("weight")
             parameter.data = gain + 0.3 * torch.randn(parameter.shape)

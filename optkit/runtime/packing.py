@@ -30,8 +30,11 @@ from optkit.runtime.program import (
     Kernel,
     LayerNorm,
     Linear,
+    Multiply,
     PackedWeights,
     Program,
+    RMSNorm,
+    Rotary,
     Step,
 )
 
@@ -154,5 +157,13 @@ def _fields(step: Step, sections: _Sections) -> tuple[int, list, int, list, list
             return 6, [step.source], step.target, [], [step.epsilon], numbers
         case Attention():
             mask = NONE if step.mask is None else step.mask
-            return 7, [step.query, step.key, step.value, mask], step.target, [step.heads], [step.scale], []
+            integers = [step.heads, step.key_heads or step.heads]
+            return 7, [step.query, step.key, step.value, mask], step.target, integers, [step.scale], []
+        case Multiply():
+            return 8, [step.left, step.right], step.target, [], [], []
+        case RMSNorm():
+            return 9, [step.source], step.target, [step.heads], [step.epsilon], [sections.add(step.gamma, "<f4")]
+        case Rotary():
+            integers = [step.heads, int(step.interleaved)]
+            return 10, [step.source, step.cosines, step.sines], step.target, integers, [], []
     raise TypeError(f"no step: {type(step).__name__}")

@@ -133,6 +133,15 @@ class Add:
 
 
 @dataclass(frozen=True, eq=False)
+class Multiply:
+    """``target = left * right``."""
+
+    left: int
+    right: int
+    target: int
+
+
+@dataclass(frozen=True, eq=False)
 class LayerNorm:
     """Over the features of each token: ``(x - mean) / sqrt(variance + epsilon) * gamma + beta``; both may be None."""
 
@@ -144,15 +153,55 @@ class LayerNorm:
 
 
 @dataclass(frozen=True, eq=False)
+class RMSNorm:
+    """Over the features of each head of each token: ``x / sqrt(mean(x^2) + epsilon) * gamma`` (Zhang and Sennrich 2019,
+    https://arxiv.org/abs/1910.07467).
+
+    Attributes:
+        gamma: float32 (features,) or None.
+        heads: that divide the features; 1 for a norm over all of them.
+    """
+
+    source: int
+    target: int
+    gamma: np.ndarray | None
+    epsilon: float
+    heads: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Rotary:
+    """Pairs of features of each head turned by angles that depend on the token's position: ``target = source *
+    cosines + turned * sines``, where -x[j] and x[i] take the places of a pair's x[i] and x[j] in ``turned`` (Su et al.
+    2021, https://arxiv.org/abs/2104.09864).
+
+    Attributes:
+        source: (batch, seq, heads * d).
+        cosines, sines: (batch or 1, seq, d), of an input.
+        interleaved: whether features 2i and 2i + 1 are a pair, else i and i + d / 2.
+    """
+
+    source: int
+    cosines: int
+    sines: int
+    target: int
+    heads: int
+    interleaved: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Attention:
     """``softmax(query @ key^T * scale + mask) @ value`` per sequence and head; feature ``h * d + i`` is head h's i-th.
 
     Attributes:
-        query, key, value: (batch, seq, heads * d).
+        query: (batch, seq, heads * d).
+        key, value: (batch, seq, key_heads * d).
         mask: an input of kind mask, (batch or 1, heads or 1, seq or 1, seq or 1), boolean (True takes part) or float32
             (added); None for none. A query all of whose keys a boolean mask leaves out gets zeros.
         heads: that divide the features.
         scale: of the scores before the mask.
+        key_heads: that divide ``heads``: each serves so many of them, one after the other (Ainslie et al. 2023,
+            https://arxiv.org/abs/2305.13245). None for as many as heads.
     """
 
     query: int
@@ -162,9 +211,10 @@ class Attention:
     target: int
     heads: int
     scale: float
+    key_heads: int | None = None
 
 
-Step = Linear | Activation | Affine | FakeQuantize | Add | LayerNorm | Attention
+Step = Linear | Activation | Affine | FakeQuantize | Add | Multiply | LayerNorm | RMSNorm | Rotary | Attention
 
 
 @dataclass

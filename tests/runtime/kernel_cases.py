@@ -26,10 +26,12 @@ from programs import (
     compile_op,
     encoder_layer,
     f32,
+    gated_layer,
     infer,
     linear_program,
     random_program,
     scales,
+    tables,
     weights,
 )
 from reference import dense
@@ -45,8 +47,11 @@ from optkit.runtime.program import (
     Kernel,
     LayerNorm,
     Linear,
+    Multiply,
     Program,
     Quantization,
+    RMSNorm,
+    Rotary,
 )
 
 TOKENS = (0, 1, 7, 8, 15, 16, 31, 32, 33, 100)
@@ -78,10 +83,12 @@ def cases() -> dict[str, Case]:
         _features,
         _no_numbers,
         _tokenwise,
+        _by_heads,
         _attention,
         _long_attention,
         _integer_attention,
         _layers,
+        _gated_layers,
         _waiting,
         _random,
     )
@@ -209,7 +216,7 @@ def _features() -> Iterator[tuple[str, Case]]:
 
     # What is fused with a layer's sums, for widths that are no multiple of four or of a block, and every form that reads.
     for out, (reader, kernel) in product((1, 2, 3, 6, 37, 131), enumerate((INT8[0], INT8[6], SINGLE[0]))):
-        for kind in (*ACTIVATIONS, "add", "nothing"):
+        for kind in (*ACTIVATIONS, "add", "multiply", "nothing"):
             for every in (True, False):
                 rng = _rng(f"fused {out} {reader} {kind}")
                 single = kernel is SINGLE[0]
@@ -219,10 +226,10 @@ def _features() -> Iterator[tuple[str, Case]]:
                 last = _layer(rng, (5, out), kernel, 0.8, range_of_reader)
                 program = Program([12, out, out, 5], [0], [3])
                 program.steps = [Linear(0, 1, **first), Linear(2, 3, **last)]
-                if kind == "add":
+                if kind in ("add", "multiply"):
                     program.features.append(out)
                     program.inputs.append(4)
-                    program.steps.insert(1, Add(4, 1, 2))
+                    program.steps.insert(1, (Add if kind == "add" else Multiply)(4, 1, 2))
                 elif kind == "nothing":
                     program.steps[1] = Linear(1, 3, **last)
                     program.features[2] = out
@@ -282,6 +289,10 @@ def _tokenwise() -> Iterator[tuple[str, Case]]:
             lambda s, t, g=gamma, b=beta: Affine(s, t, b, g),
             lambda s, t: Add(s, s, t),
             lambda s, t: Add(0, s, t),
+            lambda s, t: Multiply(s, s, t),
+            lambda s, t: Multiply(0, s, t),
+            lambda s, t, g=gamma: RMSNorm(s, t, g, 1e-6),
+            lambda s, t: RMSNorm(s, t, None, 1e-12),
             lambda s, t: FakeQuantize(s, t, -1.7, 2.3),
             lambda s, t: FakeQuantize(s, t, -0.6, 1.1, 16),
             lambda s, t, g=gamma: LayerNorm(s, t, g, None, 1e-12),
@@ -305,6 +316,39 @@ def _tokenwise() -> Iterator[tuple[str, Case]]:
     layer = {**identity, "bias": None, "quantization": Quantization(-64.0, 63.5)}
     yield "ties of a linear layer", Case(linear_program([layer], 1), [[middles]], exact=True)
     yield "ties of FakeQuantize", Case(chain(1, lambda s, t: FakeQuantize(s, t, -64.0, 63.5)), [[middles]], exact=True)
+
+
+def _by_heads() -> Iterator[tuple[str, Case]]:
+    """Norms and rotations of heads, of sizes that fit no vector, for one table for all sequences and one for each."""
+    for heads, depth in ((1, 2), (3, 6), (2, 10), (5, 16), (2, 64), (12, 64)):
+        for interleaved in (False, True):
+            name = f"heads {heads} of {depth}, {'interleaved' if interleaved else 'halves'}"
+            rng = _rng(name)
+            features = heads * depth
+            program = Program([features, depth, depth, *[features] * 4], [0, 1, 2], [3, 4, 5, 6])
+            program.steps = [
+                RMSNorm(0, 3, f32(rng, features), 1e-5, heads),
+                Rotary(3, 1, 2, 4, heads, interleaved),
+                Rotary(0, 2, 1, 5, heads, interleaved),
+                # With an attention, an input of one sequence serves all.
+                Attention(4, 5, 0, None, 6, heads, 0.1),
+            ]
+            inputs = []
+            for batch, seq in ((1, 1), (3, 17), (2, 33)):
+                x = f32(rng, batch, seq, features)
+                inputs += [[x, *tables(seq, depth)], [x, *(f32(rng, batch, seq, depth) for _ in range(2))]]
+            yield name, Case(program, inputs)
+
+    for heads, key_heads, depth in ((2, 1, 8), (6, 2, 5), (4, 4, 6)):
+        name = f"attention, {heads} heads of {depth}, {key_heads} of keys"
+        rng = _rng(name)
+        program = Program([heads * depth, key_heads * depth, key_heads * depth, heads * depth, 0], [0, 1, 2, 4], [3])
+        program.steps = [Attention(0, 1, 2, 4, 3, heads, 0.3, key_heads)]
+        inputs = []
+        for batch, seq in ((1, 3), (2, 40)):
+            numbers = [f32(rng, batch, seq, program.features[value]) for value in range(3)]
+            inputs.append([*numbers, rng.random((batch, heads, seq, seq)) < 0.7])
+        yield name, Case(program, inputs)
 
 
 def _attention() -> Iterator[tuple[str, Case]]:
@@ -460,6 +504,20 @@ def _layers() -> Iterator[tuple[str, Case]]:
                 mask = np.arange(seq)[None, None, None] < lengths
                 inputs.append([x, mask] if options.get("mask", True) else [x])
             yield f"layer {name}, {'every value' if every else 'fused'}", Case(program, inputs)
+
+
+def _gated_layers() -> Iterator[tuple[str, Case]]:
+    """Layers with norms by heads, rotations, shared keys and a gated product."""
+    for interleaved, quantized in product((False, True), repeat=2):
+        for every in (True, False):
+            kind = f"{'interleaved' if interleaved else 'halves'}{', integer' if quantized else ''}"
+            rng = _rng(f"gated {kind}")
+            program = gated_layer(rng, interleaved=interleaved, quantized_keys=quantized, every_value=every)
+            inputs = []
+            for batch, seq in ((1, 5), (3, 35)):
+                mask = np.tril(np.ones((seq, seq), bool)) & (rng.random((batch, 1, 1, seq)) < 0.8)
+                inputs.append([f32(rng, batch, seq, 24), *tables(seq, 12, interleaved=interleaved), mask])
+            yield f"layer gated {kind}, {'every value' if every else 'fused'}", Case(program, inputs)
 
 
 def _waiting() -> Iterator[tuple[str, Case]]:

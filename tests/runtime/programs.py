@@ -19,9 +19,12 @@ from optkit.runtime.program import (
     Kernel,
     LayerNorm,
     Linear,
+    Multiply,
     PackedWeights,
     Program,
     Quantization,
+    RMSNorm,
+    Rotary,
 )
 
 ROWS = (1, 2, 4, 8, 16, 32)
@@ -175,6 +178,74 @@ def encoder_layer(
     return program
 
 
+def gated_layer(
+    rng: np.random.Generator,
+    hidden: int = 24,
+    heads: int = 4,
+    key_heads: int = 2,
+    depth: int = 12,
+    inner: int = 40,
+    *,
+    interleaved: bool = False,
+    quantized_keys: bool = True,
+    every_value: bool = False,
+) -> Program:
+    """A layer of today's embedders: RMSNorm, query and key normalised by heads and rotated, shared keys and values,
+    a residual, RMSNorm, and a gated product. Inputs: tokens, cosines, sines, a mask.
+    """
+    program = Program()
+
+    def step(make, features: int) -> int:
+        target = program.value(features)
+        program.steps.append(make(target))
+        return target
+
+    def linear(source: int, out: int) -> int:
+        packed = weights(rng, (out, program.features[source]), INT8[0], 0.5)
+        chosen = Quantization(-3.0, 3.1)
+        return step(lambda target: Linear(source, target, packed, scales(rng, packed), None, chosen), out)
+
+    def norm(source: int, heads: int = 1) -> int:
+        features = program.features[source]
+        gamma = 1 + f32(rng, features, scale=0.1)
+        return step(lambda target: RMSNorm(source, target, gamma, 1e-6, heads), features)
+
+    def rotated(source: int, heads: int) -> int:
+        normal = norm(source, heads)
+        features = program.features[source]
+        turned = step(lambda target: Rotary(normal, cosines, sines, target, heads, interleaved), features)
+        if not quantized_keys:
+            return turned
+        return step(lambda target: FakeQuantize(turned, target, -4.0, 4.0 * 127 / 128), features)
+
+    x, cosines, sines, mask = (program.value(features) for features in (hidden, depth, depth, 0))
+    program.inputs = [x, cosines, sines, mask]
+    normal = norm(x)
+    query, key, value = (linear(normal, each * depth) for each in (heads, key_heads, key_heads))
+    query, key = rotated(query, heads), rotated(key, key_heads)
+    context = step(
+        lambda target: Attention(query, key, value, mask, target, heads, depth**-0.5, key_heads), heads * depth
+    )
+    projected = linear(context, hidden)
+    middle = step(lambda target: Add(x, projected, target), hidden)
+    normal = norm(middle)
+    gate = linear(normal, inner)
+    gate = step(lambda target: Activation(gate, target, "silu"), inner)
+    wide = linear(normal, inner)
+    product = step(lambda target: Multiply(gate, wide, target), inner)
+    narrow = linear(product, hidden)
+    last = step(lambda target: Add(middle, narrow, target), hidden)
+    program.outputs = [each.target for each in program.steps] if every_value else [last]
+    return program
+
+
+def tables(length: int, depth: int, *, interleaved: bool = False) -> list[np.ndarray]:
+    """Cosines and sines of a rotary embedding, (1, length, depth) each."""
+    angles = np.arange(length)[:, None] / 100.0 ** (np.arange(0, depth, 2) / depth)
+    angles = np.repeat(angles, 2, axis=1) if interleaved else np.tile(angles, 2)
+    return [np.cos(angles)[None].astype(np.float32), np.sin(angles)[None].astype(np.float32)]
+
+
 def random_program(rng: np.random.Generator, steps: int = 14) -> Program:
     """Steps of every kind on values of few widths, with masks and residuals wherever they happen to fit; each step's
     target is an output. Two inputs of 12 features, then the masks of one attention each."""
@@ -195,8 +266,12 @@ def random_program(rng: np.random.Generator, steps: int = 14) -> Program:
                 return Affine(source, target, f32(rng, features), f32(rng, features) if rng.random() < 0.5 else None)
             case 2:
                 return FakeQuantize(source, target, -2.0, 2.1)
+            case 3 if rng.random() < 0.5:
+                return RMSNorm(source, target, f32(rng, features), 1e-5, int(rng.choice([1, 2, 4])))
             case 3:
                 return LayerNorm(source, target, f32(rng, features), None, 1e-5)
+            case 4 if rng.random() < 0.5:
+                return Multiply(*rng.permutation([source, pick(features)]).tolist(), target)
             case 4 | 5:
                 return Add(*rng.permutation([source, pick(features)]).tolist(), target)
             case _:

@@ -22,9 +22,12 @@ from optkit.runtime.program import (
     FakeQuantize,
     LayerNorm,
     Linear,
+    Multiply,
     PackedWeights,
     Program,
     Quantization,
+    RMSNorm,
+    Rotary,
     Step,
 )
 
@@ -92,8 +95,15 @@ def _compute(step: Step, values: Values) -> np.ndarray:
             centred = x - x.mean(-1, keepdims=True)
             deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + np.float32(step.epsilon))
             return centred / deviation * _or(step.gamma, 1.0) + _or(step.beta, 0.0)
+        case Multiply():
+            return values[step.left].astype(np.float64) * values[step.right]
+        case RMSNorm():
+            return _rms_norm(step, values[step.source])
+        case Rotary():
+            kept, turned = _rotary(step, values)
+            return (kept + turned).reshape(values[step.source].shape)
         case Attention():
-            query, key, value = (_heads(values[source], step.heads) for source in (step.query, step.key, step.value))
+            query, key, value = _operands(step, values)
             mask = None if step.mask is None else values[step.mask]
             return _merged(_softmax(_scores(step, query, key, mask)) @ value)
     raise TypeError(f"no step: {type(step).__name__}")
@@ -119,6 +129,15 @@ def tolerance(step: Step, values: Values) -> np.ndarray:
             return 2 * ROUNDING * np.abs(values[step.left].astype(np.float64) + values[step.right])
         case LayerNorm():
             return _layer_norm_tolerance(step, values[step.source].astype(np.float64))
+        case Multiply():
+            return 2 * ROUNDING * np.abs(values[step.left].astype(np.float64) * values[step.right])
+        case RMSNorm():
+            # A sum of squares, all of one sign, of at least four lanes; a root, a quotient, two products.
+            size = values[step.source].shape[-1] // step.heads
+            return (size / 4 + 12) * ROUNDING * np.abs(_rms_norm(step, values[step.source]))
+        case Rotary():
+            kept, turned = _rotary(step, values)
+            return (3 * ROUNDING * (np.abs(kept) + np.abs(turned))).reshape(values[step.source].shape)
         case Attention():
             return _attention_tolerance(step, values)
     raise TypeError(f"no step: {type(step).__name__}")
@@ -215,7 +234,34 @@ def _layer_norm_tolerance(step: LayerNorm, x: np.ndarray) -> np.ndarray:
     return gamma * (shift / np.sqrt(variance) + normal * relative) + 4 * ROUNDING * np.abs(_or(step.beta, 0.0))
 
 
+def _rms_norm(step: RMSNorm, x: np.ndarray) -> np.ndarray:
+    apart = x.astype(np.float64).reshape(*x.shape[:-1], step.heads, x.shape[-1] // step.heads)
+    size = np.sqrt(np.square(apart).mean(-1, keepdims=True) + np.float32(step.epsilon))
+    return (apart / size).reshape(x.shape) * _or(step.gamma, 1.0)
+
+
+def _rotary(step: Rotary, values: Values) -> tuple[np.ndarray, np.ndarray]:
+    """What the cosines and what the sines make, (batch, seq, heads, d) each."""
+    x = values[step.source].astype(np.float64)
+    x = x.reshape(*x.shape[:-1], step.heads, x.shape[-1] // step.heads)
+    half = x.shape[-1] // 2
+    first, second = (x[..., ::2], x[..., 1::2]) if step.interleaved else (x[..., :half], x[..., half:])
+    turned = np.empty_like(x)
+    if step.interleaved:
+        turned[..., ::2], turned[..., 1::2] = -second, first
+    else:
+        turned[..., :half], turned[..., half:] = -second, first
+    return x * values[step.cosines][..., None, :], turned * values[step.sines][..., None, :]
+
+
 # Attention
+
+
+def _operands(step: Attention, values: Values) -> list[np.ndarray]:
+    """Query, key and value by heads, keys and values as often as they are shared."""
+    own = step.key_heads or step.heads
+    query = _heads(values[step.query], step.heads)
+    return [query, *(_heads(values[each], own).repeat(step.heads // own, axis=1) for each in (step.key, step.value))]
 
 
 def _heads(x: np.ndarray, heads: int) -> np.ndarray:
@@ -253,7 +299,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 def _attention_tolerance(
     step: Attention, values: Values, products: float = 0.0, integer_scores: bool = False
 ) -> np.ndarray:
-    query, key, value = (_heads(values[source], step.heads) for source in (step.query, step.key, step.value))
+    query, key, value = _operands(step, values)
     mask = None if step.mask is None else values[step.mask]
     shares = _softmax(_scores(step, query, key, mask))
     if integer_scores:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from programs import CONFIG, INT8, SINGLE, attention_program, chain, encoder_layer, f32, quantized_model, weights
+from programs import (
+    CONFIG,
+    INT8,
+    SINGLE,
+    attention_program,
+    chain,
+    encoder_layer,
+    f32,
+    gated_layer,
+    quantized_model,
+    tables,
+    weights,
+)
 
 from optkit.ir.emulation import emulate_f32
 from optkit.ir.io import import_openvino
@@ -20,8 +32,11 @@ from optkit.runtime.program import (
     Kernel,
     LayerNorm,
     Linear,
+    Multiply,
     Program,
     Quantization,
+    RMSNorm,
+    Rotary,
 )
 
 openvino = import_openvino()
@@ -74,18 +89,53 @@ def _operator(step, values, features):
             x = ops.mvn(values[step.source], np.array([-1]), True, step.epsilon, "inside_sqrt")
             x = x if step.gamma is None else ops.multiply(x, step.gamma)
             return x if step.beta is None else ops.add(x, step.beta)
+        case Multiply():
+            return ops.multiply(values[step.left], values[step.right])
+        case RMSNorm():
+            x = _apart(values[step.source], step.heads, features[step.source])
+            squares = ops.reduce_mean(ops.multiply(x, x), np.array([-1]), True)
+            x = ops.divide(x, ops.sqrt(ops.add(squares, np.float32(step.epsilon))))
+            x = ops.reshape(x, np.array([0, 0, features[step.source]]), True)
+            return x if step.gamma is None else ops.multiply(x, step.gamma)
+        case Rotary():
+            return _rotary(step, values, features[step.source])
         case Attention():
-            depth = features[step.query] // step.heads
-            split = ops.constant(np.array([0, 0, step.heads, depth]))
-            order = ops.constant(np.array([0, 2, 1, 3]))
+            order, key_heads = ops.constant(np.array([0, 2, 1, 3])), step.key_heads or step.heads
             heads = [
-                ops.transpose(ops.reshape(values[source], split, True), order)
-                for source in (step.query, step.key, step.value)
+                ops.transpose(_apart(values[source], own, features[source]), order)
+                for source, own in ((step.query, step.heads), (step.key, key_heads), (step.value, key_heads))
             ]
+            repeated = ops.constant(np.repeat(np.arange(key_heads), step.heads // key_heads))
+            heads[1:] = (ops.gather(each, repeated, ops.constant(1)) for each in heads[1:])
             mask = ops.constant(np.zeros((1, 1, 1, 1), np.float32)) if step.mask is None else values[step.mask]
             product = ops.scaled_dot_product_attention(*heads, mask, np.float32(step.scale))
             merged = ops.constant(np.array([0, 0, features[step.target]]))
             return ops.reshape(ops.transpose(product, order), merged, True)
+
+
+def _apart(x, heads, features):
+    return ops.reshape(x, np.array([0, 0, heads, features // heads]), True)
+
+
+def _rotary(step, values, features):
+    """By complex numbers: each pair times cos + i sin, where its two angles are one."""
+    x, size = values[step.source], features // step.heads
+    cosines, sines = (ops.unsqueeze(values[each], np.array(2)) for each in (step.cosines, step.sines))
+    pairs = np.arange(size).reshape((-1, 2) if step.interleaved else (2, -1))
+    first, second = pairs.T if step.interleaved else pairs
+    pick = [(ops.constant(each), ops.constant(3)) for each in (first, second)]
+    real, imaginary = (ops.gather(_apart(x, step.heads, features), *each) for each in pick)
+    cosine, sine = (ops.gather(each, *pick[0]) for each in (cosines, sines))
+    turned = ops.concat(
+        [
+            ops.subtract(ops.multiply(real, cosine), ops.multiply(imaginary, sine)),
+            ops.add(ops.multiply(real, sine), ops.multiply(imaginary, cosine)),
+        ],
+        3,
+    )
+    places = np.argsort(np.concatenate([first, second]))
+    turned = ops.gather(turned, ops.constant(places), ops.constant(3))
+    return ops.reshape(turned, np.array([0, 0, features]), True)
 
 
 def _fake_quantize(x, low, high, levels):
@@ -223,6 +273,14 @@ def test_encoder_layer(quantization):
     program = encoder_layer(rng, every_value=True, **options)
     mask = np.arange(11)[None, None, None] < np.array([11, 4])[:, None, None, None]
     assert_agree(program, [f32(rng, 2, 11, 48), mask])
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_gated_layer(interleaved):
+    rng = np.random.default_rng(8)
+    program = gated_layer(rng, interleaved=interleaved, every_value=True)
+    mask = np.tril(np.ones((1, 1, 11, 11), bool))
+    assert_agree(program, [f32(rng, 2, 11, 24), *tables(11, 12, interleaved=interleaved), mask])
 
 
 def test_emulation_is_float32_and_agrees():

@@ -8,7 +8,19 @@ import struct
 
 import numpy as np
 import pytest
-from programs import INT8, Grid, attention_program, chain, encoder_layer, f32, linear_program, op_model, scales, weights
+from programs import (
+    INT8,
+    Grid,
+    attention_program,
+    chain,
+    encoder_layer,
+    f32,
+    gated_layer,
+    linear_program,
+    op_model,
+    scales,
+    weights,
+)
 
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino
@@ -17,6 +29,7 @@ from optkit.runtime.program import (
     Activation,
     Add,
     Affine,
+    Attention,
     FakeQuantize,
     Kernel,
     LayerNorm,
@@ -24,6 +37,8 @@ from optkit.runtime.program import (
     PackedWeights,
     Program,
     Quantization,
+    RMSNorm,
+    Rotary,
 )
 
 pytestmark = pytest.mark.usefixtures("extension")
@@ -116,6 +131,19 @@ def attention() -> Blob:
     return Blob(attention_program(2, 3, mask=True))
 
 
+def by_heads() -> Blob:
+    """0: RMSNorm, 1: rotation, 2: attention of 2 heads that share one; values: 12 features, two tables of 6, 6 of a key,
+    the steps' targets."""
+    program = Program([12, 6, 6, 6, 12, 12, 12], [0, 1, 2, 3], [6])
+    gamma = f32(np.random.default_rng(3), 12)
+    program.steps = [
+        RMSNorm(0, 4, gamma, 1e-6, 2),
+        Rotary(4, 1, 2, 5, 2, False),
+        Attention(5, 3, 3, None, 6, 2, 0.5, 1),
+    ]
+    return Blob(program)
+
+
 def two_widths() -> Blob:
     """Values 0 and 1 of 10 features, 2 and 3 of 21; a linear step between two activations."""
     return Blob(
@@ -158,7 +186,7 @@ DAMAGE = {
     "output that is an input": (lambda: steps().u32(HEADER + 28, 0), "an output is never computed"),
     "output that is a mask": (lambda: attention().u32(HEADER + 36, 4), "an output is never computed"),
     "kind 0": (lambda: (b := steps()).u32(b.step(0, KIND), 0), "unknown kind"),
-    "kind 8": (lambda: (b := steps()).u32(b.step(0, KIND), 8), "unknown kind"),
+    "kind 11": (lambda: (b := steps()).u32(b.step(0, KIND), 11), "unknown kind"),
     "source later computed": (lambda: (b := steps()).u32(b.step(0, SOURCES), 3), "before it is computed"),
     "source beyond values": (lambda: (b := steps()).u32(b.step(1, SOURCES), 6), "before it is computed"),
     "no source": (lambda: (b := steps()).u32(b.step(1, SOURCES), NONE), "before it is computed"),
@@ -194,6 +222,24 @@ DAMAGE = {
     "attention of 4 heads": (lambda: (b := attention()).u32(b.step(0, INTEGERS), 4), "heads do not divide"),
     "attention of 2^31 heads": (lambda: (b := attention()).u32(b.step(0, INTEGERS), 1 << 31), "heads do not divide"),
     "attention's scale": (lambda: (b := attention()).f32(b.step(0, FLOATS), INF), "not finite"),
+    "widths multiplied": (
+        lambda: (b := two_widths()).u32(b.step(2, KIND), 8).u32(b.step(2, SOURCES, 1), 0),
+        "different features",
+    ),
+    "norm of no heads": (lambda: (b := by_heads()).u32(b.step(0, INTEGERS), 0), "heads do not divide"),
+    "norm of 5 heads": (lambda: (b := by_heads()).u32(b.step(0, INTEGERS), 5), "heads do not divide"),
+    "norm's epsilon": (lambda: (b := by_heads()).f32(b.step(0, FLOATS), -1e-6), "epsilon is negative"),
+    "norm's gamma": (lambda: (b := by_heads()).u64(b.entry(0) + 8, 24), "wrong length"),
+    "rotation of no heads": (lambda: (b := by_heads()).u32(b.step(1, INTEGERS), 0), "heads do not divide"),
+    "rotation of 4 heads": (lambda: (b := by_heads()).u32(b.step(1, INTEGERS), 4), "no pairs"),
+    "rotation of one head": (lambda: (b := by_heads()).u32(b.step(1, INTEGERS), 1), "table does not fit"),
+    "rotation of a third kind": (lambda: (b := by_heads()).u32(b.step(1, INTEGERS, 1), 2), "no pairs"),
+    "rotation by other sines": (lambda: (b := by_heads()).u32(b.step(1, SOURCES, 2), 0), "table does not fit"),
+    "rotation without sines": (lambda: (b := by_heads()).u32(b.step(1, SOURCES, 2), NONE), "before it is computed"),
+    "rotation by a fourth": (lambda: (b := by_heads()).u32(b.step(1, SOURCES, 3), 0), "too many sources"),
+    "more heads of keys than heads": (lambda: (b := by_heads()).u32(b.step(2, INTEGERS, 1), 4), "share no whole"),
+    "2^31 heads of keys": (lambda: (b := by_heads()).u32(b.step(2, INTEGERS, 1), 1 << 31), "share no whole"),
+    "as many heads of keys": (lambda: (b := by_heads()).u32(b.step(2, INTEGERS, 1), 2), "have different features"),
     "section beyond table": (lambda: (b := steps()).u32(b.step(1, SECTIONS), 1), "section that is not there"),
     "section too short": (lambda: (b := steps()).u64(b.entry(0) + 8, 20), "wrong length"),
     "more weights than are counted": (lambda: (b := linear()).u64(b.entry(1) + 8, 1 << 40), "too many weights"),
@@ -273,6 +319,7 @@ def programs() -> dict[str, Program]:
         "layer": encoder_layer(rng, 12, 3, 20),
         "dynamic": encoder_layer(rng, 12, 3, 20, quantization="dynamic"),
         "float32": encoder_layer(rng, 12, 3, 20, None),
+        "gated": gated_layer(rng, 8, 4, 2, 6, 12),
         "linear": linear_program([layer(), layer(kernel=Kernel("element", 8), factors=True)], 10),
     }
 

@@ -150,8 +150,11 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
         } else {
             ov::Shape expected = shape;
             expected.back() = wanted;
+            if (i > 0 && engine.has_attention() && tensor.get_shape().front() == 1)
+                expected.front() = 1;  // it serves all sequences
             OPENVINO_ASSERT(tensor.get_shape() == expected, "optkit: input ", i, " of shape ", tensor.get_shape(),
                             " does not fit ", expected);
+            input.tokens = ov::shape_size(expected.begin(), expected.end() - 1);
         }
         arguments.push_back(input);
     }

@@ -6,42 +6,21 @@ the result goes back the same way. What is done to single numbers in between mov
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from optkit.runtime.program import Attention, FakeQuantize
+from optkit.runtime.program import Attention
 from optkit.runtime.rewriting.building import Builder
-from optkit.runtime.rewriting.graph import arguments, attribute, integers, kind, number, split_constant
+from optkit.runtime.rewriting.graph import arguments, attribute, kind, number
+from optkit.runtime.rewriting.heads import Path, path, scaled
 from optkit.runtime.rewriting.masks import Mask, Part, mask, overwhelming
 from optkit.runtime.rewriting.matches import Match, Matches
-from optkit.runtime.rewriting.pointwise import fake_quantize_levels
 
 if TYPE_CHECKING:
     import openvino
 
-Step = Callable[[Builder, int], int]
-
 _BY_HEADS = (0, 2, 1, 3)
 _TRANSPOSED = (0, 2, 3, 1)
-
-
-@dataclass(frozen=True)
-class _Path:
-    """How a value of four dimensions comes from another: axes in new order, then steps on single numbers.
-
-    Attributes:
-        factor: what the value is multiplied by after all steps.
-    """
-
-    start: openvino.Output
-    order: tuple[int, ...]
-    steps: tuple[Step, ...]
-    factor: float
-
-    @property
-    def every_step(self) -> tuple[Step, ...]:
-        return self.steps if self.factor == 1 else (*self.steps, _times(self.factor))
 
 
 @dataclass(frozen=True)
@@ -59,8 +38,8 @@ class _Core:
 def attention(value: openvino.Output, matches: Matches) -> Match | None:
     """The Reshape that puts the heads of an attention side by side again."""
     data, shape = arguments(value)[0], matches.shapes[value]
-    result = _path(data)
-    if len(shape) != 3 or result.order != _BY_HEADS:
+    result = path(data, matches.shapes)
+    if len(shape) != 3 or isinstance(result, str) or result.order != _BY_HEADS or result.tables or result.repeats != 1:
         return None
     core = _core(result.start)
     if core is None:
@@ -71,15 +50,20 @@ def attention(value: openvino.Output, matches: Matches) -> Match | None:
     heads = split[2] if split and len(split) == 4 else 0
     if heads < 1 or split != (*shape[:2], heads, shape[2] // heads):
         return None
-    operands = [_path(each) for each in (core.query, core.key, core.value)]
-    orders = [_BY_HEADS, core.key_order, _BY_HEADS]
-    for path, order in zip(operands, orders):
-        if path.order != order or not _puts_heads_apart(path.start, shape, heads, matches):
+    operands = []
+    for each, order in zip((core.query, core.key, core.value), (_BY_HEADS, core.key_order, _BY_HEADS)):
+        found = path(each, matches.shapes)
+        if isinstance(found, str):
+            return _refused(result.start, found, matches)
+        if found.order != order or not _puts_heads_apart(found, shape, heads, matches):
             return _refused(result.start, "query, key or value is not made of tokens like the result", matches)
-    found = mask(core.parts, (shape[0], heads, shape[1], shape[1]), matches.shapes)
-    if isinstance(found, str):
-        return _refused(result.start, found, matches)
-    return _match(value, found, operands, result, heads, core.scale)
+        operands.append(found)
+    if operands[0].repeats != 1 or operands[1].repeats != operands[2].repeats:
+        return _refused(result.start, "heads do not share keys and values alike", matches)
+    masking = mask(core.parts, (shape[0], heads, shape[1], shape[1]), matches.shapes)
+    if isinstance(masking, str):
+        return _refused(result.start, masking, matches)
+    return _match(value, masking, operands, result, heads, core.scale)
 
 
 def _refused(core: openvino.Output, why: str, matches: Matches) -> None:
@@ -88,81 +72,39 @@ def _refused(core: openvino.Output, why: str, matches: Matches) -> None:
 
 def _match(
     value: openvino.Output,
-    found: Mask | None,
-    operands: list[_Path],
-    result: _Path,
+    masking: Mask | None,
+    operands: list[Path],
+    result: Path,
     heads: int,
     scale: float,
 ) -> Match:
     scale = scale * operands[0].factor * operands[1].factor
-    steps = [operands[0].steps, operands[1].steps, operands[2].every_step]
+    key_heads = heads // operands[1].repeats
+    tables = tuple(table for each in operands for table in each.tables)
 
     def emit(builder: Builder, n: list[int]) -> int:
-        query, key, values = (_run(builder, *each) for each in zip(n, steps))
-        masked = n[3] if found else None
-        target = builder.alike(query, lambda target: Attention(query, key, values, masked, target, heads, scale))
-        return _run(builder, target, result.every_step)
+        numbers, made = n[3:], []
+        for each, source in zip(operands, n):
+            count = len(each.tables)
+            # Those of query and key are in the scale already.
+            made.append(each.emit(builder, source, numbers[:count], scaled=each is operands[2]))
+            numbers = numbers[count:]
+        masked = numbers[0] if masking else None
 
-    sources = tuple(arguments(path.start)[0] for path in operands)
-    return Match(value, "attention", sources, emit, mask=found)
+        def step(target: int) -> Attention:
+            return Attention(*made, masked, target, heads, scale, key_heads)
+
+        return result.emit(builder, builder.alike(made[0], step), [], scaled=True)
+
+    sources = tuple(each.tokens for each in operands)
+    return Match(value, "attention", sources, emit, mask=masking, tables=tables)
 
 
-def _run(builder: Builder, source: int, steps: tuple[Step, ...]) -> int:
-    for step in steps:
-        source = step(builder, source)
-    return source
-
-
-def _puts_heads_apart(value: openvino.Output, tokens: tuple[int, ...], heads: int, matches: Matches) -> bool:
-    """Whether ``value`` is a Reshape of such tokens (batch, seq, heads * d) to (batch, seq, heads, d)."""
-    if kind(value) != "Reshape":
+def _puts_heads_apart(operand: Path, tokens: tuple[int, ...], heads: int, matches: Matches) -> bool:
+    """Whether ``operand`` is made of such tokens (batch, seq, heads * d), or of fewer heads that it repeats."""
+    if operand.tokens is None or operand.heads * operand.repeats != heads:
         return False
-    expected = (*tokens[:2], heads, tokens[2] // heads)
-    return matches.shapes[value] == expected and matches.shapes.tokens(arguments(value)[0]) == tokens
-
-
-def _path(value: openvino.Output) -> _Path:
-    """Follows ``value`` back through Transpose, FakeQuantize per tensor and scaling."""
-    order: tuple[int, ...] = (0, 1, 2, 3)
-    steps: list[Step] = []
-    factor = 1.0
-    while True:
-        inputs, operation = arguments(value), kind(value)
-        if operation == "Transpose" and len(turned := integers(inputs[1]) or ()) == 4:
-            order = tuple(turned[axis] for axis in order)
-        elif operation == "FakeQuantize" and not isinstance(levels := fake_quantize_levels(value), str):
-            steps.insert(0, _levelled(levels.low, levels.high, levels.levels))
-        elif (scaled := _scaled(value)) is not None:
-            if steps:
-                steps.insert(0, _times(scaled[1]))
-            else:
-                factor *= scaled[1]
-            value = scaled[0]
-            continue
-        else:
-            return _Path(value, order, tuple(steps), factor)
-        value = inputs[0]
-
-
-def _scaled(value: openvino.Output) -> tuple[openvino.Output, float] | None:
-    """(x, factor) of a product or quotient of x and a single number."""
-    if kind(value) not in ("Multiply", "Divide"):
-        return None
-    operands = split_constant(value)
-    factor = None if operands is None else number(operands[1])
-    if factor is None or len(operands[1].get_partial_shape()) > 4:
-        return None
-    if kind(value) == "Multiply":
-        return operands[0], factor
-    return (operands[0], 1 / factor) if factor and operands[0] == arguments(value)[0] else None
-
-
-def _levelled(low: float, high: float, levels: int) -> Step:
-    return lambda builder, n: builder.alike(n, lambda target: FakeQuantize(n, target, low, high, levels))
-
-
-def _times(factor: float) -> Step:
-    return lambda builder, n: builder.affine(n, factor, None)
+    return matches.shapes.tokens(operand.tokens) == (*tokens[:2], operand.heads * (tokens[2] // heads))
 
 
 def _core(value: openvino.Output) -> _Core | str | None:
@@ -213,9 +155,9 @@ def _scores(value: openvino.Output, depth: int = 6) -> tuple[openvino.Output, fl
         return None if _transposes(value)[0] else (value, 1.0, [])
     if not depth:
         return None
-    if (scaled := _scaled(value)) is not None:
-        inner = _scores(scaled[0], depth - 1)
-        return (inner[0], inner[1] * scaled[1], []) if inner and not inner[2] else None
+    if (found := scaled(value)) is not None:
+        inner = _scores(found[0], depth - 1)
+        return (inner[0], inner[1] * found[1], []) if inner and not inner[2] else None
     if kind(value) == "Add":
         for scores, masking in (inputs, inputs[::-1]):
             if inner := _scores(scores, depth - 1):

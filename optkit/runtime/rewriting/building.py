@@ -14,13 +14,16 @@ from optkit.runtime.program import (
     FakeQuantize,
     LayerNorm,
     Linear,
+    Multiply,
     PackedWeights,
     Program,
     Quantization,
+    RMSNorm,
+    Rotary,
     Step,
 )
 
-_VALUES = ("source", "left", "right", "query", "key", "value", "mask", "target")
+_VALUES = ("source", "left", "right", "cosines", "sines", "query", "key", "value", "mask", "target")
 
 
 @dataclass
@@ -105,8 +108,10 @@ class Builder:
 def sources(step: Step) -> tuple[int, ...]:
     """The values that ``step`` reads."""
     match step:
-        case Add():
+        case Add() | Multiply():
             return step.left, step.right
+        case Rotary():
+            return step.source, step.cosines, step.sines
         case Attention(mask=None):
             return step.query, step.key, step.value
         case Attention():
@@ -131,6 +136,8 @@ def _with_affine(step: Step, scale: np.ndarray | None, shift: np.ndarray | None)
             return replace(step, bias=_sum(step.bias, shift))
         case LayerNorm():
             return replace(step, gamma=_product(step.gamma, scale), beta=_sum(_scaled(step.beta, scale), shift))
+        case RMSNorm() if shift is None:
+            return replace(step, gamma=_product(step.gamma, scale))
         case Affine():
             return replace(step, scale=_product(step.scale, scale), shift=_sum(_scaled(step.shift, scale), shift))
     return None

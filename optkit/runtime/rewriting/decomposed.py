@@ -1,4 +1,4 @@
-"""LayerNorm, GELU and Swish as several nodes, as exporters write them that have no single one."""
+"""LayerNorm, RMSNorm, GELU and Swish as several nodes, as exporters write them that have no single one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from optkit.runtime.rewriting.graph import arguments, attribute, integers, key, kind, number
 from optkit.runtime.rewriting.matches import Match, Matches
-from optkit.runtime.rewriting.pointwise import activation_match, layer_norm_match, swish_match
+from optkit.runtime.rewriting.pointwise import LARGEST, activation_match, layer_norm_match, rms_norm_match, swish_match
 from optkit.runtime.rewriting.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -28,6 +28,25 @@ def layer_norm(value: openvino.Output, matches: Matches) -> Match | None:
         found = None if variance is None else _plus_number(variance)
         if found and _is_variance(found[0], x, matches.shapes):
             return layer_norm_match(value, x, found[1], matches)
+    return None
+
+
+def rms_norm(value: openvino.Output, matches: Matches) -> Match | None:
+    """``x / sqrt(mean(x^2) + epsilon)``."""
+    found = root_mean_square(value, matches.shapes)
+    return found and rms_norm_match(value, *found, matches)
+
+
+def root_mean_square(value: openvino.Output, shapes: Shapes) -> tuple[openvino.Output, float] | None:
+    """(x, epsilon) if ``value`` is x divided by the root mean square of its last axis."""
+    left, right = arguments(value)
+    orders = [(left, right)] if kind(value) == "Divide" else [(left, right), (right, left)]
+    for x, spread in orders:
+        mean = _under_root(spread, inverse=kind(value) == "Multiply")
+        found = None if mean is None else _plus_number(mean)
+        square = found and _mean_of(found[0], shapes)
+        if square and _is_square(square, x) and shapes[x] == shapes[value] and 0 <= found[1] <= LARGEST:
+            return x, found[1]
     return None
 
 
@@ -88,6 +107,13 @@ def _is_variance(value: openvino.Output, x: openvino.Output, shapes: Shapes) -> 
     if kind(square) == "Multiply":
         return _centred(left, shapes) == x and _centred(right, shapes) == x
     return kind(square) == "Power" and number(right) == 2 and _centred(left, shapes) == x
+
+
+def _is_square(value: openvino.Output, x: openvino.Output) -> bool:
+    inputs = arguments(value)
+    if kind(value) == "Power":
+        return number(inputs[1]) == 2 and inputs[0] == x
+    return kind(value) == "Multiply" and inputs[0] == x and inputs[1] == x
 
 
 def _under_root(value: openvino.Output, *, inverse: bool) -> openvino.Output | None:

@@ -12,7 +12,10 @@ from optkit.runtime.program import (
     FakeQuantize,
     LayerNorm,
     Linear,
+    Multiply,
     Program,
+    RMSNorm,
+    Rotary,
     Step,
 )
 from optkit.runtime.rewriting.building import sources
@@ -23,6 +26,9 @@ _NAMES = {
     Attention: "attention",
     FakeQuantize: "fake_quantize",
     LayerNorm: "layer_norm",
+    Multiply: "product",
+    RMSNorm: "rms_norm",
+    Rotary: "rotary",
 }
 
 

@@ -72,6 +72,22 @@ def integers(value: openvino.Output) -> list[int] | None:
     return None if array is None else [int(each) for each in array.reshape(-1)]
 
 
+def structure(value: openvino.Output, depth: int = 32) -> tuple:
+    """Equal for values that are computed alike from the same ones; shapes are told apart by whose they are."""
+    node = value.get_node()
+    operation = node.get_type_name()
+    if operation == "Constant":
+        array = constant(value, 256)
+        if array is not None:
+            return operation, value.get_element_type().to_string(), array.shape, array.tobytes()
+    if depth == 0 or operation in ("Constant", "Parameter", "ShapeOf", "Program"):
+        source = node.input_value(0) if operation == "ShapeOf" else value
+        return operation, value.get_element_type().to_string(), key(source)
+    attributes = str(sorted(node.get_attributes().items()))
+    inputs = tuple(structure(each, depth - 1) for each in node.input_values())
+    return operation, value.get_index(), attributes, inputs
+
+
 def per_feature(value: openvino.Output, features: int, rank: int) -> np.ndarray | None:
     """float32 (features,), all finite: a constant that meets a value (..., features) of so many dimensions alike at
     each token.

@@ -71,12 +71,13 @@ class Demand:
         return read
 
     def _match_reads(self, match: Match) -> list[tuple[Item, Match | openvino.Node]]:
-        masks = [part.value for part in match.mask.parts] if match.mask else []
-        # A mask is put together by OpenVINO's nodes.
-        self.outside |= {key(value) for value in masks} & self._matches.keys()
-        for value in (*match.sources, *masks):
+        # Masks and tables are put together by OpenVINO's nodes.
+        beside = [part.value for part in match.mask.parts] if match.mask else []
+        beside += [table.value for table in match.tables]
+        self.outside |= {key(value) for value in beside} & self._matches.keys()
+        for value in (*match.sources, *beside):
             self.read_by.setdefault(key(value), []).append(key(match.value))
-        return [each for value in (*match.sources, *masks) for each in self._read(value)]
+        return [each for value in (*match.sources, *beside) for each in self._read(value)]
 
     def _read(self, value: openvino.Output) -> list[tuple[Item, Match | openvino.Node]]:
         """What has to be computed to have ``value``."""

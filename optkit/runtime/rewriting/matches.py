@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from optkit.runtime.rewriting.building import Builder
 from optkit.runtime.rewriting.graph import Key, key
 from optkit.runtime.rewriting.masks import Mask
+from optkit.runtime.rewriting.rotary import Table
 from optkit.runtime.rewriting.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ class Match:
         value: float32 (..., features).
         kind: ``linear``, ``attention``, ``affine`` ..., as the step is called.
         sources: the token values it is computed from, of the same leading dimensions.
-        emit: adds the steps to a builder, given the numbers of the sources (and of the mask, if there is one), and
-            returns the number of the value.
+        emit: adds the steps to a builder, given the numbers of the sources (then of the tables, then of the mask, if
+            there is one), and returns the number of the value.
         mask: of attention.
+        tables: of rotary embeddings.
         layer: name of the MatMul of a linear layer.
         narrow: gives the same for some of the value's features alone, where that is possible.
     """
@@ -35,6 +37,7 @@ class Match:
     sources: tuple[openvino.Output, ...]
     emit: Callable[[Builder, list[int]], int]
     mask: Mask | None = None
+    tables: tuple[Table, ...] = ()
     layer: str | None = None
     narrow: Callable[[slice], Match | None] | None = None
 

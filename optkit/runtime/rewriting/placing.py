@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from optkit.runtime.program import Program
-from optkit.runtime.rewriting import masks
+from optkit.runtime.rewriting import masks, rotary
 from optkit.runtime.rewriting.building import Builder
 from optkit.runtime.rewriting.explaining import fused
 from optkit.runtime.rewriting.graph import Key, key
 from optkit.runtime.rewriting.grouping import Demand
 from optkit.runtime.rewriting.masks import Mask
 from optkit.runtime.rewriting.matches import Match
+from optkit.runtime.rewriting.rotary import Table
 from optkit.runtime.rewriting.shapes import Shapes
 
 if TYPE_CHECKING:
     import openvino
 
+Made = TypeVar("Made", Mask, Table)
 CreateNode = Callable[[list["openvino.Output"], Program, str], "openvino.Node"]
 
 
@@ -56,12 +58,12 @@ def place(
 
 
 class _Placer:
-    """Makes the nodes. A mask that several Programs read is made once."""
+    """Makes the nodes. A mask or table that several Programs read is made once."""
 
     def __init__(self, demand: Demand, shapes: Shapes) -> None:
         self._demand = demand
         self._shapes = shapes
-        self._masks: dict[tuple, openvino.Output] = {}
+        self._made: dict[tuple, openvino.Output] = {}
 
     def make(
         self, group: list[Match], name: str, create_node: CreateNode
@@ -87,16 +89,21 @@ class _Placer:
         return placed, list(zip(results, node.outputs()))
 
     def _inputs(self, group: list[Match], inside: set[Key]) -> dict[Key | tuple, tuple[openvino.Output, int]]:
-        """What the group reads and does not compute, with its features; masks, which have none, come last."""
+        """What the group reads and does not compute, with its features; tables and
+        masks, which have no features, come last."""
         tokens = {key(value): (value, self._shapes[value][-1]) for match in group for value in match.sources}
         given = {at: each for at, each in tokens.items() if at not in inside}
-        return given | {match.mask.key: (self._mask(match.mask), 0) for match in group if match.mask}
+        tables = {table.key: table for match in group for table in match.tables}
+        given |= {at: (self._once(at, table, rotary.build), table.features) for at, table in tables.items()}
+        masked = {match.mask.key: match.mask for match in group if match.mask}
+        return given | {at: (self._once(at, mask, masks.build), 0) for at, mask in masked.items()}
 
-    def _mask(self, mask: Mask) -> openvino.Output:
-        if mask.key not in self._masks:
-            self._masks[mask.key] = masks.build(mask)
-        return self._masks[mask.key]
+    def _once(self, at: tuple, made_of: Made, build: Callable[[Made], openvino.Output]) -> openvino.Output:
+        if at not in self._made:
+            self._made[at] = build(made_of)
+        return self._made[at]
 
 
 def _reads(match: Match) -> list[Key | tuple]:
-    return [*map(key, match.sources), *([match.mask.key] if match.mask else [])]
+    beside = [*match.tables, *([match.mask] if match.mask else [])]
+    return [*map(key, match.sources), *(each.key for each in beside)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optkit.runtime.program import Activation, Add, FakeQuantize, LayerNorm
+from optkit.runtime.program import Activation, Add, FakeQuantize, LayerNorm, Multiply, RMSNorm
 from optkit.runtime.rewriting.building import Builder
 from optkit.runtime.rewriting.graph import arguments, attribute, integers, kind, number, per_feature, split_constant
 from optkit.runtime.rewriting.matches import Match, Matches
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Levels of a range, at most, in a program.
 MAX_LEVELS = 65536
 #: The largest number of a program.
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
 _ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
 
 
@@ -40,7 +40,7 @@ def fake_quantize_levels(value: openvino.Output) -> Levels | str:
         return "FakeQuantize changes the range"
     if not low < high:
         return "FakeQuantize has an empty range"
-    if not 2 <= attribute(value, "levels") <= MAX_LEVELS or high - low > _LARGEST:
+    if not 2 <= attribute(value, "levels") <= MAX_LEVELS or high - low > LARGEST:
         return "FakeQuantize has too many levels, or too wide a range"
     return Levels(low, high, attribute(value, "levels"))
 
@@ -111,14 +111,25 @@ def affine(value: openvino.Output, matches: Matches) -> Match | None:
 
 def residual(value: openvino.Output, matches: Matches) -> Match | None:
     """The sum of two values that provably have the same shape, neither a constant."""
+    return _combined(value, "residual", Add, matches)
+
+
+def product(value: openvino.Output, matches: Matches) -> Match | None:
+    """The product of two such values, as of a gated linear unit (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
+    return _combined(value, "product", Multiply, matches)
+
+
+def _combined(
+    value: openvino.Output, kind_of_match: str, step: type[Add] | type[Multiply], matches: Matches
+) -> Match | None:
     sources = tuple(arguments(value))
     if any(matches.shapes[each] != matches.shapes[value] or kind(each) == "Constant" for each in sources):
         return None
 
     def emit(builder: Builder, n: list[int]) -> int:
-        return builder.alike(n[0], lambda target: Add(n[0], n[1], target))
+        return builder.alike(n[0], lambda target: step(n[0], n[1], target))
 
-    return Match(value, "residual", sources, emit)
+    return Match(value, kind_of_match, sources, emit)
 
 
 def fake_quantize(value: openvino.Output, matches: Matches) -> Match | None:
@@ -146,10 +157,21 @@ def mvn(value: openvino.Output, matches: Matches) -> Match | None:
 
 def layer_norm_match(value: openvino.Output, source: openvino.Output, epsilon: float, matches: Matches) -> Match | None:
     """``value`` is ``source`` normalised over its features."""
-    if matches.shapes[source] != matches.shapes[value] or not 0 <= epsilon <= _LARGEST:
+    if matches.shapes[source] != matches.shapes[value] or not 0 <= epsilon <= LARGEST:
         return None
 
     def emit(builder: Builder, n: list[int]) -> int:
         return builder.alike(n[0], lambda target: LayerNorm(n[0], target, None, None, epsilon))
 
     return Match(value, "layer_norm", (source,), emit)
+
+
+def rms_norm_match(value: openvino.Output, source: openvino.Output, epsilon: float, matches: Matches) -> Match | None:
+    """``value`` is ``source`` divided by the root mean square of its features."""
+    if matches.shapes[source] != matches.shapes[value]:
+        return None
+
+    def emit(builder: Builder, n: list[int]) -> int:
+        return builder.alike(n[0], lambda target: RMSNorm(n[0], target, None, epsilon))
+
+    return Match(value, "rms_norm", (source,), emit)

@@ -22,8 +22,15 @@ Pattern = Callable[["openvino.Output", Matches], Match | None]
 PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
     "Add": (pointwise.affine, pointwise.residual),
     "Subtract": (pointwise.affine,),
-    "Multiply": (decomposed.layer_norm, decomposed.gelu, decomposed.swish, pointwise.affine),
-    "Divide": (decomposed.layer_norm, decomposed.gelu, pointwise.affine),
+    "Multiply": (
+        decomposed.layer_norm,
+        decomposed.rms_norm,
+        decomposed.gelu,
+        decomposed.swish,
+        pointwise.affine,
+        pointwise.product,
+    ),
+    "Divide": (decomposed.layer_norm, decomposed.rms_norm, decomposed.gelu, pointwise.affine),
     "MVN": (pointwise.mvn,),
     "Gelu": (pointwise.activation,),
     "Relu": (pointwise.activation,),

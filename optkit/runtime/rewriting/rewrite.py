@@ -21,6 +21,7 @@ from optkit.runtime.rewriting.placing import CreateNode, Placed, place
 from optkit.runtime.rewriting.recognition import recognise
 from optkit.runtime.rewriting.shapes import Shapes
 from optkit.runtime.rewriting.sites import readings
+from optkit.runtime.rewriting.splitting import split_features
 
 if TYPE_CHECKING:
     import openvino
@@ -72,6 +73,7 @@ def rewrite(
     chosen, left_out = _chosen(model, kernels, dynamic)
     if not chosen:
         return Rewrite((), left_out, {})
+    split_features(model)
     shapes = Shapes(model)
     _ask_early(model, shapes)
     matches = recognise(model, shapes, chosen, Packing(), attention=attention)

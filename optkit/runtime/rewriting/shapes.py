@@ -2,7 +2,8 @@
 
 OpenVINO's shape inference carries symbols of dimensions along, so the model is inferred anew, every unknown dimension
 getting a symbol where it appears. What OpenVINO forgets on the way is added here: Reshapes to sizes computed from other
-values' shapes, and masks, which never make attention scores larger. ``model.validate_nodes_and_infer_types`` undoes it.
+values' shapes, masks, which never make attention scores larger, and tables of positions, which
+never make what they rotate larger. ``model.validate_nodes_and_infer_types`` undoes it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from optkit.ir.io import import_openvino
 from optkit.runtime.rewriting.graph import Key, arguments, integers, key, kind, readers
+from optkit.runtime.rewriting.rotary import rotation
 
 if TYPE_CHECKING:
     import openvino
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 _REST = -1
 
-_SAME_VALUES = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
+_SAME_VALUES = {"Convert", "Floor", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 class Shapes:
     """The shape of each value of a model, by ``shapes[value]``; None where even the rank is unknown.
 
-    Equal entries of two shapes are equal sizes whenever the model runs, given that masks do not enlarge scores.
+    Equal entries of two shapes are equal sizes whenever the model runs, given that masks do not enlarge scores, nor
+    tables what they rotate.
     """
 
     def __init__(self, model: openvino.Model) -> None:
@@ -60,6 +63,15 @@ class Shapes:
         shape = self[value]
         if shape:
             self._shapes[key(value)] = (*shape[:-1], features)
+
+    def integers(self, value: openvino.Output | None) -> list[int] | None:
+        """The numbers of a short list of sizes that are known whatever the model is given."""
+        if value is None or value.get_element_type().is_real():
+            return None
+        if (fixed := integers(value)) is not None:
+            return fixed
+        found = self._values(value)
+        return None if found is None or min(found, default=0) < 0 else found
 
     def _number(self, size: openvino.Dimension) -> int:
         symbol = size.get_symbol() if size.has_symbol() else self._openvino.Symbol()
@@ -104,25 +116,27 @@ class Shapes:
             return None
         if kind(value) == "Reshape":
             return self._reshaped(value, shape)
+        if kind(value) == "Broadcast" and value.get_node().get_attributes()["mode"] == "numpy":
+            return _merged(shape, self._values(arguments(value)[1]))
         if kind(value) == "ScaledDotProductAttention":
             query, last = self[arguments(value)[0]], shape[-1]
             return shape if query is None or len(query) != len(shape) else (*query[:-1], last)
         if kind(value) in ("Add", "Select") and len(shape) == 4:
-            return self._masked(value) or shape
+            turned = rotation(value, self)
+            return self[turned.source] if turned else self._masked(value) or shape
         return shape
 
     def _reshaped(self, value: openvino.Output, shape: Shape) -> Shape:
         data, pattern = arguments(value)
         wanted, source = self._values(pattern), self[data]
-        if wanted is None or source is None or len(wanted) != len(shape):
+        if wanted is None or source is None:
             return shape
         if value.get_node().get_attributes()["special_zero"]:
             wanted = [source[i] if size == 0 and i < len(source) else size for i, size in enumerate(wanted)]
         if _REST in wanted:
             rest = _quotient(source, [size for size in wanted if size != _REST])
             wanted = [rest if size == _REST else size for size in wanted]
-        merged = tuple(old if old >= 0 or new is None else new for old, new in zip(shape, wanted))
-        return merged
+        return _merged(shape, wanted)
 
     def _values(self, value: openvino.Output) -> list[int] | None:
         """The numbers of a short list of sizes, unknown ones by name."""
@@ -141,6 +155,10 @@ class Shapes:
         if operation == "Gather":
             sizes, indices = self._values(inputs[0]), integers(inputs[1])
             return None if sizes is None or indices is None else [sizes[index] for index in indices]
+        if operation == "Divide":
+            over, under = (self._values(each) for each in inputs)
+            if over and under and len(under) == 1 and under[0] > 0 and min(over) >= 0:
+                return [each // under[0] for each in over]
         size = value.get_partial_shape()
         if size.is_dynamic or len(size) > 1:
             return None
@@ -169,6 +187,13 @@ def _are_scores(value: openvino.Output, depth: int = 6) -> bool:
     if operation in ("Multiply", "Divide", "Add", "Select") and depth:
         return any(_are_scores(each, depth - 1) for each in arguments(value))
     return operation == "MatMul"
+
+
+def _merged(shape: Shape, sizes: list[int | None] | None) -> Shape:
+    """``shape`` with ``sizes`` for those that it does not know."""
+    if sizes is None or len(sizes) != len(shape):
+        return shape
+    return tuple(old if old >= 0 or new is None else new for old, new in zip(shape, sizes))
 
 
 def _quotient(sizes: Shape, others: list[int]) -> int | None:

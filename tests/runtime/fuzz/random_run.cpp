@@ -43,7 +43,9 @@ RandomRun::RandomRun(const optkit::Engine& engine, Random random, size_t most_to
     const size_t tokens = batch_.sequences * batch_.length;
     for (size_t i = 0; i < inputs_.size(); ++i) {
         optkit::Input& input = inputs_[i];
-        size_t size = tokens * features[engine.inputs()[i]];
+        // Of one sequence that serves all, or of all.
+        input.tokens = engine.has_attention() && i > 0 && random.chance(30) ? batch_.length : tokens;
+        size_t size = input.tokens * features[engine.inputs()[i]];
         if (features[engine.inputs()[i]] == 0) {
             const uint32_t heads = engine.heads_of(i);
             input.dims[0] = random.chance(50) ? batch_.sequences : 1;

@@ -10,7 +10,19 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))
 
 import numpy as np
-from programs import INT8, SINGLE, Grid, attention_program, chain, encoder_layer, f32, linear_program, scales, weights
+from programs import (
+    INT8,
+    SINGLE,
+    Grid,
+    attention_program,
+    chain,
+    encoder_layer,
+    f32,
+    gated_layer,
+    linear_program,
+    scales,
+    weights,
+)
 
 from optkit.runtime.packing import encode
 from optkit.runtime.program import (
@@ -38,6 +50,8 @@ def programs() -> dict[str, Program]:
         "layer_integer": encoder_layer(rng, 12, 3, 20, density=0.5, quantized_keys=True),
         "layer_f32": encoder_layer(rng, 8, 2, 12, None, 0.5),
         "attention": attention_program(2, 5, mask=True),
+        "gated": gated_layer(rng, 8, 4, 2, 6, 12),
+        "gated_values": gated_layer(rng, 8, 2, 1, 4, 12, interleaved=True, every_value=True),
     }
     for single, kernel in [*((False, kernel) for kernel in INT8), *((True, kernel) for kernel in SINGLE)]:
         name = f"{kernel.name}{kernel.rows}_{'f32' if single else 'int8'}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import reference
 
 from optkit.ir.emulation import emulate_f32
-from optkit.ir.io import import_openvino
+from optkit.ir.io import import_openvino, read_model, save_model
 from optkit.runtime import extension
 from optkit.runtime.program import Kernel, Program
 from optkit.runtime.rewriting import Rewrite, rewrite, sites
@@ -104,3 +105,19 @@ def types(model) -> list[str]:
 def steps(rewrite: Rewrite) -> list[list[str]]:
     """Types of the steps of each program, in order."""
     return [[type(step).__name__ for step in placed.program.steps] for placed in rewrite.programs]
+
+
+def quantized(source: Path, path: Path) -> Path:
+    """Writes the IR in ``source`` to ``path`` as int8, and returns that."""
+    from optkit.adapters import nncf
+    from optkit.quantization.config import Quantization
+
+    # In half the range: what a test leaves to OpenVINO is then exact on CPUs without VNNI, too.
+    model, rng = read_model(source), np.random.default_rng(0)
+    if any("pixel_values" in port.get_names() for port in model.inputs):
+        samples = [{"pixel_values": rng.normal(size=(3, 32, 32)).astype(np.float32)} for _ in range(3)]
+    else:
+        samples = [{"input_ids": rng.integers(2, 60, 20).tolist()} for _ in range(3)]
+    path.mkdir(exist_ok=True)
+    save_model(nncf.quantize_int8(model, samples, quantization=Quantization()), path)
+    return path

@@ -104,6 +104,72 @@ def test_what_is_no_layer_norm(make):
     assert "LayerNorm" not in sum(steps(result), [])
 
 
+def mean_square(x, square="power", epsilon=1e-6, axis=LAST):
+    squares = ops.power(x, scalar(2)) if square == "power" else ops.multiply(x, x)
+    return ops.add(ops.reduce_mean(squares, axis, True), scalar(epsilon))
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("square", ["power", "multiply"])
+@pytest.mark.parametrize("gain", [True, False])
+def test_rms_norm(square, root, gain):
+    def make(graph, x):
+        normal = ROOTS[root](x, mean_square(x, square))
+        return ops.multiply(ops.constant(graph.numbers(1, 1, HIDDEN)), normal) if gain else normal
+
+    result, model = between(make)
+    assert steps(result) == [["Linear", "RMSNorm", "Linear"]]
+    norm = result.programs[0].program.steps[1]
+    assert (norm.gamma is not None) == gain and norm.heads == 1 and norm.epsilon == pytest.approx(1e-6)
+    assert "ReduceMean" not in types(model)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda graph, x: ops.multiply(x, ops.sqrt(mean_square(x))),
+        lambda graph, x: ops.divide(ops.relu(x), ops.sqrt(mean_square(x))),
+        lambda graph, x: ops.divide(x, ops.sqrt(mean_square(x, axis=axes(1)))),
+        lambda graph, x: ops.divide(x, ops.sqrt(ops.add(ops.reduce_mean(ops.abs(x), LAST, True), scalar(1.0)))),
+        lambda graph, x: ops.divide(x, ops.sqrt(ops.reduce_sum(ops.multiply(x, x), LAST, True))),
+        lambda graph, x: ops.divide(x, ops.sqrt(mean_square(ops.multiply(x, scalar(2.0))))),
+    ],
+    ids=["multiplied", "another", "of tokens", "absolute", "sum", "of twice"],
+)
+def test_what_is_no_rms_norm(make):
+    result, _ = between(make)
+    assert "RMSNorm" not in sum(steps(result), [])
+
+
+def test_an_affine_shift_is_not_taken_into_an_rms_norm():
+    def make(graph, x):
+        return ops.add(ops.divide(x, ops.sqrt(mean_square(x))), ops.constant(graph.numbers(HIDDEN)))
+
+    result, _ = between(make)
+    assert steps(result) == [["Linear", "RMSNorm", "Affine", "Linear"]]
+
+
+@pytest.mark.parametrize("act", [ops.gelu, ops.swish])
+@pytest.mark.parametrize("split", [True, False])
+def test_gated_products(act, split):
+    def make(graph, x):
+        if split:
+            gate, wide = ops.split(graph.linear(x, 80), ops.constant(-1), 2).outputs()
+        else:
+            gate, wide = graph.linear(x, 40), graph.linear(x, 40)
+        gate = act(gate, "erf") if act is ops.gelu else act(gate)
+        return graph.linear(ops.multiply(gate, wide))
+
+    result, model = between(make)
+    assert steps(result) == [["Linear", "Linear", "Activation", "Linear", "Multiply", "Linear", "Linear"]]
+    assert not {"Multiply", "Split"} & set(types(model))
+
+
+def test_a_product_with_one_number_of_each_token_is_openvinos():
+    result, model = between(lambda graph, x: ops.multiply(graph.linear(x), ops.sigmoid(graph.linear(x, 1))))
+    assert "Multiply" not in sum(steps(result), []) and "Multiply" in types(model)
+
+
 def erf(x, times=0.70710678):
     return ops.erf(ops.multiply(x, scalar(times)))
 
@@ -199,8 +265,9 @@ def test_swish_with_another_beta(make):
 
 
 def test_a_gate_of_another_value_is_no_swish():
-    result, model = between(lambda graph, x: ops.multiply(x, ops.sigmoid(ops.relu(x))))
-    assert "Multiply" in types(model)
+    result, _ = between(lambda graph, x: ops.multiply(x, ops.sigmoid(ops.relu(x))))
+    kinds = [step.kind for step in result.programs[0].program.steps if type(step).__name__ == "Activation"]
+    assert kinds == ["relu", "sigmoid"]
 
 
 AFFINES = {

@@ -12,10 +12,11 @@
 
 namespace optkit {
 
-/// One of the op's inputs. Values are float32 rows of tokens; a mask is (batch or 1, heads or 1, length or 1, length or
-/// 1).
+/// One of the op's inputs. Values are float32 rows of tokens, of all sequences or of one that serves all; a mask is
+/// (batch or 1, heads or 1, length or 1, length or 1).
 struct Input {
     const void* data = nullptr;
+    size_t tokens = 0;              // values: sequences x length, or length
     bool boolean = false;           // mask: bytes, non-zero where a key takes part; else float32 that is added
     size_t dims[4] = {1, 1, 1, 1};  // mask
 };

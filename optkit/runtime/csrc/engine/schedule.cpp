@@ -105,9 +105,8 @@ size_t slices(const Plan& plan, const Action& action, int lanes) noexcept {
             return panel.dynamic ? 1 : blocks(plan.features[panel.source]);
         }
         case Action::elementwise: {
-            // A sum over features needs all of them, so LayerNorm is cut between tokens.
             const Elementwise& step = plan.elementwise[action.number];
-            return step.op == Op::layer_norm ? size_t(lanes / 16) : blocks(plan.features[step.target]);
+            return step.across_features() ? size_t(lanes / 16) : blocks(plan.features[step.target]);
         }
         default:
             return 1;

@@ -29,8 +29,9 @@ void TileWork::execute(const Action& action, const Part& part) const noexcept {
             const Timer timer(profile::kLoad);
             const uint32_t features = plan_.features[action.value];
             const float* from = static_cast<const float*>(inputs_[action.number].data);
-            kernels_.load(address(action.value, tile, scratch), from + tiling_.first_token(tile) * features, features,
-                          count, lanes);
+            // One sequence may serve all, as tables of positions do.
+            const size_t token = tiling_.first_token(tile) % inputs_[action.number].tokens;
+            kernels_.load(address(action.value, tile, scratch), from + token * features, features, count, lanes);
             break;
         }
         case Action::store: {
@@ -52,16 +53,21 @@ void TileWork::execute(const Action& action, const Part& part) const noexcept {
             const Elementwise& step = plan_.elementwise[action.number];
             float* target = address(step.target, tile, scratch);
             const float* source = address(step.source, tile, scratch);
-            if (step.op == Op::layer_norm) {
-                const Timer timer(profile::kLayerNorm);
+            if (step.across_features()) {
                 const int first = part.slices == 1 ? 0 : int(part.slice) * 16;
                 if (first < lanes)
-                    layer_norm(step, target, source, first, part.slices == 1 ? lanes : 16, scratch);
+                    across_features(step, tile, first, part.slices == 1 ? lanes : 16, scratch);
                 break;
             }
             const Timer timer(profile::kElementwise);
             const Part::Range rows = part.range(plan_.features[step.target]);
             const size_t at = size_t(rows.first) * kLanes;
+            if (step.integers) {
+                const float factor = 255.0f / (step.high - step.low);
+                kernels_.quantize_u8(source + at, rows.last - rows.first, lanes,
+                                     {reinterpret_cast<uint8_t*>(target) + at, factor, -step.low * factor});
+                break;
+            }
             const float* other = step.other == kNone ? nullptr : address(step.other, tile, scratch) + at;
             elementwise(step, target + at, source + at, other, rows.first, rows.last - rows.first, lanes);
             break;
@@ -81,6 +87,8 @@ void TileWork::elementwise(const Elementwise& step, float* target, const float* 
             return kernels_.fake_quantize(target, source, rows, lanes, step.low, step.high, step.levels);
         case Op::add:
             return kernels_.add(target, source, other, rows, lanes);
+        case Op::multiply:
+            return kernels_.multiply(target, source, other, rows, lanes);
         default:
             return;
     }
@@ -91,15 +99,25 @@ PanelArgs TileWork::fixed_panel(const Panel& panel, uint32_t first, float* scrat
             panel.factors.data() + first, panel.shift};
 }
 
-void TileWork::layer_norm(const Elementwise& step, float* target, const float* source, int first, int lanes,
-                          float* scratch) const noexcept {
+void TileWork::across_features(const Elementwise& step, size_t tile, int first, int lanes,
+                               float* scratch) const noexcept {
+    const Timer timer(step.op == Op::rotary ? profile::kElementwise : profile::kLayerNorm);
+    const uint32_t features = plan_.features[step.target];
+    float* target = address(step.target, tile, scratch) + first;
+    const float* source = address(step.source, tile, scratch) + first;
+    if (step.op == Op::rotary)
+        return kernels_.rotary({target, source, address(step.other, tile, scratch) + first,
+                                address(step.third, tile, scratch) + first, step.heads, features / step.heads,
+                                step.interleaved, lanes});
     PanelArgs panel{};
     if (step.panel >= 0) {
         panel = fixed_panel(plan_.panels[size_t(step.panel)], 0, scratch);
         panel.panel += first * (panel.grouped ? 4 : 1);
     }
-    kernels_.layer_norm(target + first, source + first, plan_.features[step.target], lanes, step.first, step.second,
-                        step.epsilon, step.panel >= 0 ? &panel : nullptr);
+    const PanelArgs* besides = step.panel >= 0 ? &panel : nullptr;
+    if (step.op == Op::rms_norm)
+        return kernels_.rms_norm(target, source, features, step.heads, lanes, step.first, step.epsilon, besides);
+    kernels_.layer_norm(target, source, features, lanes, step.first, step.second, step.epsilon, besides);
 }
 
 void TileWork::quantize(const Panel& panel, const Part& part, int lanes) const noexcept {
@@ -183,6 +201,7 @@ void TileWork::epilogue(const LinearPlan& step, float* block, uint32_t first, ui
         for (const Elementwise& after : step.after) {
             args.activation = after.op == Op::activation ? &after.activation : nullptr;
             args.other = other(after);
+            args.multiplies = after.op == Op::multiply;
         }
         args.target = block;
         args.panel = step.target_panel >= 0 ? &panel : nullptr;
@@ -206,15 +225,15 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
     const size_t sequence = task / tiling_.per_sequence / step.heads;
     const size_t first = sequence * tiling_.per_sequence, tile = first + number;
     const size_t stride = plan_.shared_features * kLanes, offset = head * step.size * kLanes;
+    const size_t shared = head / (step.heads / step.key_heads) * step.size * kLanes;
     AttentionArgs args{};
     args.integers = step.integers;
     args.skip = step.integers ? uint32_t(head * step.size % 4) : 0;
     args.query_zero = step.query_zero;
     args.key_zero = step.key_zero;
-    const size_t first_group = head * step.size / 4 * kLanes;
-    args.query = address(step.query, first, scratch) + (step.integers ? first_group : offset);
-    args.key = address(step.key, first, scratch) + (step.integers ? first_group : offset);
-    args.value = address(step.value, first, scratch) + offset;
+    args.query = address(step.query, first, scratch) + (step.integers ? offset / kLanes / 4 * kLanes : offset);
+    args.key = address(step.key, first, scratch) + (step.integers ? shared / kLanes / 4 * kLanes : shared);
+    args.value = address(step.value, first, scratch) + shared;
     args.target = address(step.target, tile, scratch) + offset;
     args.query_stride = args.key_stride = args.value_stride = stride;
     args.size = step.size;

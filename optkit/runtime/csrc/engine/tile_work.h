@@ -51,8 +51,7 @@ private:
     /// The part of a panel that begins with feature `first`, a multiple of four; of fixed range.
     PanelArgs fixed_panel(const Panel& panel, uint32_t first, float* scratch) const noexcept;
     /// Of `lanes` tokens from `first` on.
-    void layer_norm(const Elementwise& step, float* target, const float* source, int first, int lanes,
-                    float* scratch) const noexcept;
+    void across_features(const Elementwise& step, size_t tile, int first, int lanes, float* scratch) const noexcept;
     void quantize(const Panel& panel, const Part& part, int lanes) const noexcept;
     /// Low, inverse and step of each token's range, behind its panel.
     float* ranges_of(const Panel& panel, float* scratch) const noexcept;

@@ -130,8 +130,7 @@ private:
         check(step.target < known_.size() && !known_[step.target], "a step computes a value that is already there");
         const uint32_t in = source(step.sources[0]), out = spec_->features[step.target];
         check(out > 0, "a step computes a mask");
-        const int sources = step.op == Op::attention ? 4 : step.op == Op::add ? 2 : 1;
-        for (int i = sources; i < 4; ++i)
+        for (int i = sources(step.op); i < 4; ++i)
             check(step.sources[i] == kNone, "a step has too many sources");
         if (step.op != Op::linear)
             check(in == out, "a step changes the number of features");
@@ -158,7 +157,21 @@ private:
                 check_range(step);
                 break;
             case Op::add:
-                check(source(step.sources[1]) == in, "a step adds values of different features");
+            case Op::multiply:
+                check(source(step.sources[1]) == in, "a step combines values of different features");
+                break;
+            case Op::rms_norm:
+                heads(step, in, integers);
+                step.first = section<float>(numbers[0], in);
+                step.epsilon = floats[0];
+                check(step.epsilon >= 0, "an epsilon is negative");
+                break;
+            case Op::rotary:
+                heads(step, in, integers);
+                step.interleaved = integers[1] != 0;
+                check(integers[1] <= 1 && in / step.heads % 2 == 0, "a rotation is of no pairs of features");
+                for (int i = 1; i < 3; ++i)
+                    check(source(step.sources[i]) == in / step.heads, "a rotation's table does not fit a head");
                 break;
             case Op::attention:
                 attention(step, in, integers, floats);
@@ -170,15 +183,36 @@ private:
         return step;
     }
 
+    static int sources(Op op) {
+        switch (op) {
+            case Op::attention:
+                return 4;
+            case Op::rotary:
+                return 3;
+            case Op::add:
+            case Op::multiply:
+                return 2;
+            default:
+                return 1;
+        }
+    }
+
+    static void heads(Step& step, uint32_t features, const uint32_t* integers) {
+        step.heads = integers[0];
+        check(step.heads > 0 && features % step.heads == 0, "the heads do not divide the features");
+    }
+
     static void check_range(const Step& step) {
         check(step.low < step.high && std::isfinite(step.high - step.low), "a range is empty, or too wide for float32");
     }
 
     void attention(Step& step, uint32_t features, const uint32_t* integers, const float* floats) {
-        check(source(step.sources[1]) == features && source(step.sources[2]) == features,
+        heads(step, features, integers);
+        step.key_heads = integers[1] == 0 ? step.heads : integers[1];
+        check(step.key_heads <= step.heads && step.heads % step.key_heads == 0, "heads share no whole number of keys");
+        const uint32_t shared = features / step.heads * step.key_heads;
+        check(source(step.sources[1]) == shared && source(step.sources[2]) == shared,
               "query, key and value have different features");
-        step.heads = integers[0];
-        check(step.heads > 0 && features % step.heads == 0, "the heads do not divide the features");
         step.scale = floats[0];
         const uint32_t mask = step.sources[3];
         if (mask == kNone)

@@ -26,6 +26,9 @@ enum class Op : uint32_t {
     add = 5,
     layer_norm = 6,
     attention = 7,
+    multiply = 8,
+    rms_norm = 9,
+    rotary = 10,
 };
 
 enum class Quantize : uint32_t { none = 0, fixed = 1, dynamic = 2 };
@@ -59,9 +62,10 @@ struct Step {
     View<float> scales, bias, channel_scale;
     // the others
     ActivationKind activation{};
-    uint32_t levels = 0, heads = 0;
+    uint32_t levels = 0, heads = 0, key_heads = 0;
+    bool interleaved = false;  // rotary: features 2i and 2i + 1 of a head turn together, else i and i + size / 2
     float epsilon = 0, scale = 0;
-    View<float> first, second;  // affine: scale, shift; layer_norm: gamma, beta
+    View<float> first, second;  // affine: scale, shift; layer_norm: gamma, beta; rms_norm: gamma
 };
 
 struct Spec {

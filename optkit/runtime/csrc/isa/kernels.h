@@ -107,11 +107,23 @@ struct EpilogueArgs {
     ScaleArgs scale;
     // Then one of these or neither.
     const ActivationKind* activation = nullptr;
-    const float* other = nullptr;  // [rows][32], added
+    const float* other = nullptr;  // [rows][32], added, or multiplied by
+    bool multiplies = false;
     // At last one of these.
     float* target = nullptr;  // may be the sums
     const PanelArgs* panel = nullptr;
     const IntegersArgs* integers = nullptr;
+};
+
+/// Pairs of features of each head that turn together: features i and i + size / 2, or 2i and 2i + 1 if `interleaved`.
+/// target = source * cosines + turned * sines, where turned are a pair's two features in the other order, the one that
+/// comes first negated (Su et al. 2021, https://arxiv.org/abs/2104.09864).
+struct RotaryArgs {
+    float* target;
+    const float *source, *cosines, *sines;  // [heads][size][32]; the tables: [size][32]
+    uint32_t heads, size;
+    bool interleaved;
+    int lanes;
 };
 
 struct AttentionArgs {
@@ -154,9 +166,14 @@ struct Kernels {
     void (*fake_quantize)(float* target, const float* source, uint32_t rows, int lanes, float low, float high,
                           uint32_t levels) noexcept = nullptr;
     void (*add)(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept = nullptr;
+    void (*multiply)(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept = nullptr;
     /// Writes a panel of the results, too, unless it is null.
     void (*layer_norm)(float* target, const float* source, uint32_t rows, int lanes, const float* gamma,
                        const float* beta, float epsilon, const PanelArgs* panel) noexcept = nullptr;
+    /// Each head of `rows` features divided by its root mean square, times gamma. A panel, too, if there is one head.
+    void (*rms_norm)(float* target, const float* source, uint32_t rows, uint32_t heads, int lanes, const float* gamma,
+                     float epsilon, const PanelArgs* panel) noexcept = nullptr;
+    void (*rotary)(const RotaryArgs&) noexcept = nullptr;
     void (*quantize)(const float* source, uint32_t rows, int lanes, const PanelArgs&) noexcept = nullptr;
     void (*quantize_u8)(const float* source, uint32_t rows, int lanes, const IntegersArgs&) noexcept = nullptr;
     /// Each token's own range over all rows, 0 inside: low, inverse of the step, the step.

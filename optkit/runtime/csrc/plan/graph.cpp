@@ -36,16 +36,14 @@ size_t Graph::sole_reader(uint32_t value, size_t maker) const {
 
 const Step* Graph::integer_quantizer(const Step& attention, int which) const {
     const uint32_t number = attention.sources[which];
-    const uint32_t size = spec_.features[number] / attention.heads;
+    const uint32_t size = spec_.features[attention.sources[0]] / attention.heads;
     const Value& value = values_[number];
-    if (size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 || value.producer == kNone)
+    // Heads that share keys begin elsewhere in the keys than in the queries: at a group of four in both, or not at all.
+    const bool aligned = size % 4 == 0 || attention.heads == attention.key_heads;
+    if (!aligned || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 || value.producer == kNone)
         return nullptr;
     const Step& step = spec_.steps[value.producer];
     if (step.op != Op::fake_quantize || step.levels != 256)
-        return nullptr;
-    const Value& before = values_[step.sources[0]];
-    if (before.producer == kNone || spec_.steps[before.producer].op != Op::linear ||
-        sole_reader(step.sources[0], before.producer) != value.producer)
         return nullptr;
     const float zero = -step.low * 255.0f / (step.high - step.low);
     const bool exact = zero >= 0 && zero <= 255 && std::fabs(zero - std::nearbyint(zero)) < 1e-3f;

@@ -26,7 +26,7 @@ public:
     size_t sole_reader(uint32_t value, size_t maker) const;
 
     /// The FakeQuantize that makes the query (0) or key (1) of an attention, if its 8-bit numbers can be used as they
-    /// are: a linear step comes just before, nothing else reads it, and zero is one of its steps. Else null.
+    /// are: nothing else reads it, and zero is one of its steps. Else null.
     const Step* integer_quantizer(const Step& attention, int which) const;
 
     /// Whether this value is a query or key that its attention wants as integers.

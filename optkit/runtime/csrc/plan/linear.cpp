@@ -42,8 +42,8 @@ bool fits_one_pass(const LinearPlan& linear) {
     if (linear.after.empty())
         return scaled || (linear.target_panel < 0 && !linear.integers);
     const Op op = linear.after[0].op;
-    return linear.after.size() == 1 && (op == Op::activation || op == Op::add) && !linear.integers &&
-           (scaled || linear.target_panel < 0);
+    return linear.after.size() == 1 && (op == Op::activation || op == Op::add || op == Op::multiply) &&
+           !linear.integers && (scaled || linear.target_panel < 0);
 }
 
 }  // namespace optkit

@@ -21,7 +21,7 @@ Access access(const Plan& plan, const Action& action) {
             return {{plan.panels[action.number].source}, {panels + action.number}};
         case Action::elementwise: {
             const Elementwise& step = plan.elementwise[action.number];
-            Access result{{step.source, step.other}, {step.target}};
+            Access result{{step.source, step.other, step.third}, {step.target}};
             if (step.panel >= 0)
                 result.writes.push_back(panels + size_t(step.panel));
             return result;

@@ -80,12 +80,15 @@ private:
             result = emit_linear(i);
         } else {
             Elementwise elementwise = describe_elementwise(step, step.sources[0]);
-            if (elementwise.other == kNone)
-                use({elementwise.source});
-            else
-                use({elementwise.source, elementwise.other});
+            std::vector<uint32_t> read{elementwise.source};
+            for (uint32_t each : {elementwise.other, elementwise.third})
+                if (each != kNone)
+                    read.push_back(each);
+            use(read);
             result = elementwise.target = step.target;
             define(result);
+            if (step.op == Op::fake_quantize)
+                elementwise.integers = value_[result].integers = graph_.read_as_integers(result);
             plan_.elementwise.push_back(elementwise);
             push({Action::elementwise, plan_.elementwise.size() - 1});
         }
@@ -110,6 +113,7 @@ private:
                                 step.sources[2],
                                 step.target,
                                 step.heads,
+                                step.key_heads,
                                 spec_.features[step.target] / step.heads,
                                 step.sources[3] == kNone ? -1 : graph_.value(step.sources[3]).input,
                                 step.scale,
@@ -139,12 +143,18 @@ private:
         Elementwise result;
         result.op = step.op;
         result.source = source;
-        if (step.op == Op::add)
+        if (step.op == Op::add || step.op == Op::multiply)
             result.other = step.sources[0] == source ? step.sources[1] : step.sources[0];
+        if (step.op == Op::rotary) {
+            result.other = step.sources[1];
+            result.third = step.sources[2];
+        }
+        result.heads = std::max(step.heads, 1u);
+        result.interleaved = step.interleaved;
         result.activation = step.activation;
         result.first = numbers_.copy(step.first);
         result.second = numbers_.copy(step.second);
-        if (step.op == Op::layer_norm && !result.first)
+        if ((step.op == Op::layer_norm || step.op == Op::rms_norm) && !result.first)
             result.first = numbers_.fill(spec_.features[step.target], 1.0f);
         if (step.op == Op::layer_norm && !result.second)
             result.second = numbers_.fill(spec_.features[step.target], 0.0f);
@@ -214,7 +224,8 @@ private:
             case Op::affine:
             case Op::fake_quantize:
                 break;
-            case Op::add: {
+            case Op::add:
+            case Op::multiply: {
                 const uint32_t other = step.sources[0] == value ? step.sources[1] : step.sources[0];
                 if (graph_.value(other).input < 0 && !value_[other].ready)
                     return nullptr;
@@ -260,7 +271,7 @@ private:
             return found->second;
         use({step.sources[0]});
         const int number = make_panel(step, step.sources[0], grouped);
-        if (Elementwise* norm = layer_norm_just_before(step)) {
+        if (Elementwise* norm = norm_just_before(step)) {
             norm->panel = number;
             panel_use_[size_t(number)].first -= 1;
             return number;
@@ -269,13 +280,14 @@ private:
         return number;
     }
 
-    /// The last action, if it is a LayerNorm that can write the panel of a linear step besides.
-    Elementwise* layer_norm_just_before(const Step& step) {
+    /// The last action, if it is a norm that can write the panel of a linear step besides.
+    Elementwise* norm_just_before(const Step& step) {
         const auto& actions = tile_segment().actions;
         if (step.quantize != Quantize::fixed || actions.empty() || actions.back().kind != Action::elementwise)
             return nullptr;
         Elementwise& last = plan_.elementwise[actions.back().number];
-        return last.op == Op::layer_norm && last.target == step.sources[0] && last.panel < 0 ? &last : nullptr;
+        const bool norm = last.op == Op::layer_norm || (last.op == Op::rms_norm && last.heads == 1);
+        return norm && last.target == step.sources[0] && last.panel < 0 ? &last : nullptr;
     }
 
     /// A new panel, defined by the action that is about to be pushed.

@@ -33,11 +33,18 @@ struct Panel {
 struct Elementwise {
     Op op;
     uint32_t source = kNone, other = kNone, target = kNone;
+    uint32_t third = kNone;  // rotary: sines; other: cosines
+    uint32_t heads = 1;      // rms_norm, rotary
+    bool interleaved = false;
     ActivationKind activation{};
-    const float *first = nullptr, *second = nullptr;  // affine: scale, shift; layer_norm: gamma, beta
+    const float *first = nullptr, *second = nullptr;  // affine: scale, shift; layer_norm: gamma, beta; rms_norm: gamma
     float low = 0, high = 0, epsilon = 0;
     uint32_t levels = 0;
-    int panel = -1;  // layer_norm: written besides the target
+    bool integers = false;  // fake_quantize: the target holds queries or keys of integer attention, as 8-bit numbers
+    int panel = -1;         // of norms over all features: written besides the target
+
+    /// Whether a feature of the target depends on others of its token: it can be cut between tokens alone.
+    bool across_features() const { return op == Op::layer_norm || op == Op::rms_norm || op == Op::rotary; }
 };
 
 struct LinearPlan {
@@ -65,8 +72,8 @@ void fold_scales(const Step& step, LinearPlan& linear);
 bool fits_one_pass(const LinearPlan& linear);
 
 struct AttentionPlan {
-    uint32_t query, key, value, target, heads, size;
-    int mask;  // its number among the inputs, or -1
+    uint32_t query, key, value, target, heads, key_heads, size;  // key_heads divide the heads, which share them
+    int mask;                                                    // its number among the inputs, or -1
     float scale;
     bool integers;  // queries and keys: their steps are part of the scale
     int32_t query_zero = 0, key_zero = 0;

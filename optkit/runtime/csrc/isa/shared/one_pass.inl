@@ -64,6 +64,12 @@ struct Plus {
     Floats operator()(Floats x, uint32_t row, int lane) const { return x + read(other + size_t(row) * kLanes + lane); }
 };
 
+struct Times {
+    const float* other;
+
+    Floats operator()(Floats x, uint32_t row, int lane) const { return x * read(other + size_t(row) * kLanes + lane); }
+};
+
 template <typename Activation>
 struct Activated {
     Activation activation;
@@ -209,7 +215,7 @@ inline void with_panel(const PanelArgs& args, F f) {
 template <typename F>
 inline void with_function(const EpilogueArgs& args, F f) {
     if (args.other)
-        return f(Plus{args.other});
+        return args.multiplies ? f(Times{args.other}) : f(Plus{args.other});
     if (!args.activation)
         return f(Same{});
     with_activation(*args.activation, [&](const auto& activation) { f(activated(activation)); });
@@ -242,6 +248,10 @@ void activation(float* target, const float* source, uint32_t rows, int lanes, Ac
 
 void add(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept {
     one_pass(rows, lanes, Values{left}, Plus{right}, ToFloats{target});
+}
+
+void multiply(float* target, const float* left, const float* right, uint32_t rows, int lanes) noexcept {
+    one_pass(rows, lanes, Values{left}, Times{right}, ToFloats{target});
 }
 
 void quantize(const float* source, uint32_t rows, int lanes, const PanelArgs& args) noexcept {

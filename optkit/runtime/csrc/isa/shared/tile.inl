@@ -98,6 +98,54 @@ void layer_norm(float* target, const float* source, uint32_t rows, int lanes, co
     with_panel(*panel, [&](const auto& to) { one_pass(rows, lanes, normal, Same{}, both(ToFloats{target}, to)); });
 }
 
+/// Divided by the root mean square of its token, times gamma.
+struct ByRootMeanSquare {
+    const float *source, *gamma;
+    float factor[kLanes];
+
+    Floats operator()(uint32_t row, int lane) const {
+        return read(source + size_t(row) * kLanes + lane) * (read(factor + lane) * gamma[row]);
+    }
+};
+
+void rms_norm(float* target, const float* source, uint32_t rows, uint32_t heads, int lanes, const float* gamma,
+              float epsilon, const PanelArgs* panel) noexcept {
+    const uint32_t size = rows / heads;
+    for (uint32_t head = 0; head < heads; ++head, source += size_t(size) * kLanes, gamma += size) {
+        ByRootMeanSquare normal{source, gamma, {}};
+        for (int lane = 0; lane < lanes; lane += kWidth) {
+            Floats squares[4] = {};
+            for (uint32_t row = 0; row < size; ++row) {
+                const Floats number = read(source + size_t(row) * kLanes + lane);
+                squares[row % 4] += number * number;
+            }
+            const Floats mean = ((squares[0] + squares[1]) + (squares[2] + squares[3])) / float(size);
+            write(normal.factor + lane, 1.0f / root(mean + epsilon));
+        }
+        // What this writes behind a head, the next one overwrites.
+        const ToFloats floats{target + size_t(head) * size * kLanes};
+        if (!panel)
+            one_pass(size, lanes, normal, Same{}, floats);
+        else
+            with_panel(*panel, [&](const auto& to) { one_pass(size, lanes, normal, Same{}, both(floats, to)); });
+    }
+}
+
+void rotary(const RotaryArgs& args) noexcept {
+    const uint32_t pairs = args.size / 2, step = args.interleaved ? 2 : 1;
+    const size_t apart = size_t(args.interleaved ? 1 : pairs) * kLanes;
+    for (uint32_t head = 0; head < args.heads; ++head) {
+        const size_t begin = size_t(head) * args.size * kLanes;
+        for (uint32_t pair = 0; pair < pairs; ++pair)
+            for (int lane = 0; lane < args.lanes; lane += kWidth) {
+                const size_t at = size_t(pair) * step * kLanes + lane, other = at + apart;
+                const Floats one = read(args.source + begin + at), two = read(args.source + begin + other);
+                write(args.target + begin + at, one * read(args.cosines + at) - two * read(args.sines + at));
+                write(args.target + begin + other, two * read(args.cosines + other) + one * read(args.sines + other));
+            }
+    }
+}
+
 void token_ranges(const float* source, uint32_t rows, int lanes, const float* channel, float* low, float* inverse,
                   float* step) noexcept {
     for (int lane = 0; lane < lanes; lane += kWidth) {
@@ -176,7 +224,10 @@ constexpr Kernels tile_kernels() {
     kernels.affine = affine;
     kernels.fake_quantize = fake_quantize;
     kernels.add = add;
+    kernels.multiply = multiply;
     kernels.layer_norm = layer_norm;
+    kernels.rms_norm = rms_norm;
+    kernels.rotary = rotary;
     kernels.quantize = quantize;
     kernels.quantize_u8 = quantize_u8;
     kernels.token_ranges = token_ranges;
