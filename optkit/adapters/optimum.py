@@ -1,8 +1,7 @@
-"""optimum-intel: converts a checkpoint to an OpenVINO IR, and loads IRs as ``OVModelFor...``."""
+"""optimum-intel: converts models to OpenVINO IRs, and loads IRs as ``OVModelFor...``. It may be missing."""
 
 from __future__ import annotations
 
-import errno
 import re
 import shutil
 import threading
@@ -10,115 +9,73 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from optkit.adapters import export_types, library_errors, quiet, reason
-from optkit.adapters.companions import copy_companions
-from optkit.checkpoints.compact_config import needs_loader, read_config
+from optkit.adapters import library_errors, quiet, reason
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.io import find_xml, import_openvino
 from optkit.json_files import read_json
-from optkit.models.encoder_decoder import encoder_alone, has_decoder
-from optkit.pruning.compaction.checkpoint import load_compact, write_former_config
+from optkit.machine import installed
 from optkit.tasks import TASKS, TaskType
 
 
-def convert(checkpoint: Path, output: Path, *, task: str, seed: int = 0) -> None:
-    """Writes the fp32 IR of ``checkpoint`` into ``output``, with its config and tokenizer.
+def missing() -> str | None:
+    """Why optimum-intel cannot be used here, in a line; None where it can."""
+    if installed("optimum-intel") is not None:
+        return None
+    return (
+        "optimum-intel is not installed: pip install optimum-intel, which needs transformers below 5.6, or use "
+        "optkit.runtime.compile_model"
+    )
 
-    Args:
-        checkpoint: folder that ``from_pretrained`` loads.
-        output: folder for ``openvino_model.xml`` and ``.bin``.
-        task: optimum's name of the task, such as ``text-classification``.
-        seed: of the random inputs that the model is traced with.
+
+def problem(model_type: str, task: str) -> str | None:
+    """Why optimum-intel cannot convert models of this type for ``task``; None where it says that it can."""
+    if (why := missing()) is not None:
+        return why
+    import_openvino()
+    import optimum.exporters.openvino  # noqa: F401  adds its configurations to the table
+    from optimum.exporters.openvino import utils
+    from optimum.exporters.tasks import TasksManager
+    from optimum.intel.utils.import_utils import is_transformers_version
+
+    if model_type in getattr(utils, "ONNX_SUPPORTED_ARCHITECTURES", ()):
+        return "its export was removed there"
+    try:
+        with quiet():
+            tasks = TasksManager.get_supported_tasks_for_model_type(model_type, "openvino", library_name="transformers")
+    except KeyError:
+        return "it has no export there"
+    if task not in tasks:
+        return f"its export there is not for {task}"
+    made_by = getattr(tasks[task], "func", tasks[task])
+    for limit, beyond in (("MAX_TRANSFORMERS_VERSION", ">"), ("MIN_TRANSFORMERS_VERSION", "<")):
+        version = getattr(made_by, limit, None)
+        if version is not None and is_transformers_version(beyond, str(version)):
+            return f"its export there is for transformers {'up to' if beyond == '>' else 'from'} {version}"
+    return None
+
+
+def export(model: Any, output: Path, *, task: str) -> None:
+    """Writes the fp32 IR of ``model`` into ``output`` as ``openvino_model.xml`` and ``.bin``.
 
     Raises:
-        ExportError: if optimum-intel cannot convert this architecture for this task.
+        ExportError: if optimum-intel cannot convert it for ``task``.
     """
-    import_openvino()
-    import torch
     from optimum.exporters.openvino.convert import export_from_model
     from optimum.intel import OVConfig
 
     traced = output / "traced"
-    with quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            model, substituted = _traceable(checkpoint, task)
+    try:
+        with quiet():
             # Without a type models above a billion weights become int8 here.
             export_from_model(model, traced, task=task, ov_config=OVConfig(dtype="fp32"))
-            if substituted:
-                export_types.check_outputs(model, traced / "openvino_model.xml")
-        except Exception as error:  # tracing runs the model's own code, which may raise anything
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise
-            if "iostream error" in str(error):  # all that OpenVINO says when it cannot write
-                raise ExportError(f"{output}: the IR cannot be written: is the disk full?") from error
-            why = _why(checkpoint, task, error)
-            raise ExportError(f"{checkpoint}: optimum-intel cannot convert it for {task}: {why}") from error
-    for file in traced.glob("openvino_model.*"):
-        file.rename(output / file.name)
-    shutil.rmtree(traced)
-    copy_companions(checkpoint, output)
-    write_former_config(checkpoint, output)
-
-
-def _why(checkpoint: Path, task: str, error: Exception) -> str:
-    own = export_types.own_problem(read_config(checkpoint).get("model_type", ""), task)
-    # OpenVINO's own first line names its source code.
-    traced = re.search(r"Exception:\s*(\S.*)", str(error))
-    operation = re.search(r"Conversion is failed for: (\S+)", str(error))
-    cause = f"OpenVINO has no {operation[1]}" if operation else traced[1][:200] if traced else reason(error)
-    return f"{own}, and as another type it cannot be: {cause}" if own else cause
-
-
-def _traceable(checkpoint: Path, task: str) -> tuple[Any, bool]:
-    """The model of a checkpoint, compacted or not, ready to be converted for ``task``, and whether by the export
-    configuration of another type.
-    """
-    import torch
-    from optimum.exporters.tasks import TasksManager
-
-    if needs_loader(read_config(checkpoint)):
-        model = load_compact(checkpoint).float()
-    else:
-        options = {"framework": "pt", "library_name": "transformers", "local_files_only": True}
-        model = _encoder_alone(checkpoint, task)
-        if model is None:
-            model = TasksManager.get_model_from_task(task, str(checkpoint), torch_dtype=torch.float32, **options)
-    alone = encoder_alone("AutoModel", model.config) and not has_decoder(model)
-    if alone:
-        model.config.is_encoder_decoder = False  # or it is converted as one with a decoder
-    if not alone and export_types.own_problem(model.config.model_type, task) is None:
-        return model, False
-    model.config.export_model_type = export_types.substitute(model, segments=_makes_segments(checkpoint))
-    # ModernBERT's fused attention marks what a token must not see by -inf, and a window that holds padding alone then
-    # becomes NaN; the plain one takes the lowest finite number.
-    model.config._attn_implementation = "eager"
-    return model, True
-
-
-def _encoder_alone(checkpoint: Path, task: str) -> Any:
-    """The encoder in a checkpoint of a type that may have a decoder; None for other types."""
-    import torch
-    from transformers import AutoConfig, AutoModelForTextEncoding
-
-    task_type = TASKS.get(task)
-    if task_type is None or task_type.head:
-        return None
-    config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
-    if not encoder_alone("AutoModel", config):
-        return None
-    return AutoModelForTextEncoding.from_pretrained(checkpoint, dtype=torch.float32, local_files_only=True)
-
-
-def _makes_segments(checkpoint: Path) -> bool:
-    """Whether the tokenizer beside a checkpoint makes token_type_ids; without one, the caller may."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
-    except Exception:  # there is none, and each kind of it is missing in its own way
-        return True
-    return "token_type_ids" in tokenizer.model_input_names
+        for file in traced.glob("openvino_model.*"):
+            file.rename(output / file.name)
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
+        if isinstance(error, OSError) or "iostream error" in str(error):
+            raise
+        raise ExportError(f"optimum-intel cannot convert it: {reason(error)}") from error
+    finally:
+        shutil.rmtree(traced, ignore_errors=True)
 
 
 #: Endings of the architecture that config.json names, and optimum-intel's class for a model of one pass over its input.
@@ -198,6 +155,8 @@ def load(
     if find_xml(folder) is None:
         raise OptkitError(f"{folder}: no OpenVINO IR here: export the model first")
     name = ov_class or class_for(folder)
+    if (why := missing()) is not None:
+        raise OptkitError(f"{folder}: {name} cannot load it: {why}")
     import_openvino()
     import optimum.intel
     from optimum.intel.openvino.modeling_base import core

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from optkit.adapters import optimum, quiet
+from optkit.adapters import quiet
 from optkit.allocation import choice
 from optkit.benchmark.engines.base import Setting
+from optkit.export import conversion
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers, map_parameters
 from optkit.ir.shapes import fix_image_size
@@ -130,7 +131,7 @@ def dense_ir(
     with quiet():
         model.save_pretrained(folder / "checkpoint")
         context.data.tokenizer.save_pretrained(folder / "checkpoint")
-    optimum.convert(folder / "checkpoint", folder, task=context.task.export_task, seed=context.recipe.seed)
+    conversion.convert(folder / "checkpoint", folder, task=context.task.export_task, seed=context.recipe.seed)
     ir = read_model(folder)
     fix_image_size(ir, folder)
     weights = {f"{name}.weight": layer.weight.detach().numpy() for name, layer in torch_layers(model).items()}

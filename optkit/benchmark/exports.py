@@ -33,6 +33,7 @@ def _say(model: RunnableModel, reporter: Reporter) -> None:
 def _export(kind: str, checkpoint: Path, folder: Path, samples: Sequence[Inputs], say: Callable[[], None]) -> Source:
     from optkit.adapters import ctranslate2, onnxruntime, optimum
     from optkit.adapters.onnx_package import MODEL_FILE as ONNX_FILE
+    from optkit.export import conversion
     from optkit.export.onnx import export_onnx
     from optkit.ir.io import MODEL_FILE
 
@@ -55,5 +56,5 @@ def _export(kind: str, checkpoint: Path, folder: Path, samples: Sequence[Inputs]
     if kind == "onnx":
         export_onnx(checkpoint, output)
     else:
-        optimum.convert(checkpoint, output, task=optimum.export_task(optimum.class_for(checkpoint)))
+        conversion.convert(checkpoint, output, task=optimum.export_task(optimum.class_for(checkpoint)))
     return source

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optkit.adapters import optimum
 from optkit.checkpoints.files import tensors
 from optkit.checkpoints.plain import plain_folder
 from optkit.counting.parameters import former_shapes, parameter_kinds
 from optkit.counting.result import Layer, measure
 from optkit.counting.zeros import DENSE
 from optkit.errors import ExportError
+from optkit.export import conversion
 from optkit.ir.io import read_model
 from optkit.ir.layers import linear_layers, map_parameters
 from optkit.ir.shapes import fix_image_size
@@ -64,7 +64,7 @@ def convert(
     """
     checkpoint = plain_folder(checkpoint)
     arrays, facts, removed = measure_weights(checkpoint, rules)
-    optimum.convert(checkpoint, folder, task=export_task, seed=seed)
+    conversion.convert(checkpoint, folder, task=export_task, seed=seed)
     model = read_model(folder)
     fix_image_size(model, checkpoint)
     mapping = map_parameters(linear_layers(model), arrays, required=required_parameters(checkpoint, facts))

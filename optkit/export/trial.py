@@ -1,7 +1,7 @@
 """A small model of the same architecture, exported before the real one is trained.
 
-Only trying tells whether a type's export works with these releases, or another type's where it has none. Those that are
-known to work for every task are not tried.
+Only trying tells whether a type can be converted with these releases. Those that are known to work for every task are
+not tried.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from optkit.adapters import export_types, nncf, onnx, quiet, reason
+from optkit.adapters import nncf, onnx, quiet, reason
 from optkit.errors import ExportError, OptkitError
+from optkit.export import conversion
 from optkit.export.fp32 import convert
 from optkit.models import longest_input
 from optkit.models.shrinking import special_tokens, with_layers
@@ -45,7 +46,7 @@ def openvino_problem(
         tokenizer: what is saved with the model; an image processor, or None, too.
         quantization: None for fp32.
     """
-    if config.model_type in export_types.PROVEN:
+    if config.model_type in conversion.PROVEN:
         return None
     key = json.dumps(
         ["openvino", auto_class, task, quantization is None, config.to_dict()], sort_keys=True, default=str
@@ -54,12 +55,11 @@ def openvino_problem(
         for layers in _LAYERS:
             try:
                 why = _try_export(stand_in(config, auto_class, layers), task, tokenizer, quantization)
-            except ExportError as error:  # nothing is known of a type of which none can be made
-                own = export_types.own_problem(config.model_type, task)
-                why = own and f"{own}, and {error}"
+            except ExportError:  # nothing is known of a type of which none can be made
+                why = None
             if why is None:
                 break
-        _found[key] = why and export_types.refusal(config.model_type, task, why)
+        _found[key] = why and conversion.refusal(config.model_type, task, why)
     return _found[key]
 
 
@@ -103,7 +103,7 @@ def _try_export(model: PreTrainedModel, task: str, tokenizer: Any, quantization:
             }:
                 nncf.quantize_int8(source.model, _samples(model.config), quantization=quantization)
         except OptkitError as error:
-            return str(error).removeprefix(f"{folder}: optimum-intel cannot convert it for {task}: ")
+            return str(error).removeprefix(f"{folder}: it cannot be converted for {task}: ")
     return None
 
 

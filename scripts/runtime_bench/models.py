@@ -163,7 +163,8 @@ def _kept(folder: Path, build: Any, versions: dict[str, str]) -> Path:
 def _build(size: str, case: Case, weight_range: str, folder: Path) -> None:
     import copy
 
-    from optkit.adapters import nncf, optimum
+    from optkit.adapters import nncf
+    from optkit.export import conversion
     from optkit.ir.io import read_model, save_model
     from optkit.quantization.quantize import Quantization
 
@@ -174,7 +175,7 @@ def _build(size: str, case: Case, weight_range: str, folder: Path) -> None:
         model.save_pretrained(folder / "checkpoint")
     for name in ("fp32", "int8"):
         (folder / name).mkdir()
-    optimum.convert(folder / "checkpoint", folder / "fp32", task="text-classification")
+    conversion.convert(folder / "checkpoint", folder / "fp32", task="text-classification")
     shutil.rmtree(folder / "checkpoint")
     random = np.random.default_rng(0)
     count, length = CALIBRATION

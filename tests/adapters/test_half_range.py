@@ -7,7 +7,8 @@ import pytest
 from architectures import BERT_OF_ONE_LAYER
 from capabilities import need
 
-from optkit.adapters import nncf, optimum
+from optkit.adapters import nncf
+from optkit.export import conversion
 from optkit.ir.io import read_model
 from optkit.ir.layers import constant_weight, linear_layers
 from optkit.quantization.config import Quantization
@@ -28,7 +29,7 @@ def checkpoint(tmp_path_factory, save_checkpoint):
 @pytest.fixture(scope="module")
 def ir(checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ir")
-    optimum.convert(checkpoint, folder, task="fill-mask")
+    conversion.convert(checkpoint, folder, task="fill-mask")
     return folder
 
 

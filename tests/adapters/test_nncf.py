@@ -48,7 +48,7 @@ def test_ranges_hold_for_texts_of_every_length(tmp_path):
     import torch
     import transformers
 
-    from optkit.adapters import optimum
+    from optkit.export import conversion
     from optkit.ir.io import read_model
     from optkit.quantization.config import Quantization
 
@@ -66,7 +66,7 @@ def test_ranges_hold_for_texts_of_every_length(tmp_path):
         torch.manual_seed(0)
         transformers.ConvBertForSequenceClassification(config).save_pretrained(tmp_path / "checkpoint")
     (tmp_path / "ir").mkdir()
-    optimum.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
+    conversion.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
     model = read_model(tmp_path / "ir")
     core, exact = import_openvino().Core(), {"INFERENCE_PRECISION_HINT": "f32"}
     reference = core.compile_model(model, "CPU", exact)

@@ -20,10 +20,10 @@ def here() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def fp32_ir(tmp_path_factory, tiny_checkpoint) -> Path:
     """``tiny_checkpoint`` as an IR: leave it as it is."""
-    from optkit.adapters import optimum
+    from optkit.export import conversion
 
     folder = tmp_path_factory.mktemp("fp32_ir")
-    optimum.convert(tiny_checkpoint, folder, task="text-classification")
+    conversion.convert(tiny_checkpoint, folder, task="text-classification")
     return folder
 
 

@@ -14,6 +14,7 @@ from optkit.adapters import optimum
 from optkit.counting.sparsity import sparsity
 from optkit.counting.zeros import block_sparsity
 from optkit.errors import ExportError, OptkitError
+from optkit.export import conversion
 from optkit.export.openvino import export_openvino
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
@@ -117,7 +118,7 @@ def test_other_architectures_ranges_and_structures(tmp_path, save_checkpoint):
     ir = read_model(tmp_path / "ir")
     assert max(np.abs(layer.weight.values.astype(int)).max() for layer in linear_layers(ir)) in (127, 128)
 
-    optimum.convert(tmp_path / "model", tmp_path / "fp32", task="text-classification")
+    conversion.convert(tmp_path / "model", tmp_path / "fp32", task="text-classification")
     again = nncf_adapter.quantize_int8(
         read_model(tmp_path / "fp32"), SAMPLES, quantization=Quantization(weight_range="full")
     )
@@ -184,7 +185,7 @@ def test_what_cannot_be_exported_is_one_clear_line(bert, int8, tmp_path, capfd):
     assert message(damaged, tmp_path / "out").startswith("classifier.weight: 1 of 128 weights are NaN")
     (damaged / "config.json").write_text('{"model_type": "unheard_of", "architectures": ["Unheard"]}')
     save_file({"a.weight": np.ones((4, 4), np.float32)}, damaged / "model.safetensors")
-    assert "optimum-intel cannot convert it for text-classification" in message(damaged, tmp_path / "out")
+    assert "it cannot be converted for text-classification" in message(damaged, tmp_path / "out")
     model = read_model(int8[0])
     for samples, expected in (
         ([], "needs calibration samples"),
@@ -197,7 +198,7 @@ def test_what_cannot_be_exported_is_one_clear_line(bert, int8, tmp_path, capfd):
 
 
 def test_nothing_reaches_the_terminal(bert, tmp_path, capfd, recwarn):
-    optimum.convert(bert[0], tmp_path, task="text-classification")
+    conversion.convert(bert[0], tmp_path, task="text-classification")
     nncf_adapter.quantize_int8(read_model(tmp_path), SAMPLES[:2], quantization=Quantization())
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "") and len(recwarn) == 0

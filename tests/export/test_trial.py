@@ -1,4 +1,4 @@
-"""Architectures without an export configuration of their own: converted as another type, or refused on a small model."""
+"""Architectures that optimum-intel cannot convert: converted by openvino.convert_model, or refused on a small model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import transformers
 from architectures import SIZES
 from capabilities import need
 
-from optkit.adapters import export_types, optimum
-from optkit.errors import ExportError
+from optkit.adapters import optimum
+from optkit.errors import ExportError, OptkitError
+from optkit.export import conversion
 from optkit.export.trial import onnx_problem, openvino_problem, stand_in
 from optkit.quantization.config import Quantization
 
 SMALL = SIZES | {"vocab_size": 60, "max_position_embeddings": 40, "pad_token_id": 0}
 XLM = {"vocab_size": 60, "emb_dim": 32, "n_layers": 2, "n_heads": 2, "pad_token_id": 0}
+XLNET = {"vocab_size": 60, "d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64, "pad_token_id": 0}
+FUNNEL = {"vocab_size": 60, "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 16, "block_sizes": [1, 1]}
 LONGFORMER = {**SMALL, "attention_window": 8}
 CLASSIFIER = "AutoModelForSequenceClassification"
 
@@ -26,31 +29,71 @@ def config_of(kind: str, **values):
     return transformers.AutoConfig.for_model(kind, **values)
 
 
+def classifier(kind: str, **values):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return getattr(transformers, CLASSIFIER).from_config(config_of(kind, **values)).eval()
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
-        ("ernie", SMALL),
-        ("megatron-bert", SMALL),
-        ("roberta-prelayernorm", {**SMALL, "type_vocab_size": 1}),
         ("data2vec-text", {**SMALL, "type_vocab_size": 1}),
-        ("nomic_bert", SMALL),
+        ("fnet", {**SMALL, "intermediate_size": 32}),  # without attention, so without a mask
+        ("xlm", XLM),  # keeps keys and values for a next pass
+        pytest.param("ernie", SMALL, marks=pytest.mark.slow),
+        pytest.param("megatron-bert", SMALL, marks=pytest.mark.slow),
+        pytest.param("roberta-prelayernorm", {**SMALL, "type_vocab_size": 1}, marks=pytest.mark.slow),
+        pytest.param("nomic_bert", SMALL, marks=pytest.mark.slow),
+        pytest.param("flaubert", XLM, marks=pytest.mark.slow),
+        pytest.param("big_bird", {**SMALL, "attention_type": "original_full"}, marks=pytest.mark.slow),
+        pytest.param("xlnet", XLNET, marks=pytest.mark.slow),
     ],
 )
-def test_a_type_without_a_configuration_computes_the_same_as_an_ir(tmp_path, kind, values):
-    assert export_types.own_problem(kind, "text-classification") is not None
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = getattr(transformers, CLASSIFIER).from_config(config_of(kind, **values)).eval()
+def test_a_type_that_optimum_intel_cannot_convert_computes_the_same_as_an_ir(tmp_path, kind, values):
+    assert optimum.problem(kind, "text-classification") is not None
+    model = classifier(kind, **values)
     model.save_pretrained(tmp_path / "checkpoint")
     ids = torch.arange(5, 35)[None].repeat(2, 1)
     mask = torch.ones_like(ids)
     mask[1, 20:] = 0
+    taken = {"input_ids": ids, "attention_mask": mask} if kind != "fnet" else {"input_ids": ids}
     with torch.no_grad():
-        wanted = model(input_ids=ids, attention_mask=mask).logits.numpy()
+        wanted = model(**taken).logits.numpy()
     (tmp_path / "fp32").mkdir()
-    optimum.convert(tmp_path / "checkpoint", tmp_path / "fp32", task="text-classification")
+    assert conversion.convert(tmp_path / "checkpoint", tmp_path / "fp32", task="text-classification") == "openvino"
     exact = optimum.load(tmp_path / "fp32", ov_config={"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(exact(input_ids=ids, attention_mask=mask).logits, wanted, rtol=0, atol=1e-5)
+
+
+def test_without_optimum_intel_its_types_are_converted_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(optimum, "installed", lambda package: None)
+    model = classifier("bert", **SMALL)
+    model.save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "ir").mkdir()
+    assert conversion.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification") == "openvino"
+    with pytest.raises(OptkitError, match="cannot load it: optimum-intel is not installed: pip install"):
+        optimum.load(tmp_path / "ir")
+
+
+def test_attention_in_windows_has_finite_masks_and_no_strides(tmp_path):
+    """Longformer views its memory as overlapping windows; a window that holds padding alone has nothing to attend to,
+    also where OpenVINO computes in bfloat16.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.AutoModel.from_config(config_of("longformer", **LONGFORMER)).eval()
+    model.save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "ir").mkdir()
+    conversion.convert(tmp_path / "checkpoint", tmp_path / "ir", task="feature-extraction")
+    ids, mask = torch.arange(5, 35)[None].repeat(2, 1), torch.ones(2, 30, dtype=torch.long)
+    mask[1, 4:] = 0
+    with torch.no_grad():
+        wanted = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    for precision, apart in (("f32", 1e-5), ("bf16", 0.1)):
+        model = optimum.load(tmp_path / "ir", ov_config={"INFERENCE_PRECISION_HINT": precision})
+        found = torch.as_tensor(model(input_ids=ids, attention_mask=mask).last_hidden_state)
+        assert (found - wanted)[mask.bool()].abs().max() < apart
 
 
 @pytest.mark.parametrize("segments", [True, False])
@@ -65,7 +108,7 @@ def test_segments_are_an_input_where_the_tokenizer_makes_them(tmp_path, segments
     tokenizer = train_wordpiece(["a soup was fine", "a song was poor"], 60, 40, token_types=segments)
     tokenizer.save_pretrained(tmp_path / "checkpoint")
     (tmp_path / "ir").mkdir()
-    optimum.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
+    conversion.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
     exact = optimum.load(tmp_path / "ir", ov_config={"INFERENCE_PRECISION_HINT": "f32"})
     inputs = tokenizer(["a soup was fine", "a song"], padding=True, return_tensors="pt")
     assert ("token_type_ids" in inputs) == segments
@@ -77,7 +120,7 @@ def test_segments_are_an_input_where_the_tokenizer_makes_them(tmp_path, segments
 def test_images_of_a_type_without_a_configuration():
     values = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
     config, task = config_of("dinov2", **values), "image-classification"
-    assert export_types.own_problem("dinov2", task) == "its export was removed there"
+    assert optimum.problem("dinov2", task) == "its export was removed there"
     options = {"tokenizer": None, "quantization": Quantization()}
     assert openvino_problem(config, "AutoModelForImageClassification", task, **options) is None
 
@@ -86,13 +129,8 @@ def test_images_of_a_type_without_a_configuration():
 @pytest.mark.parametrize(
     ("kind", "values", "reason"),
     [
-        ("longformer", LONGFORMER, "its export was removed there, and as another type it cannot be: "),
-        ("fnet", {**SMALL, "intermediate_size": 32}, "it has no export there, and as another type it cannot be: "),
-        (
-            "nystromformer",
-            {**SMALL, "num_landmarks": 8},
-            "its export there is for transformers up to 4.50.3, and as another type it can",
-        ),
+        ("longformer", LONGFORMER, "it was traced for one size, and fails with inputs of 1x39"),
+        ("nystromformer", {**SMALL, "num_landmarks": 8}, "it cannot be traced: shape '[-1, 2, 8, 8, 16]' is invalid"),
         ("big_bird", SMALL, "set attention_type to original_full"),
     ],
 )
@@ -100,13 +138,13 @@ def test_what_cannot_be_converted_is_refused_in_one_line(tmp_path, kind, values,
     config = config_of(kind, **values)
     options = {"tokenizer": None, "quantization": None}
     found = openvino_problem(config, CLASSIFIER, "text-classification", **options)
-    assert found.startswith(f"model: {kind} cannot be exported to OpenVINO for text-classification by optimum-intel ")
+    assert found.startswith(f"model: {kind} cannot be exported to OpenVINO for text-classification with openvino ")
     assert reason in found and "\n" not in found and "such as bert, distilbert" in found
     assert found.endswith("stop before it with --stop-after train")
     # What is refused is what the export would raise, hours later.
     stand_in(config, CLASSIFIER, 1).save_pretrained(tmp_path / "checkpoint")
-    with pytest.raises(ExportError, match="optimum-intel cannot convert it for text-classification"):
-        optimum.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
+    with pytest.raises(ExportError, match="it cannot be converted for text-classification"):
+        conversion.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
 
 
 def test_the_int8_form_is_tried_too(monkeypatch):
@@ -130,13 +168,17 @@ def test_types_whose_own_configuration_works_are_not_tried(monkeypatch):
     assert openvino_problem(config_of("bert", **SMALL), CLASSIFIER, "text-classification", **options) is None
 
 
-def test_a_configuration_of_its_own_that_fails_is_found_by_trying():
-    """I-BERT's own is for a model whose output no feature-extraction asks for."""
-    assert export_types.own_problem("ibert", "feature-extraction") is None
-    options = {"tokenizer": None, "quantization": None}
-    found = openvino_problem(config_of("ibert", **SMALL), "AutoModel", "feature-extraction", **options)
-    assert found is not None and found.startswith("model: ibert cannot be exported to OpenVINO for feature-extraction")
-    assert openvino_problem(config_of("ibert", **SMALL), CLASSIFIER, "text-classification", **options) is None
+def test_where_optimum_intel_fails_openvino_converts(tmp_path):
+    """optimum-intel's I-BERT is a model whose output no feature-extraction asks for."""
+    assert optimum.problem("ibert", "feature-extraction") is None
+    stand_in(config_of("ibert", **SMALL), "AutoModel", 1).save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "ir").mkdir()
+    assert conversion.convert(tmp_path / "checkpoint", tmp_path / "ir", task="feature-extraction") == "openvino"
+    assert sorted(file.name for file in (tmp_path / "ir").iterdir()) == [
+        "config.json",
+        "openvino_model.bin",
+        "openvino_model.xml",
+    ]
 
 
 def test_an_ir_that_computes_something_else_is_refused(tmp_path):
@@ -144,13 +186,13 @@ def test_an_ir_that_computes_something_else_is_refused(tmp_path):
     model = stand_in(config_of("ernie", **SMALL), CLASSIFIER, 1)
     model.save_pretrained(tmp_path / "checkpoint")
     (tmp_path / "ir").mkdir()
-    optimum.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
+    conversion.convert(tmp_path / "checkpoint", tmp_path / "ir", task="text-classification")
     xml = Path(tmp_path / "ir" / "openvino_model.xml")
-    export_types.check_outputs(model, xml)
+    conversion.check_outputs(model, xml)
     with torch.no_grad():
         model.classifier.bias += 1
     with pytest.raises(ExportError, match="with inputs of 1x40 it computes something else: logits is off by"):
-        export_types.check_outputs(model, xml)
+        conversion.check_outputs(model, xml)
 
 
 def test_a_stand_in_is_small_and_of_each_kind_of_layer():
@@ -164,7 +206,6 @@ def test_a_stand_in_is_small_and_of_each_kind_of_layer():
 @pytest.mark.slow
 def test_what_torch_cannot_trace_for_onnx_is_found_on_a_small_model(capfd):
     need("onnx", "onnxscript")
-    sizes = {"vocab_size": 60, "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 16, "block_sizes": [1, 1]}
-    found = onnx_problem(config_of("funnel", **sizes), CLASSIFIER)
+    found = onnx_problem(config_of("funnel", **FUNNEL), CLASSIFIER)
     assert found is not None and found.startswith("torch cannot trace it for ONNX: ") and "\n" not in found
     assert "def forward" not in capfd.readouterr().err

@@ -30,12 +30,12 @@ def _biased(file, rng) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, save_checkpoint):
-    from optkit.adapters import optimum
+    from optkit.export import conversion
 
     folder, rng = tmp_path_factory.mktemp("tiny"), np.random.default_rng(0)
     zeros = save_checkpoint(folder / "checkpoint", "BertForSequenceClassification", BERT_OF_ONE_LAYER, (1, 4), 0.8)
     _biased(folder / "checkpoint" / "model.safetensors", rng)
     (folder / "ir").mkdir()
-    optimum.convert(folder / "checkpoint", folder / "ir", task="text-classification")
+    conversion.convert(folder / "checkpoint", folder / "ir", task="text-classification")
     samples = [{"input_ids": rng.integers(5, 100, size).tolist()} for size in (6, 9, 12, 15)]
     return Tiny(folder / "checkpoint", folder / "ir", zeros, samples)

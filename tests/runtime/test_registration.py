@@ -12,9 +12,10 @@ import pytest
 from test_compiling import CONFIG, inputs, plain, programs
 
 from optkit import runtime
-from optkit.adapters import optimum, sentence_transformers, tokenizers
+from optkit.adapters import sentence_transformers, tokenizers
 from optkit.adapters.sentence_transformers import Embedding
 from optkit.errors import OptkitError
+from optkit.export import conversion
 from optkit.ir.io import import_openvino, read_model
 from optkit.runtime import extension as library
 from optkit.runtime import registration
@@ -52,7 +53,7 @@ def folders(extension, tiny_checkpoint, save_checkpoint, tmp_path_factory):
         if task == "feature-extraction":
             sentence_transformers.write(checkpoint, Embedding(), width=64, max_length=32, source=None, revision="main")
         portable.mkdir()
-        optimum.convert(checkpoint, portable, task=task)
+        conversion.convert(checkpoint, portable, task=task)
         if tokenizers.missing() is None:
             tokenizers.convert_tokenizer(tokenizer, portable, [TEXTS], max_length=32)
         found[task] = portable, runtime.bake(portable, root / f"{task}-baked").xml.parent

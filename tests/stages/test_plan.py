@@ -80,25 +80,25 @@ def test_positions_behind_the_padding_of_the_tokenizer_that_will_be_used(files_r
     )
 
 
-FNET = "model={config: {model_type: fnet, hidden_size: 32, num_hidden_layers: 2, intermediate_size: 32, "
-FNET += "max_position_embeddings: 64}, tokenizer: {train: wordpiece, vocab_size: 200}}"
+BIG_BIRD = "model={config: {model_type: big_bird, hidden_size: 32, num_hidden_layers: 2, intermediate_size: 32, "
+BIG_BIRD += "num_attention_heads: 2, max_position_embeddings: 64}, tokenizer: {train: wordpiece, vocab_size: 200}}"
 
 
 def test_an_architecture_that_cannot_be_exported_is_refused_unless_the_run_stops_before(files_recipe, tmp_path):
     from optkit.pipeline import runner
 
-    sets = [FNET, "evaluate.baseline=none"]
+    sets = [BIG_BIRD, "evaluate.baseline=none"]
     (found,) = problems(files_recipe, *sets, "export.formats=[openvino]")
-    assert found.startswith("model: fnet cannot be exported to OpenVINO for text-classification by optimum-intel")
+    assert found.startswith("model: big_bird cannot be exported to OpenVINO for text-classification with openvino ")
     run = {"output": tmp_path / "run"}
     assert runner.run(files_recipe, sets, stop_after="dense", **run)["stopped_after"] == "dense"
     for until in ("plan", None):
-        with pytest.raises(PlanError, match="model: fnet cannot be exported"):
+        with pytest.raises(PlanError, match="model: big_bird cannot be exported"):
             runner.run(files_recipe, sets, stop_after=until, **run)
 
 
 def test_other_faults_are_told_beside_it(files_recipe):
-    found = problems(files_recipe, FNET, "evaluate.baseline=none", "benchmark.seq=65", "quantize.ignored=[nothing]")
+    found = problems(files_recipe, BIG_BIRD, "evaluate.baseline=none", "benchmark.seq=65", "quantize.ignored=[nothing]")
     assert {text.partition(":")[0] for text in found} == {"quantize.ignored", "model", "benchmark.seq"}
 
 

@@ -34,8 +34,8 @@ def ir(tmp_path_factory):
 
 
 def _export(architecture: str, path: Path) -> None:
-    from optkit.adapters import optimum
+    from optkit.export import conversion
 
     small_model(architecture).save_pretrained(path / "checkpoint")
     task = "image-classification" if architecture == "vit" else "text-classification"
-    optimum.convert(path / "checkpoint", path, task=task)
+    conversion.convert(path / "checkpoint", path, task=task)

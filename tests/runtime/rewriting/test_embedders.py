@@ -47,7 +47,7 @@ def ir(tmp_path_factory):
     def get(name: str):
         import transformers
 
-        from optkit.adapters import optimum
+        from optkit.export import conversion
 
         folder = tmp_path_factory.mktemp(name)
         class_name, config, _ = MODELS[name]
@@ -55,7 +55,7 @@ def ir(tmp_path_factory):
         model = random_parameters(lambda: model_class(model_class.config_class(**config)))
         model.save_pretrained(folder / "checkpoint")
         (folder / "fp32").mkdir()
-        optimum.convert(folder / "checkpoint", folder / "fp32", task="feature-extraction")
+        conversion.convert(folder / "checkpoint", folder / "fp32", task="feature-extraction")
         return quantized(folder / "fp32", folder / "int8")
 
     return get

@@ -181,13 +181,13 @@ def test_an_ir_compressed_to_fp16(ir, tmp_path):
 def test_layers_with_unequal_numbers_of_heads(tmp_path):
     from architectures import emptied
 
-    from optkit.adapters import optimum
+    from optkit.export import conversion
     from optkit.pruning.compaction.checkpoint import save_compact
     from optkit.pruning.compaction.compaction import compact
 
     model = emptied("bert", heads=((0,), (1, 2)))
     save_compact(model, compact(model), tmp_path / "checkpoint")
-    optimum.convert(tmp_path / "checkpoint", tmp_path, task="text-classification")
+    conversion.convert(tmp_path / "checkpoint", tmp_path, task="text-classification")
     original, rewritten = (read_model(tmp_path) for _ in range(2))
     feeds = [feed(original, 2, 9)]
     result = rewrite_here(rewritten, kernels_of(rewritten, ELEMENT))
