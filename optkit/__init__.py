@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from optkit.report import render_html
     from optkit.runtime import bake, compile_model
     from optkit.runtime.doctor import examine as doctor
+    from optkit.serving.launch import serve
 
 __all__ = [
     "BenchmarkOptions",
@@ -83,6 +84,7 @@ __all__ = [
     "render_html",
     "run",
     "schema",
+    "serve",
     "sparsity",
     "sweep",
     "unpack_sparse",
@@ -104,6 +106,7 @@ _NAMES = {
     "cost": "optkit.experiments.cost",
     "push": "optkit.hub.push",
     "pull": "optkit.hub.pull",
+    "serve": "optkit.serving.launch",
     "doctor": "optkit.runtime.doctor:examine",
     "list_registered": "optkit.registry:entries",
     "schema": "optkit.recipe.json_schema:recipe_schema",

@@ -23,15 +23,23 @@ VARIABLE = "OPTKIT_TEST_REQUIRE"
 #: Optional packages: the module to import, by capability.
 PACKAGES = {
     "ctranslate2": "ctranslate2",
+<<<<<<< HEAD
     "genai": "openvino_genai",
+=======
+    "fastapi": "fastapi",
+>>>>>>> 58b6d9c (optkit serve: exported models over HTTP by the interfaces of Text Embeddings Inference, OpenAI and the Open Inference Protocol; the hand-written example goes)
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",
+    "openai": "openai",
     "peft": "peft",
+    "prometheus-client": "prometheus_client",
     "ray": "ray",
     "resource": "resource",
+    "schemathesis": "schemathesis",
     "sentence-transformers": "sentence_transformers",
     "tokenizers": "openvino_tokenizers",
+    "uvicorn": "uvicorn",
 }
 
 

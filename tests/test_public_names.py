@@ -18,7 +18,7 @@ from optkit import deprecation
 from optkit.cli.app import app
 from optkit.pruning import Structure
 
-PACKAGES = ("optkit", "optkit.pruning", "optkit.runtime")
+PACKAGES = ("optkit", "optkit.pruning", "optkit.runtime", "optkit.serving")
 
 
 def imported_for_type_checkers(package) -> dict[str, tuple[str, str]]:
@@ -50,7 +50,7 @@ def test_an_unknown_name_is_an_attribute_error(name):
 
 def test_every_verb_has_a_function_of_its_name():
     verbs = [command.name for command in app.registered_commands]
-    assert len(verbs) == 15
+    assert len(verbs) == 16
     for verb in verbs:
         function = {"list": "list_registered"}.get(verb, verb)
         assert function in optkit.__all__ and callable(getattr(optkit, function)), verb

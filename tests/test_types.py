@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("optkit", "optkit.pruning", "optkit.runtime")
+PACKAGES = ("optkit", "optkit.pruning", "optkit.runtime", "optkit.serving")
 
 #: What a user writes; mypy reports an assertion that does not hold.
 USER = """

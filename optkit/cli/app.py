@@ -25,6 +25,7 @@ from optkit.cli import (
     quantize,
     run,
     schema,
+    serve,
     sweep,
     validate,
 )
@@ -53,6 +54,7 @@ _VERBS = {
     "cost": cost,
     "push": push,
     "pull": pull,
+    "serve": serve,
     "doctor": doctor,
     "list": list_,
     "schema": schema,

@@ -1,0 +1,209 @@
+"""`optkit serve`: the application under uvicorn, in one process or several, ended and reloaded by signals.
+
+SIGTERM and ctrl-C end it: what was taken in is answered first. SIGHUP loads every folder again without a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import ipaddress
+import logging
+import math
+import os
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import time
+from multiprocessing import connection, get_context
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+import uvicorn
+
+from optkit.errors import OptkitError, UsageError, in_a_line
+from optkit.serving import logs
+from optkit.serving.settings import KEY, Settings, api_key
+
+log = logging.getLogger("optkit.serving")
+#: Seconds before a worker that ended is started again.
+_PAUSE = 1.0
+#: Seconds in which the last connections are accepted that were made before new ones are refused.
+_LAST = 0.3
+#: Linux's option that has packets to a socket pass a filter (socket(7)), and a filter that drops each.
+_SO_ATTACH_FILTER, _DROP = 26, struct.pack("HBBI", 0x06, 0, 0, 0)
+
+
+def run(settings: Settings, key: str | None) -> None:
+    """Serves until a signal ends it.
+
+    Args:
+        key: that requests have to carry; None for none.
+
+    Raises:
+        OptkitError: if no model can be loaded, or the port is taken.
+    """
+    logs.configure(settings.log_format, access=settings.access_log)
+    # Threads of the tokenizer would take the cores of the streams.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with _listen(settings.host, settings.port) as listener:
+        if key is None and not _is_loopback(settings.host):
+            log.warning("anybody who reaches %s can use the server: set %s, or --host 127.0.0.1", settings.host, KEY)
+        if settings.workers > 1:
+            _Supervisor(settings, listener).run()
+        else:
+            _serve(settings, key, listener, alone=True)
+
+
+def _serve(settings: Settings, key: str | None, listener: socket.socket, *, alone: bool) -> None:
+    """Serves in this process.
+
+    Args:
+        alone: whether no other process accepts from ``listener``.
+    """
+    from optkit.serving.application import build
+
+    application = build(settings, key)
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        backlog=2048,
+        timeout_graceful_shutdown=math.ceil(settings.timeout) + 1,
+    )
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log.info("serving %s on http://%s:%d", ", ".join(application.state.models), shown, port)
+    _Server(config, settings.drain, listener if alone else None).run(sockets=[listener])
+    log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which still takes connections for ``drain`` seconds after it was told to stop: answers then tell clients
+    to close theirs, so that none is closed with a request on its way.
+
+    Args:
+        listener: the socket, which takes no further connection after that; None where another process sees to it.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: float, listener: socket.socket | None):
+        super().__init__(config)
+        self._drain, self._stop_at, self._listener = drain, math.inf, listener
+        self._reloading: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._stop_at < math.inf:
+            self.should_exit = True  # told twice
+            self.force_exit = sig == signal.SIGINT
+            return
+        self.config.app.state.stopping = True  # type: ignore[union-attr]
+        self._stop_at = time.monotonic() + self._drain
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self.config.app.state.models.reload_all())  # type: ignore[union-attr]
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._listener is not None and time.monotonic() >= self._stop_at:
+            refuse_new_connections(self._listener)
+            self._listener = None
+        return await super().on_tick(counter) or time.monotonic() >= self._stop_at + _LAST
+
+
+def _work(settings: Settings, listener: socket.socket) -> None:
+    """A worker: what its process runs."""
+    logs.configure(settings.log_format, access=settings.access_log)
+    try:
+        _serve(settings, api_key(), listener, alone=False)
+    except OptkitError as error:
+        log.error("%s", in_a_line(error))
+        sys.exit(error.exit_code)
+
+
+class _Supervisor:
+    """Several workers that accept from one socket. One that ends is started again; signals are passed on to all."""
+
+    def __init__(self, settings: Settings, listener: socket.socket):
+        self._settings, self._listener = settings, listener
+        self._workers: list[BaseProcess] = []
+        self._stop_at = math.inf
+
+    def run(self) -> None:
+        """Returns when all workers have ended."""
+        from optkit.serving.metrics import SHARED
+
+        with tempfile.TemporaryDirectory(prefix="optkit-serve-") as shared:
+            os.environ[SHARED] = shared
+            for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(name, self._pass_on)
+            self._workers = [self._start() for _ in range(self._settings.workers)]
+            while self._workers:
+                connection.wait([worker.sentinel for worker in self._workers], timeout=_LAST / 3)
+                if time.monotonic() >= self._stop_at:
+                    refuse_new_connections(self._listener)
+                for worker in [worker for worker in self._workers if not worker.is_alive()]:
+                    self._workers.remove(worker)
+                    self._replace(worker)
+
+    def _start(self) -> BaseProcess:
+        worker = get_context("spawn").Process(target=_work, args=(self._settings, self._listener))
+        worker.start()
+        return worker
+
+    def _replace(self, worker: BaseProcess) -> None:
+        worker.join()
+        if self._stop_at < math.inf:
+            return
+        log.error("a worker ended with code %s: another one is started", worker.exitcode)
+        time.sleep(_PAUSE)
+        if self._stop_at == math.inf:
+            self._workers.append(self._start())
+
+    def _pass_on(self, sig: int, frame: FrameType | None) -> None:
+        if sig != signal.SIGHUP:
+            self._stop_at = min(self._stop_at, time.monotonic() + self._settings.drain)
+        for worker in self._workers:
+            if worker.pid is not None and worker.is_alive():
+                os.kill(worker.pid, signal.SIGTERM if sig == signal.SIGINT else sig)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"host {host}: {error.strerror}: give an address of this machine") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OptkitError(f"{host}, port {port}: {error.strerror}: choose another with --port") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def refuse_new_connections(listener: socket.socket) -> None:
+    """Has Linux drop what would open another connection to ``listener``, so that those made before can be accepted and
+    then none is reset by closing it: who comes later is refused by then. Elsewhere this does nothing.
+    """
+    program = ctypes.create_string_buffer(_DROP)
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
