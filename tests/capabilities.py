@@ -23,11 +23,8 @@ VARIABLE = "OPTKIT_TEST_REQUIRE"
 #: Optional packages: the module to import, by capability.
 PACKAGES = {
     "ctranslate2": "ctranslate2",
-<<<<<<< HEAD
-    "genai": "openvino_genai",
-=======
     "fastapi": "fastapi",
->>>>>>> 58b6d9c (optkit serve: exported models over HTTP by the interfaces of Text Embeddings Inference, OpenAI and the Open Inference Protocol; the hand-written example goes)
+    "genai": "openvino_genai",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",

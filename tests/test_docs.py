@@ -311,9 +311,9 @@ def test_files_that_the_extending_page_names_exist():
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.stem != "extending"))
 def test_python_on_a_page_uses_public_names_only(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    named = re.findall(r"\boptkit\.((?:pruning\.|runtime\.)?)(\w+)\(", text)
+    named = re.findall(r"\boptkit\.((?:pruning\.|runtime\.|serving\.)?)(\w+)\(", text)
     for module, names in re.findall(r"^from optkit((?:\.\w+)?) import (.+)$", text, re.MULTILINE):
         named += [(module.removeprefix("."), name.strip()) for name in names.split(",")]
     for module, name in named:
         assert name in import_module(f"optkit.{module}".rstrip(".")).__all__, f"{module}{name} is not public"
-    assert not re.findall(r"\boptkit\.(?!pruning\.|runtime\.)\w+\.\w+[.\w]*\(", text)
+    assert not re.findall(r"\boptkit\.(?!pruning\.|runtime\.|serving\.)\w+\.\w+[.\w]*\(", text)

@@ -14,9 +14,10 @@ from optkit.errors import UsageError, argument
 from optkit.serving.encoder import RunnerOptions
 from optkit.spelling import suggest
 
-#: Before the name of a setting in the environment; the key is there alone.
-PREFIX, KEY = "OPTKIT_SERVE_", "OPTKIT_SERVE_API_KEY"
-CONFIG = "OPTKIT_SERVE_CONFIG"
+#: The key that requests have to carry is in the environment alone, and so is the name of the YAML file.
+KEY, CONFIG = "OPTKIT_SERVE_API_KEY", "OPTKIT_SERVE_CONFIG"
+#: Before the name of a setting in the environment.
+PREFIX = KEY.removesuffix("API_KEY")
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
