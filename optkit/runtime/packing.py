@@ -26,6 +26,7 @@ from optkit.runtime.program import (
     Add,
     Affine,
     Attention,
+    Bias,
     FakeQuantize,
     Kernel,
     LayerNorm,
@@ -33,6 +34,7 @@ from optkit.runtime.program import (
     Multiply,
     PackedWeights,
     Program,
+    RelativePositions,
     RMSNorm,
     Rotary,
     Step,
@@ -166,4 +168,9 @@ def _fields(step: Step, sections: _Sections) -> tuple[int, list, int, list, list
         case Rotary():
             integers = [step.heads, int(step.interleaved)]
             return 10, [step.source, step.cosines, step.sines], step.target, integers, [], []
+        case RelativePositions():
+            sources = [step.content, step.table, step.places]
+            return 11, sources, step.target, [step.heads, int(step.of_keys)], [step.scale], []
+        case Bias():
+            return 12, [step.left, step.right], step.target, [], [], []
     raise TypeError(f"no step: {type(step).__name__}")

@@ -197,7 +197,8 @@ class Attention:
         query: (batch, seq, heads * d).
         key, value: (batch, seq, key_heads * d).
         mask: an input of kind mask, (batch or 1, heads or 1, seq or 1, seq or 1), boolean (True takes part) or float32
-            (added); None for none. A query all of whose keys a boolean mask leaves out gets zeros.
+            (added), or what RelativePositions or Bias make; None for none. A query all of whose keys a boolean mask
+            leaves out gets zeros.
         heads: that divide the features.
         scale: of the scores before the mask.
         key_heads: that divide ``heads``: each serves so many of them, one after the other (Ainslie et al. 2023,
@@ -214,7 +215,52 @@ class Attention:
     key_heads: int | None = None
 
 
-Step = Linear | Activation | Affine | FakeQuantize | Add | Multiply | LayerNorm | RMSNorm | Rotary | Attention
+@dataclass(frozen=True, eq=False)
+class RelativePositions:
+    """A mask of real numbers that depends on what queries or keys hold, and on how far they are apart: ``scale`` times
+    the product of each query, or key, and a row of a table. Query i and key j take row ``places[i - j]``, as in
+    disentangled attention (He et al. 2021, https://arxiv.org/abs/2006.03654).
+
+    Attributes:
+        content: (batch, seq, heads * d), the queries, or the keys.
+        table: an input of kind table, (1, heads, rows, d).
+        places: an input of kind places, integers (1, 1, 1, 2 * seq - 1): a row for each distance from 1 - seq up.
+        target: of kind mask.
+        of_keys: whether the content is keys.
+    """
+
+    content: int
+    table: int
+    places: int
+    target: int
+    heads: int
+    scale: float
+    of_keys: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Bias:
+    """The sum of two masks; at most two that are inputs and two of relative positions in all."""
+
+    left: int
+    right: int
+    target: int
+
+
+Step = (
+    Linear
+    | Activation
+    | Affine
+    | FakeQuantize
+    | Add
+    | Multiply
+    | LayerNorm
+    | RMSNorm
+    | Rotary
+    | Attention
+    | RelativePositions
+    | Bias
+)
 
 
 @dataclass
@@ -222,7 +268,7 @@ class Program:
     """Values are numbered; each has so many features, 0 for a mask. Each value is an input or one step's target.
 
     Attributes:
-        features: of each value, by its number; 0 marks a mask.
+        features: of each value, by its number; 0 marks a mask, or a table of relative positions or its places.
         inputs: values that the op's inputs give, in order.
         outputs: values that the op returns, in order.
         steps: in an order in which each source is computed before it is used.

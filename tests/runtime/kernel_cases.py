@@ -30,6 +30,7 @@ from programs import (
     infer,
     linear_program,
     random_program,
+    relative_program,
     scales,
     tables,
     weights,
@@ -86,6 +87,7 @@ def cases() -> dict[str, Case]:
         _by_heads,
         _attention,
         _long_attention,
+        _relative_attention,
         _integer_attention,
         _layers,
         _gated_layers,
@@ -442,6 +444,33 @@ def _long_attention() -> Iterator[tuple[str, Case]]:
             ]
             masks = [np.ascontiguousarray(mask, np.float32) for mask in masks]
             yield f"{name}, {run}, added", Case(program, [[*inputs, mask] for mask in masks], mask_type="f32")
+
+
+def _relative_attention() -> Iterator[tuple[str, Case]]:
+    """What the distance of query and key adds: in linear places and in buckets, which several distances share."""
+    shapes = ((1, 1, 1, 8), (2, 5, 3, 5), (1, 33, 2, 20), (2, 47, 1, 8), (1, 128, 2, 64), (1, 300, 1, 9))
+    for batch, seq, heads, depth in shapes:
+        for terms, masks in (("q", 0), ("k", 1), ("qk", 1), ("qk", 2)):
+            name = f"relative attention {batch}x{seq}, {heads} heads of {depth}, {terms} and {masks} masks"
+            rng = _rng(name)
+            inputs = [f32(rng, batch, seq, heads * depth, scale=1.5) for _ in range(3)]
+            for _ in terms:
+                rows = int(rng.integers(1, 2 * seq + 1))
+                places = np.clip(np.arange(1 - seq, seq) + rows // 2, 0, rows - 1)
+                if rng.random() < 0.5:
+                    places = rng.integers(0, rows, 2 * seq - 1)
+                inputs += [f32(rng, 1, heads, rows, depth), places.astype(np.int32).reshape(1, 1, 1, -1)]
+            lowest = np.where(np.arange(seq) < rng.integers(1, seq + 1), 0, np.finfo(np.float32).min)
+            for shape in ((batch, 1, 1, seq), (1, heads, seq, seq))[:masks]:
+                inputs.append(np.float32(lowest.reshape(1, 1, 1, -1)) + f32(rng, *shape))
+            yield name, Case(relative_program(heads, depth, terms=terms, masks=masks), [inputs], mask_type="f32")
+    rng = _rng("relative attention of many sizes")
+    program, many = relative_program(2, 8, masks=1), []
+    for batch, seq in ((1, 31), (3, 1), (2, 16), (1, 0), (2, 100), (4, 3)):
+        relative = [f32(rng, 1, 2, 7, 8), rng.integers(0, 7, (1, 1, 1, max(2 * seq - 1, 0))).astype(np.int32)] * 2
+        mask = rng.random((batch, 1, 1, seq)) < 0.7
+        many.append([f32(rng, batch, seq, 16) for _ in range(3)] + relative + [mask])
+    yield "relative attention of many sizes", Case(program, many)
 
 
 def _integer_attention() -> Iterator[tuple[str, Case]]:

@@ -15,6 +15,7 @@ from optkit.runtime.program import (
     Add,
     Affine,
     Attention,
+    Bias,
     FakeQuantize,
     Kernel,
     LayerNorm,
@@ -23,6 +24,7 @@ from optkit.runtime.program import (
     PackedWeights,
     Program,
     Quantization,
+    RelativePositions,
     RMSNorm,
     Rotary,
 )
@@ -109,6 +111,35 @@ def attention_program(heads: int, depth: int, *, mask: bool, scale: float | None
     if mask:
         program.inputs.append(number)
     program.steps.append(Attention(0, 1, 2, number, 3, heads, depth**-0.5 if scale is None else scale))
+    return program
+
+
+def relative_program(heads: int, depth: int, *, terms: str = "qk", masks: int = 1) -> Program:
+    """Attention of three inputs, to whose scores relative positions of queries (``q``) and keys (``k``) are added.
+
+    Inputs: query, key, value; a table and its places for each of ``terms``; ``masks`` masks.
+    """
+    size = heads * depth
+    program = Program([size] * 4, [0, 1, 2], [3])
+    added = None
+
+    def add(number: int) -> None:
+        nonlocal added
+        if added is not None:
+            program.steps.append(Bias(added, number, program.value(0)))
+            number = program.steps[-1].target
+        added = number
+
+    for term in terms:
+        table, places, target = (program.value(0) for _ in range(3))
+        program.inputs += [table, places]
+        content = "qk".index(term)
+        program.steps.append(RelativePositions(content, table, places, target, heads, 0.3, bool(content)))
+        add(target)
+    for _ in range(masks):
+        program.inputs.append(program.value(0))
+        add(program.inputs[-1])
+    program.steps.append(Attention(0, 1, 2, added, 3, heads, depth**-0.5))
     return program
 
 
@@ -323,13 +354,21 @@ def op_model(
             shape = openvino.PartialShape(shapes[position])
         elif features:
             shape = openvino.PartialShape([-1, -1, features])
-        kind = getattr(openvino.Type, value_type if features else mask_type)
+        kind = getattr(openvino.Type, _input_type(program, number, mask_type, value_type))
         parameters.append(openvino.op.Parameter(kind, shape))
     node = extension.create_node([parameter.output(0) for parameter in parameters], encode(program), "program")
     if precision is not None:
         node.set_attribute("inference_precision", precision)
     results = [openvino.opset13.result(output) for output in node.outputs()]
     return openvino.Model(results, parameters, "program")
+
+
+def _input_type(program: Program, number: int, mask_type: str, value_type: str) -> str:
+    relative = [step for step in program.steps if isinstance(step, RelativePositions)]
+    if any(number == step.places for step in relative):
+        return "i32"
+    values = bool(program.features[number]) or any(number == step.table for step in relative)
+    return value_type if values else mask_type
 
 
 def compile_op(program: Program, config: dict | None = None, **options):

@@ -10,7 +10,7 @@ Plain numpy and slow on purpose: nothing here is shared with the engine or with 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from optkit.runtime.program import (
     Add,
     Affine,
     Attention,
+    Bias,
     FakeQuantize,
     LayerNorm,
     Linear,
@@ -26,6 +27,7 @@ from optkit.runtime.program import (
     PackedWeights,
     Program,
     Quantization,
+    RelativePositions,
     RMSNorm,
     Rotary,
     Step,
@@ -39,6 +41,7 @@ ELEMENTARY = 1e-6
 #: Largest relative error of one rounding to bfloat16, and of an exp whose result is rounded so.
 BFLOAT16, SHORT_EXP = 2.0**-8, 1e-4
 
+#: By number. Of a mask that steps make, ``-1 - number`` says how far it may be off.
 Values = Mapping[int, np.ndarray]
 
 
@@ -57,7 +60,7 @@ def evaluate(program: Program, inputs: list[np.ndarray]) -> dict[int, np.ndarray
     for step in program.steps:
         assert step.target not in values, "a value is computed twice"
         values[step.target] = compute(step, values)
-        assert values[step.target].shape[-1] == program.features[step.target]
+        assert program.features[step.target] in (0, values[step.target].shape[-1])
     return values
 
 
@@ -106,6 +109,10 @@ def _compute(step: Step, values: Values) -> np.ndarray:
             query, key, value = _operands(step, values)
             mask = None if step.mask is None else values[step.mask]
             return _merged(_softmax(_scores(step, query, key, mask)) @ value)
+        case RelativePositions():
+            return _relative(step, values, lambda x: x) * np.float32(step.scale)
+        case Bias():
+            return sum(np.where(each, 0.0, -np.inf) if each.dtype == bool else each for each in _both(step, values))
     raise TypeError(f"no step: {type(step).__name__}")
 
 
@@ -140,6 +147,13 @@ def tolerance(step: Step, values: Values) -> np.ndarray:
             return (3 * ROUNDING * (np.abs(kept) + np.abs(turned))).reshape(values[step.source].shape)
         case Attention():
             return _attention_tolerance(step, values)
+        case RelativePositions():
+            depth = values[step.table].shape[-1]
+            return (depth + 4) * ROUNDING * abs(step.scale) * _relative(step, values, np.abs)
+        case Bias():
+            off = sum(values.get(-1 - number, 0.0) for number in (step.left, step.right))
+            finite = [np.minimum(np.abs(each), 1e4) for each in _both(step, values) if each.dtype != bool]
+            return off + 2 * ROUNDING * sum(finite)
     raise TypeError(f"no step: {type(step).__name__}")
 
 
@@ -257,6 +271,20 @@ def _rotary(step: Rotary, values: Values) -> tuple[np.ndarray, np.ndarray]:
 # Attention
 
 
+def _both(step: Bias, values: Values) -> list[np.ndarray]:
+    return [values[step.left], values[step.right]]
+
+
+def _relative(step: RelativePositions, values: Values, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(batch, heads, seq, seq): products of content and rows of the table, both changed before, by query and key."""
+    content, table = _heads(values[step.content], step.heads), values[step.table].astype(np.float64)
+    places, seq = values[step.places].reshape(-1), content.shape[2]
+    query, key = np.arange(seq)[:, None], np.arange(seq)[None]
+    rows = places[query - key + seq - 1]
+    products = change(content) @ change(table).swapaxes(-1, -2)
+    return products[:, :, key if step.of_keys else query, rows]
+
+
 def _operands(step: Attention, values: Values) -> list[np.ndarray]:
     """Query, key and value by heads, keys and values as often as they are shared."""
     own = step.key_heads or step.heads
@@ -310,6 +338,7 @@ def _attention_tolerance(
         score = ((query.shape[-1] + 4) * ROUNDING + 2 * products + products**2) * size
     if mask is not None and mask.dtype != bool:
         score = score + 2 * ROUNDING * np.minimum(np.abs(mask), 1e4) * (shares > 0)
+        score = score + values.get(-1 - step.mask, 0.0)
     # A score's error is a relative error of its share, once in the numerator and once in the sum of all.
     highest = np.where(shares > 0, score, 0).max(-1, keepdims=True, initial=0)
     relative = np.expm1(np.minimum(2 * highest, 100)) + 4 * ELEMENTARY + 2 * (query.shape[-2] + 4) * ROUNDING

@@ -33,6 +33,16 @@ const float* as_floats(const ov::Tensor& tensor, std::vector<float>& memory) {
     return memory.data();
 }
 
+/// A tensor's integers as int32: where they lie, or in `memory`; what does not fit as -1, which is no place.
+const int32_t* as_places(const ov::Tensor& tensor, std::vector<int32_t>& memory) {
+    if (tensor.get_element_type() == ov::element::i32)
+        return tensor.data<const int32_t>();
+    memory.resize(tensor.get_size());
+    std::transform(tensor.data<const int64_t>(), tensor.data<const int64_t>() + memory.size(), memory.begin(),
+                   [](int64_t number) { return number == int32_t(number) ? int32_t(number) : -1; });
+    return memory.data();
+}
+
 void from_floats(const std::vector<float>& values, ov::Tensor& tensor) {
     if (tensor.get_element_type() == ov::element::f16)
         std::copy(values.begin(), values.end(), tensor.data<ov::float16>());
@@ -74,6 +84,14 @@ void Program::validate_and_infer_types() {
         const ov::PartialShape& shape = get_input_partial_shape(i);
         const ov::element::Type type = get_input_element_type(i);
         const uint32_t wanted = features[engine.inputs()[i]];
+        const Use use = engine.kind_of(i).use;
+        if (use == Use::table || use == Use::places) {
+            const bool fits = use == Use::table ? is_real(type) : type == ov::element::i32 || type == ov::element::i64;
+            NODE_VALIDATION_CHECK(this, type.is_dynamic() || fits, "optkit: a table of relative positions is of real ",
+                                  "numbers and its places of integers, not ", type);
+            NODE_VALIDATION_CHECK(this, shape.rank().compatible(4), "optkit: relative positions have four dimensions");
+            continue;
+        }
         if (wanted == 0) {
             // The CPU plugin turns booleans into bytes before it compiles.
             NODE_VALIDATION_CHECK(this,
@@ -130,20 +148,33 @@ bool Program::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs
 
     std::vector<Input> arguments;
     std::vector<std::vector<float>> converted(inputs.size());
+    std::vector<std::vector<int32_t>> places(inputs.size());
     for (size_t i = 0; i < engine.inputs().size(); ++i) {
         const ov::Tensor& tensor = inputs[i];
         const uint32_t wanted = features[engine.inputs()[i]];
         const bool real = is_real(tensor.get_element_type());
+        const InputKind kind = engine.kind_of(i);
         OPENVINO_ASSERT(tensor.is_continuous() && (real || wanted == 0), "optkit: input ", i,
                         " does not lie in a row, or is of type ", tensor.get_element_type());
         Input input;
         input.data = real ? as_floats(tensor, converted[i]) : tensor.data();
-        if (wanted == 0) {
+        if (kind.use == Use::table || kind.use == Use::places) {
+            const ov::Shape& dims = tensor.get_shape();
+            const bool table = kind.use == Use::table;
+            OPENVINO_ASSERT(real == table && dims.size() == 4 && dims[0] == 1 && dims[1] == (table ? kind.heads : 1),
+                            "optkit: relative positions of shape ", dims, " do not fit ", kind.heads, " heads");
+            const size_t last = table ? kind.size : batch.length == 0 ? 0 : 2 * batch.length - 1;
+            OPENVINO_ASSERT((table || dims[2] == 1) && dims[3] == last, "optkit: relative positions of shape ", dims,
+                            " do not end with ", last);
+            if (!table)
+                input.data = as_places(tensor, places[i]);
+            std::copy(dims.begin(), dims.end(), input.dims);
+        } else if (wanted == 0) {
             const ov::Shape& dims = tensor.get_shape();
             input.boolean = !real;
             OPENVINO_ASSERT(dims.size() == 4 && (dims[0] == 1 || dims[0] == batch.sequences) &&
-                                (dims[1] == 1 || dims[1] == engine.heads_of(i)) &&
-                                (dims[2] == 1 || dims[2] == batch.length) && (dims[3] == 1 || dims[3] == batch.length),
+                                (dims[1] == 1 || dims[1] == kind.heads) && (dims[2] == 1 || dims[2] == batch.length) &&
+                                (dims[3] == 1 || dims[3] == batch.length),
                             "optkit: a mask of shape ", dims, " does not fit ", batch.sequences, " sequences of ",
                             batch.length, " tokens");
             std::copy(dims.begin(), dims.end(), input.dims);

@@ -9,18 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from optkit.runtime.program import Attention
+from optkit.runtime.program import Attention, Bias, RelativePositions
 from optkit.runtime.rewriting.building import Builder
-from optkit.runtime.rewriting.graph import arguments, attribute, kind, number
-from optkit.runtime.rewriting.heads import Path, path, scaled
+from optkit.runtime.rewriting.graph import arguments, attribute, kind, number, scaled
+from optkit.runtime.rewriting.heads import Path, path
 from optkit.runtime.rewriting.masks import Mask, Part, mask, overwhelming
 from optkit.runtime.rewriting.matches import Match, Matches
+from optkit.runtime.rewriting.relative import MAX_TERMS, Term, term
 
 if TYPE_CHECKING:
     import openvino
 
 _BY_HEADS = (0, 2, 1, 3)
 _TRANSPOSED = (0, 2, 3, 1)
+_OTHERS = "relative positions are not of the attention's own tokens"
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,41 @@ def attention(value: openvino.Output, matches: Matches) -> Match | None:
         operands.append(found)
     if operands[0].repeats != 1 or operands[1].repeats != operands[2].repeats:
         return _refused(result.start, "heads do not share keys and values alike", matches)
-    masking = mask(core.parts, (shape[0], heads, shape[1], shape[1]), matches.shapes)
+    parts, terms = _told_apart(core.parts, shape[1], matches)
+    if len(terms) > MAX_TERMS:
+        return _refused(result.start, f"more than {MAX_TERMS} terms of relative positions", matches)
+    for each in terms:
+        content = path(each.content, matches.shapes)
+        if not isinstance(content, Path) or content.order != _BY_HEADS or content.repeats != 1:
+            return _refused(result.start, _OTHERS, matches)
+        if not _puts_heads_apart(content, shape, heads, matches):
+            return _refused(result.start, _OTHERS, matches)
+        operands.append(content)
+    masking = mask(parts, (shape[0], heads, shape[1], shape[1]), matches.shapes)
     if isinstance(masking, str):
         return _refused(result.start, masking, matches)
-    return _match(value, masking, operands, result, heads, core.scale)
+    return _match(value, masking, operands, terms, result, heads, core.scale)
+
+
+def _told_apart(parts: list[Part], length: int, matches: Matches) -> tuple[list[Part], list[Term]]:
+    """The parts that are masks, and the relative positions that are summands of others."""
+    masks: list[Part] = []
+    terms: list[Term] = []
+    for part in parts:
+        summands = [part.value] if part.fill is None else []
+        found: list[Term] = []
+        rest: list[Part] = []
+        while summands:
+            value = summands.pop()
+            if (one := term(value, matches.shapes, matches.distances, length)) is not None:
+                found.append(one)
+            elif kind(value) == "Add":
+                summands += arguments(value)
+            else:
+                rest.append(Part(value))
+        masks += rest if found else [part]
+        terms += found
+    return masks, terms
 
 
 def _refused(core: openvino.Output, why: str, matches: Matches) -> None:
@@ -74,30 +107,45 @@ def _match(
     value: openvino.Output,
     masking: Mask | None,
     operands: list[Path],
+    terms: list[Term],
     result: Path,
     heads: int,
     scale: float,
 ) -> Match:
+    """The attention of query, key and value, and of the contents of ``terms``, which are ``operands`` in this order."""
     scale = scale * operands[0].factor * operands[1].factor
     key_heads = heads // operands[1].repeats
     tables = tuple(table for each in operands for table in each.tables)
 
     def emit(builder: Builder, n: list[int]) -> int:
-        numbers, made = n[3:], []
+        given, numbers, made = n[len(operands) :], n[len(operands) + 2 * len(terms) :], []
         for each, source in zip(operands, n):
             count = len(each.tables)
             # Those of query and key are in the scale already.
             made.append(each.emit(builder, source, numbers[:count], scaled=each is operands[2]))
             numbers = numbers[count:]
         masked = numbers[0] if masking else None
+        for i, each in enumerate(terms):
+            factor = each.scale * operands[3 + i].factor
+            own = _relative(builder, made[3 + i], given[2 * i : 2 * i + 2], heads, factor, each.of_keys)
+            masked = own if masked is None else _bias(builder, masked, own)
 
         def step(target: int) -> Attention:
-            return Attention(*made, masked, target, heads, scale, key_heads)
+            return Attention(*made[:3], masked, target, heads, scale, key_heads)
 
         return result.emit(builder, builder.alike(made[0], step), [], scaled=True)
 
     sources = tuple(each.tokens for each in operands)
-    return Match(value, "attention", sources, emit, mask=masking, tables=tables)
+    given = tuple(each for term in terms for each in (term.table, term.places))
+    return Match(value, "attention", sources, emit, mask=masking, tables=tables, given=given)
+
+
+def _relative(builder: Builder, content: int, given: list[int], heads: int, scale: float, of_keys: bool) -> int:
+    return builder.step(0, lambda target: RelativePositions(content, *given, target, heads, scale, of_keys))
+
+
+def _bias(builder: Builder, left: int, right: int) -> int:
+    return builder.step(0, lambda target: Bias(left, right, target))
 
 
 def _puts_heads_apart(operand: Path, tokens: tuple[int, ...], heads: int, matches: Matches) -> bool:

@@ -11,6 +11,7 @@ from optkit.runtime.program import (
     Add,
     Affine,
     Attention,
+    Bias,
     FakeQuantize,
     LayerNorm,
     Linear,
@@ -18,12 +19,16 @@ from optkit.runtime.program import (
     PackedWeights,
     Program,
     Quantization,
+    RelativePositions,
     RMSNorm,
     Rotary,
     Step,
 )
 
-_VALUES = ("source", "left", "right", "cosines", "sines", "query", "key", "value", "mask", "target")
+_VALUES = (
+    *("source", "left", "right", "cosines", "sines", "query", "key", "value", "mask", "content", "table", "places"),
+    "target",
+)
 
 
 @dataclass
@@ -108,10 +113,12 @@ class Builder:
 def sources(step: Step) -> tuple[int, ...]:
     """The values that ``step`` reads."""
     match step:
-        case Add() | Multiply():
+        case Add() | Multiply() | Bias():
             return step.left, step.right
         case Rotary():
             return step.source, step.cosines, step.sines
+        case RelativePositions():
+            return step.content, step.table, step.places
         case Attention(mask=None):
             return step.query, step.key, step.value
         case Attention():

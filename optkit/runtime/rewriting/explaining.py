@@ -9,11 +9,13 @@ from optkit.runtime.program import (
     Add,
     Affine,
     Attention,
+    Bias,
     FakeQuantize,
     LayerNorm,
     Linear,
     Multiply,
     Program,
+    RelativePositions,
     RMSNorm,
     Rotary,
     Step,
@@ -24,11 +26,13 @@ _NAMES = {
     Add: "residual",
     Affine: "affine",
     Attention: "attention",
+    Bias: "bias of scores",
     FakeQuantize: "fake_quantize",
     LayerNorm: "layer_norm",
     Multiply: "product",
     RMSNorm: "rms_norm",
     Rotary: "rotary",
+    RelativePositions: "relative_positions",
 }
 
 

@@ -113,6 +113,19 @@ def split_constant(value: openvino.Output) -> tuple[openvino.Output, openvino.Ou
     return None
 
 
+def scaled(value: openvino.Output) -> tuple[openvino.Output, float] | None:
+    """(x, factor) of a product or quotient of x and a single number."""
+    if kind(value) not in ("Multiply", "Divide"):
+        return None
+    operands = split_constant(value)
+    factor = None if operands is None else number(operands[1])
+    if factor is None or len(operands[1].get_partial_shape()) > 4:
+        return None
+    if kind(value) == "Multiply":
+        return operands[0], factor
+    return (operands[0], 1 / factor) if factor and operands[0] == arguments(value)[0] else None
+
+
 def _depends_on_constants(value: openvino.Output) -> bool:
     operation = kind(value)
     if operation in ("Convert", "Multiply", "Reshape"):

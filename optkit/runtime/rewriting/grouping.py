@@ -73,6 +73,7 @@ class Demand:
     def _match_reads(self, match: Match) -> list[tuple[Item, Match | openvino.Node]]:
         # Masks and tables are put together by OpenVINO's nodes.
         beside = [part.value for part in match.mask.parts] if match.mask else []
+        beside += match.given
         beside += [table.value for table in match.tables]
         self.outside |= {key(value) for value in beside} & self._matches.keys()
         for value in (*match.sources, *beside):

@@ -16,7 +16,7 @@ import numpy as np
 from optkit.runtime.program import FakeQuantize, RMSNorm, Rotary
 from optkit.runtime.rewriting.building import Builder
 from optkit.runtime.rewriting.decomposed import root_mean_square
-from optkit.runtime.rewriting.graph import arguments, integers, kind, number, per_feature, split_constant
+from optkit.runtime.rewriting.graph import arguments, integers, kind, per_feature, scaled, split_constant
 from optkit.runtime.rewriting.pointwise import Levels, fake_quantize_levels
 from optkit.runtime.rewriting.rotary import Rotation, Table, rotation
 from optkit.runtime.rewriting.shapes import Shape, Shapes
@@ -104,19 +104,6 @@ def path(value: openvino.Output, shapes: Shapes) -> Path | str:
     return _forward(value, shapes[value], items, shapes)
 
 
-def scaled(value: openvino.Output) -> tuple[openvino.Output, float] | None:
-    """(x, factor) of a product or quotient of x and a single number."""
-    if kind(value) not in ("Multiply", "Divide"):
-        return None
-    operands = split_constant(value)
-    factor = None if operands is None else number(operands[1])
-    if factor is None or len(operands[1].get_partial_shape()) > 4:
-        return None
-    if kind(value) == "Multiply":
-        return operands[0], factor
-    return (operands[0], 1 / factor) if factor and operands[0] == arguments(value)[0] else None
-
-
 def _back(value: openvino.Output, shapes: Shapes) -> tuple[_Item, openvino.Output] | None:
     """The last step towards ``value``, and what it was done to."""
     inputs, operation = arguments(value), kind(value)
@@ -177,6 +164,7 @@ def _repeat(value: openvino.Output, shapes: Shapes) -> tuple[_Item, openvino.Out
 
 def _forward(start: openvino.Output, shape: Shape, items: list[_Item], shapes: Shapes) -> Path | str:
     axes, way = (_BATCH, _SEQ, _HEADS, _FEATURES), _Way()
+    items = _scaled_later(items)
     # A factor may be taken to the end unless the size of numbers matters on the way.
     rounding = [i for i, item in enumerate(items) if isinstance(item, (Levels, _Norm))]
     for i, item in enumerate(items):
@@ -205,6 +193,18 @@ def _forward(start: openvino.Output, shape: Shape, items: list[_Item], shapes: S
     tokens = _tokens(start, shapes)
     heads = shape[_HEADS] if tokens is not None else 0
     return Path(start, tokens, heads, axes, tuple(way.steps), way.factor, way.repeats, tuple(way.tables))
+
+
+def _scaled_later(items: list[_Item]) -> list[_Item]:
+    """The same with numbers quantized first where they were scaled just before: to the levels that the scale makes."""
+    items = list(items)
+    for i in range(len(items) - 1):
+        scale, levels = items[i : i + 2]
+        if isinstance(scale, _Scale) and isinstance(levels, Levels) and scale.factor > 0:
+            low, high = levels.low / scale.factor, levels.high / scale.factor
+            if np.isfinite(np.float32([low, high, high - low])).all() and np.float32(low) < np.float32(high):
+                items[i : i + 2] = [Levels(low, high, levels.levels), scale]
+    return items
 
 
 def _tokens(start: openvino.Output, shapes: Shapes) -> openvino.Output | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from optkit.runtime.rewriting.building import Builder
 from optkit.runtime.rewriting.graph import Key, key
 from optkit.runtime.rewriting.masks import Mask
+from optkit.runtime.rewriting.relative import Distances
 from optkit.runtime.rewriting.rotary import Table
 from optkit.runtime.rewriting.shapes import Shapes
 
@@ -24,8 +25,10 @@ class Match:
         value: float32 (..., features).
         kind: ``linear``, ``attention``, ``affine`` ..., as the step is called.
         sources: the token values it is computed from, of the same leading dimensions.
-        emit: adds the steps to a builder, given the numbers of the sources (then of the tables, then of the mask, if
-            there is one), and returns the number of the value.
+        emit: adds the steps to a builder, given the numbers of the sources (then of ``given``, of the tables, and of
+            the mask, if there is one), and returns the number of the value.
+        given: values of four dimensions that OpenVINO computes and that are no tokens: tables of relative positions
+            and their places.
         mask: of attention.
         tables: of rotary embeddings.
         layer: name of the MatMul of a linear layer.
@@ -38,6 +41,7 @@ class Match:
     emit: Callable[[Builder, list[int]], int]
     mask: Mask | None = None
     tables: tuple[Table, ...] = ()
+    given: tuple[openvino.Output, ...] = ()
     layer: str | None = None
     narrow: Callable[[slice], Match | None] | None = None
 
@@ -47,13 +51,18 @@ class Matches:
     """What has been recognised so far, and what there is to know for it.
 
     Attributes:
+        distances: vectors over the distances of tokens, which attentions share.
         found: by value, in topological order.
         notes: why a pattern that looks like one was not taken, by node name.
     """
 
     shapes: Shapes
+    distances: Distances = field(init=False)
     found: dict[Key, Match] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.distances = Distances(self.shapes)
 
     def narrowed(self, value: openvino.Output, rows: slice) -> Match | None:
         """``value``'s match for the features ``rows`` alone."""

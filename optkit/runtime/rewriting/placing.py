@@ -89,12 +89,12 @@ class _Placer:
         return placed, list(zip(results, node.outputs()))
 
     def _inputs(self, group: list[Match], inside: set[Key]) -> dict[Key | tuple, tuple[openvino.Output, int]]:
-        """What the group reads and does not compute, with its features; tables and
-        masks, which have no features, come last."""
+        """What the group reads and does not compute, with its features; what has none comes last."""
         tokens = {key(value): (value, self._shapes[value][-1]) for match in group for value in match.sources}
         given = {at: each for at, each in tokens.items() if at not in inside}
         tables = {table.key: table for match in group for table in match.tables}
         given |= {at: (self._once(at, table, rotary.build), table.features) for at, table in tables.items()}
+        given |= {key(value): (value, 0) for match in group for value in match.given}
         masked = {match.mask.key: match.mask for match in group if match.mask}
         return given | {at: (self._once(at, mask, masks.build), 0) for at, mask in masked.items()}
 
@@ -106,4 +106,4 @@ class _Placer:
 
 def _reads(match: Match) -> list[Key | tuple]:
     beside = [*match.tables, *([match.mask] if match.mask else [])]
-    return [*map(key, match.sources), *(each.key for each in beside)]
+    return [*map(key, (*match.sources, *match.given)), *(each.key for each in beside)]

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from optkit.errors import OptkitError
+from optkit.ir.io import import_openvino
 from optkit.runtime.packing import encode
 from optkit.runtime.program import Kernel, Program, Quantization
-from optkit.runtime.rewriting.graph import Key, key
+from optkit.runtime.rewriting.canonical import simplify
+from optkit.runtime.rewriting.graph import Key, integers, key, kind
 from optkit.runtime.rewriting.grouping import group
 from optkit.runtime.rewriting.linear import Chosen, Packing, choose
 from optkit.runtime.rewriting.placing import CreateNode, Placed, place
@@ -74,7 +78,7 @@ def rewrite(
     if not chosen:
         return Rewrite((), left_out, {})
     split_features(model)
-    shapes = Shapes(model)
+    shapes = simplify(model)
     _ask_early(model, shapes)
     matches = recognise(model, shapes, chosen, Packing(), attention=attention)
     groups, demand = group(model, matches.found, shapes)
@@ -120,9 +124,30 @@ def _ask_early(model: openvino.Model, shapes: Shapes) -> None:
         for value in node.outputs():
             alike = [first[key(each)] for each in node.input_values() if shapes[each] == shapes[value]]
             first[key(value)] = min(alike, key=lambda each: each[0], default=(turn, value))
+    holders: dict[int, tuple[openvino.Output, int]] = {}
+    for node in nodes:
+        if node.get_type_name() == "Gather":
+            _ask_the_first(node, holders, shapes)
+        for value in node.outputs():
+            for axis, size in enumerate(shapes[value] or ()):
+                holders.setdefault(size, (value, axis))
     for node in nodes:
         if node.get_type_name() == "ShapeOf" and shapes[node.input_value(0)] is not None:
             node.input(0).replace_source_output(first[key(node.input_value(0))][1])
+
+
+def _ask_the_first(node: openvino.Node, holders: Mapping[int, tuple[openvino.Output, int]], shapes: Shapes) -> None:
+    """Lets a Gather of one size that is not known read it off the first value that has it."""
+    sizes = node.input_value(0)
+    if kind(sizes) != "ShapeOf" or len(integers(node.input_value(1)) or ()) != 1:
+        return
+    found = shapes.sizes(node.output(0))
+    if not found or found[0] >= 0 or found[0] not in holders:
+        return
+    ops, (value, axis) = import_openvino().opset13, holders[found[0]]
+    index = np.full(list(node.input_value(1).get_shape()), axis, np.int64)
+    node.input(0).replace_source_output(ops.shape_of(value, sizes.get_element_type().to_string()).output(0))
+    node.input(1).replace_source_output(ops.constant(index).output(0))
 
 
 def _free_names(model: openvino.Model) -> Iterator[str]:

@@ -73,6 +73,10 @@ class Shapes:
         found = self._values(value)
         return None if found is None or min(found, default=0) < 0 else found
 
+    def sizes(self, value: openvino.Output) -> list[int] | None:
+        """The numbers of a short list of sizes, unknown ones by name; None if it holds no such."""
+        return None if value.get_element_type().is_real() else self._values(value)
+
     def _number(self, size: openvino.Dimension) -> int:
         symbol = size.get_symbol() if size.has_symbol() else self._openvino.Symbol()
         if symbol not in self._numbers:
@@ -121,6 +125,14 @@ class Shapes:
         if kind(value) == "ScaledDotProductAttention":
             query, last = self[arguments(value)[0]], shape[-1]
             return shape if query is None or len(query) != len(shape) else (*query[:-1], last)
+        if kind(value) == "Tile":
+            data, repeats = self[arguments(value)[0]], self.sizes(arguments(value)[1])
+            alike = data is not None and repeats is not None and len(data) == len(repeats) == len(shape)
+            return tuple(a if n == 1 else b for a, n, b in zip(data, repeats, shape)) if alike else shape
+        if kind(value) == "Range":
+            start, stop, step = arguments(value)
+            counts = integers(start) == [0] and integers(step) == [1] and self.sizes(stop)
+            return tuple(counts) if counts and len(counts) == 1 else shape
         if kind(value) in ("Add", "Select") and len(shape) == 4:
             turned = rotation(value, self)
             return self[turned.source] if turned else self._masked(value) or shape

@@ -11,6 +11,8 @@ namespace {
 
 constexpr uint32_t kUntouched = 0xFFBADBADu;  // a NaN that no arithmetic makes
 
+constexpr size_t kRelativeRows = 5;  // of every table of relative positions
+
 float number(Random& random) {
     static const float odd[] = {0.0f,
                                 1e-40f,
@@ -36,7 +38,7 @@ std::vector<const optkit::InstructionSet*> supported_sets() {
 
 RandomRun::RandomRun(const optkit::Engine& engine, Random random, size_t most_tokens)
     : engine_(engine), batch_{1, random.below(most_tokens)}, inputs_(engine.inputs().size()), floats_(inputs_.size()),
-      booleans_(inputs_.size()), allow_bf16_(random.chance(50)) {
+      booleans_(inputs_.size()), places_(inputs_.size()), allow_bf16_(random.chance(50)) {
     const auto& features = engine.features();
     if (engine.has_attention())
         batch_ = {random.below(4), random.below(most_tokens / 2 + 5)};
@@ -46,8 +48,21 @@ RandomRun::RandomRun(const optkit::Engine& engine, Random random, size_t most_to
         // Of one sequence that serves all, or of all.
         input.tokens = engine.has_attention() && i > 0 && random.chance(30) ? batch_.length : tokens;
         size_t size = input.tokens * features[engine.inputs()[i]];
-        if (features[engine.inputs()[i]] == 0) {
-            const uint32_t heads = engine.heads_of(i);
+        const optkit::InputKind kind = engine.kind_of(i);
+        if (kind.use == optkit::Use::table) {
+            input.dims[1] = kind.heads;
+            input.dims[2] = kRelativeRows;
+            input.dims[3] = kind.size;
+            size = size_t(kind.heads) * kRelativeRows * kind.size;
+        } else if (kind.use == optkit::Use::places) {
+            input.dims[3] = batch_.length == 0 ? 0 : 2 * batch_.length - 1;
+            for (size_t j = 0; j < input.dims[3]; ++j)
+                places_[i].push_back(int32_t(random.below(kRelativeRows)));
+            places_[i].shrink_to_fit();
+            input.data = places_[i].data();
+            continue;
+        } else if (features[engine.inputs()[i]] == 0) {
+            const uint32_t heads = kind.heads;
             input.dims[0] = random.chance(50) ? batch_.sequences : 1;
             input.dims[1] = random.chance(50) && heads ? heads : 1;
             input.dims[2] = random.chance(50) ? batch_.length : 1;

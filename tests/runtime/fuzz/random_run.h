@@ -33,6 +33,7 @@ private:
     std::vector<optkit::Input> inputs_;
     std::vector<std::vector<float>> floats_;
     std::vector<std::vector<uint8_t>> booleans_;
+    std::vector<std::vector<int32_t>> places_;
     std::vector<std::vector<float>> outputs_;
     bool allow_bf16_;
 };

@@ -20,6 +20,7 @@ from programs import (
     f32,
     gated_layer,
     linear_program,
+    relative_program,
     scales,
     weights,
 )
@@ -52,6 +53,7 @@ def programs() -> dict[str, Program]:
         "attention": attention_program(2, 5, mask=True),
         "gated": gated_layer(rng, 8, 4, 2, 6, 12),
         "gated_values": gated_layer(rng, 8, 2, 1, 4, 12, interleaved=True, every_value=True),
+        "relative": relative_program(2, 5, masks=2),
     }
     for single, kernel in [*((False, kernel) for kernel in INT8), *((True, kernel) for kernel in SINGLE)]:
         name = f"{kernel.name}{kernel.rows}_{'f32' if single else 'int8'}"

@@ -1,6 +1,8 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 #include "engine/pool.h"
 #include "engine/progress.h"
@@ -13,6 +15,14 @@ namespace {
 
 /// Memory of one thread: the sums of a block of outputs.
 constexpr size_t kOwnFloats = size_t(kBlockOutputs) * kLanes;
+
+void check_places(const Input& places, const Input& table) {
+    const auto* numbers = static_cast<const int32_t*>(places.data);
+    for (size_t i = 0; i < places.dims[3]; ++i)
+        if (numbers[i] < 0 || size_t(numbers[i]) >= table.dims[2])
+            throw std::out_of_range("optkit: a table of " + std::to_string(table.dims[2]) +
+                                    " relative positions has no row " + std::to_string(numbers[i]));
+}
 
 /// One run: its memory and its tasks.
 class Run {
@@ -28,7 +38,7 @@ public:
         const size_t tiles = schedule_.split ? 0 : schedule_.tiles_of_a_task;
         size_t scratch = kOwnFloats + tiles * plan_.scratch_floats;
         for (const AttentionPlan& step : plan_.attentions)
-            scratch = std::max(scratch, kAttentionScratch + kAttentionScratchOfFeature * (step.size + 3));
+            scratch = std::max(scratch, attention_floats(step));
         tiles_ = workspace_.tiles.reserve(schedule_.split ? tiling_.tiles() * plan_.scratch_floats : 0);
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(schedule_.threads)));
         for (Buffer& buffer : workspace_.scratch)
@@ -120,17 +130,28 @@ const std::vector<uint32_t>& Engine::inputs() const { return plan_->inputs; }
 const std::vector<uint32_t>& Engine::outputs() const { return plan_->outputs; }
 bool Engine::has_attention() const { return !plan_->attentions.empty(); }
 
-uint32_t Engine::heads_of(size_t input) const {
-    for (const AttentionPlan& attention : plan_->attentions)
-        if (attention.mask == int(input))
-            return attention.heads;
-    return 0;
+InputKind Engine::kind_of(size_t input) const {
+    InputKind kind{plan_->uses[plan_->inputs[input]]};
+    for (const AttentionPlan& attention : plan_->attentions) {
+        for (int mask : attention.masks)
+            if (mask == int(input))
+                kind.heads = attention.heads;
+        for (const RelativePlan& relative : attention.relatives)
+            if (relative.table == int(input)) {
+                kind.heads = attention.heads;
+                kind.size = attention.size;
+            }
+    }
+    return kind;
 }
 
 void Engine::run(const Batch& batch, const std::vector<Input>& inputs, const std::vector<float*>& outputs,
                  const Threads& threads, bool allow_bf16) const {
     if (batch.sequences == 0 || batch.length == 0)
         return;
+    for (const AttentionPlan& attention : plan_->attentions)
+        for (const RelativePlan& relative : attention.relatives)
+            check_places(inputs[size_t(relative.places)], inputs[size_t(relative.table)]);
     std::unique_ptr<Workspace> workspace = pool_->take();
     Schedule& schedule = workspace->schedule;
     if (!(schedule.tiling.batch == batch && workspace->threads == threads.count)) {

@@ -41,7 +41,12 @@ double time_of_weights(const Plan& plan, const Action& action, double of_byte) {
 }
 
 double time_of_head(const AttentionPlan& attention, size_t length) {
-    return 2.0 * kAttention * kLanes * double(length) * attention.size;
+    // Beside the two products of an attention those of relative positions: of queries with the distances of a tile, of
+    // keys with half as many more than are of use.
+    double products = 2.0 * double(length);
+    for (const RelativePlan& relative : attention.relatives)
+        products += relative.of_keys ? 1.5 * double(length) : double(length + kLanes);
+    return kAttention * kLanes * products * attention.size;
 }
 
 struct Team {

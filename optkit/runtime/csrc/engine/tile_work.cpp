@@ -244,8 +244,25 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
     args.queries = tiling_.count(tile);
     args.scale = step.scale;
     args.scratch = scratch;
-    if (step.mask >= 0)
-        args.mask = mask(inputs_[size_t(step.mask)], sequence, head, number * size_t(tiling_.width));
+    args.relative_scratch = scratch + attention_floats(step) - kRelativeScratch;
+    const auto mask_of = [&](size_t i) {
+        return mask(inputs_[size_t(step.masks[i])], sequence, head, number * size_t(tiling_.width));
+    };
+    if (!step.masks.empty())
+        args.mask = mask_of(0);
+    if (step.masks.size() > 1)
+        args.bias = mask_of(1);
+    for (const RelativePlan& relative : step.relatives) {
+        const Input& table = inputs_[size_t(relative.table)];
+        args.relatives[args.relative_count++] = {
+            address(relative.content, first, scratch) + offset,
+            stride,
+            relative.of_keys,
+            static_cast<const float*>(table.data) + head * table.dims[2] * table.dims[3],
+            static_cast<const int32_t*>(inputs_[size_t(relative.places)].data) + tiling_.batch.length - 1,
+            relative.scale};
+    }
+    args.added = !step.masks.empty() || args.relative_count > 0;
     attention_(args);
 }
 

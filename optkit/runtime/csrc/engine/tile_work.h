@@ -29,6 +29,11 @@ struct Part {
     }
 };
 
+/// Memory that a thread needs for one head of one tile.
+inline size_t attention_floats(const AttentionPlan& step) noexcept {
+    return kAttentionScratch + kAttentionScratchOfFeature * (step.size + 3) + kRelativeScratch;
+}
+
 /// Shared by all threads of a run. Nothing here throws or allocates: an exception that leaves a thread of OpenVINO's
 /// pool ends the process.
 class TileWork {

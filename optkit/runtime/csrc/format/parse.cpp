@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <type_traits>
 
 namespace optkit {
@@ -61,7 +62,11 @@ public:
         }
         check(all_features <= kMaxAllFeatures, "its values have too many features");
         known_.assign(values, false);
-        mask_heads_.assign(values, 0);
+        heads_.assign(values, 0);
+        makers_.assign(values, kNone);
+        masks_.assign(values, 0);
+        relatives_.assign(values, 0);
+        spec.uses.assign(values, Use::none);
         for (uint32_t i = 0; i < inputs; ++i, at += 4) {
             spec.inputs.push_back(u32(at));
             check(spec.inputs.back() < values, "an input is no value");
@@ -128,10 +133,18 @@ private:
         for (float number : floats)
             check(std::isfinite(number), "a step has a number that is not finite");
         check(step.target < known_.size() && !known_[step.target], "a step computes a value that is already there");
-        const uint32_t in = source(step.sources[0]), out = spec_->features[step.target];
-        check(out > 0, "a step computes a mask");
         for (int i = sources(step.op); i < 4; ++i)
             check(step.sources[i] == kNone, "a step has too many sources");
+        const uint32_t out = spec_->features[step.target];
+        if (step.op == Op::relative || step.op == Op::bias) {
+            check(out == 0, "what is added to scores has features");
+            step.op == Op::relative ? relative(step, integers, floats) : bias(step);
+            makers_[step.target] = uint32_t(spec_->steps.size());
+            known_[step.target] = true;
+            return step;
+        }
+        const uint32_t in = source(step.sources[0]);
+        check(out > 0, "a step computes a mask");
         if (step.op != Op::linear)
             check(in == out, "a step changes the number of features");
         switch (step.op) {
@@ -188,9 +201,11 @@ private:
             case Op::attention:
                 return 4;
             case Op::rotary:
+            case Op::relative:
                 return 3;
             case Op::add:
             case Op::multiply:
+            case Op::bias:
                 return 2;
             default:
                 return 1;
@@ -217,9 +232,58 @@ private:
         const uint32_t mask = step.sources[3];
         if (mask == kNone)
             return;
-        check(mask < known_.size() && known_[mask] && spec_->features[mask] == 0, "a mask is no mask");
-        check(mask_heads_[mask] == 0 || mask_heads_[mask] == step.heads, "a mask serves different numbers of heads");
-        mask_heads_[mask] = step.heads;
+        as_term(mask);
+        serve(mask, step.heads);
+    }
+
+    void relative(Step& step, const uint32_t* integers, const float* floats) {
+        const uint32_t features = source(step.sources[0]);
+        step.heads = integers[0];
+        check(step.heads > 0 && features % step.heads == 0, "the heads do not divide the features");
+        check(integers[1] <= 1, "relative positions are of queries or of keys");
+        step.of_keys = integers[1] == 1;
+        step.scale = floats[0];
+        as(step.sources[1], Use::table);
+        as(step.sources[2], Use::places);
+        const uint64_t table = uint64_t(step.heads) << 32 | features / step.heads;
+        check(tables_.emplace(step.sources[1], table).first->second == table, "a table serves different heads");
+        spec_->uses[step.target] = Use::sum;
+        heads_[step.target] = step.heads;
+        relatives_[step.target] = 1;
+    }
+
+    void bias(Step& step) {
+        for (int i = 0; i < 2; ++i) {
+            as_term(step.sources[i]);
+            masks_[step.target] += masks_[step.sources[i]];
+            relatives_[step.target] += relatives_[step.sources[i]];
+        }
+        check(masks_[step.target] <= 2 && relatives_[step.target] <= 2, "too much is added to scores");
+        spec_->uses[step.target] = Use::sum;
+    }
+
+    /// Lets a value be for that and nothing else.
+    void as(uint32_t number, Use use) {
+        check(number < known_.size() && known_[number] && spec_->features[number] == 0, "a mask is no mask");
+        check(spec_->uses[number] == Use::none || spec_->uses[number] == use, "a value serves two purposes");
+        spec_->uses[number] = use;
+    }
+
+    /// A mask, or a sum of such that a step makes.
+    void as_term(uint32_t number) {
+        const bool made = number < makers_.size() && makers_[number] != kNone;
+        as(number, made ? Use::sum : Use::mask);
+        if (!made)
+            masks_[number] = 1;
+    }
+
+    /// Whatever `number` is the sum of fits the heads of an attention. At most four values, so that this ends soon.
+    void serve(uint32_t number, uint32_t heads) {
+        check(heads_[number] == 0 || heads_[number] == heads, "a mask serves different numbers of heads");
+        heads_[number] = heads;
+        if (makers_[number] != kNone && spec_->steps[makers_[number]].op == Op::bias)
+            for (int i = 0; i < 2; ++i)
+                serve(spec_->steps[makers_[number]].sources[i], heads);
     }
 
     void linear(Step& step, uint32_t in, uint32_t out, const uint32_t* integers, const float* floats,
@@ -275,8 +339,11 @@ private:
     size_t section_table_ = 0;
     uint32_t sections_ = 0;
     std::vector<bool> known_;
-    std::vector<uint32_t> mask_heads_;
-    const Spec* spec_ = nullptr;
+    // Of values without features: the heads that they serve, the step that makes them, and how many masks and relative
+    // positions they are the sum of.
+    std::vector<uint32_t> heads_, makers_, masks_, relatives_;
+    std::map<uint32_t, uint64_t> tables_;  // heads and features of one
+    Spec* spec_ = nullptr;
 };
 
 }  // namespace

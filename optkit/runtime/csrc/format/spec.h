@@ -29,6 +29,8 @@ enum class Op : uint32_t {
     multiply = 8,
     rms_norm = 9,
     rotary = 10,
+    relative = 11,  // of scores: made inside of the attention that they are added in
+    bias = 12,      // the same
 };
 
 enum class Quantize : uint32_t { none = 0, fixed = 1, dynamic = 2 };
@@ -64,12 +66,17 @@ struct Step {
     ActivationKind activation{};
     uint32_t levels = 0, heads = 0, key_heads = 0;
     bool interleaved = false;  // rotary: features 2i and 2i + 1 of a head turn together, else i and i + size / 2
+    bool of_keys = false;      // relative: the content is a key, else a query
     float epsilon = 0, scale = 0;
     View<float> first, second;  // affine: scale, shift; layer_norm: gamma, beta; rms_norm: gamma
 };
 
+/// What a value without features is for: it is added to the scores of an attention, or needed for that.
+enum class Use : uint8_t { none, mask, table, places, sum };
+
 struct Spec {
-    std::vector<uint32_t> features;  // of each value; 0 marks a mask
+    std::vector<uint32_t> features;  // of each value; 0 marks what is not made of tokens: Spec::uses says what it is
+    std::vector<Use> uses;           // of each value
     std::vector<uint32_t> inputs, outputs;
     std::vector<Step> steps;
 };

@@ -82,6 +82,22 @@ struct MaskView {
     size_t query_stride = 0, key_stride = 0;  // numbers or bytes from one to the next; keys: 1, or 0 as for queries
 };
 
+/// Relative positions: `scale` x the product of a query, or of a key, with a row of a table is added to their score.
+struct RelativeView {
+    const float* content = nullptr;  // queries or keys of the sequence, [tile][features][32]
+    size_t stride = 0;               // floats from tile to tile
+    bool of_keys = false;
+    const float* table = nullptr;     // [row][features of a head]
+    const int32_t* places = nullptr;  // the row for each distance, query less key: places[0] is that of 0
+    float scale = 0;
+};
+
+/// Of one attention.
+constexpr uint32_t kMaxRelatives = 2;
+/// Floats of AttentionArgs::relative_scratch: for 16 lanes, a product for each distance of 16 tokens to the keys whose
+/// scores are held, rounded up to rows that are computed together.
+constexpr size_t kRelativeScratch = (kAttentionKeys + 2 * kLanes) * 16;
+
 /// A panel to be written: q = round(x * factor[n] + shift), or with a range of each token, q = round((x * factor[n] -
 /// token_low[t]) * token_inverse[t]); clamped to 0..255, 0 for no number.
 struct PanelArgs {
@@ -140,8 +156,11 @@ struct AttentionArgs {
     uint32_t tile;                                  // of the queries
     int lanes, queries;                             // that are computed; that are tokens
     float scale;
-    MaskView mask;
-    float* scratch;
+    bool added;           // whether anything is added to the scores: one of the following
+    MaskView mask, bias;  // of the first, keys that no query sees are looked for
+    RelativeView relatives[kMaxRelatives];
+    uint32_t relative_count;
+    float *scratch, *relative_scratch;
 };
 
 /// A row's functions. None of them throws or allocates.

@@ -24,7 +24,7 @@ public:
 
     void run() {
         for (size_t i = 0; i < spec_.steps.size(); ++i)
-            if (!folded_[i])
+            if (!folded_[i] && spec_.features[spec_.steps[i].target] > 0)
                 emit(i);
         find_phases(plan_);
         place(spec_, {value_.begin(), value_.end()}, panel_use_, plan_);
@@ -105,9 +105,6 @@ private:
     }
 
     void emit_attention(const Step& step) {
-        use({step.sources[0], step.sources[1], step.sources[2]});
-        for (int i = 0; i < 3; ++i)
-            value_[step.sources[i]].shared = true;
         AttentionPlan attention{step.sources[0],
                                 step.sources[1],
                                 step.sources[2],
@@ -115,9 +112,14 @@ private:
                                 step.heads,
                                 step.key_heads,
                                 spec_.features[step.target] / step.heads,
-                                step.sources[3] == kNone ? -1 : graph_.value(step.sources[3]).input,
-                                step.scale,
-                                false};
+                                step.scale};
+        add_terms(step.sources[3], attention);
+        std::vector<uint32_t> read{attention.query, attention.key, attention.value};
+        for (const RelativePlan& relative : attention.relatives)
+            read.push_back(relative.content);
+        use(read);
+        for (uint32_t number : read)
+            value_[number].shared = true;
         const Step* query = graph_.integer_quantizer(step, 0);
         const Step* key = graph_.integer_quantizer(step, 1);
         if (query && key) {
@@ -126,17 +128,35 @@ private:
             attention.query_zero = zero_point(*query);
             attention.key_zero = zero_point(*key);
         }
-        plan_.attentions.push_back(attention);
+        plan_.attentions.push_back(std::move(attention));
         plan_.segments.emplace_back();
         plan_.segments.back().attention = int(plan_.attentions.size()) - 1;
         const size_t segment = plan_.segments.size() - 1;
-        for (int i = 0; i < 3; ++i)
-            value_[step.sources[i]].last_segment = segment;
+        for (uint32_t number : read)
+            value_[number].last_segment = segment;
         Value& target = value_[step.target];
         target.ready = target.shared = true;
         target.segment = target.last_segment = segment;
         if (graph_.value(step.target).output)
             emit_stores(step.target);
+    }
+
+    /// What is added to the scores of an attention, one by one.
+    void add_terms(uint32_t number, AttentionPlan& attention) {
+        if (number == kNone)
+            return;
+        if (spec_.uses[number] == Use::mask) {
+            attention.masks.push_back(graph_.value(number).input);
+            return;
+        }
+        const Step& step = spec_.steps[graph_.value(number).producer];
+        if (step.op == Op::relative) {
+            attention.relatives.push_back({step.sources[0], step.of_keys, graph_.value(step.sources[1]).input,
+                                           graph_.value(step.sources[2]).input, step.scale});
+            return;
+        }
+        add_terms(step.sources[0], attention);
+        add_terms(step.sources[1], attention);
     }
 
     Elementwise describe_elementwise(const Step& step, uint32_t source) {
@@ -323,7 +343,7 @@ private:
 }  // namespace
 
 Plan::Plan(const Spec& spec, const Kernels& chosen)
-    : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), kernels(&chosen) {
+    : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), uses(spec.uses), kernels(&chosen) {
     Planner(spec, *this).run();
 }
 

@@ -71,12 +71,21 @@ void fold_scales(const Step& step, LinearPlan& linear);
 /// Whether Kernels::epilogue does all that follows the sums.
 bool fits_one_pass(const LinearPlan& linear);
 
+/// Relative positions that are added to scores: the numbers of their table and places among the inputs.
+struct RelativePlan {
+    uint32_t content;
+    bool of_keys;
+    int table, places;
+    float scale;
+};
+
 struct AttentionPlan {
     uint32_t query, key, value, target, heads, key_heads, size;  // key_heads divide the heads, which share them
-    int mask;                                                    // its number among the inputs, or -1
     float scale;
-    bool integers;  // queries and keys: their steps are part of the scale
+    bool integers = false;  // queries and keys: their steps are part of the scale
     int32_t query_zero = 0, key_zero = 0;
+    std::vector<int> masks{};  // numbers among the inputs, two at most
+    std::vector<RelativePlan> relatives{};
 };
 
 struct Action {
@@ -96,6 +105,7 @@ struct Segment {
 
 struct Plan {
     std::vector<uint32_t> features, inputs, outputs;
+    std::vector<Use> uses;  // of each value
     std::vector<Segment> segments;
     std::vector<Panel> panels;
     std::vector<LinearPlan> linears;

@@ -145,39 +145,63 @@ inline bool same_for_all_queries(const MaskView& mask, int queries, uint32_t key
     return true;
 }
 
-/// scores[key][lanes] = what the mask adds to the scores of kVectors vectors of queries from `lane` on. Returns the end
-/// of the keys that have to be looked at: the last ones, such as padding, may take part in no query.
-template <int kVectors>
-uint32_t write_mask(float* scores, const AttentionArgs& args, int lane, uint32_t first, uint32_t end) {
-    const bool same = same_for_all_queries(args.mask, args.queries, first, end);
-    if (same && args.mask.boolean && args.mask.key_stride) {
-        const uint8_t* row = static_cast<const uint8_t*>(args.mask.data);
+/// scores[key][lanes] = what a mask adds to the scores of kVectors vectors of queries from `lane` on, or with kAdd that
+/// and what they hold. Returns the end of the keys that have to be looked at: the last ones, such as padding, may take
+/// part in no query.
+template <int kVectors, bool kAdd>
+uint32_t write_mask(float* scores, const MaskView& mask, const AttentionArgs& args, int lane, uint32_t first,
+                    uint32_t end) {
+    const auto put = [](float* score, Floats numbers) {
+        write(score, kAdd ? read(score) + numbers : numbers);
+    };
+    const bool same = same_for_all_queries(mask, args.queries, first, end);
+    if (same && mask.boolean && mask.key_stride) {
+        const uint8_t* row = static_cast<const uint8_t*>(mask.data);
         while (end - first > 1 && !row[end - 1])
             --end;
     }
     for (uint32_t key = first; key < end; key += kWidth, scores += kWidth * kVectors * kWidth)
         if (same) {
-            const Floats numbers = mask_of_keys(args.mask, 0, key, end);
+            const Floats numbers = mask_of_keys(mask, 0, key, end);
             for (int i = 0; i < kWidth; ++i)
                 for (int v = 0; v < kVectors; ++v)
-                    write(scores + (i * kVectors + v) * kWidth, splat(numbers[i]));
+                    put(scores + (i * kVectors + v) * kWidth, splat(numbers[i]));
         } else {
             for (int v = 0; v < kVectors; ++v) {
                 Floats rows[kWidth];
                 for (int i = 0; i < kWidth; ++i) {
                     const int query = lane + v * kWidth + i;
-                    rows[i] = query < args.queries ? mask_of_keys(args.mask, size_t(query), key, end) : Floats{};
+                    rows[i] = query < args.queries ? mask_of_keys(mask, size_t(query), key, end) : Floats{};
                 }
                 transpose(rows);
                 for (int i = 0; i < kWidth; ++i)
-                    write(scores + (i * kVectors + v) * kWidth, rows[i]);
+                    put(scores + (i * kVectors + v) * kWidth, rows[i]);
             }
         }
     return end;
 }
 
-/// The scores of keys `first` to `end`, as powers of two, added to what `scores` holds if there is a mask. Not inlined,
-/// as what follows it: a compiler that sees all at once runs out of registers in the inner loops.
+#include "isa/shared/relative.inl"
+
+/// scores[key][lanes] = all that is added to the scores of kVectors vectors of queries from `lane` on, as powers of
+/// two. Returns the end of the keys that have to be looked at.
+template <int kVectors>
+uint32_t write_added(float* scores, const AttentionArgs& args, int lane, uint32_t first, uint32_t end) {
+    if (args.mask.data)
+        end = write_mask<kVectors, false>(scores, args.mask, args, lane, first, end);
+    else
+        __builtin_memset(scores, 0, size_t(end - first) * kVectors * kWidth * sizeof(float));
+    if (args.bias.data)
+        write_mask<kVectors, true>(scores, args.bias, args, lane, first, end);
+    for (uint32_t i = 0; i < args.relative_count; ++i)
+        (args.relatives[i].of_keys
+             ? add_positions_of_keys<kVectors>
+             : add_positions_of_queries<kVectors>)(scores, args.relatives[i], args, lane, first, end);
+    return end;
+}
+
+/// The scores of keys `first` to `end`, as powers of two, added to what `scores` holds if something is added. Not
+/// inlined, as what follows it: a compiler that sees all at once runs out of registers in the inner loops.
 template <int kRows, int kVectors, typename Products>
 __attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVectors], const Products& products,
                                             float scale, bool masked, uint32_t first, uint32_t end) {
@@ -290,15 +314,15 @@ void attention_lanes(const AttentionArgs& args, int lane) {
     for (uint32_t first = 0; first < args.length; first += kAttentionKeys) {
         const bool last = args.length - first <= kAttentionKeys;
         uint32_t end = last ? args.length : first + kAttentionKeys;
-        if (args.mask.data)
-            end = write_mask<kVectors>(scores, args, lane, first, end);
+        if (args.added)
+            end = write_added<kVectors>(scores, args, lane, first, end);
         Floats correction[kVectors], inverse[kVectors];
         for (int v = 0; v < kVectors; ++v)
             correction[v] = largest[v];
         for (uint32_t key = first; key < end; key += args.width) {
             products.begin_tile(args, key);
             write_scores<kRows, kVectors>(scores + (key - first) * kVectors * kWidth, largest, products, args.scale,
-                                          args.mask.data, key, end - key < args.width ? end : key + args.width);
+                                          args.added, key, end - key < args.width ? end : key + args.width);
         }
         for (int v = 0; first > 0 && v < kVectors; ++v) {
             correction[v] = exp2(correction[v] - largest[v]);
