@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 import optkit
 from optkit.errors import OptkitError
@@ -59,19 +60,24 @@ def build(settings: Settings, key: str | None) -> FastAPI:
 def _add_own_paths(
     found: FastAPI, models: Models, metrics: Metrics, stopping: Callable[[], bool], key: str | None
 ) -> None:
-    @found.get("/metrics", tags=["Server"], response_class=Response, responses=documented(TeiError, 401, 503))
+    @found.get("/metrics", tags=["Server"], response_class=PlainTextResponse, responses=documented(TeiError, 401, 503))
     async def render_metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    @found.get("/health", tags=["Server"], responses=documented(TeiError, 503))
+    @found.get("/health", tags=["Server"], response_class=Response, responses=documented(TeiError, 503))
     async def health() -> Response:
         """200 when every model is ready."""
         if stopping() or not models.ready:
             raise Unavailable("unhealthy")
         return Response()
 
-    @found.post("/models/{name}/reload", tags=["Server"], responses=documented(TeiError, 401, 404, 424, 503))
+    @found.post(
+        "/models/{name}/reload",
+        tags=["Server"],
+        response_class=Response,
+        responses=documented(TeiError, 401, 404, 408, 413, 424, 503),
+    )
     async def reload(name: str) -> Response:
         """Loads the model's folder again, without a pause; needs a server with an API key."""
         if key is None:

@@ -159,12 +159,11 @@ class Served:
         log: lines of stderr until it listened; all of them after ``stop``.
     """
 
-    def __init__(self, *arguments, **environment):
+    def __init__(self, *arguments, program=("-m", "optkit"), **environment):
         given = [str(part) for part in arguments]
         command = [
             sys.executable,
-            "-m",
-            "optkit",
+            *program,
             "serve",
             *given,
             "--port",
@@ -197,8 +196,8 @@ def start_server():
     """Starts servers, which end with the test."""
     servers = []
 
-    def start(*arguments, **environment) -> Served:
-        servers.append(Served(*arguments, **environment))
+    def start(*arguments, **options) -> Served:
+        servers.append(Served(*arguments, **options))
         assert servers[-1].url, "".join(servers[-1].log)
         return servers[-1]
 

@@ -12,6 +12,8 @@ import pytest
 
 from optkit.serving.encoder import Encoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("path", "request_", "status", "said"),

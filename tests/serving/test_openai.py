@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from capabilities import package
 
+pytestmark = pytest.mark.slow
+
 CLOSE = 1e-4
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def ask(url, text="the soup was fine", client=httpx):
     return client.post(f"{url}/predict", json={"inputs": text}, timeout=30)

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 #: Padding in a batch changes the order of sums.
 CLOSE = 1e-4
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_health_and_metadata(client, classifier):
     http = client({"topics": classifier})
