@@ -7,13 +7,17 @@ import runpy
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import capabilities
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from optkit import runtime
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 #: 4 matrices of 32x32 and 2 of 64x32 in each of 2 layers.
@@ -161,3 +165,25 @@ def test_a_mistake_is_one_line(name, given, code, message, run_here, tiny_checkp
     assert (1 if isinstance(end.value.code, str) else end.value.code) == code
     assert message in told and told.startswith("error: ") and len(told.splitlines()) == 1
     assert not list(tmp_path.glob("pruned/*"))
+
+
+@pytest.mark.slow
+def test_retrieval_ranks_alike_on_the_sparse_runtime(sentence_folders, tmp_path, monkeypatch, capsys):
+    capabilities.need("sentence-transformers")
+    texts = [f"the {thing} of day {i} was fine" for i, thing in enumerate(("soup", "song", "river", "letter"))]
+    (tmp_path / "passages.txt").write_text("\n".join(texts), encoding="utf-8")
+    (embedder, _), (_, reranker) = (sentence_folders[task] for task in ("feature-extraction", "text-classification"))
+    given = ["--embedder", embedder, "--reranker", reranker, "--passages", tmp_path / "passages.txt", "--top", "3"]
+    monkeypatch.setattr(sys, "argv", ["retrieval", *map(str, given), "--query", "the soup", "--length", "16"])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runpy.run_path(str(EXAMPLES / "retrieval.py"), run_name="__main__")
+    finally:
+        runtime.unregister()
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 3 and {text for _, text in lines} < set(texts)
+    assert [float(score) for score, _ in lines] == sorted((float(score) for score, _ in lines), reverse=True)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--embedder", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"error: .*No such file or directory: '{tmp_path}/openvino_model.xml'"):
+        runpy.run_path(str(EXAMPLES / "retrieval.py"), run_name="__main__")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from pathlib import Path
 
@@ -12,10 +11,7 @@ import pytest
 from test_compiling import CONFIG, inputs, plain, programs
 
 from optkit import runtime
-from optkit.adapters import sentence_transformers, tokenizers
-from optkit.adapters.sentence_transformers import Embedding
 from optkit.errors import OptkitError
-from optkit.export import conversion
 from optkit.ir.io import import_openvino, read_model
 from optkit.runtime import extension as library
 from optkit.runtime import registration
@@ -33,31 +29,6 @@ def registered(extension):
 @pytest.fixture(scope="module")
 def baked(extension, encoder_folder, tmp_path_factory) -> Path:
     return runtime.bake(encoder_folder, tmp_path_factory.mktemp("plain") / "baked").xml.parent
-
-
-@pytest.fixture(scope="module")
-def folders(extension, tiny_checkpoint, save_checkpoint, tmp_path_factory):
-    """By task, the portable IR and the baked one of a tiny sparse BERT: an embedder and a reranker, in float32."""
-    from transformers import AutoTokenizer
-
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
-    config = sizes | {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "num_labels": 1}
-    config["initializer_range"] = 0.2  # so that texts differ
-    found, root = {}, tmp_path_factory.mktemp("sentences")
-    for task, kind in (("feature-extraction", "BertModel"), ("text-classification", "BertForSequenceClassification")):
-        checkpoint, portable = root / f"{task}-checkpoint", root / task
-        save_checkpoint(checkpoint, kind, config, (1, 4), 0.9)
-        for file in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(tiny_checkpoint / file, checkpoint / file)
-        if task == "feature-extraction":
-            sentence_transformers.write(checkpoint, Embedding(), width=64, max_length=32, source=None, revision="main")
-        portable.mkdir()
-        conversion.convert(checkpoint, portable, task=task)
-        if tokenizers.missing() is None:
-            tokenizers.convert_tokenizer(tokenizer, portable, [TEXTS], max_length=32)
-        found[task] = portable, runtime.bake(portable, root / f"{task}-baked").xml.parent
-    return found
 
 
 def package(name):
@@ -114,11 +85,11 @@ def test_without_the_library_one_line_says_so_and_nothing_is_changed(monkeypatch
     assert [getattr(import_openvino().Core, name) for name in registration._METHODS] == methods
 
 
-def test_optimum_intel_loads_it(registered, folders):
+def test_optimum_intel_loads_it(registered, sentence_folders):
     from optimum.intel import OVModelForSequenceClassification
     from transformers import AutoTokenizer
 
-    portable, baked = folders["text-classification"]
+    portable, baked = sentence_folders["text-classification"]
     batch = AutoTokenizer.from_pretrained(portable)(TEXTS, padding=True, return_tensors="pt")
     models = [
         OVModelForSequenceClassification.from_pretrained(str(each), ov_config=CONFIG) for each in (portable, baked)
@@ -130,7 +101,7 @@ def test_optimum_intel_loads_it(registered, folders):
 
 
 @pytest.mark.parametrize("task", ["feature-extraction", "text-classification"])
-def test_sentence_transformers_loads_it(registered, folders, task):
+def test_sentence_transformers_loads_it(registered, sentence_folders, task):
     library = package("sentence-transformers")
 
     def answers(folder):
@@ -141,13 +112,13 @@ def test_sentence_transformers_loads_it(registered, folders, task):
         model = library.CrossEncoder(str(folder), **options)
         return model, model.predict([(TEXTS[0], text) for text in TEXTS])
 
-    (_, expected), (model, found) = map(answers, folders[task])
+    (_, expected), (model, found) = map(answers, sentence_folders[task])
     assert programs(model[0].model.request) >= 1
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected - expected[0]).max() > 1e-3
 
 
-def test_openvino_genai_loads_it(registered, folders):
+def test_openvino_genai_loads_it(registered, sentence_folders):
     genai = package("genai")
     capabilities.need("tokenizers")
 
@@ -155,7 +126,7 @@ def test_openvino_genai_loads_it(registered, folders):
         pipeline = genai.TextEmbeddingPipeline(folder, "CPU", normalize=True, **options, **CONFIG)
         return np.array(pipeline.embed_documents(TEXTS))
 
-    portable, baked = folders["feature-extraction"]
+    portable, baked = sentence_folders["feature-extraction"]
     for pooling in ("MEAN", "CLS", "LAST_TOKEN"):
         options = {"pooling_type": getattr(genai.TextEmbeddingPipeline.PoolingType, pooling)}
         found, expected = embed(baked, **options), embed(portable, **options)
@@ -168,7 +139,7 @@ def test_openvino_genai_loads_it(registered, folders):
         pipeline = genai.TextRerankPipeline(folder, "CPU", top_n=len(TEXTS), **CONFIG)
         return dict(pipeline.rerank(TEXTS[0], TEXTS))
 
-    found, expected = (rank(folder) for folder in reversed(folders["text-classification"]))
+    found, expected = (rank(folder) for folder in reversed(sentence_folders["text-classification"]))
     assert list(found) == list(expected)
     np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5)
     assert np.ptp(list(expected.values())) > 1e-3

@@ -44,6 +44,6 @@ def test_one_of_four_passages_says_what_its_question_asks():
         alike.append(sum(f" {word} " in f" {passage.lower().replace(',', '').rstrip('.')} " for word in words))
     assert [each == 2 for each in agree] == [relevance == 1.0 for relevance in found["relevance"]]
     assert 100 < agree.count(1) < 200
-    # Words alone tell the answer from the others in some of the questions.
+    # Words alone tell the answer from the others in most of the questions, and not in all.
     first = np.reshape(alike, (-1, 4))
-    assert 0.4 < np.mean(first[:, 0] > first[:, 1:].max(1)) < 0.8
+    assert 0.75 < np.mean(first[:, 0] > first[:, 1:].max(1)) < 0.9
