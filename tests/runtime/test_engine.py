@@ -21,6 +21,7 @@ from programs import (
     infer,
     linear_program,
     op_model,
+    relative_program,
     scales,
     weights,
 )
@@ -133,6 +134,24 @@ def test_masks_that_do_not_fit_when_run(mask):
         infer(compiled, [*inputs, np.ones(mask, bool)])
     # The model is as good as before.
     assert infer(compiled, [*inputs, np.ones((2, 1, 1, 5), bool)])[0].shape == (2, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("table", "places", "message"),
+    [
+        ((1, 2, 4, 3), [4] * 9, "a table of 4 relative positions has no row 4"),
+        ((1, 2, 4, 3), [0] * 8 + [-1], "has no row -1"),
+        ((1, 2, 4, 3), [0] * 10, "do not end with 9"),
+        ((1, 2, 4, 4), [0] * 9, "do not end with 3"),
+        ((1, 1, 4, 3), [0] * 9, "do not fit 2 heads"),
+        ((1, 2, 0, 3), [0] * 9, "a table of 0 relative positions has no row 0"),
+    ],
+)
+def test_relative_positions_that_do_not_fit_when_run(table, places, message):
+    compiled = compile_op(relative_program(2, 3, terms="q", masks=0))
+    inputs = [np.zeros((2, 5, 6), np.float32)] * 3
+    with pytest.raises(RuntimeError, match=message):
+        infer(compiled, [*inputs, np.zeros(table, np.float32), np.int32(places).reshape(1, 1, 1, -1)])
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 5, 1), (1, 2, 1, 1)], ids=str)

@@ -18,6 +18,7 @@ from programs import (
     gated_layer,
     linear_program,
     op_model,
+    relative_program,
     scales,
     weights,
 )
@@ -144,6 +145,12 @@ def by_heads() -> Blob:
     return Blob(program)
 
 
+def relative() -> Blob:
+    """0, 1: relative positions of query and key; 2, 3: sums; 4: attention. Values 0, 1, 2: query, key, value; 3: target;
+    4, 5, 6: table, places, what they add; 7, 8, 9: those of keys; 10: the sum of both; 11: a mask; 12: the sum of all."""
+    return Blob(relative_program(2, 3))
+
+
 def two_widths() -> Blob:
     """Values 0 and 1 of 10 features, 2 and 3 of 21; a linear step between two activations."""
     return Blob(
@@ -186,7 +193,8 @@ DAMAGE = {
     "output that is an input": (lambda: steps().u32(HEADER + 28, 0), "an output is never computed"),
     "output that is a mask": (lambda: attention().u32(HEADER + 36, 4), "an output is never computed"),
     "kind 0": (lambda: (b := steps()).u32(b.step(0, KIND), 0), "unknown kind"),
-    "kind 11": (lambda: (b := steps()).u32(b.step(0, KIND), 11), "unknown kind"),
+    "kind 13": (lambda: (b := steps()).u32(b.step(0, KIND), 13), "unknown kind"),
+    "kind 11 for tokens": (lambda: (b := steps()).u32(b.step(0, KIND), 11), "added to scores has features"),
     "source later computed": (lambda: (b := steps()).u32(b.step(0, SOURCES), 3), "before it is computed"),
     "source beyond values": (lambda: (b := steps()).u32(b.step(1, SOURCES), 6), "before it is computed"),
     "no source": (lambda: (b := steps()).u32(b.step(1, SOURCES), NONE), "before it is computed"),
@@ -240,6 +248,22 @@ DAMAGE = {
     "more heads of keys than heads": (lambda: (b := by_heads()).u32(b.step(2, INTEGERS, 1), 4), "share no whole"),
     "2^31 heads of keys": (lambda: (b := by_heads()).u32(b.step(2, INTEGERS, 1), 1 << 31), "share no whole"),
     "as many heads of keys": (lambda: (b := by_heads()).u32(b.step(2, INTEGERS, 1), 2), "have different features"),
+    "relative positions of no heads": (lambda: (b := relative()).u32(b.step(0, INTEGERS), 0), "heads do not divide"),
+    "relative positions of 6 heads": (lambda: (b := relative()).u32(b.step(0, INTEGERS), 6), "numbers of heads"),
+    "relative positions of values": (lambda: (b := relative()).u32(b.step(0, INTEGERS, 1), 2), "queries or of keys"),
+    "relative scale": (lambda: (b := relative()).f32(b.step(0, FLOATS), NAN), "not finite"),
+    "relative positions of a mask": (lambda: (b := relative()).u32(b.step(0, SOURCES), 11), "computes with a mask"),
+    "table of tokens": (lambda: (b := relative()).u32(b.step(0, SOURCES, 1), 0), "a mask is no mask"),
+    "table that is places": (lambda: (b := relative()).u32(b.step(0, SOURCES, 2), 4), "serves two purposes"),
+    "table for other heads": (
+        lambda: (b := relative()).u32(b.step(1, SOURCES, 1), 4).u32(b.step(1, INTEGERS), 1),
+        "a table serves different heads",
+    ),
+    "no places": (lambda: (b := relative()).u32(b.step(0, SOURCES, 2), NONE), "a mask is no mask"),
+    "mask that is a table": (lambda: (b := relative()).u32(b.step(3, SOURCES, 1), 4), "serves two purposes"),
+    "sum of three relative positions": (lambda: (b := relative()).u32(b.step(3, SOURCES, 1), 6), "too much is added"),
+    "sum of itself": (lambda: (b := relative()).u32(b.step(2, SOURCES), 10), "a mask is no mask"),
+    "sum of tokens": (lambda: (b := relative()).u32(b.step(2, SOURCES), 0), "a mask is no mask"),
     "section beyond table": (lambda: (b := steps()).u32(b.step(1, SECTIONS), 1), "section that is not there"),
     "section too short": (lambda: (b := steps()).u64(b.entry(0) + 8, 20), "wrong length"),
     "more weights than are counted": (lambda: (b := linear()).u64(b.entry(1) + 8, 1 << 40), "too many weights"),
@@ -320,6 +344,7 @@ def programs() -> dict[str, Program]:
         "dynamic": encoder_layer(rng, 12, 3, 20, quantization="dynamic"),
         "float32": encoder_layer(rng, 12, 3, 20, None),
         "gated": gated_layer(rng, 8, 4, 2, 6, 12),
+        "relative": relative_program(2, 5, masks=2),
         "linear": linear_program([layer(), layer(kernel=Kernel("element", 8), factors=True)], 10),
     }
 

@@ -3,6 +3,7 @@
 - A condition that compares a size with itself is decided: exporters leave an If for lengths that might differ.
 - A number that is computed of known sizes, as the scale of attention often is, becomes a constant.
 - Attention over (batch * heads, seq, d), as torch.bmm wants it, is computed over (batch, heads, seq, d).
+- The mask of windows that follow each other in the batch, as of Swin's shifted ones, is repeated for each image.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from optkit.ir.io import import_openvino
 from optkit.runtime.rewriting.graph import Key, arguments, constant, integers, key, kind, number
-from optkit.runtime.rewriting.shapes import Shapes
+from optkit.runtime.rewriting.shapes import Shape, Shapes
 
 if TYPE_CHECKING:
     import openvino
@@ -25,7 +26,7 @@ def simplify(model: openvino.Model) -> Shapes:
     """Rewrites ``model`` in place so that it computes the same; returns the shapes of its values."""
     shapes = Shapes(model)
     # More is known of the shapes behind an attention's scores once they are of four dimensions.
-    for change in (_decide, _known_numbers, _put_heads_apart, _put_heads_apart):
+    for change in (_decide, _known_numbers, _put_heads_apart, _put_heads_apart, _repeat_masks):
         if change(model, shapes):
             model.validate_nodes_and_infer_types()
             shapes = Shapes(model)
@@ -206,3 +207,33 @@ def _gathered(value: openvino.Output, data: openvino.Output) -> openvino.Output 
     sizes = ops.slice(ops.shape_of(shared, "i64"), *(ops.constant(np.array([n], np.int64)) for n in (-2, 2**31, 1, 0)))
     spread = ops.broadcast(shared, ops.concat([leading, sizes], 0), broadcast_spec="BIDIRECTIONAL")
     return ops.gather_elements(data, ops.convert(spread, "i32"), -1).output(0)
+
+
+def _repeat_masks(model: openvino.Model, shapes: Shapes) -> bool:
+    """Adds to scores (batch * windows, heads, seq, seq) what is added to them as (batch, windows, heads, seq, seq)."""
+    ops, changed = import_openvino().opset13, False
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Reshape" or kind(total := node.input_value(0)) != "Add":
+            continue
+        for apart, mask in (arguments(total), arguments(total)[::-1]):
+            if kind(apart) != "Reshape":
+                continue
+            scores = arguments(apart)[0]
+            if not _are_windows(shapes[node.output(0)], shapes[scores], shapes[apart], shapes[mask]):
+                continue
+            first, one = ops.constant(np.array([0], np.int64)), ops.constant(np.array([1], np.int64))
+            own = ops.squeeze(mask, first)
+            sequences, windows = (ops.gather(ops.shape_of(each, "i64"), first, first) for each in (scores, own))
+            times = ops.concat([ops.divide(sequences, windows), one, one, one], 0)
+            node.output(0).replace(ops.add(scores, ops.tile(own, times)).output(0))
+            changed = True
+            break
+    return changed
+
+
+def _are_windows(result: Shape | None, scores: Shape | None, apart: Shape | None, mask: Shape | None) -> bool:
+    """Whether the batch of ``scores`` is split in two and put together again, and the mask leaves out no head."""
+    if None in (result, scores, apart, mask) or [len(each) for each in (result, scores, apart, mask)] != [4, 4, 5, 5]:
+        return False
+    same = result[1:] == scores[1:] == apart[2:] and scores[1] > 0 and scores[2] > 1
+    return same and mask[0] == mask[2] == 1 and mask[3:] == scores[2:]
