@@ -44,6 +44,7 @@ from optkit.runtime.program import (
     Add,
     Affine,
     Attention,
+    Bias,
     FakeQuantize,
     Kernel,
     LayerNorm,
@@ -51,6 +52,7 @@ from optkit.runtime.program import (
     Multiply,
     Program,
     Quantization,
+    RelativePositions,
     RMSNorm,
     Rotary,
 )
@@ -89,6 +91,7 @@ def cases() -> dict[str, Case]:
         _long_attention,
         _relative_attention,
         _integer_attention,
+        _integer_relative_attention,
         _layers,
         _gated_layers,
         _waiting,
@@ -507,6 +510,30 @@ def _integer_attention() -> Iterator[tuple[str, Case]]:
         masks = [np.arange(seq)[None, None, None] < lengths, rng.random((1, heads, seq, seq)) < 0.5]
         inputs = [[grid.activations(rng, batch, seq, width), mask] for mask in masks]
         yield name, Case(program, inputs, integer_scores=zeros != (100, 3.5))
+
+
+def _integer_relative_attention() -> Iterator[tuple[str, Case]]:
+    """Relative positions of queries and keys that meet as 8-bit numbers."""
+    for batch, seq, heads, depth in ((2, 5, 3, 5), (1, 70, 2, 16), (1, 161, 3, 26)):
+        name = f"integer relative attention {batch}x{seq}, {heads} heads of {depth}"
+        rng = _rng(name)
+        width, features, rows = 16, heads * depth, 9
+        grid, size = Grid(), 2.0**-4
+        layers = [_layer(rng, (features, width), INT8[0], 0.6, grid.quantization, exact=True) for _ in range(3)]
+        program = Program([width, *[features] * 6, *[0] * 7], [0, 7, 8, 9], [6])
+        program.steps = [
+            *(Linear(0, target, **arguments) for target, arguments in zip((1, 2, 3), layers)),
+            *(FakeQuantize(i, i + 3, -zero * size, (255 - zero) * size) for i, zero in ((1, 77), (2, 140))),
+            RelativePositions(4, 7, 8, 10, heads, 0.02, False),
+            RelativePositions(5, 7, 8, 11, heads, 0.03, True),
+            Bias(10, 9, 12),
+            Bias(12, 11, 13),
+            Attention(4, 5, 3, 13, 6, heads, depth**-0.5 / 8),
+        ]
+        places = rng.integers(0, rows, (1, 1, 1, 2 * seq - 1)).astype(np.int32)
+        mask = np.where(np.arange(seq) < seq - 2, 0, -1e4).astype(np.float32).reshape(1, 1, 1, -1)
+        inputs = [grid.activations(rng, batch, seq, width), f32(rng, 1, heads, rows, depth), places, mask]
+        yield name, Case(program, [inputs], mask_type="f32", integer_scores=True)
 
 
 def _layers() -> Iterator[tuple[str, Case]]:

@@ -244,7 +244,7 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
     args.queries = tiling_.count(tile);
     args.scale = step.scale;
     args.scratch = scratch;
-    args.relative_scratch = scratch + attention_floats(step) - kRelativeScratch;
+    args.relative_scratch = scratch + attention_floats(step) - relative_floats(step);
     const auto mask_of = [&](size_t i) {
         return mask(inputs_[size_t(step.masks[i])], sequence, head, number * size_t(tiling_.width));
     };
@@ -255,8 +255,11 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
     for (const RelativePlan& relative : step.relatives) {
         const Input& table = inputs_[size_t(relative.table)];
         args.relatives[args.relative_count++] = {
-            address(relative.content, first, scratch) + offset,
+            address(relative.content, first, scratch) + (relative.integers ? offset / kLanes / 4 * kLanes : offset),
             stride,
+            relative.integers,
+            relative.integers ? uint32_t(head * step.size % 4) : 0,
+            relative.zero,
             relative.of_keys,
             static_cast<const float*>(table.data) + head * table.dims[2] * table.dims[3],
             static_cast<const int32_t*>(inputs_[size_t(relative.places)].data) + tiling_.batch.length - 1,

@@ -29,9 +29,14 @@ struct Part {
     }
 };
 
+/// Memory for the relative positions of one head of one tile.
+inline size_t relative_floats(const AttentionPlan& step) noexcept {
+    return step.relatives.empty() ? 0 : kRelativeScratch + kRelativeScratchOfFeature * step.size;
+}
+
 /// Memory that a thread needs for one head of one tile.
 inline size_t attention_floats(const AttentionPlan& step) noexcept {
-    return kAttentionScratch + kAttentionScratchOfFeature * (step.size + 3) + kRelativeScratch;
+    return kAttentionScratch + kAttentionScratchOfFeature * (step.size + 3) + relative_floats(step);
 }
 
 /// Shared by all threads of a run. Nothing here throws or allocates: an exception that leaves a thread of OpenVINO's

@@ -84,8 +84,12 @@ struct MaskView {
 
 /// Relative positions: `scale` x the product of a query, or of a key, with a row of a table is added to their score.
 struct RelativeView {
-    const float* content = nullptr;  // queries or keys of the sequence, [tile][features][32]
-    size_t stride = 0;               // floats from tile to tile
+    // Queries or keys of the sequence, as in AttentionArgs: floats or, less `zero`, u8.
+    const float* content = nullptr;
+    size_t stride = 0;  // floats from tile to tile
+    bool integers = false;
+    uint32_t skip = 0;
+    int32_t zero = 0;
     bool of_keys = false;
     const float* table = nullptr;     // [row][features of a head]
     const int32_t* places = nullptr;  // the row for each distance, query less key: places[0] is that of 0
@@ -95,8 +99,8 @@ struct RelativeView {
 /// Of one attention.
 constexpr uint32_t kMaxRelatives = 2;
 /// Floats of AttentionArgs::relative_scratch: for 16 lanes, a product for each distance of 16 tokens to the keys whose
-/// scores are held, rounded up to rows that are computed together.
-constexpr size_t kRelativeScratch = (kAttentionKeys + 2 * kLanes) * 16;
+/// scores are held, rounded up to rows that are computed together; and for each feature of a head a float.
+constexpr size_t kRelativeScratch = (kAttentionKeys + 2 * kLanes) * 16, kRelativeScratchOfFeature = 16;
 
 /// A panel to be written: q = round(x * factor[n] + shift), or with a range of each token, q = round((x * factor[n] -
 /// token_low[t]) * token_inverse[t]); clamped to 0..255, 0 for no number.

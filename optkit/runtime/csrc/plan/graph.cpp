@@ -40,7 +40,7 @@ const Step* Graph::integer_quantizer(const Step& attention, int which) const {
     const Value& value = values_[number];
     // Heads that share keys begin elsewhere in the keys than in the queries: at a group of four in both, or not at all.
     const bool aligned = size % 4 == 0 || attention.heads == attention.key_heads;
-    if (!aligned || size > kMaxIntegerHeadSize || value.output || value.readers.size() != 1 || value.producer == kNone)
+    if (!aligned || size > kMaxIntegerHeadSize || value.output || !sole_attention(number) || value.producer == kNone)
         return nullptr;
     const Step& step = spec_.steps[value.producer];
     if (step.op != Op::fake_quantize || step.levels != 256)
@@ -50,13 +50,22 @@ const Step* Graph::integer_quantizer(const Step& attention, int which) const {
     return exact ? &step : nullptr;
 }
 
+const Step* Graph::sole_attention(uint32_t value) const {
+    const Step* found = nullptr;
+    for (size_t reader : values_[value].readers) {
+        const Step& step = spec_.steps[reader];
+        if (step.op == Op::relative)
+            continue;
+        if (step.op != Op::attention || found)
+            return nullptr;
+        found = &step;
+    }
+    return found;
+}
+
 bool Graph::read_as_integers(uint32_t value) const {
-    const Value& facts = values_[value];
-    if (facts.readers.size() != 1)
-        return false;
-    const Step& reader = spec_.steps[facts.readers[0]];
-    return reader.op == Op::attention && reader.sources[2] != value && integer_quantizer(reader, 0) &&
-           integer_quantizer(reader, 1);
+    const Step* reader = sole_attention(value);
+    return reader && reader->sources[2] != value && integer_quantizer(*reader, 0) && integer_quantizer(*reader, 1);
 }
 
 }  // namespace optkit

@@ -29,6 +29,9 @@ public:
     /// are: nothing else reads it, and zero is one of its steps. Else null.
     const Step* integer_quantizer(const Step& attention, int which) const;
 
+    /// The attention that reads `value`, if nothing else does but relative positions, which take either form; or null.
+    const Step* sole_attention(uint32_t value) const;
+
     /// Whether this value is a query or key that its attention wants as integers.
     bool read_as_integers(uint32_t value) const;
 

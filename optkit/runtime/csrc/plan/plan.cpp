@@ -128,6 +128,13 @@ private:
             attention.query_zero = zero_point(*query);
             attention.key_zero = zero_point(*key);
         }
+        for (RelativePlan& relative : attention.relatives)
+            if (value_[relative.content].integers) {
+                const Step& quantizer = spec_.steps[graph_.value(relative.content).producer];
+                relative.integers = true;
+                relative.scale *= (quantizer.high - quantizer.low) / 255.0f;
+                relative.zero = zero_point(quantizer);
+            }
         plan_.attentions.push_back(std::move(attention));
         plan_.segments.emplace_back();
         plan_.segments.back().attention = int(plan_.attentions.size()) - 1;

@@ -77,6 +77,8 @@ struct RelativePlan {
     bool of_keys;
     int table, places;
     float scale;
+    bool integers = false;  // the content, whose step is part of the scale
+    int32_t zero = 0;
 };
 
 struct AttentionPlan {
