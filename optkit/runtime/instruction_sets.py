@@ -41,8 +41,8 @@ class InstructionSet:
         supported: whether it is compiled, this CPU has the features, and the operating system lets them be used.
         rates: for the cost model.
         rates_with_amx: the same on a CPU where OpenVINO uses AMX; None where ``rates`` hold there, too.
-        together: entries that the kernel of ``block4`` takes at once, by its height: a row of blocks is padded to a
-            multiple of them. Heights that are missing take one.
+        together: entries that a kernel of ``block4`` takes at once, by its height: a row of blocks is padded to a
+            multiple of them. Higher blocks than all of these are computed as rows of the highest that divides them.
         for_tests: whether its kernels emulate what the CPU may lack: never chosen unless ``OPTKIT_ISA`` names it.
     """
 
@@ -55,6 +55,11 @@ class InstructionSet:
     rates_with_amx: Rates | None = None
     together: Mapping[int, int] = field(default_factory=dict)
     for_tests: bool = False
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """Outputs of the blocks that have a kernel of their own."""
+        return tuple(sorted(self.together))
 
 
 @cache

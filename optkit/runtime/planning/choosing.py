@@ -53,7 +53,7 @@ class Cost:
         return self.kernels[self.kernel] / max(self.openvino, 1e-12)
 
 
-def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
+def candidates(site: LinearSite, dynamic: bool, heights: Sequence[int] = HEIGHTS) -> tuple[Kernel, ...]:
     """Kernels that can compute ``site``, the likelier first; none for a layer that the engine cannot.
 
     A kernel of higher blocks than its zeros come in computes the union of their rows. Of ``block4`` those that store
@@ -61,15 +61,16 @@ def candidates(site: LinearSite, dynamic: bool) -> tuple[Kernel, ...]:
 
     Args:
         dynamic: whether activations that the model does not quantize may be quantized as they come.
+        heights: of blocks that have a kernel of their own. Others are computed as lower ones, and gain nothing.
     """
     if not site.supported:
         return ()
     element = Kernel("element", site.rows if site.rows >= TALL else 1)
     if site.quantization is None and not dynamic:
         return (element,)
-    stored = {rows: stored_weights(site.shape, site.block4_densities, rows) for rows in HEIGHTS}
+    stored = {rows: stored_weights(site.shape, site.block4_densities, rows) for rows in heights}
     least = max(min(stored.values()), 1)
-    order = sorted(HEIGHTS, key=lambda rows: (round(stored[rows] / least, 1), -rows))
+    order = sorted(heights, key=lambda rows: (round(stored[rows] / least, 1), -rows))
     blocks = [Kernel("block4", rows) for rows in order if stored[rows] <= UNION * least]
     scattered = site.density * GATHERING < site.block4_densities[1]
     return (element, *blocks) if scattered else (*blocks, element)

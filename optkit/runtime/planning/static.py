@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from optkit.runtime import extension
 from optkit.runtime.planning.choosing import Cost, candidates, layer_plan, with_neighbours
 from optkit.runtime.planning.costs import kernel_cost, openvino_cost
 from optkit.runtime.planning.plan import Plan
@@ -57,7 +58,7 @@ def model_cost(site: LinearSite, tokens: int, isa: str, amx: bool, dynamic: bool
         tokens: that go through the layer.
         isa, amx, dynamic: as in ``static_plan``.
     """
-    kernels = candidates(site, dynamic)
+    kernels = candidates(site, dynamic, extension.instruction_set(isa).heights)
     if not kernels:
         return None
     facts = {"shape": site.shape, "tokens": tokens, "isa": isa, "amx": amx}

@@ -44,9 +44,10 @@ def rates(monkeypatch):
     }
     for rates in (measured, with_amx):
         rates["avx512bf16"] = rates["avx512vnni"]
-    together = {"amx": {16: 16, 32: 16}}
+    one = dict.fromkeys((1, 2, 4, 8), 1)
+    together = {"amx": one | {16: 16, 32: 16}}
     table = tuple(
-        InstructionSet(name, (), 256, True, True, of, with_amx.get(name), together.get(name, {}))
+        InstructionSet(name, (), 256, True, True, of, with_amx.get(name), together.get(name, one))
         for name, of in measured.items()
     )
     monkeypatch.setattr(extension, "instruction_sets", lambda: table)

@@ -335,8 +335,8 @@ def avx2() -> Machine:
     ("layer", "kernels"),
     [
         (site(density=0.2), [BLOCK4, block4(2), ELEMENT]),
-        (site(density=0.2, tall=16), [block4(16), block4(8), block4(4), ELEMENT]),
-        (site(density=1.0), [block4(32), block4(16), block4(8), ELEMENT]),
+        (site(density=0.2, tall=16), [block4(8), block4(4), block4(2), ELEMENT]),
+        (site(density=1.0), [block4(8), block4(4), block4(2), ELEMENT]),
         (site(density=0.02, block4=0.05), [ELEMENT, BLOCK4]),
         (site(density=0.02, block4=0.5), [ELEMENT]),
         (site(density=0.5, quantized=False), [ELEMENT]),
@@ -349,7 +349,7 @@ def test_the_likely_kernels_are_timed_and_few_heights_of_blocks(extension, layer
 
 def test_a_kernel_that_was_not_timed_is_not_chosen(clock, make_encoder):
     """Whatever the cost model says of it."""
-    clock(FAST | {"block4 of 32x4": 1e-3, "block4 of 2x4": 0.7}, [{"openvino": 4.0, "new": 2.0}])
+    clock(FAST | {"block4 of 8x4": 1e-3, "block4 of 2x4": 0.7}, [{"openvino": 4.0, "new": 2.0}])
     plan = make(make_encoder(), shape=(1, 16))
     assert plan.layers[0].kernel == block4(2)
     assert plan.layers[0].reason.startswith(

@@ -27,8 +27,8 @@ def chosen(*layers: LinearSite, isa: str = "avx2", **options) -> list[Kernel | N
     ("layer", "kernel"),
     [
         (site(density=0.2), BLOCK4),  # in 1x4 blocks
-        (site(density=1.0), block4(32)),  # OpenVINO's int8 is no faster than its fp32 here
-        (site(density=0.9, block4=1.0), block4(32)),
+        (site(density=1.0), block4(8)),  # OpenVINO's int8 is no faster than its fp32 here
+        (site(density=0.9, block4=1.0), block4(8)),
         (site(density=0.05, block4=0.185), ELEMENT),  # unstructured: few groups of 4 are wholly empty
         (site(density=0.05, block4=0.185, rows=16), Kernel("element", 16)),
         (site(density=0.05, block4=0.185, rows=2), ELEMENT),
@@ -73,7 +73,7 @@ def test_a_handful_of_tokens_is_worth_less_to_a_kernel_that_works_on_many():
 def test_floats_are_quantized_only_if_that_is_asked_for():
     dense = site(density=1.0, quantized=False)
     assert chosen(dense) == [None]
-    assert chosen(dense, dynamic=True) == [block4(32)]
+    assert chosen(dense, dynamic=True) == [block4(8)]
     assert static_plan([dense], isa="avx2", dynamic=True).dynamic
 
 
@@ -108,10 +108,9 @@ def test_what_is_about_equal_joins_a_neighbour_that_is_taken():
         (site(density=0.2, tall=2), block4(2)),
         (site(density=0.2, tall=4), block4(4)),
         (site(density=0.2, tall=8), block4(8)),
-        (site(density=0.2, tall=16), block4(16)),
-        (site(density=0.2, tall=32), block4(32)),
-        (site(density=0.6), block4(32)),  # next to no 8x4 block is empty, and higher ones store fewer indices
-        (site(density=1.0), block4(32)),
+        (site(density=0.2, tall=16), block4(8)),  # higher ones have no kernel of their own
+        (site(density=0.6), block4(8)),  # next to no 8x4 block is empty
+        (site(density=1.0), block4(8)),
         (site(shape=(2, 768), density=1.0), block4(2)),  # the others would be mostly padding
     ],
 )
@@ -151,11 +150,11 @@ def test_a_kernel_of_higher_blocks_says_what_it_gains():
     layers = [site("a", density=0.6), site("b", density=0.2, tall=16), site("c", density=1.0)]
     first, second, third = (layer.reason for layer in static_plan(layers, isa="avx512vnni").layers)
     assert first == (
-        "block4 of 32x4: 100 % of 32x4 blocks left, 1.2 times as fast as 1x4 blocks, of which 60 % are left, about 0.8 "
+        "block4 of 8x4: 100 % of 8x4 blocks left, 1.2 times as fast as 1x4 blocks, of which 60 % are left, about 0.8 "
         "million cycles against OpenVINO's 1.5"
     )
-    assert second == ("block4 of 16x4: 20 % of 16x4 blocks left, about 0.2 million cycles against OpenVINO's 1.5")
-    assert third == "block4 of 32x4: 100 % of 32x4 blocks left, about 0.8 million cycles against OpenVINO's 1.5"
+    assert second == ("block4 of 8x4: 20 % of 8x4 blocks left, about 0.2 million cycles against OpenVINO's 1.5")
+    assert third == "block4 of 8x4: 100 % of 8x4 blocks left, about 0.8 million cycles against OpenVINO's 1.5"
 
 
 def test_one_kernel_for_layers_that_are_alike_unless_another_is_clearly_faster():

@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <vector>
 
 #include "engine/schedule.h"
+#include "lines.h"
 
 namespace optkit {
 
@@ -41,24 +40,17 @@ public:
     size_t size() const noexcept { return size_; }
 
 private:
-    struct Free {
-        void operator()(float* memory) const { std::free(memory); }
-    };
-
     void allocate(size_t floats) {
         memory_.reset();
         size_ = 0;
         if (floats == 0)
             return;
-        const size_t bytes = (floats * sizeof(float) + 63) / 64 * 64;
-        memory_.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
-        if (!memory_)
-            throw std::bad_alloc();
-        std::fill_n(memory_.get(), bytes / sizeof(float), 0.0f);
+        memory_.reset(static_cast<float*>(allocate_lines(floats * sizeof(float))));
+        std::fill_n(memory_.get(), whole_lines(floats * sizeof(float)) / sizeof(float), 0.0f);
         size_ = floats;
     }
 
-    std::unique_ptr<float[], Free> memory_;
+    std::unique_ptr<float[], FreeLines> memory_;
     size_t size_ = 0, needed_ = 0;  // needed_: since the memory was last looked at
     int runs_ = 0;
 };

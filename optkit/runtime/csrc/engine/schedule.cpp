@@ -3,11 +3,14 @@
 #include <cmath>
 #include <vector>
 
+#include "isa/table.h"
+
 namespace optkit {
 namespace {
 
-// Nanoseconds on a core of about 4 GHz with AVX-512. Only their ratios matter: they say which schedule is shorter.
-constexpr double kProduct = 1.0 / 230;               // of a stored weight and a token
+// Nanoseconds on a core of kGigahertz; those of a vector are of 512 bits. Only their ratios matter: they say which
+// schedule is shorter. What products take is said by the rates of their kernels (isa/sets.def).
+constexpr double kGigahertz = 4.0;
 constexpr double kOutput = 0.1;                      // of what follows the sums, for an output of a token
 constexpr double kNumber = 0.04;                     // of a step that reads and writes a number
 constexpr double kAttention = 1.0 / 100;             // of a multiply-add
@@ -20,18 +23,23 @@ constexpr double kLastCache = 24e6;
 
 Tiling cut(const Batch& batch, int width) { return {batch, width, (batch.length + size_t(width) - 1) / size_t(width)}; }
 
+/// Times as long as with vectors of 512 bits.
+double narrower(const Plan& plan) { return 512.0 / plan.kernels->vector_bits; }
+
 double time_of_tile(const Plan& plan, const Action& action) {
+    const double of_number = kNumber * kLanes * narrower(plan);
     switch (action.kind) {
         case Action::linear: {
-            const LinearPlan& linear = plan.linears[action.number];
-            return kLanes * (double(linear.layout.weights()) * kProduct + double(linear.layout.out) * kOutput);
+            const Layout& layout = plan.linears[action.number].layout;
+            const double of_weight = 1 / (kGigahertz * rates_of(*plan.kernels).of(*layout.kernel));
+            return kLanes * (double(layout.weights()) * of_weight + double(layout.out) * kOutput * narrower(plan));
         }
         case Action::quantize:
-            return kNumber * kLanes * plan.features[plan.panels[action.number].source];
+            return of_number * plan.features[plan.panels[action.number].source];
         case Action::elementwise:
-            return kNumber * kLanes * plan.features[plan.elementwise[action.number].target];
+            return of_number * plan.features[plan.elementwise[action.number].target];
         default:
-            return kNumber * kLanes * plan.features[action.value];
+            return of_number * plan.features[action.value];
     }
 }
 
@@ -40,13 +48,13 @@ double time_of_weights(const Plan& plan, const Action& action, double of_byte) {
     return action.kind == Action::linear ? of_byte * double(plan.linears[action.number].layout.bytes()) : 0.0;
 }
 
-double time_of_head(const AttentionPlan& attention, size_t length) {
+double time_of_head(const Plan& plan, const AttentionPlan& attention, size_t length) {
     // Beside the two products of an attention those of relative positions: of queries with the distances of a tile, of
     // keys with half as many more than are of use.
     double products = 2.0 * double(length);
     for (const RelativePlan& relative : attention.relatives)
         products += relative.of_keys ? 1.5 * double(length) : double(length + kLanes);
-    return kAttention * kLanes * products * attention.size;
+    return kAttention * narrower(plan) * kLanes * products * attention.size;
 }
 
 struct Team {
@@ -66,8 +74,8 @@ double time(const Plan& plan, const Schedule& schedule, double of_byte) {
     for (const Segment& segment : plan.segments) {
         if (segment.attention >= 0) {
             const AttentionPlan& attention = plan.attentions[size_t(segment.attention)];
-            total +=
-                team.share(tiling.tiles() * attention.heads, of_full * time_of_head(attention, tiling.batch.length));
+            total += team.share(tiling.tiles() * attention.heads,
+                                of_full * time_of_head(plan, attention, tiling.batch.length));
             continue;
         }
         double of_task = 0;

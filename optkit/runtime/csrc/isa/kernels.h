@@ -59,6 +59,21 @@ struct LinearKernel {
     uint8_t together = 1;
 };
 
+template <uint32_t kCount>
+struct LinearKernels {
+    LinearKernel list[kCount];
+};
+
+/// Both lists, one behind the other.
+template <uint32_t kFirst, uint32_t kSecond>
+constexpr LinearKernels<kFirst + kSecond> joined(const LinearKernel (&first)[kFirst],
+                                                 const LinearKernel (&second)[kSecond]) {
+    LinearKernels<kFirst + kSecond> both{};
+    for (uint32_t i = 0; i < kFirst + kSecond; ++i)
+        both.list[i] = i < kFirst ? first[i] : second[i - kFirst];
+    return both;
+}
+
 /// The first step after the sums: y = sum * (scales[n] * token_scale[t]) + bias[n] + token_low[t] * low_factor[n]
 struct ScaleArgs {
     const float* scales;  // null: the sums are floats, y = sum + bias[n]
@@ -180,6 +195,12 @@ struct Kernels {
     /// Each form at least with height 1.
     const LinearKernel* linear = nullptr;
     uint32_t linear_count = 0;
+
+    template <uint32_t kCount>
+    constexpr void set_linear(const LinearKernel (&list)[kCount]) {
+        linear = list;
+        linear_count = kCount;
+    }
 
     void (*epilogue)(const EpilogueArgs&) noexcept = nullptr;
     void (*activation)(float* target, const float* source, uint32_t rows, int lanes, ActivationKind) noexcept = nullptr;

@@ -28,6 +28,18 @@ const std::vector<InstructionSet>& instruction_sets() {
     return sets;
 }
 
+double Rates::of(const LinearKernel& kernel) const {
+    if (kernel.form == Form::block4)
+        return block4[__builtin_ctz(kernel.height)];
+    return (kernel.form == Form::element ? element : single) * (kernel.height > 1 ? tall : 1.0);
+}
+
+const Rates& rates_of(const Kernels& kernels) {
+    const auto& sets = instruction_sets();
+    const auto row = std::find_if(sets.begin(), sets.end(), [&](const auto& set) { return set.kernels == &kernels; });
+    return (row == sets.end() ? sets.front() : *row).rates;
+}
+
 bool InstructionSet::supported() const {
     return kernels &&
            std::all_of(features.begin(), features.end(), [](const CpuFeature& each) { return each.present(); }) &&

@@ -23,6 +23,8 @@ struct Rates {
     double element = 0, single = 0, openvino_int8 = 0, openvino_fp32 = 0, tall = 0;
 
     bool known() const { return block4[0] > 0; }
+    /// Of the stored weights of a kernel.
+    double of(const LinearKernel& kernel) const;
 };
 
 /// One row.
@@ -38,6 +40,9 @@ struct InstructionSet {
 
 /// All rows, slowest first.
 const std::vector<InstructionSet>& instruction_sets();
+
+/// Of the row that `kernels` are of.
+const Rates& rates_of(const Kernels& kernels);
 
 /// The fastest supported set, or the one that the environment variable OPTKIT_ISA names.
 /// @throws std::runtime_error if OPTKIT_ISA names none that can run here.

@@ -268,4 +268,23 @@ Layout make_layout(const PackedWeights& weights, const Kernels& kernels) {
     return layout;
 }
 
+std::unique_ptr<Lines> move_together(const std::vector<Layout*>& layouts) {
+    const auto each = [&](auto f) {
+        for (Layout* layout : layouts)
+            for (Layout::Owned& chunk : layout->chunks) {
+                f(chunk.indices);
+                f(chunk.weights);
+                f(chunk.floats);
+            }
+    };
+    size_t bytes = 0;
+    each([&](const auto& numbers) { bytes += whole_lines(numbers.size() * sizeof numbers[0]); });
+    auto lines = std::make_unique<Lines>(bytes);
+    each([&](auto& numbers) {
+        using Numbers = std::decay_t<decltype(numbers)>;
+        numbers = Numbers(numbers.begin(), numbers.end(), typename Numbers::allocator_type(*lines));
+    });
+    return lines;
+}
+
 }  // namespace optkit

@@ -1,11 +1,11 @@
 // A layer's weights as the kernels of this CPU read them, made from the packed ones when a model is loaded.
 #pragma once
 
-#include <new>
 #include <vector>
 
 #include "format/spec.h"
 #include "isa/kernels.h"
+#include "lines.h"
 
 namespace optkit {
 
@@ -15,22 +15,6 @@ constexpr uint32_t kBlockOutputs = 128;
 /// Outputs that a row of a kernel may have; memory for outputs is a multiple of it.
 constexpr uint32_t kMaxHeight = 32;
 
-/// Memory that begins with a cache line: a tile register is loaded line by line.
-template <typename T>
-struct LineAllocator {
-    using value_type = T;
-
-    LineAllocator() = default;
-    template <typename Other>
-    LineAllocator(const LineAllocator<Other>&) noexcept {}
-    T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
-    void deallocate(T* memory, size_t) noexcept { ::operator delete(memory, kLine); }
-    friend bool operator==(const LineAllocator&, const LineAllocator&) { return true; }
-    friend bool operator!=(const LineAllocator&, const LineAllocator&) { return false; }
-
-    static constexpr std::align_val_t kLine{64};
-};
-
 /// Features as they are stored: kernels write whole rows of up to so many outputs.
 inline size_t padded(uint32_t features) { return (size_t(features) + kMaxHeight - 1) / kMaxHeight * kMaxHeight; }
 
@@ -38,11 +22,14 @@ struct Layout {
     const LinearKernel* kernel = nullptr;
     uint32_t out = 0, in = 0;
 
+    template <typename T>
+    using Numbers = std::vector<T, LineAllocator<T>>;  // a tile register is loaded line by line
+
     struct Owned {
         std::vector<uint32_t> begin, quads_16bit, pairs_16bit, order;
-        std::vector<uint16_t> indices;
-        std::vector<int32_t, LineAllocator<int32_t>> weights;
-        std::vector<float> floats;
+        Numbers<uint16_t> indices;
+        Numbers<int32_t> weights;
+        Numbers<float> floats;
     };
     // Ranges of inputs that keep the panel in the first-level cache, one after the other over all rows.
     std::vector<Owned> chunks;
@@ -65,5 +52,9 @@ struct Layout {
 const LinearKernel& choose_kernel(const PackedWeights& weights, const Kernels& kernels);
 
 Layout make_layout(const PackedWeights& weights, const Kernels& kernels);
+
+/// Moves what a pass over all weights reads into one piece of memory, in the order of the layouts. It has to outlive
+/// them.
+std::unique_ptr<Lines> move_together(const std::vector<Layout*>& layouts);
 
 }  // namespace optkit

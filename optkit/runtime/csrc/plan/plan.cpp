@@ -352,6 +352,10 @@ private:
 Plan::Plan(const Spec& spec, const Kernels& chosen)
     : features(spec.features), inputs(spec.inputs), outputs(spec.outputs), uses(spec.uses), kernels(&chosen) {
     Planner(spec, *this).run();
+    std::vector<Layout*> layouts;
+    for (LinearPlan& linear : linears)
+        layouts.push_back(&linear.layout);
+    weights = move_together(layouts);
 }
 
 }  // namespace optkit

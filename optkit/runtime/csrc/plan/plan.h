@@ -110,6 +110,7 @@ struct Plan {
     std::vector<Use> uses;  // of each value
     std::vector<Segment> segments;
     std::vector<Panel> panels;
+    std::unique_ptr<Lines> weights;  // of all linears
     std::vector<LinearPlan> linears;
     std::vector<Elementwise> elementwise;
     std::vector<AttentionPlan> attentions;

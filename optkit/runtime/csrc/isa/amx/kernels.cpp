@@ -16,16 +16,7 @@ namespace {
 #include "isa/amx/tile_register.inl"
 #include "isa/shared/blocks_tiles.inl"
 
-constexpr LinearKernel with_tiles[] = {{Form::block4, 1, 4, block4<1, 4, 1>},
-                                       {Form::block4, 2, 4, block4<2, 4, 2>},
-                                       {Form::block4, 4, 2, block4<4, 2, 4>},
-                                       {Form::block4, 8, 1, block4<8, 1, 8>},
-                                       kTileRows16,
-                                       kTileRows32,
-                                       {Form::element, 1, 1, element},
-                                       {Form::element, 4, 1, element_rows4},
-                                       {Form::single, 1, 1, single},
-                                       {Form::single, 4, 1, single_rows4}};
+constexpr auto with_tiles = joined(linear.list, tile_blocks);
 
 /// Linux lets a process use the registers once it has asked; to ask again changes nothing.
 bool permitted() noexcept {
@@ -56,8 +47,7 @@ uint64_t tile_peak(uint64_t iterations, int32_t* sink) noexcept {
 
 constexpr Kernels make_kernels() {
     Kernels kernels = avx512_kernels();
-    kernels.linear = with_tiles;
-    kernels.linear_count = sizeof with_tiles / sizeof *with_tiles;
+    kernels.set_linear(with_tiles.list);
     kernels.attention_bf16 = attention_bf16;
     kernels.permitted = permitted;
     kernels.enter = configure_tiles;

@@ -10,22 +10,12 @@ namespace {
 #include "isa/amx_emulated/tile_register.inl"
 #include "isa/shared/blocks_tiles.inl"
 
-constexpr LinearKernel linear[] = {{Form::block4, 1, 1, block4<1>},
-                                   {Form::block4, 2, 1, block4<2>},
-                                   {Form::block4, 4, 1, block4<4>},
-                                   {Form::block4, 8, 1, block4<8>},
-                                   kTileRows16,
-                                   kTileRows32,
-                                   {Form::element, 1, 1, gathered<1>},
-                                   {Form::element, 4, 1, gathered<4>},
-                                   {Form::single, 1, 1, single<1>},
-                                   {Form::single, 4, 1, single<4>}};
+constexpr auto with_tiles = joined(linear.list, tile_blocks);
 
 constexpr Kernels make_kernels() {
     Kernels kernels = scalar_kernels();
     kernels.for_tests = true;
-    kernels.linear = linear;
-    kernels.linear_count = sizeof linear / sizeof *linear;
+    kernels.set_linear(with_tiles.list);
     kernels.enter = configure_tiles;
     kernels.leave = release_tiles;
     return kernels;

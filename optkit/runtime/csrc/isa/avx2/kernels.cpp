@@ -36,17 +36,13 @@ struct Dot {
 #include "isa/shared/single.inl"
 #include "isa/shared/peak.inl"
 
-constexpr LinearKernel linear[] = {{Form::block4, 1, 1, block4<1>},   {Form::block4, 2, 1, block4<2>},
-                                   {Form::block4, 4, 1, block4<4>},   {Form::block4, 8, 1, block4<8>},
-                                   {Form::block4, 16, 1, block4<16>}, {Form::block4, 32, 1, block4<32>},
-                                   {Form::element, 1, 1, element},    {Form::element, 4, 1, element_rows4},
-                                   {Form::single, 1, 1, single},      {Form::single, 4, 1, single_rows4}};
+constexpr LinearKernel blocks[] = {kBlock4<1>, kBlock4<2>, kBlock4<4>};
+constexpr auto linear = joined(blocks, gathered);
 
 constexpr Kernels make_kernels() {
     Kernels kernels = tile_kernels();
     kernels.saturating_i16 = Dot::kSaturatingI16;
-    kernels.linear = linear;
-    kernels.linear_count = sizeof linear / sizeof *linear;
+    kernels.set_linear(linear.list);
     kernels.attention = attention;
     kernels.peak = peak<4, block4<4>>;
     return kernels;

@@ -39,6 +39,13 @@ struct Vector {
     using Type = __m256i;
     static Type load(const void* from) { return load256(from); }
     static Type broadcast(int32_t number) { return _mm256_set1_epi32(number); }
+    static void broadcast4(const int32_t* from, Type (&to)[4]) {
+        const Type all = _mm256_broadcastsi128_si256(load128(from));
+        to[0] = _mm256_shuffle_epi32(all, 0x00);
+        to[1] = _mm256_shuffle_epi32(all, 0x55);
+        to[2] = _mm256_shuffle_epi32(all, 0xaa);
+        to[3] = _mm256_shuffle_epi32(all, 0xff);
+    }
     static Type add(Type sums, Type panel, Type weights) { return Dot::add(sums, panel, weights); }
     static void store(void* to, Type value) { store256(to, value); }
 };
@@ -47,24 +54,15 @@ struct Vector {
 #include "isa/shared/single.inl"
 #include "isa/shared/peak.inl"
 
-constexpr LinearKernel linear[] = {{Form::block4, 1, 2, block4<1, 2, 1>},
-                                   {Form::block4, 2, 2, block4<2, 2, 2>},
-                                   {Form::block4, 4, 1, block4<4, 1, 4>},
-                                   {Form::block4, 8, 1, block4<8, 1, 4>},
-                                   {Form::block4, 16, 1, block4<16, 1, 4>},
-                                   {Form::block4, 32, 1, block4<32, 1, 4>},
-                                   {Form::element, 1, 1, element},
-                                   {Form::element, 4, 1, element_rows4},
-                                   {Form::single, 1, 1, single},
-                                   {Form::single, 4, 1, single_rows4}};
+constexpr LinearKernel blocks[] = {kBlock4<1, 2>, kBlock4<2, 2>, kBlock4<4, 1>};
+constexpr auto linear = joined(blocks, gathered);
 
 constexpr Kernels make_kernels() {
     Kernels kernels = tile_kernels();
     kernels.saturating_i16 = Dot::kSaturatingI16;
-    kernels.linear = linear;
-    kernels.linear_count = sizeof linear / sizeof *linear;
+    kernels.set_linear(linear.list);
     kernels.attention = attention;
-    kernels.peak = peak<4, block4<4, 1, 4>>;
+    kernels.peak = peak<4, block4<4, 1>>;
     return kernels;
 }
 

@@ -30,6 +30,13 @@ struct Vector {
     using Type = __m512i;
     static Type load(const void* from) { return _mm512_loadu_si512(from); }
     static Type broadcast(int32_t number) { return _mm512_set1_epi32(number); }
+    static void broadcast4(const int32_t* from, Type (&to)[4]) {
+        const Type all = _mm512_broadcast_i32x4(load128(from));
+        to[0] = _mm512_shuffle_epi32(all, _MM_PERM_AAAA);
+        to[1] = _mm512_shuffle_epi32(all, _MM_PERM_BBBB);
+        to[2] = _mm512_shuffle_epi32(all, _MM_PERM_CCCC);
+        to[3] = _mm512_shuffle_epi32(all, _MM_PERM_DDDD);
+    }
     static Type add(Type sums, Type panel, Type weights) { return _mm512_dpbusd_epi32(sums, panel, weights); }
     static void store(void* to, Type value) { _mm512_storeu_si512(to, value); }
 };
@@ -38,23 +45,14 @@ struct Vector {
 #include "isa/shared/single.inl"
 #include "isa/shared/peak.inl"
 
-constexpr LinearKernel linear[] = {{Form::block4, 1, 4, block4<1, 4, 1>},
-                                   {Form::block4, 2, 4, block4<2, 4, 2>},
-                                   {Form::block4, 4, 2, block4<4, 2, 4>},
-                                   {Form::block4, 8, 1, block4<8, 1, 8>},
-                                   {Form::block4, 16, 1, block4<16, 1, 8>},
-                                   {Form::block4, 32, 1, block4<32, 1, 8>},
-                                   {Form::element, 1, 1, element},
-                                   {Form::element, 4, 1, element_rows4},
-                                   {Form::single, 1, 1, single},
-                                   {Form::single, 4, 1, single_rows4}};
+constexpr LinearKernel blocks[] = {kBlock4<1, 4>, kBlock4<2, 4>, kBlock4<4, 2>};
+constexpr auto linear = joined(blocks, gathered);
 
 constexpr Kernels avx512_kernels() {
     Kernels kernels = tile_kernels();
     kernels.saturating_i16 = Dot::kSaturatingI16;
-    kernels.linear = linear;
-    kernels.linear_count = sizeof linear / sizeof *linear;
+    kernels.set_linear(linear.list);
     kernels.attention = attention;
-    kernels.peak = peak<8, block4<8, 1, 8>>;
+    kernels.peak = peak<8, block4<4, 2>>;
     return kernels;
 }

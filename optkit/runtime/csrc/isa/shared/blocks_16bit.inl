@@ -2,16 +2,14 @@
 // whose 16-bit sums stay inside come in fours and pairs (plan/entries.h), and are widened together.
 // Included once per translation unit, inside its unnamed namespace, after elements_256.inl.
 
-/// kHeight outputs of each row from `first` on, for kVectors vectors of tokens from `lane` on. kTotal is the height of
-/// the rows.
-template <int kTotal, int kHeight, int kVectors>
-inline void block_rows(const LinearArgs& args, int first, int lane) {
+/// Rows of kHeight outputs, for kVectors vectors of tokens from `lane` on.
+template <int kHeight, int kVectors>
+inline void block_rows(const LinearArgs& args, int lane) {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel) + 4 * lane;
     const uint16_t* indices = args.chunk.indices;
-    const int32_t* weights = args.chunk.weights + first;
+    const int32_t* weights = args.chunk.weights;
     for (uint32_t group = args.group; group < args.group + args.groups; ++group) {
-        int32_t* out = static_cast<int32_t*>(args.out) + (size_t(args.chunk.order[group]) * kTotal + first) * kLanes;
-        out += lane;
+        int32_t* out = static_cast<int32_t*>(args.out) + size_t(args.chunk.order[group]) * (kHeight * kLanes) + lane;
         __m256i sums[kHeight][kVectors] = {};
         if (args.accumulate)
             for (int i = 0; i < kHeight; ++i)
@@ -28,7 +26,7 @@ inline void block_rows(const LinearArgs& args, int first, int lane) {
             for (int i = 0; i < kHeight; ++i) {
                 __m256i w[kCount];
                 for (int j = 0; j < kCount; ++j)
-                    w[j] = _mm256_set1_epi32(weights[size_t(entry + uint32_t(j)) * kTotal + size_t(i)]);
+                    w[j] = _mm256_set1_epi32(weights[size_t(entry + uint32_t(j)) * kHeight + size_t(i)]);
                 OPTKIT_UNROLL
                 for (int v = 0; v < kVectors; ++v) {
                     __m256i pairs = Dot::pairs(load256(at[0] + 32 * v), w[0]);
@@ -53,18 +51,19 @@ inline void block_rows(const LinearArgs& args, int first, int lane) {
     }
 }
 
-/// Rows of kHeight outputs: up to two at a time for 32 tokens, or up to four for 16, since eight sums fit the
-/// registers.
+/// Up to two outputs at a time for 32 tokens, or up to four for 16, since eight sums fit the registers; higher blocks
+/// are stored as rows of these.
 template <int kHeight>
 void block4(const LinearArgs& args) noexcept {
-    constexpr int kPassed = kHeight < 4 ? kHeight : 4;
-    for (int first = 0; first < kHeight; first += kPassed)
-        if (args.lanes <= 16) {
-            block_rows<kHeight, kPassed, 2>(args, first, 0);
-        } else if constexpr (kPassed <= 2) {
-            block_rows<kHeight, kPassed, 4>(args, first, 0);
-        } else {
-            block_rows<kHeight, kPassed, 2>(args, first, 0);
-            block_rows<kHeight, kPassed, 2>(args, first, 16);
-        }
+    if (args.lanes <= 16) {
+        block_rows<kHeight, 2>(args, 0);
+    } else if constexpr (kHeight <= 2) {
+        block_rows<kHeight, 4>(args, 0);
+    } else {
+        block_rows<kHeight, 2>(args, 0);
+        block_rows<kHeight, 2>(args, 16);
+    }
 }
+
+template <int kHeight>
+constexpr LinearKernel kBlock4 = {Form::block4, kHeight, 1, block4<kHeight>};

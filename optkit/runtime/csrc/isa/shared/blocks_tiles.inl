@@ -114,5 +114,5 @@ void tiles_rows(const LinearArgs& args) noexcept {
     args.lanes > 16 ? tile_rows<kShare, 2>(args) : tile_rows<kShare, 1>(args);
 }
 
-constexpr LinearKernel kTileRows16 = {Form::block4, 16, 2, tiles_rows<false>, kTileEntries};
-constexpr LinearKernel kTileRows32 = {Form::block4, 32, 1, tiles_rows<true>, kTileEntries};
+constexpr LinearKernel tile_blocks[] = {{Form::block4, 16, 2, tiles_rows<false>, kTileEntries},
+                                        {Form::block4, 32, 1, tiles_rows<true>, kTileEntries}};

@@ -1,5 +1,5 @@
-// The kernels of plain C++, for any CPU: what the others are tested against. A kernels.cpp that includes it, inside its
-// unnamed namespace, adds the list of its matrix products.
+// The kernels of plain C++, for any CPU: what the others are tested against.
+// Included once per translation unit, inside its unnamed namespace.
 
 #include "isa/shared/vector.inl"
 #include "isa/shared/tile.inl"
@@ -46,7 +46,7 @@ void block4(const LinearArgs& args) noexcept {
 }
 
 template <int kHeight>
-void gathered(const LinearArgs& args) noexcept {
+void element(const LinearArgs& args) noexcept {
     const uint8_t* panel = static_cast<const uint8_t*>(args.panel);
     rows<kHeight, 4>(args, args.chunk.weights, [&](const uint16_t* index, int32_t quad, int lane) {
         int32_t sum = 0;
@@ -64,6 +64,16 @@ void single(const LinearArgs& args) noexcept {
     });
 }
 
+template <int kHeight>
+constexpr LinearKernel kBlock4 = {Form::block4, kHeight, 1, block4<kHeight>};
+
+constexpr LinearKernel blocks[] = {kBlock4<1>, kBlock4<2>, kBlock4<4>};
+constexpr LinearKernel gathered[] = {{Form::element, 1, 1, element<1>},
+                                     {Form::element, 4, 1, element<4>},
+                                     {Form::single, 1, 1, single<1>},
+                                     {Form::single, 4, 1, single<4>}};
+constexpr auto linear = joined(blocks, gathered);
+
 uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
     int32_t sum = 0;
     for (uint64_t i = 0; i < iterations; ++i) {
@@ -74,9 +84,9 @@ uint64_t peak(uint64_t iterations, int32_t* sink) noexcept {
     return iterations;
 }
 
-/// All but the matrix products.
 constexpr Kernels scalar_kernels() {
     Kernels kernels = tile_kernels();
+    kernels.set_linear(linear.list);
     kernels.attention = attention;
     kernels.peak = peak;
     return kernels;

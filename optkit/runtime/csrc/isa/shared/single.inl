@@ -1,5 +1,5 @@
-// Float weights one by one: a broadcast weight times a vector of tokens.
-// Included once per translation unit, inside its unnamed namespace, after vector.inl.
+// Float weights one by one: a broadcast weight times a vector of tokens; and the list of all kernels of single weights.
+// Included once per translation unit, inside its unnamed namespace, after elements_256.inl.
 
 template <int kHeight, int kVectors>
 void single_lanes(const LinearArgs& args, int lane) {
@@ -44,3 +44,8 @@ void single_rows4(const LinearArgs& args) noexcept {
     for (int lane = 0; lane < args.lanes; lane += 16)
         single_lanes<4, 16 / kWidth>(args, lane);
 }
+
+constexpr LinearKernel gathered[] = {{Form::element, 1, 1, element},
+                                     {Form::element, 4, 1, element_rows4},
+                                     {Form::single, 1, 1, single},
+                                     {Form::single, 4, 1, single_rows4}};
