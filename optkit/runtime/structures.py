@@ -33,7 +33,7 @@ class SuitedStructure:
 #: By the name of an instruction set (csrc/isa/sets.def); one for tests suits nothing.
 SUITED = {
     "scalar": SuitedStructure("any x86-64", "1x4", "which higher blocks are no faster than", False),
-    "avx2": SuitedStructure("AVX2", "1x4", "which higher blocks are slower than", True),
+    "avx2": SuitedStructure("AVX2", "1x4", "which higher blocks are hardly faster than", True),
     "avxvnni": SuitedStructure("AVX-VNNI", "4x4", "whose four outputs share the loads of inputs", True),
     "avx512vnni": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", True),
     "avx512bf16": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", True),
