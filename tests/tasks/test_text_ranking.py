@@ -256,3 +256,22 @@ def test_an_older_folder_keeps_its_activation(folder, tmp_path):
     (tmp_path / "out").mkdir()
     ours.save_extra_files(tmp_path / "out", None, ours.load_processor(older))
     assert cross_encoder.read(str(tmp_path / "out")) == cross_encoder.CrossEncoder(2, "torch.nn.Tanh", 14)
+
+
+@pytest.mark.slow
+def test_a_cross_encoder_of_classes_is_quantized_and_loads_as_one_again(folder, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    classes = changed(folder, tmp_path / "classes", "config.json")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=3)).save_pretrained(classes)
+    given = optkit.data.generators.GENERATORS["passages"]("train", 16, 1)
+    pairs = list(zip(given["query"], given["passage"]))
+    optkit.quantize(classes, data=pairs, output=tmp_path / "ir", task="text-classification")
+    options = {"backend": "openvino", "model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}}
+    models = [package().CrossEncoder(str(classes), device="cpu")]
+    models.append(package().CrossEncoder(str(tmp_path / "ir"), device="cpu", **options))
+    expected, found = (model.predict(pairs) for model in models)
+    assert found.shape == (16, 3) and models[1].max_seq_length == models[0].max_seq_length == LENGTH
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
