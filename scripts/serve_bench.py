@@ -2,7 +2,7 @@
 
     scripts/serve_bench.py IR --texts FILE                    # classification: optkit serve, FastAPI + optimum-intel
     scripts/serve_bench.py IR --texts FILE --embed CHECKPOINT # embeddings: sentence-transformers, infinity-emb if found
-    scripts/serve_bench.py IR --texts FILE --bench            # against `optkit bench --mode throughput`
+    scripts/serve_bench.py IR --texts FILE --bench --compute  # against `optkit bench --mode throughput`
 
 FILE has a text in each line. The servers run at the same time, and each is asked for a few seconds in every round, so
 that what else the machine does falls on all of them. wrk has to be on the path.
@@ -147,6 +147,22 @@ def bench(args: argparse.Namespace) -> float:
     return shape["rows"][0]["per_second"]
 
 
+def compute(args: argparse.Namespace, texts: list[str]) -> float:
+    """Seconds of CPU a text for inference alone: no HTTP, no tokenization, batches in the order of the file."""
+    from optkit.serving import RunnerOptions, read_folder
+    from optkit.serving.encoder import Encoder
+
+    options = RunnerOptions(threads=args.threads, streams=args.threads, plan=args.plan, max_batch=args.batch)
+    encoder = Encoder(read_folder(args.ir), options)
+    tokens, request = encoder.tokenizer.encode(texts, truncate=True), encoder.new_request()
+    batches = [tokens[i : i + args.batch] for i in range(0, len(tokens), args.batch)]
+    encoder.infer(request, batches[0])
+    begun = time.process_time()
+    for batch in batches:
+        encoder.infer(request, batch)
+    return (time.process_time() - begun) / len(texts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ir", type=Path)
@@ -154,6 +170,7 @@ def main() -> None:
     parser.add_argument("--embed", type=Path, help="the checkpoint of an embedding model")
     parser.add_argument("--infinity", type=Path, help="the command infinity_emb of another environment")
     parser.add_argument("--bench", action="store_true", help="also `optkit bench --mode throughput`")
+    parser.add_argument("--compute", action="store_true", help="also the CPU time of inference alone")
     parser.add_argument("--batch", type=int, default=16, help="texts of a batch of `optkit bench`")
     parser.add_argument("--each", type=int, default=1, help="texts of a request")
     parser.add_argument("--connections", type=int, default=32)
@@ -189,6 +206,10 @@ def main() -> None:
             f"p95 {middle['p95']:6.1f}  p99 {middle['p99']:6.1f} ms  {1e6 * middle['cpu']:6.0f} us CPU a text  "
             f"optkit {statistics.median(against):.2f} x  errors {sum(row['errors'] for row in server.found)}"
         )
+    if args.compute:
+        name, cpu = f"inference alone, batches of {args.batch}", compute(args, texts)
+        ratio = statistics.median(row["cpu"] for row in asked[0].found) / cpu
+        print(f"{name:32} {1e6 * cpu:6.0f} us CPU a text  optkit serve {ratio:.2f} x of that")
     if benched:
         against = statistics.median(own / other for own, other in zip(rates["optkit serve"], benched))
         name, rate = "optkit bench --mode throughput", statistics.median(benched)

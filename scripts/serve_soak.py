@@ -2,10 +2,10 @@
 
     scripts/serve_soak.py IR --texts FILE --minutes 10
 
-IR is a text classifier, FILE has a text in each line. Half of the clients send one text, others several; one of eight
-requests is bad: no JSON, wrong types, too many or too long texts, too large a body, a client that leaves in the middle. The
-folder is loaded again on the way. In the end comes SIGTERM, with all clients at work. The exit code is 1 if an answer
-was wrong, a status was not the right one, a request got no answer, or memory grew in the second half.
+IR is a text classifier, FILE has a text in each line. Half of the clients send one text, others several. One of eight
+requests is bad: no JSON, wrong types, too many or too long texts, too large a body, a client that leaves on the way. The
+folder is loaded again twice. In the end comes SIGTERM, with all clients at work. The exit code is 1 if an answer was
+wrong, a status was not the right one, a request got no answer, or memory grew in the second half.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import psutil
 
 #: A padded batch changes the order of sums, and bfloat16 the last digits.
 CLOSE = 0.03
-#: Bytes of memory by which the second half may exceed the first.
+#: Times the memory of the third quarter that the last one may take.
 GROWTH = 1.1
 LONG, MANY, LARGE = "word " * 3000, [["a"]] * 200, "a" * 3_000_000
 BAD = [
