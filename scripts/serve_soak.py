@@ -3,7 +3,7 @@
     scripts/serve_soak.py IR --texts FILE --minutes 10
 
 IR is a text classifier, FILE has a text in each line. Half of the clients send one text, others several. One of eight
-requests is bad: no JSON, wrong types, too many or too long texts, too large a body, a client that leaves on the way. The
+requests is bad: no JSON, wrong types, too many or too long texts, too large a body, a client that leaves. The
 folder is loaded again twice. In the end comes SIGTERM, with all clients at work. The exit code is 1 if an answer was
 wrong, a status was not the right one, a request got no answer, or memory grew in the second half.
 """
