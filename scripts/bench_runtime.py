@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How fast the sparse runtime is: optkit beside OpenVINO, ONNX Runtime and torch, on one model, in one process.
 
-Builds a BERT with random weights (nothing is downloaded), prunes it in one shot to each of ``--cases``, exports it,
+Builds a model with random weights (nothing is downloaded), prunes it in one shot to each of ``--cases``, exports it,
 quantizes it with NNCF, and times the engines by turns, all with the same threads and inputs. What
 is built is kept in ``--cache``.
 
@@ -50,7 +50,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optkit" / "bench_runtime"
-    add("--model", choices=("base", "minilm", "tiny"), default="base", help="size of BERT (default: %(default)s)")
+    add(
+        "--model",
+        choices=("base", "minilm", "tiny", "modernbert", "qwen3"),
+        default="base",
+        help="a size of BERT, ModernBERT-base, or six layers of Qwen3-Embedding-0.6B (default: %(default)s)",
+    )
     add("--cases", default=CASES, help="percent:structure, separated by commas (default: %(default)s)")
     add(
         "--engines",

@@ -20,7 +20,13 @@ SERVED = {
     "optkit": "optkit",
 }
 #: The models by bench_runtime.py's sizes.
-MODELS = {"base": "BERT-base", "minilm": "MiniLM-L6 (six layers, 384 wide)", "tiny": "Tiny BERT"}
+MODELS = {
+    "base": "BERT-base",
+    "minilm": "MiniLM-L6 (six layers, 384 wide)",
+    "tiny": "Tiny BERT",
+    "modernbert": "ModernBERT-base",
+    "qwen3": "Qwen3-Embedding-0.6B (six layers of 28)",
+}
 #: The engines that ratios are against, on the dense model.
 REFERENCES = (INT8, FP32)
 #: The measurements at other shapes than the main one's.

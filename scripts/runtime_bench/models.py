@@ -1,4 +1,4 @@
-"""BERT models with random weights: pruned in one shot, exported, quantized, and kept for the next run."""
+"""Models with random weights: pruned in one shot, exported, quantized, and kept for the next run."""
 
 from __future__ import annotations
 
@@ -17,24 +17,51 @@ import numpy as np
 from optkit.adapters import quiet
 from optkit.errors import OptkitError
 
-# What BertConfig is given for each size.
-SIZES: dict[str, dict[str, int]] = {
-    "base": {},
-    "minilm": {
-        "hidden_size": 384,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 12,
-        "intermediate_size": 1536,
-    },
-    "tiny": {
-        "hidden_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 512,
-        "max_position_embeddings": 512,
-    },
+
+@dataclass(frozen=True)
+class Shape:
+    """transformers' class of a model, what its configuration is given, and optimum's task to export it for."""
+
+    class_name: str
+    config: dict[str, int]
+    task: str = "text-classification"
+
+
+_BERT = "BertForSequenceClassification"
+MODELS: dict[str, Shape] = {
+    "base": Shape(_BERT, {}),
+    "minilm": Shape(
+        _BERT, {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    ),
+    "tiny": Shape(
+        _BERT,
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "max_position_embeddings": 512,
+        },
+    ),
+    # ModernBERT-base is the default of its configuration.
+    "modernbert": Shape("ModernBertForSequenceClassification", {}),
+    # Of Qwen3-Embedding-0.6B six of 28 layers, and a fifth of the vocabulary, which costs memory alone.
+    "qwen3": Shape(
+        "Qwen3Model",
+        {
+            "hidden_size": 1024,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "intermediate_size": 3072,
+            "vocab_size": 32768,
+            "pad_token_id": 0,
+        },
+        "feature-extraction",
+    ),
 }
-LONGEST = 512  # tokens, of every size
+LONGEST = 512  # tokens, of every model
 CALIBRATION = (4, 128)  # samples x tokens
 RECIPE = 1  # of what follows: another number builds everything again
 _STAMP = "built.json"
@@ -58,30 +85,31 @@ class Case:
     def __str__(self) -> str:
         return "dense" if self.structure == "dense" else f"{self.percent:g}% {self.structure}"
 
-    def folder(self, size: str) -> str:
-        return f"{size}-{self.percent:g}-{self.structure}"
+    def folder(self, model: str) -> str:
+        return f"{model}-{self.percent:g}-{self.structure}"
 
 
 DENSE = Case(0, "dense")
 
 
 @lru_cache(maxsize=1)
-def random_model(size: str) -> Any:
-    """The dense classifier: the same weights at every call, all of them random, biases and LayerNorms too.
+def random_model(name: str) -> Any:
+    """The dense model: the same weights at every call, all of them random, biases and norms too.
 
     A bias of zeros or a gamma of ones would be folded away when the model is converted, and a real one is not.
     """
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    import transformers
 
+    model_class = getattr(transformers, MODELS[name].class_name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = BertForSequenceClassification(BertConfig(**SIZES[size])).eval()
+        model = model_class(model_class.config_class(**MODELS[name].config)).eval()
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if name.endswith("LayerNorm.weight"):
+            for parameter_name, parameter in model.named_parameters():
+                if parameter_name.lower().endswith("norm.weight"):
                     parameter.normal_(1.0, 0.1)
-                elif name.endswith("bias"):
+                elif parameter_name.endswith("bias"):
                     parameter.normal_(0.0, 0.05)
     return model
 
@@ -100,7 +128,7 @@ def prune(model: Any, case: Case) -> None:
     structure = Structure.parse(case.structure)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if ".encoder." in name and parameter.ndim == 2:
+            if re.search(r"(^|\.)layers?\.\d+\.", name) and parameter.ndim == 2:
                 grid, weights = grid_of(structure, tuple(parameter.shape)), [parameter.abs()]
                 everything = [torch.ones_like(parameter, dtype=torch.bool)]
                 scores = grid.pool(weights, everything)
@@ -109,7 +137,7 @@ def prune(model: Any, case: Case) -> None:
                 parameter[~grid.masks(keep, weights, everything)[0]] = 0.0
 
 
-def ready(size: str, case: Case, cache: Path, weight_range: str) -> Path:
+def ready(model: str, case: Case, cache: Path, weight_range: str) -> Path:
     """A folder of ``cache`` with the case's IRs in ``fp32/`` and ``int8/``, built if it is not there yet.
 
     Args:
@@ -119,18 +147,18 @@ def ready(size: str, case: Case, cache: Path, weight_range: str) -> Path:
         OptkitError: if it cannot be built, or the folder is somebody else's.
         ValueError: if the blocks do not divide a layer.
     """
-    folder = cache / f"{case.folder(size)}-{weight_range}"
-    return _kept(folder, lambda into: _build(size, case, weight_range, into), _versions("nncf", "openvino"))
+    folder = cache / f"{case.folder(model)}-{weight_range}"
+    return _kept(folder, lambda into: _build(model, case, weight_range, into), _versions("nncf", "openvino"))
 
 
-def ready_onnx(size: str, cache: Path) -> Path:
+def ready_onnx(model: str, cache: Path) -> Path:
     """The dense model as ONNX, of any batch and length.
 
     Raises:
         OptkitError: if torch cannot export it.
     """
     versions = _versions("onnxscript", "onnx", "optkit")
-    return _kept(cache / f"{size}-onnx", lambda folder: _export_onnx(size, folder), versions) / "model.onnx"
+    return _kept(cache / f"{model}-onnx", lambda folder: _export_onnx(model, folder), versions) / "model.onnx"
 
 
 def _versions(*packages: str) -> dict[str, str]:
@@ -160,7 +188,7 @@ def _kept(folder: Path, build: Any, versions: dict[str, str]) -> Path:
     return folder
 
 
-def _build(size: str, case: Case, weight_range: str, folder: Path) -> None:
+def _build(name: str, case: Case, weight_range: str, folder: Path) -> None:
     import copy
 
     from optkit.adapters import nncf
@@ -168,14 +196,14 @@ def _build(size: str, case: Case, weight_range: str, folder: Path) -> None:
     from optkit.ir.io import read_model, save_model
     from optkit.quantization.quantize import Quantization
 
-    model = copy.deepcopy(random_model(size))
+    model = copy.deepcopy(random_model(name))
     if case.structure != "dense":
         prune(model, case)
     with quiet():
         model.save_pretrained(folder / "checkpoint")
-    for name in ("fp32", "int8"):
-        (folder / name).mkdir()
-    conversion.convert(folder / "checkpoint", folder / "fp32", task="text-classification")
+    for precision in ("fp32", "int8"):
+        (folder / precision).mkdir()
+    conversion.convert(folder / "checkpoint", folder / "fp32", task=MODELS[name].task)
     shutil.rmtree(folder / "checkpoint")
     random = np.random.default_rng(0)
     count, length = CALIBRATION
@@ -185,10 +213,10 @@ def _build(size: str, case: Case, weight_range: str, folder: Path) -> None:
     shutil.copyfile(folder / "fp32" / "config.json", folder / "int8" / "config.json")
 
 
-def _export_onnx(size: str, folder: Path) -> None:
+def _export_onnx(model: str, folder: Path) -> None:
     from optkit.adapters import onnx
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as checkpoint:
         with quiet():
-            random_model(size).save_pretrained(checkpoint)
+            random_model(model).save_pretrained(checkpoint)
         onnx.save(onnx.trace(Path(checkpoint)), folder, {})

@@ -10,7 +10,7 @@ import functools
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -87,6 +87,7 @@ def cases() -> dict[str, Case]:
         _no_numbers,
         _tokenwise,
         _by_heads,
+        _windows,
         _attention,
         _long_attention,
         _relative_attention,
@@ -354,6 +355,29 @@ def _by_heads() -> Iterator[tuple[str, Case]]:
             numbers = [f32(rng, batch, seq, program.features[value]) for value in range(3)]
             inputs.append([*numbers, rng.random((batch, heads, seq, seq)) < 0.7])
         yield name, Case(program, inputs)
+
+
+def _windows() -> Iterator[tuple[str, Case]]:
+    """Keys before a query alone, or near it, with and without a mask besides, of queries and keys in floats and in
+    integers, over sequences shorter and longer than the window, a tile, and what is taken at a time.
+    """
+    for left, right in ((None, 0), (0, None), (3, 3), (0, 0), (40, 5), (64, 64), (200, 1)):
+        for kind in ("none", "keys", "pairs", "added"):
+            name = f"attention in a window {left} {right}, {kind}"
+            rng = _rng(name)
+            program = attention_program(2, 9, mask=kind != "none")
+            program.steps[0] = replace(program.steps[0], left=left, right=right)
+            many = []
+            for batch, seq in ((1, 1), (2, 33), (2, 150), (1, 290)):
+                inputs = [f32(rng, batch, seq, 18, scale=1.5) for _ in range(3)]
+                if kind == "keys":
+                    inputs.append(rng.random((batch, 1, 1, seq)) < 0.7)
+                elif kind == "pairs":
+                    inputs.append(rng.random((1, 2, seq, seq)) < 0.7)
+                elif kind == "added":
+                    inputs.append(f32(rng, batch, 2, seq, seq, scale=2))
+                many.append(inputs)
+            yield name, Case(program, many, mask_type="f32" if kind == "added" else "boolean")
 
 
 def _attention() -> Iterator[tuple[str, Case]]:

@@ -306,12 +306,18 @@ def _merged(x: np.ndarray) -> np.ndarray:
 def _scores(step: Attention, query: np.ndarray, key: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """(batch, heads, seq, seq); -inf where a boolean mask leaves a key out."""
     scores = query @ key.swapaxes(-1, -2) * np.float32(step.scale)
-    if mask is None:
-        return scores
-    if mask.dtype == bool:
-        return np.where(mask, scores, -np.inf)
-    # In float32, for masks are often its lowest number, beside which a score vanishes.
-    return (scores.astype(np.float32) + mask).astype(np.float64)
+    if mask is not None and mask.dtype == bool:
+        scores = np.where(mask, scores, -np.inf)
+    elif mask is not None:
+        # In float32, for masks are often its lowest number, beside which a score vanishes.
+        scores = (scores.astype(np.float32) + mask).astype(np.float64)
+    distance = np.arange(scores.shape[-1]) - np.arange(scores.shape[-2])[:, None]
+    far = np.zeros_like(distance, bool)
+    if step.left is not None:
+        far |= distance < -step.left
+    if step.right is not None:
+        far |= distance > step.right
+    return np.where(far, -np.inf, scores)
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

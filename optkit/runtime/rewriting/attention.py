@@ -13,7 +13,7 @@ from optkit.runtime.program import Attention, Bias, RelativePositions
 from optkit.runtime.rewriting.building import Builder
 from optkit.runtime.rewriting.graph import arguments, attribute, kind, number, scaled
 from optkit.runtime.rewriting.heads import Path, path
-from optkit.runtime.rewriting.masks import Mask, Part, mask, overwhelming
+from optkit.runtime.rewriting.masks import Masking, Part, masking, overwhelming
 from optkit.runtime.rewriting.matches import Match, Matches
 from optkit.runtime.rewriting.relative import MAX_TERMS, Term, term
 
@@ -72,10 +72,10 @@ def attention(value: openvino.Output, matches: Matches) -> Match | None:
         if not _puts_heads_apart(content, shape, heads, matches):
             return _refused(result.start, _OTHERS, matches)
         operands.append(content)
-    masking = mask(parts, (shape[0], heads, shape[1], shape[1]), matches.shapes)
-    if isinstance(masking, str):
-        return _refused(result.start, masking, matches)
-    return _match(value, masking, operands, terms, result, heads, core.scale)
+    masked = masking(parts, (shape[0], heads, shape[1], shape[1]), matches.shapes)
+    if isinstance(masked, str):
+        return _refused(result.start, masked, matches)
+    return _match(value, masked, operands, terms, result, heads, core.scale)
 
 
 def _told_apart(parts: list[Part], length: int, matches: Matches) -> tuple[list[Part], list[Term]]:
@@ -105,7 +105,7 @@ def _refused(core: openvino.Output, why: str, matches: Matches) -> None:
 
 def _match(
     value: openvino.Output,
-    masking: Mask | None,
+    masked: Masking,
     operands: list[Path],
     terms: list[Term],
     result: Path,
@@ -124,20 +124,21 @@ def _match(
             # Those of query and key are in the scale already.
             made.append(each.emit(builder, source, numbers[:count], scaled=each is operands[2]))
             numbers = numbers[count:]
-        masked = numbers[0] if masking else None
+        mask = numbers[0] if masked.mask else None
         for i, each in enumerate(terms):
             factor = each.scale * operands[3 + i].factor
             own = _relative(builder, made[3 + i], given[2 * i : 2 * i + 2], heads, factor, each.of_keys)
-            masked = own if masked is None else _bias(builder, masked, own)
+            mask = own if mask is None else _bias(builder, mask, own)
 
         def step(target: int) -> Attention:
-            return Attention(*made[:3], masked, target, heads, scale, key_heads)
+            reach = masked.window.left, masked.window.right
+            return Attention(*made[:3], mask, target, heads, scale, key_heads, *reach)
 
         return result.emit(builder, builder.alike(made[0], step), [], scaled=True)
 
     sources = tuple(each.tokens for each in operands)
     given = tuple(each for term in terms for each in (term.table, term.places))
-    return Match(value, "attention", sources, emit, mask=masking, tables=tables, given=given)
+    return Match(value, "attention", sources, emit, mask=masked.mask, tables=tables, given=given)
 
 
 def _relative(builder: Builder, content: int, given: list[int], heads: int, scale: float, of_keys: bool) -> int:

@@ -1,12 +1,13 @@
 """The mask of an attention: what is added to its scores, or chosen by, before the Softmax.
 
-The engine takes one mask of four dimensions, (batch or 1, heads or 1, seq or 1, seq). The smaller it is the better:
-what only repeats or never leaves anything out is looked through.
+The engine takes one mask of four dimensions, (batch or 1, heads or 1, seq or 1, seq), and a window of keys around each
+query. The smaller the mask is the better: what only repeats or never leaves anything out is looked through, and what
+the positions say is taken into the window.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +15,15 @@ import numpy as np
 from optkit.ir.io import import_openvino
 from optkit.runtime.rewriting.graph import arguments, constant, key, kind, number
 from optkit.runtime.rewriting.shapes import Shape, Shapes
+from optkit.runtime.rewriting.windows import Window, window
 
 if TYPE_CHECKING:
     import openvino
 
 #: A score to which so much is added is lost in rounding: replacing it is the same as adding.
 _OVERWHELMING = -1e9
+#: Whoever adds so much, the lowest number of float16, leaves a key out: no score makes up for it.
+_EXCLUDING = -65504.0
 
 _AND = {"BitwiseAnd", "LogicalAnd"}
 _SAME_SIGN = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
@@ -52,12 +56,71 @@ class Mask:
         return (self.heads, *((key(part.value), part.fill, part.when) for part in self.parts))
 
 
-def mask(parts: list[Part], scores: Shape, shapes: Shapes) -> Mask | str | None:
-    """The mask that ``parts`` are for scores (batch, heads, seq, seq).
+@dataclass(frozen=True, eq=False)
+class Masking:
+    """What leaves keys out: a mask, or None, and a window."""
 
-    Returns:
-        None if they leave nothing out; why not, if the engine has no such mask.
-    """
+    mask: Mask | None
+    window: Window
+
+
+def masking(parts: list[Part], scores: Shape, shapes: Shapes) -> Masking | str:
+    """What ``parts`` are for scores (batch, heads, seq, seq); why not, if the engine has no such mask."""
+    left, around = [], Window()
+    for part in parts:
+        rest, found = _without_window(_condition(part), scores, shapes)
+        around = around.within(found)
+        left += rest
+    found = _mask(left, scores, shapes)
+    return found if isinstance(found, str) else Masking(found, around)
+
+
+def _condition(part: Part) -> Part:
+    """A choice of two numbers that are added, as the choice that it is, so that True takes part where it can."""
+    if part.fill is None and kind(part.value) == "Select":
+        when, one, other = arguments(part.value)
+        numbers = number(one), number(other)
+        if None not in numbers and min(numbers) <= _EXCLUDING and max(numbers) == 0:
+            part = Part(when, min(numbers), numbers[0] != 0)
+    if part.fill is not None and part.when and kind(part.value) == "LogicalNot":
+        return Part(arguments(part.value)[0], part.fill, when=False)
+    return part
+
+
+def _excludes(part: Part) -> bool:
+    """Whether it is a boolean whose False leaves a key out."""
+    if part.value.get_element_type().to_string() != "boolean":
+        return False
+    return part.fill is None or (part.fill <= _EXCLUDING and not part.when)
+
+
+def _without_window(part: Part, scores: Shape, shapes: Shapes) -> tuple[list[Part], Window]:
+    """What ``part`` leaves out beside a window, and the window."""
+    if not _excludes(part):
+        return [part], Window()
+    rest, around = [], Window()
+    for term in _terms(part.value):
+        found = window(term, shapes) if (shapes[term] or ())[-2:] == scores[-2:] else None
+        if found is None:
+            rest.append(term)
+        else:
+            around = around.within(found)
+    if around == Window() or len(rest) > 1:
+        return [part], Window()
+    return [replace(part, value=term) for term in rest], around
+
+
+def _terms(value: openvino.Output) -> list[openvino.Output]:
+    """Booleans that hold where ``value`` does, and there alone; those that hold everywhere left out."""
+    if kind(value) in _AND and value.get_element_type().to_string() == "boolean":
+        return [term for each in arguments(value) for term in _terms(each)]
+    if kind(value) == "Broadcast" and len(arguments(value)[0].get_partial_shape()) == len(value.get_partial_shape()):
+        return _terms(arguments(value)[0])
+    return [] if _always_true(value) else [value]
+
+
+def _mask(parts: list[Part], scores: Shape, shapes: Shapes) -> Mask | str | None:
+    """The mask that ``parts`` are; None if they leave nothing out."""
     simple = []
     for part in parts:
         if part.fill is None and number(part.value) == 0 and part.value.get_element_type().to_string() == "f32":
@@ -66,6 +129,8 @@ def mask(parts: list[Part], scores: Shape, shapes: Shapes) -> Mask | str | None:
         if not _fits(shapes[value], scores):
             return f"a mask of shape {value.get_partial_shape()} does not fit (batch, heads, seq, seq)"
         simple.append(Part(value, part.fill, part.when))
+    if len(simple) == 1 and simple[0].fill is not None and _excludes(simple[0]):
+        simple = [Part(simple[0].value)]
     types = [part.value.get_element_type().to_string() for part in simple]
     if any(name != ("f32" if part.fill is None else "boolean") for name, part in zip(types, simple)):
         if types != ["boolean"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optkit.ir.io import import_openvino
-from optkit.runtime.rewriting.graph import Key, arguments, integers, key, kind, readers
+from optkit.runtime.rewriting.graph import Key, arguments, integers, key, kind, number, readers
 from optkit.runtime.rewriting.rotary import rotation
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ class Shapes:
         """For the name of each size the first that means the same."""
         first: list[int] = []
         same = {}
-        for symbol, number in self._numbers.items():
+        for symbol, name in self._numbers.items():
             alike = (other for other in first if self._symbols[_REST - other - 1] == symbol)
-            same[number] = next(alike, number)
-            if same[number] == number:
-                first.append(number)
+            same[name] = next(alike, name)
+            if same[name] == name:
+                first.append(name)
         return same
 
     def _stamp(self, value: openvino.Output, shape: Shape | None) -> None:
@@ -121,6 +121,8 @@ class Shapes:
         if kind(value) == "Reshape":
             return self._reshaped(value, shape)
         if kind(value) == "Broadcast" and value.get_node().get_attributes()["mode"] == "numpy":
+            return _merged(shape, self._values(arguments(value)[1]))
+        if kind(value) == "Range" and (number(arguments(value)[0]), number(arguments(value)[2])) == (0, 1):
             return _merged(shape, self._values(arguments(value)[1]))
         if kind(value) == "ScaledDotProductAttention":
             query, last = self[arguments(value)[0]], shape[-1]

@@ -38,7 +38,8 @@ public:
         const size_t tiles = schedule_.split ? 0 : schedule_.tiles_of_a_task;
         size_t scratch = kOwnFloats + tiles * plan_.scratch_floats;
         for (const AttentionPlan& step : plan_.attentions)
-            scratch = std::max(scratch, attention_floats(step));
+            scratch = std::max(
+                scratch, attention_floats(step) + kLanes * step.keys_of_a_tile(tiling_.batch.length, tiling_.width));
         tiles_ = workspace_.tiles.reserve(schedule_.split ? tiling_.tiles() * plan_.scratch_floats : 0);
         workspace_.scratch.resize(std::max(workspace_.scratch.size(), size_t(schedule_.threads)));
         for (Buffer& buffer : workspace_.scratch)

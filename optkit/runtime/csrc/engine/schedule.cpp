@@ -51,7 +51,8 @@ double time_of_weights(const Plan& plan, const Action& action, double of_byte) {
 double time_of_head(const Plan& plan, const AttentionPlan& attention, size_t length) {
     // Beside the two products of an attention those of relative positions: of queries with the distances of a tile, of
     // keys with half as many more than are of use.
-    double products = 2.0 * double(length);
+    const size_t near = attention.keys_of_a_tile(length, kLanes);
+    double products = 2.0 * double(near ? near : length);
     for (const RelativePlan& relative : attention.relatives)
         products += relative.of_keys ? 1.5 * double(length) : double(length + kLanes);
     return kAttention * narrower(plan) * kLanes * products * attention.size;

@@ -1,5 +1,8 @@
 #include "engine/tile_work.h"
 
+#include <cstring>
+#include <limits>
+
 #include "engine/profile.h"
 
 namespace optkit {
@@ -266,7 +269,50 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
             relative.scale};
     }
     args.added = !step.masks.empty() || args.relative_count > 0;
+    if (step.left != kNone || step.right != kNone)
+        limit_keys(step, number, args, scratch + attention_floats(step));
     attention_(args);
+}
+
+void TileWork::limit_keys(const AttentionPlan& step, size_t number, AttentionArgs& args, float* memory) noexcept {
+    const size_t length = args.length, left = std::min<size_t>(step.left, length),
+                 right = std::min<size_t>(step.right, length);
+    const size_t first = number * args.width, last = first + size_t(args.queries) - 1;
+    // Relative positions count from the first key.
+    const size_t low = args.relative_count || first <= left ? 0 : (first - left) / args.width * args.width,
+                 high = std::min(length, last + right + 1), count = high - low;
+    args.key = static_cast<const float*>(args.key) + low / args.width * args.key_stride;
+    args.value += low / args.width * args.value_stride;
+    args.length = uint32_t(count);
+    if (args.bias.data)
+        args.bias.data = static_cast<const char*>(args.bias.data) +
+                         low * args.bias.key_stride * (args.bias.boolean ? 1 : sizeof(float));
+    const MaskView given = args.mask;
+    const bool boolean = !given.data || given.boolean;
+    const size_t bytes = boolean ? 1 : sizeof(float);
+    args.added = true;
+    args.mask.data = memory;
+    args.mask.boolean = boolean;
+    args.mask.query_stride = count;
+    args.mask.key_stride = 1;
+    for (size_t query = first; query <= last; ++query) {
+        const size_t begin = query > left ? query - left : 0, end = std::min(length, query + right + 1);
+        char* row = reinterpret_cast<char*>(memory) + (query - first) * count * bytes;
+        if (boolean)
+            std::memset(row, 0, count);
+        else
+            std::fill_n(reinterpret_cast<float*>(row), count, -std::numeric_limits<float>::infinity());
+        row += (begin - low) * bytes;
+        const char* from = static_cast<const char*>(given.data) +
+                           ((query - first) * given.query_stride + begin * given.key_stride) * bytes;
+        if (!given.data)
+            std::memset(row, 1, end - begin);
+        else if (given.key_stride)
+            std::memcpy(row, from, (end - begin) * bytes);
+        else
+            for (size_t key = begin; key < end; ++key, row += bytes)
+                std::memcpy(row, from, bytes);
+    }
 }
 
 MaskView TileWork::mask(const Input& input, size_t sequence, size_t head, size_t query) noexcept {

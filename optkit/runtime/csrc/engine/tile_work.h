@@ -72,6 +72,9 @@ private:
     /// What follows the sums of `rows` outputs from `first` on.
     void epilogue(const LinearPlan& step, float* block, uint32_t first, uint32_t rows, size_t tile, int lanes,
                   float* scratch) const noexcept;
+    /// Leaves to a tile of queries, the `number`-th of its sequence, the keys within their window: whole tiles of keys
+    /// by `args`, the others by a mask that is written to `memory`.
+    static void limit_keys(const AttentionPlan& step, size_t number, AttentionArgs& args, float* memory) noexcept;
     /// What an input adds to the scores of a head, for the queries of a sequence from `query` on.
     static MaskView mask(const Input& input, size_t sequence, size_t head, size_t query) noexcept;
 

@@ -225,6 +225,8 @@ private:
         heads(step, features, integers);
         step.key_heads = integers[1] == 0 ? step.heads : integers[1];
         check(step.key_heads <= step.heads && step.heads % step.key_heads == 0, "heads share no whole number of keys");
+        step.left = integers[2] - 1;  // 0: any distance, kNone
+        step.right = integers[3] - 1;
         const uint32_t shared = features / step.heads * step.key_heads;
         check(source(step.sources[1]) == shared && source(step.sources[2]) == shared,
               "query, key and value have different features");

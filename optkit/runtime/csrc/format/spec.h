@@ -65,6 +65,7 @@ struct Step {
     // the others
     ActivationKind activation{};
     uint32_t levels = 0, heads = 0, key_heads = 0;
+    uint32_t left = kNone, right = kNone;  // attention: distances of keys before and behind a query; kNone: any
     bool interleaved = false;  // rotary: features 2i and 2i + 1 of a head turn together, else i and i + size / 2
     bool of_keys = false;      // relative: the content is a key, else a query
     float epsilon = 0, scale = 0;

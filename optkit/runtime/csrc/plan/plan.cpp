@@ -112,6 +112,8 @@ private:
                                 step.heads,
                                 step.key_heads,
                                 spec_.features[step.target] / step.heads,
+                                step.left,
+                                step.right,
                                 step.scale};
         add_terms(step.sources[3], attention);
         std::vector<uint32_t> read{attention.query, attention.key, attention.value};

@@ -1,6 +1,7 @@
 // What an engine does for each tile, decided once: which steps are fused, where each value lies and how long it lives.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -83,11 +84,21 @@ struct RelativePlan {
 
 struct AttentionPlan {
     uint32_t query, key, value, target, heads, key_heads, size;  // key_heads divide the heads, which share them
+    uint32_t left, right;  // how far before and behind a query its keys lie; kNone: any distance
     float scale;
     bool integers = false;  // queries and keys: their steps are part of the scale
     int32_t query_zero = 0, key_zero = 0;
     std::vector<int> masks{};  // numbers among the inputs, two at most
     std::vector<RelativePlan> relatives{};
+
+    /// Keys that a mask says anything of to a tile of `width` queries, whole tiles of them; 0 without a window.
+    size_t keys_of_a_tile(size_t length, int width) const noexcept {
+        if (left == kNone && right == kNone)
+            return 0;
+        if (!relatives.empty())
+            return length;
+        return std::min(length, std::min<size_t>(left, length) + std::min<size_t>(right, length) + 2 * size_t(width));
+    }
 };
 
 struct Action {
