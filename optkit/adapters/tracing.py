@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, bidirectional_mask_function
 
 from optkit.errors import ExportError
@@ -33,9 +33,10 @@ def traceable(model: PreTrainedModel, names: Sequence[str], outputs: Sequence[st
         ExportError: if it is known not to be traceable.
     """
     _set_eager(model)
-    with _positional(model, names, outputs), _masks(), _attributes(DynamicLayer, update=_without_past):
-        with _attributes(Tensor, as_strided=_windows):
-            yield
+    with _positional(model, names, outputs), _masks(), _attributes(Tensor, as_strided=_windows):
+        with _attributes(DynamicLayer, update=_without_past):
+            with _attributes(DynamicSlidingWindowLayer, update=_without_past):
+                yield
 
 
 def _set_eager(model: PreTrainedModel) -> None:
