@@ -91,11 +91,13 @@ def test_the_key(client, classifier):
 
 @pytest.fixture
 def held(monkeypatch):
-    """Holds every inference of models after ``hold`` until it is set."""
+    """Holds every inference of models after ``hold`` until it is set; ``begun`` has the batches of all such."""
     go, infer = threading.Event(), Encoder.infer
+    go.begun = []
 
     def wait(self, request, batch):
         if getattr(self, "held", False):
+            go.begun.append(batch)
             go.wait(20)
         return infer(self, request, batch)
 
@@ -122,7 +124,9 @@ def test_a_full_queue_is_503_and_the_rest_is_answered(client, classifier, held):
     runner = hold(http)
     with ThreadPoolExecutor(4) as threads:
         # Two are computed, as many as there are requests of OpenVINO's, and four wait.
-        waiting = [threads.submit(http.post, "/predict", json={"inputs": [["a"], ["b"]]}) for _ in range(3)]
+        waiting = [threads.submit(http.post, "/predict", json={"inputs": [["a"], ["b"]]})]
+        until(lambda: len(held.begun) == 2)
+        waiting += [threads.submit(http.post, "/predict", json={"inputs": [["a"], ["b"]]}) for _ in range(2)]
         until(lambda: runner.waiting == 4)
         answer = http.post("/predict", json={"inputs": "c"})
         assert (answer.status_code, answer.json()) == (503, {"error": "the queue is full", "error_type": "Overloaded"})
@@ -133,13 +137,14 @@ def test_a_full_queue_is_503_and_the_rest_is_answered(client, classifier, held):
     assert 'optkit_requests_total{path="/predict",status="503"} 1.0' in http.get("/metrics").text
 
 
-def test_too_many_requests_at_once_are_503(client, classifier, held):
+def test_too_many_requests_at_once_are_503(client, classifier, held, monkeypatch):
     http = client(classifier, max_requests=2)
-    hold(http)
+    runner, taken = hold(http), []
+    run = runner.run
+    monkeypatch.setattr(runner, "run", lambda *texts, **options: taken.append(texts) or run(*texts, **options))
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(http.post, "/predict", json={"inputs": "a"}) for _ in range(2)]
-        # Asking for the metrics is a request as well, and one that no model holds.
-        until(lambda: http.get("/metrics").status_code == 503)
+        until(lambda: len(taken) == 2)
         answer = http.post("/predict", json={"inputs": "c"})
         assert (answer.status_code, answer.json()["error"]) == (503, "too many requests at once")
         assert http.get("/v2/health/live").status_code == 200
@@ -148,14 +153,15 @@ def test_too_many_requests_at_once_are_503(client, classifier, held):
 
 
 def test_no_answer_in_time_is_504_and_what_nobody_waits_for_is_not_computed(client, classifier, held):
-    http = client(classifier, timeout=0.2, max_batch=1, threads=1, streams=1)
+    http = client(classifier, timeout=1.0, max_batch=1, threads=1, streams=1)
     runner = hold(http)
     answer = http.post("/predict", json={"inputs": [["a"]] * 5})
     assert (answer.status_code, answer.json()["error"]) == (504, "no answer in time")
+    assert len(held.begun) == 2
     held.set()
+    until(lambda: 'optkit_batch_inputs_count{model="text-classification"} 2.0' in http.get("/metrics").text)
     until(lambda: not runner.waiting)
-    computed = http.get("/metrics").text
-    assert 'optkit_batch_inputs_count{model="text-classification"} 2.0' in computed
+    assert len(held.begun) == 2
     assert http.post("/predict", json={"inputs": "a"}).status_code == 200
 
 
