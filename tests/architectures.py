@@ -9,7 +9,7 @@ import numpy as np
 
 #: A tiny BERT, wide enough for 1x4 blocks.
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-_SMALL = {
+SMALL = {
     "vocab_size": 64,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -62,22 +62,22 @@ BERT = {
 BERT_OF_ONE_LAYER = {**BERT, "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64}
 #: (transformers class, configuration)
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("BertForSequenceClassification", _SMALL),
-    "roberta": ("RobertaForSequenceClassification", _SMALL),
+    "bert": ("BertForSequenceClassification", SMALL),
+    "roberta": ("RobertaForSequenceClassification", SMALL),
     "distilbert": ("DistilBertForSequenceClassification", _DISTILBERT),
-    "electra": ("ElectraForSequenceClassification", {**_SMALL, "embedding_size": 16}),
-    "albert": ("AlbertForSequenceClassification", {**_SMALL, "embedding_size": 16, "hidden_act": "gelu_new"}),
-    "mpnet": ("MPNetForSequenceClassification", _SMALL),
-    "deberta": ("DebertaV2ForSequenceClassification", {**_SMALL, **_DEBERTA}),
-    "deberta-apart": ("DebertaV2ForSequenceClassification", {**_SMALL, **_DEBERTA, "share_att_key": False}),
-    "modernbert": ("ModernBertForSequenceClassification", {**_SMALL, **_MODERNBERT}),
+    "electra": ("ElectraForSequenceClassification", {**SMALL, "embedding_size": 16}),
+    "albert": ("AlbertForSequenceClassification", {**SMALL, "embedding_size": 16, "hidden_act": "gelu_new"}),
+    "mpnet": ("MPNetForSequenceClassification", SMALL),
+    "deberta": ("DebertaV2ForSequenceClassification", {**SMALL, **_DEBERTA}),
+    "deberta-apart": ("DebertaV2ForSequenceClassification", {**SMALL, **_DEBERTA, "share_att_key": False}),
+    "modernbert": ("ModernBertForSequenceClassification", {**SMALL, **_MODERNBERT}),
     "modernbert-biased": (
         "ModernBertForSequenceClassification",
-        {**_SMALL, **_MODERNBERT, "attention_bias": True, "mlp_bias": True},
+        {**SMALL, **_MODERNBERT, "attention_bias": True, "mlp_bias": True},
     ),
     "vit": ("ViTForImageClassification", _VIT),
-    "camembert": ("CamembertForSequenceClassification", _SMALL),
-    "xlm-roberta": ("XLMRobertaForSequenceClassification", _SMALL),
+    "camembert": ("CamembertForSequenceClassification", SMALL),
+    "xlm-roberta": ("XLMRobertaForSequenceClassification", SMALL),
 }
 
 

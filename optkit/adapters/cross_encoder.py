@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optkit.adapters.hub import MODULES, model_file
+from optkit.adapters.hub import MODULES
 from optkit.adapters.sentence_transformers import (
     LENGTH,
     SETTINGS,
+    copy_files,
     default_prompt,
     encoder_settings,
     read_modules,
@@ -101,9 +102,5 @@ def write(folder: Path, activation: str | None, *, max_length: int, source: Mode
         write_settings(folder / SETTINGS, settings | {"activation_fn": activation or _SIGMOID})
         write_settings(folder / LENGTH, _ENCODER | {"max_seq_length": max_length})
         return
-    for name in (MODULES, SETTINGS, LENGTH):
-        if (file := model_file(source.name, source.revision, name)) is not None:
-            (folder / name).write_bytes(file.read_bytes())
-    values = read_settings(source.name, source.revision, LENGTH, "model.name") or _ENCODER
-    if values.get("max_seq_length") != max_length:
-        write_settings(folder / LENGTH, values | {"max_seq_length": max_length})
+    files = (MODULES, SETTINGS, LENGTH)
+    copy_files(folder, files, source.name, source.revision, max_length=max_length, default=_ENCODER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,12 +159,7 @@ def write(
     """
     (folder / POOLING).parent.mkdir(parents=True, exist_ok=True)
     if source is not None:
-        for name in FILES:
-            if (file := model_file(source, revision, name)) is not None:
-                (folder / name).write_bytes(file.read_bytes())
-        values = read_settings(source, revision, LENGTH, "model.name") or {}
-        if values.get("max_seq_length") != max_length:
-            write_settings(folder / LENGTH, values | {"max_seq_length": max_length})
+        copy_files(folder, FILES, source, revision, max_length=max_length)
         return
     kinds = {"Transformer": "", "Pooling": "1_Pooling"} | ({"Normalize": "2_Normalize"} if embedding.normalize else {})
     modules = [
@@ -176,6 +172,28 @@ def write(
     length = {"max_seq_length": max_length, "do_lower_case": False}
     for name, values in {MODULES: modules, POOLING: pooling, SETTINGS: settings, LENGTH: length}.items():
         write_settings(folder / name, values)
+
+
+def copy_files(
+    folder: Path,
+    names: Sequence[str],
+    source: str,
+    revision: str,
+    *,
+    max_length: int,
+    default: dict[str, Any] | None = None,
+) -> None:
+    """Copies files of the model ``source`` byte for byte, but for another length.
+
+    Args:
+        default: what the file of the length says beside it where the model has none.
+    """
+    for name in names:
+        if (file := model_file(source, revision, name)) is not None:
+            (folder / name).write_bytes(file.read_bytes())
+    values = read_settings(source, revision, LENGTH, "model.name") or default or {}
+    if values.get("max_seq_length") != max_length:
+        write_settings(folder / LENGTH, values | {"max_seq_length": max_length})
 
 
 def write_settings(path: Path, values: Any) -> None:

@@ -77,7 +77,7 @@ class Fault:
 
 
 class StaticError(RecipeError):
-    """Every static fault of a recipe; ``faults`` holds them with their positions."""
+    """Every static fault of a recipe, or of another YAML file; ``faults`` holds them with their positions."""
 
     def __init__(self, faults: list[Fault]):
         self.faults = faults

@@ -13,6 +13,8 @@ from optkit.serving.folder import read_folder
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from optkit.serving.settings import Settings
+
 Folders = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 #: The modules of the extra ``optkit[serve]`` that serving cannot do without.
 _MODULES = ("fastapi", "uvicorn", "prometheus_client")
@@ -33,11 +35,9 @@ def serve(folders: Folders = (), *, config: str | Path | None = None, **settings
     """
     _need_extra()
     from optkit.serving.server import run
-    from optkit.serving.settings import api_key, load_settings
+    from optkit.serving.settings import api_key
 
-    found = load_settings(_given(folders, settings), config=None if config is None else Path(config))
-    if not found.models:
-        raise UsageError("no model: give the folder of an exported model, such as runs/NAME/openvino")
+    found = _settings(folders, settings, config)
     for folder in found.models.values():
         read_folder(folder)
     run(found, api_key())
@@ -61,16 +61,22 @@ def app(folders: Folders, *, key: str | None = None, **settings: Any) -> FastAPI
     """
     _need_extra()
     from optkit.serving.application import build
-    from optkit.serving.settings import api_key, load_settings
+    from optkit.serving.settings import api_key
 
-    return build(load_settings(_given(folders, settings)), key if key is not None else api_key())
+    return build(_settings(folders, settings), key if key is not None else api_key())
 
 
-def _given(folders: Folders, settings: Mapping[str, Any]) -> dict[str, Any]:
-    if not folders:
-        return dict(settings)
-    listed = [folders] if isinstance(folders, (str, Path)) else folders
-    return {**settings, "models": dict(listed) if isinstance(listed, Mapping) else list(listed)}
+def _settings(folders: Folders, settings: Mapping[str, Any], config: str | Path | None = None) -> Settings:
+    from optkit.serving.settings import load_settings
+
+    given = dict(settings)
+    if folders:
+        listed = [folders] if isinstance(folders, (str, Path)) else folders
+        given["models"] = dict(listed) if isinstance(listed, Mapping) else list(listed)
+    found = load_settings(given, config=None if config is None else Path(config))
+    if not found.models:
+        raise UsageError("no model: give the folder of an exported model, such as runs/NAME/openvino")
+    return found
 
 
 def _need_extra() -> None:

@@ -30,7 +30,7 @@ class Models:
     """Named models, each with its runner.
 
     Args:
-        folders: by name, see ``Settings.models``.
+        folders: by name, see ``Settings.models``; at least one.
         options: how each is run.
         statistics: makes what hears of the work of the model of a name.
 
@@ -45,8 +45,6 @@ class Models:
         options: RunnerOptions,
         statistics: Callable[[str], Statistics] = lambda name: Statistics(),
     ):
-        if not folders:
-            raise UsageError("no model: give the folder of an exported model, such as runs/NAME/openvino")
         self._options, self._statistics = options, statistics
         self._served: dict[str, _Served] = {}
         found: dict[str, ModelFolder] = {}

@@ -195,7 +195,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _from_file(path: Path) -> dict[str, Any]:
     """The keys of a YAML file, each known and with a value of its type."""
-    from optkit.recipe.faults import Fault, Source
+    from optkit.recipe.faults import Fault, Source, StaticError
     from optkit.recipe.tree import read_tree
 
     try:
@@ -224,10 +224,7 @@ def _from_file(path: Path) -> dict[str, Any]:
                 place = root.value.get(str(each["loc"][0])) if each["loc"] else None
                 mark = place.node.mark if place and not isinstance(place.node.value, dict) else root.mark
                 faults.append(Fault(mark, ".".join(map(str, each["loc"])), _message(each), excerpt=place is not None))
-    problem = UsageError([])
-    problem.problems = [str(fault) for fault in faults]  # with the lines of the file that they are in
-    problem.args = ("\n".join(problem.problems),)
-    raise problem
+    raise StaticError(faults)
 
 
 def _anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optkit.errors import DataError
 from optkit.tasks import numbers
 from optkit.tasks.columns import column_of, first_few, first_true, format_classes, is_text
 from optkit.tasks.numbers import AS_CLASSES, FRACTIONS, INTEGERS, WHOLE, form_of
@@ -84,6 +86,18 @@ def label_ids(split: str, rows: Dataset, column: str, names: Sequence[str]) -> t
             f"{format_classes(names)}"
         ]
     return ids, []
+
+
+def checked_label_ids(rows: Dataset, column: str, names: Sequence[str]) -> np.ndarray:
+    """The class id of each row, int64 (n,).
+
+    Raises:
+        DataError: if a label is missing or none of the classes ``names``.
+    """
+    ids, problems = label_ids(str(rows.split or "dataset"), rows, column, names)
+    if problems:
+        raise DataError(problems)
+    return np.asarray(ids, np.int64)
 
 
 def two_or_more(names: Sequence[str], split: str, column: str) -> list[str]:

@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optkit.errors import DataError
 from optkit.tasks.columns import column_of, is_text
 
 if TYPE_CHECKING:
@@ -118,3 +120,15 @@ def scores(split: str, rows: Dataset, column: str) -> tuple[list[float], list[st
             point = ", write numbers with a point" if _COMMA.fullmatch(str(plain[row]).strip()) else ""
             return [], [f"split '{split}', row {row + 1}: column '{column}' holds no number{said}{point}"]
     return found, []
+
+
+def checked_scores(rows: Dataset, column: str) -> np.ndarray:
+    """The number of each row, float32 (n,).
+
+    Raises:
+        DataError: if one is none.
+    """
+    found, problems = scores(str(rows.split or "dataset"), rows, column)
+    if problems:
+        raise DataError(problems)
+    return np.asarray(found, np.float32)

@@ -14,6 +14,7 @@ part.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import torch
 from torch import Tensor
@@ -29,19 +30,22 @@ class ObertCriterion(Criterion):
 
     config: Obert
 
+    def __init__(self, config: Obert):
+        super().__init__(config)
+        self._block = config.shape
+
     def state(self, weight: Tensor) -> State:
-        return {"fisher": fisher.empty((weight.shape[0], weight.shape[1]), self.config.shape, weight.device)}
+        return {"fisher": fisher.empty(_size(weight), self._block, weight.device)}
 
     def observe(self, state: State, weight: Tensor, gradient: Tensor) -> None:
-        fisher.accumulate(state["fisher"], gradient, self.config.shape, self.config.momentum)
+        fisher.accumulate(state["fisher"], gradient, self._block, self.config.momentum)
 
     def score(self, weight: Tensor, state: State, index: int) -> Tensor:
         return self.score_jointly(weight, state, index, (1, 1))
 
     def score_jointly(self, weight: Tensor, state: State, index: int, tile: tuple[int, int]) -> Tensor:
-        shape = (weight.shape[0], weight.shape[1])
-        parts = fisher.parts(self.config.shape, tile, shape)
-        weights = fisher.to_blocks(weight.float(), self.config.shape)
+        parts = fisher.parts(self._block, tile, _size(weight))
+        weights = fisher.to_blocks(weight.float(), self._block)
         living = weights != 0
         scale = self._scale(state, living)
         scores = torch.zeros_like(weights)
@@ -49,19 +53,18 @@ class ObertCriterion(Criterion):
             scores[:, chosen] = fisher.saliency(
                 matrices, weights[:, chosen], living[:, chosen], self.config.damping, parts
             )
-        return fisher.from_blocks(scores * scale, shape, self.config.shape)
+        return fisher.from_blocks(scores * scale, _size(weight), self._block)
 
     def after_mask(self, weight: Tensor, state: State, before: Tensor, keep: Tensor) -> None:
         change = weight.where(keep, 0.0).float() - weight.where(before, 0.0).float()
-        change = fisher.to_blocks(change, self.config.shape)
-        free = fisher.to_blocks(before & keep, self.config.shape)
+        change = fisher.to_blocks(change, self._block)
+        free = fisher.to_blocks(before & keep, self._block)
         scale = self._scale(state, free)
         moved = torch.zeros_like(change)
         wanted = (change != 0).any(dim=0) & free.any(dim=0)
         for chosen, matrices in self._matrices(state, wanted, scale):
             moved[:, chosen] = fisher.compensation(matrices, change[:, chosen], free[:, chosen], self.config.damping)
-        shape = (weight.shape[0], weight.shape[1])
-        weight += fisher.from_blocks(moved, shape, self.config.shape).to(weight.dtype)
+        weight += fisher.from_blocks(moved, _size(weight), self._block).to(weight.dtype)
 
     def _scale(self, state: State, living: Tensor) -> Tensor:
         """The mean diagonal entry over ``living`` weights (B, n). Divided by it the Fisher of a layer is of order 1, so
@@ -78,10 +81,14 @@ class ObertCriterion(Criterion):
         """Where the blocks ``wanted``, bool (n,), are, a few at a time, and their Fisher (B, B, few) over ``scale``."""
         # As many as a core's cache holds, or as a GPU's memory does not notice: 2 and 64 MB.
         entries = 2**19 if wanted.device.type == "cpu" else 2**24
-        weights = self.config.shape[0] * self.config.shape[1]
         places = torch.nonzero(wanted).flatten()
-        for chosen in places.split(max(entries // weights**2, 1)) if len(places) else ():
+        for chosen in places.split(max(entries // prod(self._block) ** 2, 1)) if len(places) else ():
             first, last = int(chosen[0]), int(chosen[-1])
             if last - first == len(chosen) - 1:  # a slice is read as it lies, places are gathered one by one
                 chosen = slice(first, last + 1)
             yield chosen, fisher.unpack(state["fisher"][:, chosen] / scale)
+
+
+def _size(weight: Tensor) -> tuple[int, int]:
+    rows, cols = weight.shape
+    return rows, cols

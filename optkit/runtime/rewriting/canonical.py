@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optkit.ir.io import import_openvino
-from optkit.runtime.rewriting.graph import Key, arguments, constant, integers, key, kind, number
+from optkit.runtime.rewriting.graph import SAME_NUMBERS, Key, arguments, constant, integers, key, kind, number
 from optkit.runtime.rewriting.shapes import Shape, Shapes
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ _ARITHMETIC: dict[str, Callable[..., float]] = {
     "Sqrt": math.sqrt,
     "Subtract": lambda a, b: a - b,
 }
-_SAME_NUMBER = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 def _known_numbers(model: openvino.Model, shapes: Shapes) -> bool:
@@ -112,7 +111,7 @@ def _known_number(value: openvino.Output, shapes: Shapes, known: dict[Key, float
     if not value.get_element_type().is_real():
         sizes = shapes.sizes(value) if kind(value) == "Gather" else None
         return float(sizes[0]) if sizes and sizes[0] >= 0 else None
-    if kind(value) in _SAME_NUMBER:
+    if kind(value) in SAME_NUMBERS:
         return known.get(key(arguments(value)[0]))
     operation = _ARITHMETIC.get(kind(value))
     given = [known.get(key(each), number(each)) for each in arguments(value)]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import openvino
 
 Key = tuple[str, int]
+#: Nodes that give the numbers of their first input again, in another shape or type.
+SAME_NUMBERS = frozenset({"Convert", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 def key(value: openvino.Output) -> Key:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optkit.ir.io import import_openvino
-from optkit.runtime.rewriting.graph import arguments, constant, key, kind, number
+from optkit.runtime.rewriting.graph import SAME_NUMBERS, arguments, constant, key, kind, number
 from optkit.runtime.rewriting.shapes import Shape, Shapes
 from optkit.runtime.rewriting.windows import Window, window
 
@@ -26,7 +26,6 @@ _OVERWHELMING = -1e9
 _EXCLUDING = -65504.0
 
 _AND = {"BitwiseAnd", "LogicalAnd"}
-_SAME_SIGN = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +215,7 @@ def _never_negative(value: openvino.Output, depth: int) -> bool:
     if kind(value) == "Range":
         start, step = number(inputs[0]), number(inputs[2])
         return start is not None and step is not None and start >= 0 and step > 0
-    if kind(value) in _SAME_SIGN or kind(value) == "Gather":
+    if kind(value) in SAME_NUMBERS or kind(value) == "Gather":
         return _never_negative(inputs[0], depth - 1)
     if kind(value) == "Add":
         return all(_never_negative(each, depth - 1) for each in inputs)

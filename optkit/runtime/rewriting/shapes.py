@@ -2,8 +2,8 @@
 
 OpenVINO's shape inference carries symbols of dimensions along, so the model is inferred anew, every unknown dimension
 getting a symbol where it appears. What OpenVINO forgets on the way is added here: Reshapes to sizes computed from other
-values' shapes, masks, which never make attention scores larger, and tables of positions, which
-never make what they rotate larger. ``model.validate_nodes_and_infer_types`` undoes it.
+values' shapes, masks, which never make attention scores larger, and tables of positions, which never make
+what they rotate larger. ``model.validate_nodes_and_infer_types`` undoes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optkit.ir.io import import_openvino
-from optkit.runtime.rewriting.graph import Key, arguments, integers, key, kind, number, readers
+from optkit.runtime.rewriting.graph import SAME_NUMBERS, Key, arguments, integers, key, kind, number, readers
 from optkit.runtime.rewriting.rotary import rotation
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 #: Sizes that are known as they are; below ``_REST``, names of sizes that are not.
 Shape = tuple[int, ...]
 _REST = -1
-
-_SAME_VALUES = {"Convert", "Floor", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 class Shapes:
@@ -131,10 +129,6 @@ class Shapes:
             data, repeats = self[arguments(value)[0]], self.sizes(arguments(value)[1])
             alike = data is not None and repeats is not None and len(data) == len(repeats) == len(shape)
             return tuple(a if n == 1 else b for a, n, b in zip(data, repeats, shape)) if alike else shape
-        if kind(value) == "Range":
-            start, stop, step = arguments(value)
-            counts = integers(start) == [0] and integers(step) == [1] and self.sizes(stop)
-            return tuple(counts) if counts and len(counts) == 1 else shape
         if kind(value) in ("Add", "Select") and len(shape) == 4:
             turned = rotation(value, self)
             return self[turned.source] if turned else self._masked(value) or shape
@@ -161,7 +155,7 @@ class Shapes:
         if operation == "ShapeOf":
             shape = self[inputs[0]]
             return None if shape is None else list(shape)
-        if operation in _SAME_VALUES:
+        if operation in SAME_NUMBERS or operation == "Floor":
             return self._values(inputs[0])
         if operation == "Concat":
             parts = [self._values(each) for each in inputs]

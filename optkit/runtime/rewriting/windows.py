@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from optkit.runtime.rewriting.graph import arguments, integers, kind, number
+from optkit.runtime.rewriting.graph import SAME_NUMBERS, arguments, integers, kind, number
 from optkit.runtime.rewriting.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: Comparisons of a with b as those of b with a.
 _TURNED = {"Less": "Greater", "LessEqual": "GreaterEqual", "Greater": "Less", "GreaterEqual": "LessEqual"}
-_SAME_NUMBERS = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
 _QUERIES, _KEYS = -2, -1
 
 
@@ -101,7 +100,7 @@ def _positions(value: openvino.Output, shapes: Shapes, depth: int = 16) -> _Posi
             if inner is not None:
                 return _Positions(inner.offset + (shift if operation == "Add" else -shift), inner.axis)
         return None
-    if operation not in _SAME_NUMBERS:
+    if operation not in SAME_NUMBERS:
         return None
     inner, shape = _positions(inputs[0], shapes, depth - 1), shapes[value]
     if inner is None or shape is None:
@@ -115,7 +114,7 @@ def _scalar(value: openvino.Output, depth: int = 8) -> int | None:
     if (fixed := number(value)) is not None:
         return int(fixed) if fixed.is_integer() else None
     inputs, operation = arguments(value), kind(value)
-    if operation in _SAME_NUMBERS and depth:
+    if operation in SAME_NUMBERS and depth:
         return _scalar(inputs[0], depth - 1)
     if operation == "Gather" and kind(inputs[0]) == "Range":
         start, step = number(arguments(inputs[0])[0]), number(arguments(inputs[0])[2])

@@ -198,10 +198,7 @@ class FeatureExtraction(Task):
         """The scores (n,); None without labels, where another model's embeddings are the measure."""
         if not self.label:
             return None
-        found, problems = numbers.scores(str(dataset.split or "dataset"), dataset, self.label[0])
-        if problems:
-            raise DataError(problems)
-        return np.asarray(found, np.float32)
+        return numbers.checked_scores(dataset, self.label[0])
 
     def score(self, predictions: np.ndarray, references: np.ndarray, head: Head) -> dict[str, float]:
         """The recipe's metrics, the headline first: of the cosines of pairs with their scores, correlations; without

@@ -141,10 +141,7 @@ class ImageClassification(Task):
         return outputs.argmax(-1)
 
     def references(self, dataset: Dataset, head: Head) -> np.ndarray:
-        ids, problems = classes.label_ids(str(dataset.split or "dataset"), dataset, self.label[0], head.labels)
-        if problems:
-            raise DataError(problems)
-        return np.asarray(ids, np.int64)
+        return classes.checked_label_ids(dataset, self.label[0], head.labels)
 
     def score(self, predictions: np.ndarray, references: np.ndarray, head: Head) -> dict[str, float]:
         return self.metrics.compute(predictions, references, classes=len(head.labels))

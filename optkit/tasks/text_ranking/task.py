@@ -148,10 +148,7 @@ class TextRanking(Task):
         return datasets.Dataset(table.append_column("labels", pa.array(relevances)), split=dataset.split)
 
     def _relevances(self, dataset: Dataset) -> np.ndarray:
-        found, problems = numbers.scores(str(dataset.split or "dataset"), dataset, self.label[0])
-        if problems:
-            raise DataError(problems)
-        return np.asarray(found, np.float32)
+        return numbers.checked_scores(dataset, self.label[0])
 
     def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> list[np.ndarray]:
         """The scores of each query's passages, of logits (pairs, 1)."""

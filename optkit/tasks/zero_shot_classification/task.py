@@ -118,10 +118,7 @@ class ZeroShotClassification(Task):
         return logits.reshape(-1, len(head.candidates)).argmax(-1)
 
     def references(self, dataset: Dataset, head: Head) -> np.ndarray:
-        found, problems = classes.label_ids(str(dataset.split or "dataset"), dataset, self.label[0], head.candidates)
-        if problems:
-            raise DataError(problems)
-        return np.asarray(found, np.int64)
+        return classes.checked_label_ids(dataset, self.label[0], head.candidates)
 
     def score(self, predictions: np.ndarray, references: np.ndarray, head: Head) -> dict[str, float]:
         """The recipe's metrics, the headline first, as shares of 1."""

@@ -8,22 +8,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from architectures import random_parameters
+from architectures import SMALL, random_parameters
 from rewritten import BLOCK4, apart, expected, kernels_of, quantized, rewrite_here, run, types
 
 from optkit.ir.io import read_model
 
 pytestmark = pytest.mark.slow
 
-_SMALL = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-}
+_SMALL = {**SMALL, "pad_token_id": 0}
 _SHARED = {**_SMALL, "num_key_value_heads": 2, "head_dim": 16}
 _WINDOWS = {"local_attention": 8, "global_attn_every_n_layers": 2, "bos_token_id": 1, "eos_token_id": 2}
 _WINDOWS |= {"cls_token_id": 1, "sep_token_id": 2}
