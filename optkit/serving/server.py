@@ -76,9 +76,6 @@ def _serve(settings: Settings, key: str | None, listener: socket.socket, *, alon
         backlog=2048,
         timeout_graceful_shutdown=math.ceil(settings.timeout) + 1,
     )
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    log.info("serving %s on http://%s:%d", ", ".join(application.state.models), shown, port)
     _Server(config, settings.drain, listener if alone else None).run(sockets=[listener])
     log.info("stopped")
 
@@ -108,6 +105,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        for each in sockets or ():  # said once they accept: who reads the line may send at once
+            host, port = each.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            models = ", ".join(self.config.app.state.models)  # type: ignore[union-attr]
+            log.info("serving %s on http://%s:%d", models, shown, port)
 
     def _reload(self) -> None:
         if self._reloading is None or self._reloading.done():
