@@ -52,9 +52,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optkit" / "bench_runtime"
     add(
         "--model",
-        choices=("base", "minilm", "tiny", "modernbert", "qwen3"),
+        choices=("base", "minilm", "tiny", "modernbert", "deberta", "qwen3"),
         default="base",
-        help="a size of BERT, ModernBERT-base, or six layers of Qwen3-Embedding-0.6B (default: %(default)s)",
+        help="a size of BERT, ModernBERT-base, DeBERTa-v3-base, or six layers of Qwen3-Embedding-0.6B "
+        "(default: %(default)s)",
     )
     add("--cases", default=CASES, help="percent:structure, separated by commas (default: %(default)s)")
     add(

@@ -23,7 +23,7 @@ class Shape:
     """transformers' class of a model, what its configuration is given, and optimum's task to export it for."""
 
     class_name: str
-    config: dict[str, int]
+    config: dict[str, Any]
     task: str = "text-classification"
 
 
@@ -45,6 +45,26 @@ MODELS: dict[str, Shape] = {
     ),
     # ModernBERT-base is the default of its configuration.
     "modernbert": Shape("ModernBertForSequenceClassification", {}),
+    # DeBERTa-v3-base, with a quarter of its vocabulary, which costs memory alone.
+    "deberta": Shape(
+        "DebertaV2ForSequenceClassification",
+        {
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "vocab_size": 32768,
+            "max_position_embeddings": 512,
+            "type_vocab_size": 0,
+            "pad_token_id": 0,
+            "relative_attention": True,
+            "position_buckets": 256,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+        },
+    ),
     # Of Qwen3-Embedding-0.6B six of 28 layers, and a fifth of the vocabulary, which costs memory alone.
     "qwen3": Shape(
         "Qwen3Model",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from capabilities import need
 
@@ -60,3 +62,30 @@ def test_a_simulation_has_every_number_of_threads(engines, case, tmp_path):
     assert all(1 <= each.used <= each.threads for each in times)
     milliseconds = [each.milliseconds for each in times]
     assert milliseconds == sorted(milliseconds, reverse=True) and milliseconds[1] < milliseconds[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "layers"), [("modernbert", 2 * 4), ("deberta", 2 * 6), ("qwen3", 2 * 7)])
+def test_other_architectures_are_built_and_timed(engines, monkeypatch, tmp_path, name, layers):
+    """Their configurations with smaller sizes: the encoder is on the runtime, and computes what OpenVINO does."""
+    need("extension")
+    import bench_runtime
+    from runtime_bench import models
+
+    less = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    less |= {"vocab_size": 100} | ({"head_dim": 32, "num_key_value_heads": 1} if name == "qwen3" else {})
+    less |= {f"{each}_token_id": 1 for each in ("pad", "bos", "eos", "cls", "sep")} if name == "modernbert" else {}
+    shape = models.MODELS[name]
+    monkeypatch.setitem(models.MODELS, name, dataclasses.replace(shape, config=shape.config | less))
+    models.random_model.cache_clear()
+    options = ["--model", name, "--cases", "0:dense,50:4x4", "--seq", "16", "--threads", "1", "--rounds", "2"]
+    options += ["--engines", "openvino-fp32,openvino-int8,optkit", "--plan", "static", "--parts", "ratios"]
+    try:
+        found = bench_runtime.measure(bench_runtime.parse([*options, "--cache", str(tmp_path)]))
+    finally:
+        models.random_model.cache_clear()
+    rows = {row.path: row for shape in found.shapes for row in shape.rows if row.kernels}
+    assert set(rows) == {"dense", "50% 4x4"}
+    for row in rows.values():
+        assert sum(count for kernel, count in row.kernels.items() if kernel != "OpenVINO") == layers
+        assert row.difference < 0.1  # of two int8 engines with different precision between layers
