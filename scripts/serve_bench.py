@@ -5,12 +5,13 @@
     scripts/serve_bench.py IR --texts FILE --bench --compute  # against `optkit bench --mode throughput`
 
 FILE has a text in each line. The servers run at the same time, and each is asked for a few seconds in every round, so
-that what else the machine does falls on all of them. wrk has to be on the path.
+that what else the machine does falls on all of them. wrk has to be on the path. --json keeps what was measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -30,6 +31,8 @@ import psutil
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable
+#: Seconds until a server that loads a model, or `optkit bench`, is given up.
+PATIENCE = 300
 
 
 @dataclass
@@ -52,16 +55,16 @@ class Server:
         self.process = subprocess.Popen(
             self.command, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
         )
-        request = self.request(["a text"])
-        for _ in range(600):
+        request, until = self.request(["a text"]), time.monotonic() + PATIENCE
+        while time.monotonic() < until:
             if self.process.poll() is not None:
                 raise SystemExit(f"{self.name} ended: see {log.name}")
             try:
                 urllib.request.urlopen(request, timeout=10).read()
                 return
-            except (urllib.error.URLError, ConnectionError):
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.2)
-        raise SystemExit(f"{self.name} does not answer: see {log.name}")
+        raise SystemExit(f"{self.name} does not answer after {PATIENCE} s: see {log.name}")
 
     def request(self, texts: list[str]) -> urllib.request.Request:
         headers = {"Content-Type": "application/json"}
@@ -90,7 +93,8 @@ class Server:
                 str(seed),
             ]
             begun = self.cpu()
-            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+            most = seconds + 90  # wrk waits for its last answers
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=most)
             row = json.loads(done.stdout.splitlines()[-1])
             row["cpu"] = (self.cpu() - begun) / max(row["requests"] * each, 1)
         self.found.append(row)
@@ -98,10 +102,11 @@ class Server:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):  # workers may outlive it
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -142,7 +147,7 @@ def bench(args: argparse.Namespace) -> float:
     command = [PYTHON, "-m", "optkit", "bench", str(args.ir), "--backends", "optkit", "--mode", "throughput"]
     command += ["--threads", str(args.threads), "--streams", str(args.threads), "--texts", str(args.texts)]
     command += ["--batch", str(args.batch), "--duration", str(args.seconds), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE + args.seconds)
     [shape] = json.loads(done.stdout)["shapes"]
     return shape["rows"][0]["per_second"]
 
@@ -179,6 +184,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--option", action="append", default=[], help="a further option of optkit serve")
+    parser.add_argument("--json", type=Path, help="a file for what was measured")
     parser.add_argument("--only", action="store_true", help="optkit serve alone")
     args = parser.parse_args()
     texts = [line for line in args.texts.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -206,6 +212,10 @@ def main() -> None:
             f"p95 {middle['p95']:6.1f}  p99 {middle['p99']:6.1f} ms  {1e6 * middle['cpu']:6.0f} us CPU a text  "
             f"optkit {statistics.median(against):.2f} x  errors {sum(row['errors'] for row in server.found)}"
         )
+    if args.json:
+        rows = {server.name: server.found for server in asked}
+        kept = {"command": sys.argv[1:], "servers": rows, "bench": benched}
+        args.json.write_text(json.dumps(kept, indent=2, default=str) + "\n", encoding="utf-8")
     if args.compute:
         name, cpu = f"inference alone, batches of {args.batch}", compute(args, texts)
         ratio = statistics.median(row["cpu"] for row in asked[0].found) / cpu

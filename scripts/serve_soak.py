@@ -27,6 +27,8 @@ import psutil
 
 #: A padded batch changes the order of sums, and bfloat16 the last digits.
 CLOSE = 0.03
+#: Seconds until the server is given up that loads its model, and clients that wait for answers after SIGTERM.
+PATIENCE = 120
 #: Times the memory of the third quarter that the last one may take.
 GROWTH = 1.1
 LONG, MANY, LARGE = "word " * 3000, [["a"]] * 200, "a" * 3_000_000
@@ -133,11 +135,16 @@ async def run(args: argparse.Namespace, process: subprocess.Popen, url: str) -> 
             process.send_signal(signal.SIGHUP)
     soak.stopping = True
     process.send_signal(signal.SIGTERM)
-    await asyncio.gather(*clients)
+    _, waiting = await asyncio.wait(clients, timeout=PATIENCE)
+    for client in waiting:
+        client.cancel()
+        soak.faults.append(f"no answer {PATIENCE} s after SIGTERM")
     code = process.wait(60)
     half = [size for passed, size in memory if passed > args.minutes * 30]
     first, last = max(half[: len(half) // 2]), max(half[len(half) // 2 :])
     latencies = sorted(soak.latencies)
+    if not latencies:
+        raise SystemExit(f"nothing was answered with 200: {dict(soak.statuses)}; {Counter(soak.faults).most_common(3)}")
     p50, p99 = (latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
     print(f"{sum(soak.statuses.values())} answers: {dict(sorted(soak.statuses.items()))}")
     print(f"answered with 200: p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms")
@@ -157,6 +164,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--option", action="append", default=[], help="a further option of optkit serve")
     args = parser.parse_args()
+    if args.minutes < 0.2:
+        parser.error("--minutes: at least 0.2, or memory is not looked at often enough")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -164,12 +173,16 @@ def main() -> None:
     process = subprocess.Popen([*command, *args.option])
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and process.poll() is None:
             try:
-                httpx.get(f"{url}/health", timeout=5)
-                break
+                if httpx.get(f"{url}/health", timeout=5).status_code == 200:
+                    break
             except httpx.HTTPError:
-                time.sleep(0.2)
+                pass
+            time.sleep(0.2)
+        else:
+            raise SystemExit(f"optkit serve did not become ready in {PATIENCE} s, or ended")
         raise SystemExit(asyncio.run(run(args, process, url)))
     finally:
         if process.poll() is None:
