@@ -16,6 +16,8 @@ struct Quads {
     Ints s8;
 
     static Quads of(Ints s8) { return {s8}; }
+    static Quads load(const float* from) { return {(Ints)read(from)}; }
+    void store(float* to) const { write(to, (Floats)s8); }
 
     Ints add(Ints sums, Ints u8) const {
         return (Ints)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)u8, (__m256i)s8);

@@ -56,8 +56,7 @@ struct IntegerProducts {
                 const Quads numbers = Quads::of(
                     ((Ints)read(from + size_t(i) * kLanes + v * kWidth) ^ int32_t(0x80808080)) & own(args, i));
                 sums[v] = numbers.add(sums[v], Ints{} + 0x01010101);
-                __builtin_memcpy(args.scratch + kAttentionScratch + (size_t(i) * kVectors + v) * kFloats, &numbers,
-                                 sizeof numbers);
+                numbers.store(args.scratch + kAttentionScratch + (size_t(i) * kVectors + v) * kFloats);
             }
         const int32_t distance = 128 - args.query_zero;
         for (int v = 0; v < kVectors; ++v)
@@ -79,11 +78,7 @@ struct IntegerProducts {
     }
 
     const float* key(uint32_t number) const { return keys + number / width * key_stride + number % width; }
-    Queries vector(uint32_t i, int v) const {
-        Quads numbers;
-        __builtin_memcpy(&numbers, queries + (size_t(i) * kVectors + v) * kFloats, sizeof numbers);
-        return numbers;
-    }
+    Queries vector(uint32_t i, int v) const { return Quads::load(queries + (size_t(i) * kVectors + v) * kFloats); }
     static Key number(const float* from) {
         int32_t quad;
         __builtin_memcpy(&quad, from, sizeof quad);

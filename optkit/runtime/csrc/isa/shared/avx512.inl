@@ -9,6 +9,8 @@ struct Quads {
     Ints s8;
 
     static Quads of(Ints s8) { return {s8}; }
+    static Quads load(const float* from) { return {(Ints)read(from)}; }
+    void store(float* to) const { write(to, (Floats)s8); }
 
     Ints add(Ints sums, Ints u8) const { return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)u8, (__m512i)s8); }
 };

@@ -7,6 +7,13 @@ struct Quads {
 
     static Quads of(Ints s8) { return {widened(s8 << 8), widened(s8)}; }
 
+    // Vector by vector: a copy of the whole goes through the stack in halves, which stalls whoever loads it next.
+    static Quads load(const float* from) { return {(Ints)read(from), (Ints)read(from + kWidth)}; }
+    void store(float* to) const {
+        write(to, (Floats)even);
+        write(to + kWidth, (Floats)odd);
+    }
+
     Ints add(Ints sums, Ints u8) const {
         return add_products(add_products(sums, u8 & 0x00FF00FF, even), (u8 >> 8) & 0x00FF00FF, odd);
     }
