@@ -1,8 +1,8 @@
 """optkit: prune a Hugging Face model while it is fine-tuned, quantize it to int8, export an OpenVINO IR.
 
-Every verb of the command line is a function of the same name here, but ``list`` is ``list_registered``, so that
-``from optkit import *`` leaves the built-in ``list`` alone. Names are imported on first use, so that
-``import optkit`` and ``optkit --help`` load neither torch nor OpenVINO.
+Every verb of the command line is a function of the same name here, but ``list`` and ``compile`` are
+``list_registered`` and ``compile_tvm``, so that ``from optkit import *`` leaves Python's own alone. Names are imported
+on first use, so that ``import optkit`` and ``optkit --help`` load neither torch nor OpenVINO.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from optkit.export.openvino import export_openvino
     from optkit.export.sparse_folder import pack_sparse, unpack_sparse
     from optkit.export.sparse_folder.loading import load_sparse
+    from optkit.export.tvm.compile import compile_tvm
+    from optkit.export.tvm.model import TvmModel
     from optkit.hub.pull import pull
     from optkit.hub.push import push
     from optkit.interop.inspect import inspect
@@ -56,12 +58,14 @@ __all__ = [
     "Quantization",
     "RecipeError",
     "Reporter",
+    "TvmModel",
     "UsageError",
     "__version__",
     "bake",
     "bench",
     "compare",
     "compile_model",
+    "compile_tvm",
     "cost",
     "doctor",
     "enforce_max_drop",
@@ -109,6 +113,7 @@ _NAMES = {
     "serve": "optkit.serving.launch",
     "doctor": "optkit.runtime.doctor:examine",
     "list_registered": "optkit.registry:entries",
+    "compile_tvm": "optkit.export.tvm.compile",
     "schema": "optkit.recipe.json_schema:recipe_schema",
     # What they are made of.
     "load_recipe": "optkit.recipe",
@@ -124,6 +129,7 @@ _NAMES = {
     "export_openvino": "optkit.export.openvino",
     "export_onnx": "optkit.export.onnx",
     "compile_model": "optkit.runtime",
+    "TvmModel": "optkit.export.tvm.model",
     "load_compact": "optkit.pruning.compaction.checkpoint",
     "pack_sparse": "optkit.export.sparse_folder",
     "unpack_sparse": "optkit.export.sparse_folder",

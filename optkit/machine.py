@@ -24,7 +24,7 @@ INSTRUCTION_SETS = (
     "amx_int8",
 )
 #: Packages that times and scores depend on.
-PACKAGES = ("optkit", "openvino", "torch", "onnxruntime", "ctranslate2", "transformers", "nncf")
+PACKAGES = ("optkit", "openvino", "torch", "onnxruntime", "ctranslate2", "apache-tvm", "transformers", "nncf")
 #: Packages that the result of a stage may depend on.
 RESULT_PACKAGES = (
     *("optkit", "torch", "transformers", "datasets", "accelerate", "openvino", "nncf", "optimum-intel"),

@@ -16,7 +16,7 @@ Model = Literal["dense", "pruned", "compact", "given"]
 #: ``int8``: weights and activations; ``int8_dynamic``: the same, the ranges of activations found at each inference;
 #: ``int8_weights``: weights alone.
 Precision = Literal["fp32", "bf16", "int8", "int8_dynamic", "int8_weights"]
-Engine = Literal["torch", "torch-compile", "onnxruntime", "ctranslate2", "openvino", "optkit"]
+Engine = Literal["torch", "torch-compile", "onnxruntime", "ctranslate2", "openvino", "tvm", "optkit"]
 
 _HINT = "f32"
 _MODELS = {"dense": "dense", "pruned": "pruned", "compact": "compacted", "given": "checkpoint"}
@@ -27,6 +27,7 @@ _ENGINES = {
     "onnxruntime": "ONNX Runtime",
     "ctranslate2": "CTranslate2",
     "openvino": "OpenVINO",
+    "tvm": "TVM",
     "optkit": "optkit",
 }
 

@@ -36,6 +36,7 @@ PACKAGES = {
     "schemathesis": "schemathesis",
     "sentence-transformers": "sentence_transformers",
     "tokenizers": "openvino_tokenizers",
+    "tvm": "tvm",
     "uvicorn": "uvicorn",
 }
 

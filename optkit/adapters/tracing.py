@@ -32,11 +32,21 @@ def traceable(model: PreTrainedModel, names: Sequence[str], outputs: Sequence[st
     Raises:
         ExportError: if it is known not to be traceable.
     """
+    with readable(model, names, outputs), _attributes(Tensor, as_strided=_windows):
+        yield
+
+
+@contextlib.contextmanager
+def readable(model: PreTrainedModel, names: Sequence[str], outputs: Sequence[str]) -> Iterator[None]:
+    """``traceable`` for inputs of one size: within, only what is no plain computation is changed.
+
+    Raises:
+        ExportError: if it is known not to be traceable.
+    """
     _set_eager(model)
-    with _positional(model, names, outputs), _masks(), _attributes(Tensor, as_strided=_windows):
-        with _attributes(DynamicLayer, update=_without_past):
-            with _attributes(DynamicSlidingWindowLayer, update=_without_past):
-                yield
+    with _positional(model, names, outputs), _masks(), _attributes(DynamicLayer, update=_without_past):
+        with _attributes(DynamicSlidingWindowLayer, update=_without_past):
+            yield
 
 
 def _set_eager(model: PreTrainedModel) -> None:

@@ -10,6 +10,7 @@ from optkit.benchmark.backends import BACKENDS
 from optkit.benchmark.engines.base import Source
 from optkit.checkpoints.files import has_weights, weight_files
 from optkit.errors import OptkitError, UsageError
+from optkit.export.tvm.index import INDEX as TVM_INDEX
 from optkit.interop.opening import open_model
 from optkit.ir.io import find_xml
 from optkit.json_files import read_json
@@ -30,13 +31,18 @@ EXPORTS = {
 _DENSE = ("torch", "torch-compile", "torch-compile-bf16", *EXPORTS)
 
 
+#: What runs a library of TVM takes neither a run nor what it is made of.
+_NOT_COMPILED = "give the folder that `optkit compile` made"
+
+
 @dataclass(frozen=True)
 class RunnableModel:
     """A model that one backend can run.
 
     Attributes:
         path: that the user named.
-        kind: its name in tables: ``dense``, ``checkpoint``, ``fp32 IR``, ``int8 IR``, ``baked IR`` or ``ONNX``.
+        kind: its name in tables: ``dense``, ``checkpoint``, ``fp32 IR``, ``int8 IR``, ``baked IR``, ``ONNX`` or
+            ``TVM library``.
         backend: of ``BACKENDS``.
         source: its files; a checkpoint has to be exported first for all backends but torch's.
         setup: the folder of its config and tokenizer.
@@ -83,7 +89,7 @@ class BackendSupport:
 
     def with_reasons(self, reasons: Mapping[str, str]) -> BackendSupport:
         """Sorts the models by backend, and sets the reason of each backend that has none."""
-        order = list(BACKENDS)
+        reasons, order = {**reasons, "tvm": _NOT_COMPILED}, list(BACKENDS)
         self.models.sort(key=lambda model: order.index(model.backend))
         supported = {model.backend for model in self.models}
         self.unsupported = {backend: reasons[backend] for backend in BACKENDS if backend not in supported}
@@ -101,6 +107,10 @@ def backend_support(path: str | Path) -> BackendSupport:
     path = Path(path)
     if is_run(path):
         return _of_run(path)
+    if (path / TVM_INDEX).is_file():
+        found = BackendSupport(path)
+        found.add(("tvm",), "TVM library", "given", Source("tvm", path), path)
+        return found.with_reasons({b: f"{path} is a library of TVM" for b in BACKENDS})
     opened = open_model(str(path))
     found = BackendSupport(path)
     if opened.kind == "adapter":

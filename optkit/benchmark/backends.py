@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import NamedTuple
 
-from optkit.adapters import ctranslate2
+from optkit.adapters import ctranslate2, tvm
 from optkit.adapters.onnx_package import missing as onnx_missing
 from optkit.ir.precision import default_precision
 from optkit.variant import Engine, Model, Precision, Variant
@@ -37,6 +37,7 @@ BACKENDS = {
     "openvino-f32": Backend("openvino", "fp32", True),
     "openvino-int8": Backend("openvino", "int8"),
     "openvino-int8-f32": Backend("openvino", "int8", True),
+    "tvm": Backend("tvm", "fp32"),
     "optkit": Backend("optkit", None),
 }
 #: Engines that make int8 of an fp32 model by their own default settings.
@@ -83,6 +84,8 @@ def missing(backend: str) -> str | None:
         return onnx_missing()
     if engine == "ctranslate2":
         return ctranslate2.missing()
+    if engine == "tvm":
+        return tvm.missing()
     if engine == "torch-compile":
         return compiler_missing()
     if engine == "optkit":

@@ -110,6 +110,8 @@ def _import(source: Source) -> None:
             getattr(transformers, str(names[0]), None)
     elif source.kind == "onnx":
         import onnxruntime  # noqa: F401
+    elif source.kind == "tvm":
+        import tvm  # noqa: F401
     else:
         from optkit.runtime import compiling  # noqa: F401
         from optkit.runtime.loading import new_core

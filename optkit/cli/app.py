@@ -29,6 +29,7 @@ from optkit.cli import (
     sweep,
     validate,
 )
+from optkit.cli import compile as compile_
 from optkit.cli import list as list_
 from optkit.deprecation import FormerSpelling
 from optkit.errors import Interrupted, OptkitError, UsageError, in_a_line, on_the_command_line
@@ -47,6 +48,7 @@ _VERBS = {
     "quantize": quantize,
     "inspect": inspect,
     "bake": bake,
+    "compile": compile_,
     "bench": bench,
     "compare": compare,
     "sweep": sweep,

@@ -108,7 +108,7 @@ def _convert(model: PreTrainedModel, checkpoint: Path, output: Path, task: str) 
 
 def _convert_ourselves(model: PreTrainedModel, checkpoint: Path, output: Path, task: str) -> None:
     outputs = TASKS[task].outputs if task in TASKS else ("logits",)
-    options = {"outputs": outputs, "segments": _makes_segments(checkpoint), "longest": longest_input(model.config)}
+    options = {"outputs": outputs, "segments": makes_segments(checkpoint), "longest": longest_input(model.config)}
     converted = conversion.convert(model, **options)
     xml = save_model(converted, output)
     if "pixel_values" not in {name for port in converted.inputs for name in port.get_names()}:
@@ -122,7 +122,7 @@ def _convert_ourselves(model: PreTrainedModel, checkpoint: Path, output: Path, t
         check_outputs(model, save_model(converted, output))
 
 
-def _makes_segments(checkpoint: Path) -> bool:
+def makes_segments(checkpoint: Path) -> bool:
     """Whether the tokenizer beside a checkpoint makes token_type_ids; without one, the caller may."""
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(

@@ -20,10 +20,10 @@ Inputs = Mapping[str, np.ndarray]
 @dataclass(frozen=True)
 class Source:
     """A model's files: the folder of a ``checkpoint``, the file of an ``onnx`` model, the xml of an ``ir``, the folder
-    of a ``ctranslate2`` model, which holds a link to the checkpoint that has its head.
+    of a ``ctranslate2`` model, which holds a link to the checkpoint that has its head, the folder of a ``tvm`` model.
     """
 
-    kind: Literal["checkpoint", "onnx", "ir", "ctranslate2"]
+    kind: Literal["checkpoint", "onnx", "ir", "ctranslate2", "tvm"]
     path: Path
 
     def files(self) -> list[Path]:
@@ -34,6 +34,8 @@ class Source:
         """
         if self.kind == "checkpoint":
             return weight_files(self.path)
+        if self.kind == "tvm":
+            return sorted(file for file in self.path.iterdir() if file.suffix in (".so", ".safetensors"))
         if self.kind == "ctranslate2":
             return [file for file in sorted(self.path.iterdir()) if file.is_file()]
         beside = [self.path.with_suffix(".bin")] if self.kind == "ir" else [Path(f"{self.path}.data")]

@@ -32,6 +32,10 @@ def load(variant: Variant, source: Source, setting: Setting) -> Engine:
         from optkit.benchmark.engines.ctranslate2 import Ctranslate2
 
         return Ctranslate2(source.path, _transformers_model(source.path / CHECKPOINT), setting)
+    if variant.engine == "tvm":
+        from optkit.benchmark.engines.tvm import Tvm
+
+        return Tvm(source.path, setting)
     from optkit.benchmark.engines.openvino import OpenVino
 
     if variant.f32_hint:

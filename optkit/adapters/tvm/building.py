@@ -1,0 +1,186 @@
+"""Programs lowered, tuned and compiled for a CPU."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.s_tir import dlight
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import codegen
+
+from optkit.adapters import quiet, reason
+from optkit.adapters.tvm.program import PRODUCT, Program
+from optkit.adapters.tvm.schedules import rules
+from optkit.cpu import physical_cores
+from optkit.errors import ExportError, UsageError
+
+#: Candidates that are measured before the next operator has its turn.
+_TRIALS = 32
+_WORKLOADS, _RECORDS = "database_workload.json", "database_tuning_record.json"
+
+
+def cpu_target(text: str | None = None) -> Any:
+    """TVM's target of this CPU, or what ``text`` names, such as ``llvm -mcpu=znver4``.
+
+    Raises:
+        UsageError: if it is none for a CPU.
+    """
+    words = (text or f"llvm -mcpu={codegen.llvm_get_system_cpu()}").split()
+    options: dict[str, Any] = {"kind": words[0], "num-cores": physical_cores()}
+    for word in words[1:]:
+        found = re.fullmatch(r"-(mcpu|mtriple|mattr|num-cores|opt-level)=(\S+)", word)
+        if found is None:
+            raise UsageError(f"--target {text}: unknown option {word}: write such as 'llvm -mcpu=znver4'")
+        name, value = found.groups()
+        options[name] = value.split(",") if name == "mattr" else int(value) if value.isdecimal() else value
+    if words[0] != "llvm":
+        raise UsageError(f"--target {text}: only CPUs are supported: write such as 'llvm -mcpu=znver4'")
+    known = codegen.llvm_get_cpu_archlist(tvm.target.Target("llvm"))
+    if options.get("mcpu") and "mtriple" not in options and options["mcpu"] not in set(known):
+        raise UsageError(f"--target {text}: LLVM knows no CPU {options['mcpu']}: for this one, leave --target out")
+    try:
+        return tvm.target.Target(options)
+    except Exception as error:  # TVM's errors have many classes
+        raise UsageError(f"--target {text}: TVM does not take it: {reason(error)}") from error
+
+
+def describe(target: Any) -> str:
+    """``target`` as ``cpu_target`` takes it."""
+    attributes = target.attrs
+    words = [f"-{name}={attributes[name]}" for name in ("mcpu", "mtriple", "mattr") if attributes.get(name)]
+    return " ".join([target.kind.name, *words])
+
+
+def vector_width(target: Any) -> int:
+    """float32 numbers of the target's widest vector."""
+    for features, width in (("avx512f", 16), ("avx", 8)):
+        if codegen.llvm_cpu_has_features(features, target):
+            return width
+    return 4
+
+
+def build(program: Program, target: Any, records: Path | None = None) -> tuple[Any, dict[str, np.ndarray]]:
+    """The compiled program and the parameters that it takes, by their names in their order.
+
+    What depends on parameters alone is computed here: transposed weights, and those in a layout that was tuned.
+
+    Args:
+        records: the folder of what a tuning found; None where there is none.
+
+    Raises:
+        ExportError: if TVM cannot compile it.
+    """
+    try:
+        with quiet(), target, tvm.transform.PassContext(opt_level=3):
+            module = _mark(_fuse(program))
+            if records is not None:
+                module = relax.transform.MetaScheduleApplyDatabase(str(records))(module)
+            module = tvm.transform.Sequential(
+                [
+                    relax.transform.SplitLayoutRewritePreproc(),
+                    relax.transform.LiftTransformParams(),
+                    relax.transform.FoldConstant(),
+                    dlight.ApplyDefaultSchedule(*rules(vector_width(target))),
+                ]
+            )(module)
+            compiled = tvm.compile(module, target)
+            machine = relax.VirtualMachine(compiled, tvm.cpu())
+            given = [tvm.runtime.tensor(array) for array in program.parameters.values()]
+            made = [each.numpy() for each in machine["main_transform_params"](given)]
+    except Exception as error:  # TVM's errors have many classes
+        raise ExportError(f"TVM cannot compile it: {reason(error)}") from error
+    unchanged = {id(array): name for name, array in program.parameters.items()}
+    return compiled, {unchanged.get(id(array), f"parameter{number}"): array for number, array in enumerate(made)}
+
+
+def tune(
+    program: Program, target: Any, records: Path, *, minutes: float, seed: int, say: Callable[[str], None]
+) -> None:
+    """Measures schedules of the program's products, sums and attention on this machine (MetaSchedule: Shao et al. 2022,
+    arXiv 2205.13603), and adds the best to ``records``.
+
+    The operators take turns, those first that compute most; what was found before is where the search goes on.
+
+    Args:
+        minutes: after which no other operator begins its turn.
+
+    Raises:
+        ExportError: if a package is missing that the search needs.
+    """
+    records.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * minutes
+    with quiet(), target, tvm.transform.PassContext(opt_level=3):
+        tasks = [
+            task
+            for task in ms.relax_integration.extract_tasks(_mark(_fuse(program)), target, {})
+            if PRODUCT not in task.task_name and _sums(task)
+        ]
+        tasks.sort(key=lambda task: -int(task.weight) * _operations(task))
+        database = ms.database.JSONDatabase(
+            path_workload=str(records / _WORKLOADS), path_tuning_record=str(records / _RECORDS), allow_missing=True
+        )
+        try:
+            cost_model = ms.CostModel.create("xgb", num_tuning_cores="physical")
+        except ImportError as error:
+            raise ExportError(f"tuning needs a package that is missing: {reason(error)}") from error
+    turn = 0
+    while tasks and time.monotonic() < end:
+        task = tasks[turn % len(tasks)]
+        left = (end - time.monotonic()) / 60
+        say(f"  tuning {task.task_name}, {turn % len(tasks) + 1} of {len(tasks)}: {left:.0f} min left")
+        with quiet(), target:
+            contexts, weights = ms.relax_integration.extracted_tasks_to_tune_contexts(
+                [task], str(records), seed=seed + turn
+            )
+            ms.tune_tasks(
+                tasks=contexts,
+                task_weights=weights,
+                work_dir=str(records),
+                max_trials_global=_TRIALS,
+                num_trials_per_iter=_TRIALS,
+                database=database,
+                cost_model=cost_model,
+            )
+        turn += 1
+
+
+def _fuse(program: Program) -> Any:
+    approximate = [relax.transform.FastMathTransform()] if program.fast_math else []
+    return tvm.transform.Sequential(
+        [
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.EliminateCommonSubexpr(),
+            *approximate,
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+        ]
+    )(program.module)
+
+
+def _mark(module: Any) -> Any:
+    """Marks parameters as free to be laid out otherwise, but for those whose layout a product expects."""
+    module = relax.transform.AttachAttrLayoutFreeBuffers()(module)
+    for variable, function in module.functions_items():
+        if isinstance(function, tvm.tirx.PrimFunc) and PRODUCT in variable.name_hint:
+            module.update_func(variable, function.without_attr("layout_free_buffers"))
+    return module
+
+
+def _sums(task: Any) -> bool:
+    """Whether an operator adds anything up: all others are bound by memory, and their loops are plain."""
+    return "T.init()" in task.dispatched[0].script()
+
+
+def _operations(task: Any) -> float:
+    return float(tvm.s_tir.analysis.estimate_tir_flops(task.dispatched[0]))

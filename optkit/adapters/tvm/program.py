@@ -1,0 +1,258 @@
+"""A model of transformers as a Relax program of static shapes, whose sparse layers are block-sparse products."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import tvm
+from tvm import relax
+from tvm.relax.frontend.torch import from_exported_program
+
+from optkit.adapters import quiet, reason
+from optkit.adapters.tracing import readable
+from optkit.adapters.tvm.kernels import block_sparse_product
+from optkit.errors import ExportError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from optkit.export.tvm.packing import PackedLayer
+
+#: In the names of the functions of block-sparse products.
+PRODUCT = "block_sparse_product"
+#: What a packed layer is as parameters, in the order of the product's arguments.
+_PARTS = ("starts", "columns", "values")
+#: Operations of one input that compute each output from the input at its place, whatever the layout.
+_POINTWISE = ("relax.nn.gelu", "relax.nn.gelu_tanh", "relax.nn.relu", "relax.nn.silu", "relax.tanh", "relax.sigmoid")
+
+
+@dataclass
+class Program:
+    """A program and what it takes.
+
+    Attributes:
+        module: its function ``main`` takes the inputs, then the parameters.
+        parameters: arrays by the names of the arguments of ``main``, in their order.
+        sparse: names of the layers that are block-sparse products.
+        fast_math: whether exp, erf and tanh may be approximations.
+    """
+
+    module: tvm.IRModule
+    parameters: dict[str, np.ndarray]
+    sparse: tuple[str, ...] = ()
+    fast_math: bool = False
+
+
+def trace(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str]) -> Program:
+    """The program of ``model`` for inputs of the shapes of ``inputs``.
+
+    Its attention is set to the eager one, in ``model`` itself.
+
+    Args:
+        model: in evaluation mode, float32.
+        outputs: names of the outputs that are wanted.
+
+    Raises:
+        ExportError: if it cannot be traced, or TVM lacks an operation that it needs.
+    """
+    model.eval()
+    with quiet(), warnings.catch_warnings(), torch.no_grad(), readable(model, list(inputs), outputs):
+        warnings.simplefilter("ignore")
+        try:
+            exported = torch.export.export(model, tuple(inputs.values()))
+        except Exception as error:  # tracing runs the model's own code, which may raise anything
+            raise ExportError(f"it cannot be traced: {reason(error)}") from error
+        try:
+            module = from_exported_program(exported, keep_params_as_input=True)
+        except Exception as error:  # an importer's errors have many classes
+            raise ExportError(f"TVM cannot import it: {reason(error)}") from error
+    module, parameters = relax.frontend.detach_params(module)
+    # Named as in the checkpoint: the arguments' own names are changed until they are identifiers.
+    targets = [
+        spec.target
+        for spec in exported.graph_signature.input_specs
+        if spec.kind.name == "PARAMETER" or (spec.kind.name == "BUFFER" and spec.persistent)
+    ]
+    arrays = [each.numpy() for each in parameters["main"]]
+    if len(targets) != len(arrays):
+        raise ExportError(f"TVM kept {len(arrays)} of its {len(targets)} parameters")
+    return Program(module, dict(zip(targets, arrays)))
+
+
+def rewrite(program: Program, layers: Mapping[str, PackedLayer], width: int, *, fast_math: bool = True) -> Program:
+    """``program`` with block-sparse products in the place of linear layers.
+
+    A layer is matmul(inputs (tokens, in), permute_dims(weight (out, in))), most often with add(bias (out,), ...). The
+    product takes (features, tokens), so transpositions are put around it. Between two products they are left out where
+    all that is computed in between is computed at each place alone.
+
+    Args:
+        layers: by the name of the weight; those that the program does not multiply by as above stay dense.
+        width: float32 numbers of the CPU's widest vector.
+        fast_math: whether GELU's error function may be a rational approximation, which vectors compute.
+    """
+    return _Rewriting(program, layers, width, fast_math).run()
+
+
+class _Rewriting:
+    """One pass over the bindings of ``main``, which are straight-line code."""
+
+    def __init__(self, program: Program, layers: Mapping[str, PackedLayer], width: int, fast_math: bool):
+        self._program, self._layers, self._width, self._fast_math = program, layers, width, fast_math
+        self._main = program.module["main"]
+        first = int(self._main.attrs["num_input"])
+        self._names = dict(zip(self._main.params[first:], program.parameters))
+        (block,) = self._main.body.blocks
+        self._bound = {binding.var: binding.value for binding in block.bindings}
+        self._uses = Counter(each for value in self._bound.values() for each in _variables(value))
+        self._biased = {product: add for add, (product, _) in self._sums().items()}
+        self._builder = relax.BlockBuilder()
+        self._new: dict[Any, Any] = {}
+        #: The same numbers as (features, tokens), by the new variable of (tokens, features); both ways are looked up.
+        self._columns: dict[Any, Any] = {}
+        self._products: dict[Any, Any] = {}
+        self._added: dict[str, list[tuple[Any, np.ndarray]]] = {}
+
+    def run(self) -> Program:
+        sparse = [name for variable in self._bound if (name := self._layer(variable)) is not None]
+        for name in sparse:
+            self._add_parameters(name)
+        added = [variable for pairs in self._added.values() for variable, _ in pairs]
+        builder, (block,) = self._builder, self._main.body.blocks
+        for variable in self._main.params:
+            self._new[variable] = variable
+        with builder.function("main", [*self._main.params, *added], attrs=dict(self._main.attrs)):
+            with builder.dataflow():
+                for binding in block.bindings:
+                    self._new[binding.var] = self._emit(binding.var, binding.value)
+                result = builder.emit_output(self._new[self._main.body.body])
+            builder.emit_func_output(result)
+        parameters = dict(self._program.parameters)
+        for name, pairs in self._added.items():
+            parameters |= {f"{name}.{part}": array for part, (_, array) in zip(_PARTS, pairs)}
+        return Program(builder.finalize(), parameters, tuple(sparse), self._fast_math)
+
+    def _weight(self, variable: Any) -> str | None:
+        """The name of the weight that ``variable`` is a product with, where it is one of ``layers``."""
+        value = self._bound.get(variable)
+        if not _is(value, "relax.matmul") or len(value.args[0].ty.shape) != 2:
+            return None
+        turned = self._bound.get(value.args[1])
+        name = self._names.get(turned.args[0]) if _is(turned, "relax.permute_dims") else None
+        return name if name in self._layers else None
+
+    def _sums(self) -> dict[Any, tuple[Any, Any]]:
+        """Products and biases by the variables of their sums."""
+        found = {}
+        for variable, value in self._bound.items():
+            if not _is(value, "relax.add"):
+                continue
+            for bias, product in (value.args, reversed(value.args)):
+                if bias in self._names and self._weight(product) and self._uses[product] == 1:
+                    found[variable] = product, bias
+        return found
+
+    def _layer(self, variable: Any) -> str | None:
+        """The weight of the layer whose outputs ``variable`` has."""
+        value = self._bound[variable]
+        if _is(value, "relax.add"):
+            products = (each for each in value.args if each in self._biased and self._biased[each].same_as(variable))
+            return next((self._weight(each) for each in products), None)
+        return self._weight(variable) if variable not in self._biased else None
+
+    def _add_parameters(self, name: str) -> None:
+        layer = self._layers[name]
+        self._added[name] = [
+            (relax.Var(f"p_{len(self._added)}_{part}", relax.TensorType(array.shape, str(array.dtype))), array)
+            for part, array in zip(_PARTS, (layer.starts, layer.columns, layer.values))
+        ]
+
+    def _emit(self, variable: Any, value: Any) -> Any:
+        if variable in self._biased:  # computed with its bias
+            return None
+        name = self._layer(variable)
+        if name is not None:
+            return self._emit_product(variable, value, name)
+        if _is(value, *_POINTWISE) and (columns := self._columns.get(self._new[value.args[0]])) is not None:
+            return self._emit_rows(self._emit_plain(relax.Call(value.op, [columns], value.attrs)))
+        emitted = self._emit_plain(_replace(value, self._new))
+        if _is(value, "relax.reshape") and _rows_alike(value.args[0].ty, emitted.ty):
+            if (columns := self._columns.get(self._new[value.args[0]])) is not None:
+                self._columns[emitted] = columns
+        return emitted
+
+    def _emit_plain(self, value: Any) -> Any:
+        emit = self._builder.emit
+        if _is(value, "relax.take"):  # an index that is out of range must not read other memory
+            return emit(relax.op.take(*value.args, axis=value.attrs.axis, mode="clip"))
+        if self._fast_math and _is(value, "relax.nn.gelu"):
+            (inputs,) = value.args
+            erf = emit(relax.op.erf(emit(relax.op.multiply(inputs, relax.const(np.float32(0.5**0.5))))))
+            half = emit(relax.op.multiply(inputs, relax.const(np.float32(0.5))))
+            return emit(relax.op.multiply(half, emit(relax.op.add(erf, relax.const(np.float32(1))))))
+        return emit(value)
+
+    def _emit_product(self, variable: Any, value: Any, name: str) -> Any:
+        product = value
+        if _is(value, "relax.add"):
+            bias = next(each for each in value.args if each in self._names)
+            product = self._bound[next(each for each in value.args if not each.same_as(bias))]
+        else:
+            bias = relax.const(np.zeros(self._layers[name].shape[0], np.float32))
+        layer, inputs = self._layers[name], self._new[product.args[0]]
+        columns = self._columns.get(inputs)
+        if columns is None:
+            columns = self._builder.emit(relax.op.permute_dims(inputs, [1, 0]))
+            self._columns[inputs] = columns
+        tokens = int(columns.ty.shape[1])
+        key = tokens, layer.shape, layer.block
+        if key not in self._products:
+            function = block_sparse_product(tokens=tokens, shape=layer.shape, block=layer.block, width=self._width)
+            self._products[key] = self._builder.add_func(function, PRODUCT)
+        called = self._products[key]
+        arguments = [columns, *(variable for variable, _ in self._added[name]), self._new.get(bias, bias)]
+        type_ = relax.TensorType((layer.shape[0], tokens), "float32")
+        return self._emit_rows(self._builder.emit(relax.call_tir(called, arguments, type_)))
+
+    def _emit_rows(self, columns: Any) -> Any:
+        rows = self._builder.emit(relax.op.permute_dims(columns, [1, 0]))
+        self._columns[rows] = columns
+        return rows
+
+
+def _is(value: Any, *names: str) -> bool:
+    return isinstance(value, relax.Call) and getattr(value.op, "name", None) in names
+
+
+def _variables(value: Any) -> Iterator[Any]:
+    """The variables that ``value`` is computed of."""
+    if isinstance(value, relax.Var):
+        yield value
+    for each in getattr(value, "args", ()) or getattr(value, "fields", ()):
+        yield from _variables(each)
+    if isinstance(value, relax.TupleGetItem):
+        yield from _variables(value.tuple_value)
+
+
+def _replace(value: Any, new: Mapping[Any, Any]) -> Any:
+    """``value`` with other variables, as ``new`` says."""
+    if isinstance(value, relax.Var):
+        return new[value]
+    if isinstance(value, relax.Call):
+        return relax.Call(value.op, [_replace(each, new) for each in value.args], value.attrs, value.ty_args)
+    if isinstance(value, relax.Tuple):
+        return relax.Tuple([_replace(each, new) for each in value.fields])
+    if isinstance(value, relax.TupleGetItem):
+        return relax.TupleGetItem(_replace(value.tuple_value, new), value.index)
+    return value
+
+
+def _rows_alike(before: Any, after: Any) -> bool:
+    """Whether a reshape leaves the last dimension as it is, so that both are rows of the same features."""
+    return int(before.shape[-1]) == int(after.shape[-1])
