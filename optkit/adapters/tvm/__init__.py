@@ -1,11 +1,40 @@
 """Apache TVM: models of transformers as compiled libraries, dense or with block-sparse layers.
 
-Whatever imports TVM is in this folder; the package is an extra, ``optkit[tvm]``.
+Whatever imports TVM is in this folder, and is imported on first use: the package is an extra, ``optkit[tvm]``.
 """
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from optkit.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from optkit.adapters.tvm.building import build, cpu_target, describe, tune, vector_width
+    from optkit.adapters.tvm.library import Library, save, set_threads, tensors
+    from optkit.adapters.tvm.program import rewrite, trace
+
+__all__ = [
+    "Library",
+    "build",
+    "cpu_target",
+    "describe",
+    "missing",
+    "rewrite",
+    "save",
+    "set_threads",
+    "tensors",
+    "trace",
+    "tune",
+    "vector_width",
+]
+
+_NAMES = {
+    **dict.fromkeys(("build", "cpu_target", "describe", "tune", "vector_width"), "optkit.adapters.tvm.building"),
+    **dict.fromkeys(("Library", "save", "set_threads", "tensors"), "optkit.adapters.tvm.library"),
+    **dict.fromkeys(("rewrite", "trace"), "optkit.adapters.tvm.program"),
+}
 
 
 def missing() -> str | None:
@@ -13,3 +42,7 @@ def missing() -> str | None:
     if find_spec("tvm") is None:
         return "apache-tvm is not installed: pip install 'optkit[tvm]'"
     return None
+
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_attributes(__name__, _NAMES)

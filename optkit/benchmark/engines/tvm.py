@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from optkit.adapters import tvm
 from optkit.benchmark.engines.base import Inputs, Setting
 from optkit.benchmark.engines.streams import ThreadedEngine
 from optkit.export.tvm.model import TvmModel
@@ -23,9 +24,7 @@ class Tvm(ThreadedEngine):
 
     def __init__(self, folder: Path, setting: Setting):
         super().__init__(setting)
-        from optkit.adapters.tvm.library import set_threads
-
-        set_threads(setting.threads)
+        tvm.set_threads(setting.threads)
         self._folder, self._model = folder, TvmModel(folder)
 
     def prepare(self, inputs: Inputs) -> Callable[[], Any]:
@@ -36,8 +35,6 @@ class Tvm(ThreadedEngine):
         return lambda: infer()[first]
 
     def worker(self, number: int, threads: int) -> Callable[[Inputs], Callable[[], Any]]:
-        from optkit.adapters.tvm.library import set_threads
-
-        set_threads(threads)  # of the thread that calls it
+        tvm.set_threads(threads)  # of the thread that calls it
         model = TvmModel(self._folder)
         return lambda inputs: self._prepare(model, inputs)

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from safetensors.numpy import save_file
 
-from optkit.adapters import library_errors
+from optkit.adapters import conversion, library_errors, tvm
 from optkit.adapters.companions import copy_companions
-from optkit.adapters.tvm import missing
 from optkit.checkpoints.files import has_weights, tensors
 from optkit.checkpoints.plain import plain_folder
 from optkit.counting.sparsity import sparsity
 from optkit.errors import ExportError, OptkitError, UsageError
+from optkit.export.conversion import makes_segments
 from optkit.export.tvm.index import INDEX, PARAMETERS, CompiledLayer, CompiledModel, CompiledShape
 from optkit.export.tvm.model import TvmModel
 from optkit.export.tvm.packing import PackedLayer, pack
 from optkit.machine import installed
+from optkit.models import longest_input
 from optkit.progress import Reporter
+from optkit.pruning.compaction.checkpoint import load_compact
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,20 +67,16 @@ def compile_tvm(
         ExportError: if it cannot be compiled, or computes something else than torch does.
     """
     reporter = reporter or Reporter(quiet=True)
-    if (why := missing()) is not None:
+    if (why := tvm.missing()) is not None:
         raise UsageError(why)
-    from safetensors.numpy import save_file
-
-    from optkit.adapters.tvm import building
-
     checkpoint, output = _checkpoint(Path(source)), _empty(Path(output))
     for batch, seq in shapes:
         if batch < 1 or seq < 1:
             raise UsageError(f"{batch} x {seq}: batch and tokens are at least 1")
-    found = building.cpu_target(target)
+    found = tvm.cpu_target(target)
     layers, packed = _layers(Path(source), checkpoint, sparse)
     model, outputs = _load(checkpoint)
-    width, kept = building.vector_width(found), records or output / "tuning"
+    width, kept = tvm.vector_width(found), records or output / "tuning"
     arrays: dict[str, np.ndarray] = {}
     compiled_shapes: list[CompiledShape] = []
     output.mkdir(parents=True, exist_ok=True)
@@ -86,14 +86,12 @@ def compile_tvm(
         names = list(inputs)
         program = _program(model, inputs, outputs, packed, width, fast_math)
         if minutes:
-            building.tune(program, found, kept, minutes=minutes / len(shapes), seed=seed, say=reporter.say)
+            tvm.tune(program, found, kept, minutes=minutes / len(shapes), seed=seed, say=reporter.say)
         used = kept if kept.is_dir() and any(kept.iterdir()) else None
         reporter.say(f"  compiling {batch} x {seq}")
-        library, parameters = building.build(program, found, used)
+        library, parameters = tvm.build(program, found, used)
         name = f"model-{batch}x{seq}.so"
-        from optkit.adapters.tvm.library import save
-
-        save(library, output / name)
+        tvm.save(library, output / name)
         order = [_add(arrays, parameter, array) for parameter, array in parameters.items()]
         compiled_shapes.append(CompiledShape(batch=batch, seq=seq, library=name, parameters=order))
     forms = {
@@ -106,8 +104,8 @@ def compile_tvm(
     }
     index = CompiledModel(
         format=1,
-        target=building.describe(found),
-        versions={name: installed(name) for name in ("optkit", "apache-tvm", "torch", "transformers")},
+        target=tvm.describe(found),
+        versions={name: installed(name) or "" for name in ("optkit", "apache-tvm", "torch", "transformers")},
         inputs=names,
         outputs=list(outputs),
         limits=_limits(model, names),
@@ -170,8 +168,6 @@ def _layers(source: Path, checkpoint: Path, sparse: bool) -> tuple[dict[str, flo
 
 
 def _load(checkpoint: Path) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    from optkit.pruning.compaction.checkpoint import load_compact
-
     with library_errors(f"{checkpoint}: transformers cannot load it"):
         model = load_compact(checkpoint).float().eval()
     outputs = ("last_hidden_state",) if model.base_model is model else _outputs(model)
@@ -185,12 +181,6 @@ def _outputs(model: PreTrainedModel) -> tuple[str, ...]:
 
 def _inputs(model: PreTrainedModel, checkpoint: Path, batch: int, seq: int, seed: int) -> dict[str, Any]:
     """Random texts, the first whole and the others padded."""
-    import torch
-
-    from optkit.adapters import conversion
-    from optkit.export.conversion import makes_segments
-    from optkit.models import longest_input
-
     longest = longest_input(model.config)
     if longest is not None and seq > longest:
         raise UsageError(f"--seq {seq}: the model takes up to {longest} tokens")
@@ -214,10 +204,7 @@ def _program(
     width: int,
     fast_math: bool,
 ) -> Any:
-    from optkit.adapters.tvm.program import rewrite, trace
-
-    program = rewrite(trace(model, inputs, outputs), packed, width, fast_math=fast_math)
-    return program
+    return tvm.rewrite(tvm.trace(model, inputs, outputs), packed, width, fast_math=fast_math)
 
 
 def _add(arrays: dict[str, np.ndarray], name: str, array: np.ndarray) -> str:
@@ -246,8 +233,6 @@ def _check(
     Raises:
         ExportError: naming the layer whose product is off, where it is one.
     """
-    import torch
-
     compiled = TvmModel(output)
     for shape in compiled.index.shapes:
         for trial in range(_TRIALS):

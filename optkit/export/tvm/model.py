@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
-from optkit.adapters.tvm import missing
+from optkit.adapters import tvm
 from optkit.errors import OptkitError
 from optkit.export.tvm.index import PARAMETERS, CompiledShape, read_index
 
@@ -29,13 +31,8 @@ class TvmModel:
     def __init__(self, folder: str | Path):
         self._folder = Path(folder)
         self.index = read_index(self._folder)
-        if (why := missing()) is not None:
+        if (why := tvm.missing()) is not None:
             raise OptkitError(why)
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        from optkit.adapters.tvm import library
-
         try:
             arrays = load_file(self._folder / PARAMETERS)
         except (OSError, SafetensorError) as error:
@@ -43,8 +40,8 @@ class TvmModel:
         for shape in self.index.shapes:
             if lacking := sorted(set(shape.parameters) - set(arrays)):
                 raise OptkitError(f"{self._folder / PARAMETERS}: it lacks {lacking[0]}: compile the model again")
-        self._parameters = library.tensors(arrays)
-        self._libraries: dict[str, library.Library] = {}
+        self._parameters = tvm.tensors(arrays)
+        self._libraries: dict[str, tvm.Library] = {}
 
     def prepare(self, inputs: Mapping[str, np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:
         """A function that computes the outputs, by their names, for ``inputs``: integers (batch, seq).
@@ -62,10 +59,8 @@ class TvmModel:
             given.append(array)
         shape = self._shape(given)
         if shape.library not in self._libraries:
-            from optkit.adapters.tvm.library import Library
-
             parameters = [self._parameters[name] for name in shape.parameters]
-            self._libraries[shape.library] = Library(self._folder / shape.library, parameters)
+            self._libraries[shape.library] = tvm.Library(self._folder / shape.library, parameters)
         infer = self._libraries[shape.library].prepare(given)
         return lambda: dict(zip(self.index.outputs, infer()))
 
