@@ -96,8 +96,7 @@ def build(program: Program, target: Any, records: Path | None = None) -> tuple[A
             made = [each.numpy() for each in machine["main_transform_params"](given)]
     except Exception as error:  # TVM's errors have many classes
         raise ExportError(f"TVM cannot compile it: {reason(error)}") from error
-    unchanged = {id(array): name for name, array in program.parameters.items()}
-    return compiled, {unchanged.get(id(array), f"parameter{number}"): array for number, array in enumerate(made)}
+    return compiled, {f"parameter{number}": array for number, array in enumerate(made)}
 
 
 def tune(

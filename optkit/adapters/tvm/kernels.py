@@ -12,9 +12,12 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-#: Vectors of accumulators that a task holds, of the 32 (or, with 8 lanes, 16) that a core of x86-64 has: what is left
-#: is for the inputs.
-_ACCUMULATORS = {16: 16, 8: 8}
+
+def _accumulators(lanes: int) -> int:
+    """Vectors that a task adds up in, of the 32 (or, with fewer than 16 lanes, 16) that a core of x86-64 has: what is
+    left is for the inputs.
+    """
+    return 16 if lanes == 16 else 8
 
 
 def lanes_for(tokens: int, width: int) -> int:
@@ -24,7 +27,7 @@ def lanes_for(tokens: int, width: int) -> int:
 
 def vectors_for(tokens: int, lanes: int, rows: int) -> int:
     """Vectors of tokens that a task keeps for each of ``rows`` outputs."""
-    most = max(_ACCUMULATORS.get(lanes, 8) // rows, 1)
+    most = max(_accumulators(lanes) // rows, 1)
     return max(count for count in range(1, most + 1) if (tokens // lanes) % count == 0)
 
 
@@ -44,7 +47,7 @@ def block_sparse_product(*, tokens: int, shape: tuple[int, int], block: tuple[in
     (outputs, inputs), (rows, cols) = shape, block
     lanes = lanes_for(tokens, width)
     # Taller blocks are taken in slices, as their outputs do not all fit into registers.
-    held = max(part for part in range(1, min(rows, _ACCUMULATORS.get(lanes, 8)) + 1) if rows % part == 0)
+    held = max(part for part in range(1, min(rows, _accumulators(lanes)) + 1) if rows % part == 0)
     slices = rows // held
     vectors = vectors_for(tokens, lanes, held)
     panel = vectors * lanes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,13 +38,11 @@ class Program:
     Attributes:
         module: its function ``main`` takes the inputs, then the parameters.
         parameters: arrays by the names of the arguments of ``main``, in their order.
-        sparse: names of the layers that are block-sparse products.
         fast_math: whether exp, erf and tanh may be approximations.
     """
 
     module: tvm.IRModule
     parameters: dict[str, np.ndarray]
-    sparse: tuple[str, ...] = ()
     fast_math: bool = False
 
 
@@ -62,8 +59,7 @@ def trace(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], outputs: S
         ExportError: if it cannot be traced, or TVM lacks an operation that it needs.
     """
     model.eval()
-    with quiet(), warnings.catch_warnings(), torch.no_grad(), readable(model, list(inputs), outputs):
-        warnings.simplefilter("ignore")
+    with quiet(), torch.no_grad(), readable(model, list(inputs), outputs):
         try:
             exported = torch.export.export(model, tuple(inputs.values()))
         except Exception as error:  # tracing runs the model's own code, which may raise anything
@@ -136,7 +132,7 @@ class _Rewriting:
         parameters = dict(self._program.parameters)
         for name, pairs in self._added.items():
             parameters |= {f"{name}.{part}": array for part, (_, array) in zip(_PARTS, pairs)}
-        return Program(builder.finalize(), parameters, tuple(sparse), self._fast_math)
+        return Program(builder.finalize(), parameters, self._fast_math)
 
     def _weight(self, variable: Any) -> str | None:
         """The name of the weight that ``variable`` is a product with, where it is one of ``layers``."""

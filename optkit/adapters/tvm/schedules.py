@@ -16,8 +16,8 @@ from tvm.s_tir.dlight.base import try_inline
 _ROWS, _VECTORS = 8, 2
 
 
-class Elementwise(dlight.base.ScheduleRule):
-    """Computes each output in one pass, all of them in parallel, those beside each other in a vector.
+class _Rule(dlight.base.ScheduleRule):
+    """A rule for functions of plain loops.
 
     Args:
         width: float32 numbers of a vector.
@@ -31,8 +31,17 @@ class Elementwise(dlight.base.ScheduleRule):
             return None
         schedule = s_tir.Schedule(func)
         blocks = normalize_prim_func(schedule)
-        if blocks is None:
-            return None
+        return None if blocks is None else self._schedule(schedule, blocks)
+
+    def _schedule(self, schedule: Any, blocks: list[Any]) -> Any:
+        """``schedule`` with the loops of its ``blocks`` changed; None where the rule is not for them."""
+        raise NotImplementedError
+
+
+class Elementwise(_Rule):
+    """Computes each output in one pass, all of them in parallel, those beside each other in a vector."""
+
+    def _schedule(self, schedule: Any, blocks: list[Any]) -> Any:
         blocks = try_inline(schedule, blocks)
         if not all(block.is_injective() for block in blocks):
             return None
@@ -41,27 +50,15 @@ class Elementwise(dlight.base.ScheduleRule):
         return schedule
 
 
-class Product(dlight.base.ScheduleRule):
-    """Products of matrices: a tile of outputs is kept in registers over the whole sum.
+class Product(_Rule):
+    """Products of matrices: a tile of outputs is kept in registers over the whole sum."""
 
-    Args:
-        width: float32 numbers of a vector.
-    """
-
-    def __init__(self, width: int):
-        self._width = width
-
-    def apply(self, func: Any, target: Any, _: bool) -> Any:
-        if not isinstance(func, tirx.PrimFunc):
-            return None
-        schedule = s_tir.Schedule(func)
-        blocks = normalize_prim_func(schedule)
-        if blocks is None:
-            return None
+    def _schedule(self, schedule: Any, blocks: list[Any]) -> Any:
         sums = [block for block in blocks if block.is_reduction()]
         if len(sums) != 1 or not sums[0].dom_kind().endswith("SSR"):
             return None
         product, at = sums[0].block_rv, blocks.index(sums[0])
+        followed = at < len(blocks) - 1
         for block in blocks[:at]:  # what is computed of the factors on the way
             schedule.compute_inline(block.block_rv)
         for block in blocks[at + 1 : -1]:
@@ -75,22 +72,19 @@ class Product(dlight.base.ScheduleRule):
         schedule.reorder(*outer, row, column, inner, tile_row, vector, lane)
         whole = schedule.fuse(*outer, row, column)
         schedule.parallel(whole)
-        if at < len(blocks) - 1:
+        if followed:
             last = blocks[-1].block_rv
             *outer, row, column = schedule.get_loops(last)
             row, tile_row = schedule.split(row, [None, rows])
             column, across = schedule.split(column, [None, vectors * lanes])
             schedule.reorder(*outer, row, column, tile_row, across)
-            task = schedule.fuse(*outer, row, column)
-            schedule.parallel(task)
+            schedule.parallel(schedule.fuse(*outer, row, column))
             _, within = schedule.split(across, [None, lanes])
             schedule.vectorize(within)
-        else:
-            task = whole
         write = schedule.cache_write(product, 0, "local")
         schedule.reverse_compute_at(write, whole)
         schedule.vectorize(schedule.split(schedule.get_loops(write)[-1], [None, lanes])[1])
-        for loop in (tile_row, vector) if at == len(blocks) - 1 else schedule.get_loops(product)[-3:-1]:
+        for loop in schedule.get_loops(product)[-3:-1] if followed else (tile_row, vector):
             schedule.unroll(loop)
         schedule.vectorize(lane)
         first = schedule.decompose_reduction(product, inner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Layers with fewer zeros are not looked at: no block of them is worth a sparse product.
 _SPARSE = 0.5
+#: What a tokenizer makes of texts.
+_TEXTS = ("input_ids", "attention_mask", "token_type_ids")
 #: How far outputs may be off, as a share of the largest, and with how many inputs that is seen.
 _TOLERANCE, _TRIALS = 1e-3, 3
 
@@ -76,15 +78,14 @@ def compile_tvm(
     found = tvm.cpu_target(target)
     layers, packed = _layers(Path(source), checkpoint, sparse)
     model, outputs = _load(checkpoint)
+    names = _input_names(model, checkpoint, shapes)
     width, kept = tvm.vector_width(found), records or output / "tuning"
     arrays: dict[str, np.ndarray] = {}
     compiled_shapes: list[CompiledShape] = []
     output.mkdir(parents=True, exist_ok=True)
-    names: list[str] = []
     for batch, seq in shapes:
-        inputs = _inputs(model, checkpoint, batch, seq, seed)
-        names = list(inputs)
-        program = _program(model, inputs, outputs, packed, width, fast_math)
+        inputs = _inputs(model, names, batch, seq, seed)
+        program = tvm.rewrite(tvm.trace(model, inputs, outputs), packed, width, fast_math=fast_math)
         if minutes:
             tvm.tune(program, found, kept, minutes=minutes / len(shapes), seed=seed, say=reporter.say)
         used = kept if kept.is_dir() and any(kept.iterdir()) else None
@@ -122,7 +123,7 @@ def compile_tvm(
         staged.replace(output / INDEX)
     if target is None:
         try:
-            _check(output, model, checkpoint, packed, seed)
+            _check(output, model, packed, seed)
         except OptkitError:
             (output / INDEX).unlink()
             raise
@@ -170,41 +171,38 @@ def _layers(source: Path, checkpoint: Path, sparse: bool) -> tuple[dict[str, flo
 def _load(checkpoint: Path) -> tuple[PreTrainedModel, tuple[str, ...]]:
     with library_errors(f"{checkpoint}: transformers cannot load it"):
         model = load_compact(checkpoint).float().eval()
-    outputs = ("last_hidden_state",) if model.base_model is model else _outputs(model)
-    return model, outputs
-
-
-def _outputs(model: PreTrainedModel) -> tuple[str, ...]:
+    if model.base_model is model:
+        return model, ("last_hidden_state",)
     questions = "QuestionAnswering" in type(model).__name__
-    return ("start_logits", "end_logits") if questions else ("logits",)
+    return model, ("start_logits", "end_logits") if questions else ("logits",)
 
 
-def _inputs(model: PreTrainedModel, checkpoint: Path, batch: int, seq: int, seed: int) -> dict[str, Any]:
-    """Random texts, the first whole and the others padded."""
+def _input_names(model: PreTrainedModel, checkpoint: Path, shapes: Sequence[tuple[int, int]]) -> list[str]:
+    """The names of its inputs.
+
+    Raises:
+        UsageError: if it does not take inputs of one of ``shapes``.
+        ExportError: if it takes something else than texts.
+    """
     longest = longest_input(model.config)
-    if longest is not None and seq > longest:
-        raise UsageError(f"--seq {seq}: the model takes up to {longest} tokens")
+    for _, seq in shapes:
+        if longest is not None and seq > longest:
+            raise UsageError(f"--seq {seq}: the model takes up to {longest} tokens")
     names = conversion.input_names(model, segments=makes_segments(checkpoint))
+    if unknown := [name for name in names if name not in _TEXTS]:
+        raise ExportError(f"{checkpoint}: it takes {', '.join(unknown)}: only models of texts are compiled for TVM")
+    return names
+
+
+def _inputs(model: PreTrainedModel, names: Sequence[str], batch: int, seq: int, seed: int) -> dict[str, torch.Tensor]:
+    """Random texts, the first whole and the others padded."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         ids, mask = conversion.random_texts(model.config, batch, seq)
         if batch == 1 and seed % 2:
             mask[:, seq - seq // 4 :] = 0
-        texts = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
-    if unknown := [name for name in names if name not in texts]:
-        raise ExportError(f"{checkpoint}: it takes {', '.join(unknown)}: only models of texts are compiled for TVM")
+        texts = dict(zip(_TEXTS, (ids, mask, torch.zeros_like(ids))))
     return {name: texts[name] for name in names}
-
-
-def _program(
-    model: PreTrainedModel,
-    inputs: Mapping[str, Any],
-    outputs: Sequence[str],
-    packed: Mapping[str, PackedLayer],
-    width: int,
-    fast_math: bool,
-) -> Any:
-    return tvm.rewrite(tvm.trace(model, inputs, outputs), packed, width, fast_math=fast_math)
 
 
 def _add(arrays: dict[str, np.ndarray], name: str, array: np.ndarray) -> str:
@@ -225,9 +223,7 @@ def _limits(model: PreTrainedModel, names: Sequence[str]) -> dict[str, int]:
     return {name: int(sizes[name]) for name in names if sizes.get(name)}
 
 
-def _check(
-    output: Path, model: PreTrainedModel, checkpoint: Path, packed: Mapping[str, PackedLayer], seed: int
-) -> None:
+def _check(output: Path, model: PreTrainedModel, packed: Mapping[str, PackedLayer], seed: int) -> None:
     """Refuses what computes something else than torch does, on inputs of every shape.
 
     Raises:
@@ -236,7 +232,7 @@ def _check(
     compiled = TvmModel(output)
     for shape in compiled.index.shapes:
         for trial in range(_TRIALS):
-            inputs = _inputs(model, checkpoint, shape.batch, shape.seq, seed + trial)
+            inputs = _inputs(model, compiled.index.inputs, shape.batch, shape.seq, seed + trial)
             with torch.no_grad():
                 reference = model(**inputs)
             found = compiled({name: tensor.numpy() for name, tensor in inputs.items()})
