@@ -65,7 +65,7 @@ _METHODS = (
     Entry(
         "distillation",
         "logits",
-        "The teacher's softened answers: its logits, asked once.",
+        "The teacher's softened answers: its logits, asked once; of several teachers their weighted mean.",
         {"temperature": "2.0", "weight": "0.9"},
         "Hinton et al. 2015, Distilling the Knowledge in a Neural Network, https://arxiv.org/abs/1503.02531",
     ),

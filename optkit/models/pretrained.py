@@ -30,7 +30,7 @@ from optkit.models.tokenizer import own_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from optkit.recipe.distill import DistillSpec
+    from optkit.recipe.distill import TeacherSpec
     from optkit.recipe.schema import ModelSpec
 
 
@@ -74,7 +74,7 @@ def load_model(
 
 
 def load_teacher(
-    distill: DistillSpec, head: Head, *, key: str = "distill.teacher"
+    spec: TeacherSpec, head: Head, *, key: str = "distill.teacher"
 ) -> tuple[PreTrainedModel, Any, list[int] | None]:
     """The frozen teacher, its tokenizer or image processor, and its column for each of our labels; None where there are
     no labels.
@@ -88,13 +88,11 @@ def load_teacher(
         PlanError: if it has no trained head, or its labels are others; the message names both lists.
         OptkitError: as ``load_model``.
     """
-    source = Source(distill.teacher, distill.revision, key=key)
+    source = Source(spec.name, spec.revision, key=key)
     folder = source.folder()
     theirs, permutation = stored_head(source, head), None
     if theirs is None:
-        raise PlanError(
-            f"{key}: {distill.teacher} has no trained head for {head.kind}: fine-tune it first, or use another"
-        )
+        raise PlanError(f"{key}: {spec.name} has no trained head for {head.kind}: fine-tune it first, or use another")
     if head.labels is not None:
         if not placeholders(head.labels) or placeholders(theirs):
             permutation = match(head.labels, theirs)
@@ -102,7 +100,7 @@ def load_teacher(
             permutation = [0]
         if permutation is None:
             raise PlanError(
-                f"{key}: {distill.teacher} has the labels {', '.join(theirs)}, and the data "
+                f"{key}: {spec.name} has the labels {', '.join(theirs)}, and the data "
                 f"{', '.join(head.labels)}: use one that was trained on the same labels, or name them alike in its "
                 "config.json"
             )

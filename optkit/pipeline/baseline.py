@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.adapters.hub import model_folder
 from optkit.models import load_model, load_teacher
-from optkit.recipe import DistillSpec
+from optkit.recipe import TeacherSpec
 from optkit.recipe.resolved import NO_MODEL
 
 if TYPE_CHECKING:
@@ -70,13 +70,14 @@ def folder(context: RunContext) -> Path | None:
     if which == "start":
         return model_folder(model.name, model.revision, key="model.name") if model.name else None
     teacher = as_teacher(context)
-    return model_folder(teacher.teacher, teacher.revision, key=recipe_key(context))
+    return model_folder(teacher.name, teacher.revision, key=recipe_key(context))
 
 
 def recipe_key(context: RunContext) -> str:
-    return "distill.teacher" if kind(context) == "teacher" else "evaluate.baseline"
+    return context.recipe.distill.first[0] if kind(context) == "teacher" else "evaluate.baseline"
 
 
-def as_teacher(context: RunContext) -> DistillSpec:
+def as_teacher(context: RunContext) -> TeacherSpec:
+    """The baseline in the form that teachers have; of several teachers the first."""
     which = kind(context)
-    return context.recipe.distill if which == "teacher" else DistillSpec(teacher=which)
+    return context.recipe.distill.first[1] if which == "teacher" else TeacherSpec(name=which)

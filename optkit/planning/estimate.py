@@ -52,7 +52,8 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
     )
     beside = None
     if recipe.distill is not None and recipe.distill.of_states:
-        beside = load_teacher(recipe.distill, context.data.head)[0].to(args.device)
+        key, spec = recipe.distill.first
+        beside = load_teacher(spec, context.data.head, key=key)[0].to(args.device)
     freezing.freeze(model, recipe.train.get("freeze", ()))
     collator = context.task.collator(context.data.tokenizer)
     how = {"teacher": beside, "objective": context.task.objective}

@@ -15,7 +15,7 @@ from optkit.tasks.columns import first_few
 if TYPE_CHECKING:
     from optkit.models import Head
     from optkit.pipeline.context import RunContext
-    from optkit.recipe import DistillSpec
+    from optkit.recipe import TeacherSpec
 
 
 def problems(context: RunContext) -> list[str]:
@@ -48,18 +48,19 @@ def notes(context: RunContext) -> list[str]:
             else:
                 found.append(f"{name} has no head for {head.kind}: {new} is trained")
     if context.recipe.distill is not None:
-        found += _config_notes(context.recipe.distill.teacher, context.recipe.distill.revision, "distill.teacher", head)
+        for key, spec in context.recipe.distill.teachers.items():
+            found += _config_notes(spec.name, spec.revision, key, head)
     compared = baseline.named_checkpoint(context.recipe)
     if compared is not None:
         found += _config_notes(compared, "main", "evaluate.baseline", head)
     return list(dict.fromkeys(found))
 
 
-def pixel_problems(context: RunContext, spec: DistillSpec, processor: Any, key: str) -> list[str]:
+def pixel_problems(context: RunContext, spec: TeacherSpec, processor: Any, key: str) -> list[str]:
     """Why a teacher or a baseline cannot take the images that its own image processor makes, a line each."""
     if not context.data.head.reads_images:
         return []
-    skeleton = meta_model(Source(spec.teacher, spec.revision, key=key), context.data.head)
+    skeleton = meta_model(Source(spec.name, spec.revision, key=key), context.data.head)
     return [f"{key}: {text.removeprefix('model: ')}" for text in context.task.model_problems(skeleton, processor)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,15 +63,10 @@ def _trained_models(context: RunContext) -> Iterator[tuple[str, str, KeptHead, S
                 lambda: (context.start_model(), context.data.tokenizer, None),
             )
     if recipe.distill is not None:
-        source = Source(recipe.distill.teacher, recipe.distill.revision, key="distill.teacher")
-        if (kept := kept_head(source, context.data.head)) is not None:
-            yield (
-                source.key,
-                source.name,
-                kept,
-                context.data.head.labels,
-                lambda: load_teacher(recipe.distill, context.data.head),
-            )
+        for key, spec in recipe.distill.teachers.items():
+            if (kept := kept_head(Source(spec.name, spec.revision, key=key), context.data.head)) is not None:
+                loaded = partial(load_teacher, spec, context.data.head, key=key)
+                yield key, spec.name, kept, context.data.head.labels, loaded
     compared = baseline.named_checkpoint(context.recipe)
     if compared is not None:
         source = Source(compared, key="evaluate.baseline")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optkit.recipe.distill import DistillSpec
+from optkit.recipe.distill import DistillSpec, TeacherSpec
 from optkit.recipe.export import ExportSpec
 from optkit.recipe.faults import Fault, StaticError
 from optkit.recipe.loading import load_recipe
@@ -29,6 +29,7 @@ __all__ = [
     "ScheduleSpec",
     "StaticError",
     "TaskSpec",
+    "TeacherSpec",
     "TokenizerSpec",
     "load_recipe",
 ]

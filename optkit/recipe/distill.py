@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from optkit.recipe.fields import DATA_FILES, Many, Part, Revision, Share, Split, Word, check_endings, needs_name
+from optkit.recipe.fields import (
+    DATA_FILES,
+    Many,
+    Part,
+    Revision,
+    Share,
+    Split,
+    Word,
+    Wrong,
+    check_endings,
+    needs_name,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
@@ -108,10 +128,41 @@ class UnlabelledSpec(Part):
         return augment
 
 
-class DistillSpec(Part):
-    """Learn from a teacher: loss = (1 - weight) * task + weight * T^2 * KL(teacher || student) + hidden + attention."""
+class TeacherSpec(Part):
+    """A teacher: a model on the Hub or in a folder, and what its logits count beside those of the others."""
 
-    teacher: Word
+    name: Word
+    revision: Revision = "main"
+    weight: float = Field(1.0, ge=0)
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Word)
+_LIST: TypeAdapter[tuple[TeacherSpec, ...]] = TypeAdapter(
+    Annotated[
+        tuple[Annotated[TeacherSpec, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)], ...],
+        Field(strict=False, min_length=1),
+    ]
+)
+
+
+def _teacher(value: Any) -> str | tuple[TeacherSpec, ...]:
+    if isinstance(value, dict):
+        raise ValueError("expected a name, or a list such as [{name: A}, {name: B, weight: 2}], got a mapping")
+    if isinstance(value, (list, tuple)):
+        return _LIST.validate_python(value)
+    return _NAME.validate_python(value, strict=True)
+
+
+class DistillSpec(Part):
+    """Learn from a teacher: loss = (1 - weight) * task + weight * T^2 * KL(teacher || student) + hidden + attention.
+
+    Of several teachers the logits are averaged by their weights; states are those of the first.
+    """
+
+    teacher: Annotated[
+        Word | tuple[TeacherSpec, ...],
+        PlainValidator(_teacher, json_schema_input_type=Word | list[Word | TeacherSpec]),
+    ]
     revision: Revision = "main"
     temperature: float = Field(2.0, gt=0)
     weight: Share = Field(0.9, ge=0, le=1)
@@ -123,3 +174,31 @@ class DistillSpec(Part):
     def of_states(self) -> bool:
         """Whether the teacher has to be run beside the student, on the same tokens."""
         return self.hidden is not None or self.attention is not None
+
+    @property
+    def teachers(self) -> dict[str, TeacherSpec]:
+        """The teachers in their order, under the recipe's keys for them."""
+        if isinstance(self.teacher, str):
+            return {"distill.teacher": TeacherSpec(name=self.teacher, revision=self.revision)}
+        return {f"distill.teacher.{i}": spec for i, spec in enumerate(self.teacher)}
+
+    @property
+    def first(self) -> tuple[str, TeacherSpec]:
+        """The teacher whose states count, and the recipe's key for it."""
+        return next(iter(self.teachers.items()))
+
+    @field_validator("revision")
+    @classmethod
+    def _of_one_name(cls, revision: str, info: ValidationInfo) -> str:
+        if revision != "main" and not isinstance(info.data.get("teacher", ""), str):
+            raise ValueError("is of a single name: write it beside each name of the list")
+        return revision
+
+    @model_validator(mode="after")
+    def _each_teacher_counts(self) -> DistillSpec:
+        specs = list(self.teachers.values())
+        idle = [i for i, spec in enumerate(specs) if not spec.weight and (i or not self.of_states)]
+        if idle:
+            said = "0, so this teacher is never asked: remove it"
+            refuse(*(Wrong(("teacher", i, "weight"), said) for i in idle))
+        return self

@@ -11,7 +11,7 @@ from optkit.recipe.checking import check
 from optkit.recipe.faults import Fault, Mark, Source, StaticError
 from optkit.recipe.migrations import migrate, replace_former_keys
 from optkit.recipe.overrides import apply_set, merge
-from optkit.recipe.resolved import COSTS, DATA, MODELS, NO_MODEL, PRICES, TEXTS
+from optkit.recipe.resolved import COSTS, DATA, MODELS, NO_MODEL, PRICES, TEACHER, TEXTS
 from optkit.recipe.schema import FORMAT, Recipe
 from optkit.recipe.tree import Node, read_tree
 
@@ -118,13 +118,14 @@ def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
     rules = _descend(root, ("prune",))
     for i, rule in enumerate(rules.value if rules is not None and isinstance(rules.value, list) else ()):
         places.append((("prune", str(i), *COSTS), _descend(rule, COSTS)))
-    places += [(place, _descend(root, place)) for place in (PRICES, *MODELS)]
-    for place, node in places:
-        if (
-            node is None
-            or not isinstance(node.value, str)
-            or node.value in ("", *(NO_MODEL if place in MODELS else ()))
-        ):
+    places.append((PRICES, _descend(root, PRICES)))
+    models = {place: _descend(root, place) for place in MODELS}
+    teachers = models[TEACHER]
+    for i, node in enumerate(teachers.value if teachers is not None and isinstance(teachers.value, list) else ()):
+        models[*TEACHER, str(i)] = node if isinstance(node.value, str) else _descend(node, ("name",))
+    for place, node in (*places, *models.items()):
+        words = NO_MODEL if place in models else ()
+        if node is None or not isinstance(node.value, str) or node.value in ("", *words):
             continue
         path = _absolute(node)
         if len(path) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/")):
@@ -134,7 +135,7 @@ def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
                 )
             )
             node.broken = True
-        elif place not in MODELS or node.value.startswith((".", "~", "/")) or Path(path).is_dir():
+        elif place not in models or node.value.startswith((".", "~", "/")) or Path(path).is_dir():
             node.value = path
 
 

@@ -62,7 +62,7 @@ def _write(node: Node, parts: list[str], value: Node, source: Source) -> None:
     for depth, part in enumerate(parts):
         mark = Mark(source, 0, column, len(part))
         column += len(part) + 1
-        _expand(node, part, parts[depth - 1] if depth else "")
+        _expand(node, part, parts[:depth])
         last = depth == len(parts) - 1
         if isinstance(node.value, list):
             index = _index(node.value, part, rules=parts[:depth] == ["prune"])
@@ -92,14 +92,23 @@ def _write(node: Node, parts: list[str], value: Node, source: Source) -> None:
 
 #: What the value of these keys is short for, when it is a scalar.
 _SHORT = {"criterion": "name", "hidden": "weight", "attention": "weight"}
+#: What an element of these lists is short for, when it is a scalar.
+_SHORT_ELEMENT = {"teacher": "name"}
 
 
-def _expand(node: Node, part: str, key: str) -> None:
-    """Writes out a shorthand that a path goes into: a criterion's name, a weight, or the only element of a list."""
+def _expand(node: Node, part: str, above: list[str]) -> None:
+    """Writes out a shorthand that a path goes into: a criterion's or a teacher's name, a weight, or the only element of
+    a list.
+
+    Args:
+        part: the step that the path takes into ``node``.
+        above: the steps that led to ``node``.
+    """
     if isinstance(node.value, (str, int, float)):
-        whole = Node(node.value, node.mark, node.text)
-        if key in _SHORT:
-            node.value = {_SHORT[key]: Entry(node.mark, whole)}
+        whole, key = Node(node.value, node.mark, node.text), above[-1] if above else ""
+        name = _SHORT.get(key) or (_SHORT_ELEMENT.get(above[-2]) if key.isdecimal() and len(above) > 1 else None)
+        if name is not None:
+            node.value = {name: Entry(node.mark, whole)}
         elif part.isdecimal():
             node.value = [whole]
 

@@ -22,10 +22,11 @@ DATA = ("task", "dataset", "files")
 TEXTS = ("distill", "data", "files")
 COSTS = ("allocate", "costs")
 PRICES = ("benchmark", "prices")
-MODELS = (("model", "name"), ("model", "tokenizer"), ("distill", "teacher"), ("evaluate", "baseline"))
+TEACHER = ("distill", "teacher")
+MODELS = (("model", "name"), ("model", "tokenizer"), TEACHER, ("evaluate", "baseline"))
 NO_MODEL = ("auto", "none", "trained")
 """Where a recipe may name something local: a mapping of data files, a list of them, a file in each rule, one file, and
-models, which may be Hub ids or these words."""
+models, which may be Hub ids or these words; of teachers a list, too."""
 
 _HEADER = """\
 # Resolved recipe: base, file and --set merged, defaults written out.
@@ -116,10 +117,13 @@ def _replace_local(recipe: dict[str, Any], change: Callable[[Path, str], Any]) -
     part, key = PRICES
     if key in recipe.get(part, {}):
         recipe[part][key] = change(Path(recipe[part][key]), "")
-    for part, key in MODELS:
-        value = recipe.get(part, {}).get(key)
+    models = [(recipe.get(part, {}), key) for part, key in MODELS]
+    teachers = recipe.get(TEACHER[0], {}).get(TEACHER[1])
+    models += [(spec, "name") for spec in teachers] if isinstance(teachers, list) else []
+    for part, key in models:
+        value = part.get(key)
         if isinstance(value, str) and value not in NO_MODEL and (Path(value).is_absolute() or Path(value).is_dir()):
-            recipe[part][key] = change(Path(value), "./")
+            part[key] = change(Path(value), "./")
     return recipe
 
 

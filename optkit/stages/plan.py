@@ -101,7 +101,8 @@ def resolve_plan(context: RunContext) -> Plan:
     compared_with = attempt(lambda: baseline.kind(context))
     model = attempt(lambda: meta_model(recipe.model, head))
     if model is None:
-        attempt(lambda: recipe.distill and load_teacher(recipe.distill, head))
+        for key, spec in recipe.distill.teachers.items() if recipe.distill else ():
+            attempt(lambda key=key, spec=spec: load_teacher(spec, head, key=key))
         raise PlanError(problems)
     longest = attempt(lambda: data.longest)
     if longest is not None and recipe.task.max_length > longest:

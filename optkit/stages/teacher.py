@@ -1,8 +1,9 @@
-"""What the teacher is asked once, before training: its logits on every text, and texts that its word vectors make.
+"""What teachers are asked once, before training: their logits on every text, and texts that the first's word vectors
+make.
 
-Training with cached logits costs what it costs without a teacher, and the teacher may have a tokenizer of its own,
+Training with cached logits costs what it costs without a teacher, and each teacher may have a tokenizer of its own,
 since it reads the texts and not the student's token ids. Hidden states and attention are too much to keep: for them the
-teacher runs beside the student, on the same token ids, and its logits come along.
+first teacher runs beside the student, on the same token ids. Where it is the only one, its logits come along.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ from optkit.planning.heads import pixel_problems
 from optkit.pruning.distillation.matching import state_problems
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
     from optkit.pipeline.stage import ResolvedModel
+    from optkit.recipe import TeacherSpec
 
 NAME, FOLDER = "teacher", "teacher"
 _LOGITS, _TEXTS = "logits.safetensors", "texts.parquet"
@@ -42,8 +46,14 @@ def is_needed(context: RunContext) -> bool:
 
 
 def _keeps_logits(context: RunContext) -> bool:
-    """Whether the teacher's logits are asked for once and kept; else it runs beside the student."""
-    return context.task.keeps_logits and not context.recipe.distill.of_states
+    """Whether the teachers' logits are asked for once and kept; else one teacher gives them beside the student."""
+    distill = context.recipe.distill
+    return context.task.keeps_logits and (not distill.of_states or len(distill.teachers) > 1)
+
+
+def _runs_beside(context: RunContext) -> bool:
+    """Whether the first teacher runs beside the student, on its tokens."""
+    return context.recipe.distill.of_states or not context.task.keeps_logits
 
 
 def key(context: RunContext) -> str:
@@ -55,28 +65,52 @@ def key(context: RunContext) -> str:
 
 
 def run(context: RunContext, output: StageOutput) -> None:
-    model, tokenizer, order = load_teacher(context.recipe.distill, context.data.head)
-    texts = _gather(context, model, tokenizer)
+    texts = _gather(context)
     if texts is not None:
         parquet.write_table(texts.with_format("arrow")[:], output.folder / _TEXTS)
         output.facts |= {"unlabelled": len(texts)}
     if not _keeps_logits(context):
         return
+    asked = {key: spec for key, spec in context.recipe.distill.teachers.items() if spec.weight}
+    each = {key: _ask(context, key, spec, texts) for key, spec in asked.items()}
+    logits = _mean([(spec.weight, each[key]) for key, spec in asked.items()])
+    save_file({"logits": np.ascontiguousarray(logits)}, output.folder / _LOGITS)
+    if (scores := _scores(context, logits)) is not None:
+        output.facts |= {"train": scores}
+        if len(each) > 1:
+            output.facts |= {"teachers": {key: _scores(context, found) for key, found in each.items()}}
+
+
+def _ask(context: RunContext, key: str, spec: TeacherSpec, texts: Dataset | None) -> np.ndarray:
+    """The logits of one teacher, from its own tokens: of the training split, then of ``texts``; float32 (rows, ...),
+    in the order of our labels.
+    """
+    model, tokenizer, order = load_teacher(spec, context.data.head, key=key)
     with context.reporter.task("encoding train"):
         encoded = context.task.encode(context.data.splits["train"], tokenizer, context.data.head)
     with context.reporter.task("teacher") as bar:
         rows = _join(encoded, None if texts is None else context.task.encode(texts, tokenizer, None))
         logits = passes.predict(model, rows, context.task, tokenizer, tell=bar.advance)
-    logits = logits if order is None else logits[:, order]
     if not np.isfinite(logits).all():
-        raise OptkitError(
-            f"distill.teacher: {context.recipe.distill.teacher} gives NaN or infinite logits: use another"
-        )
-    save_file({"logits": np.ascontiguousarray(logits)}, output.folder / _LOGITS)
-    predictions = context.task.decode(logits[: len(encoded)], encoded, context.data.head)
-    references = context.task.references(context.data.splits["train"], context.data.head)
-    if references is not None:
-        output.facts |= {"train": context.task.score(predictions, references, context.data.head)}
+        raise OptkitError(f"{key}: {spec.name} gives NaN or infinite logits: use another")
+    return logits if order is None else logits[:, order]
+
+
+def _mean(parts: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
+    """The mean of logits, each with its weight; float32."""
+    if len(parts) == 1:
+        return parts[0][1]
+    total = sum(weight for weight, _ in parts)
+    return sum(np.float64(weight / total) * logits for weight, logits in parts).astype(np.float32)
+
+
+def _scores(context: RunContext, logits: np.ndarray) -> dict[str, float] | None:
+    """How right logits (rows, ...) are on the training split, whose rows are the first; None where nothing says so."""
+    encoded, head = context.data.encode("train"), context.data.head
+    references = context.task.references(context.data.splits["train"], head)
+    if references is None:
+        return None
+    return context.task.score(context.task.decode(logits[: len(encoded)], encoded, head), references, head)
 
 
 def count_unlabelled(context: RunContext) -> int:
@@ -109,8 +143,11 @@ def teacher_logits(context: RunContext) -> tuple[Dataset, dict[str, Any]]:
     how = {"temperature": distill.temperature, "distillation_weight": distill.weight}
     if _keeps_logits(context):
         logits = load_file(context.path(FOLDER) / _LOGITS)["logits"]
-        return with_columns(examples, {"teacher_logits": logits.reshape(len(logits), -1)}), how
-    model, _, order = load_teacher(distill, context.data.head)
+        examples = with_columns(examples, {"teacher_logits": logits.reshape(len(logits), -1)})
+    if not _runs_beside(context):
+        return examples, how
+    key, spec = distill.first
+    model, _, order = load_teacher(spec, context.data.head, key=key)
     if order is not None:
         reorder_head(model, order)
     states = {"hidden": distill.hidden, "attention": distill.attention}
@@ -132,27 +169,41 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
     """
     if context.recipe.distill is None:
         return []
-    teacher, tokenizer, _ = load_teacher(context.recipe.distill, context.data.head)
-    student = resolved.model.config
+    distill, student = context.recipe.distill, resolved.model.config
+    if len(distill.teachers) > 1 and not context.task.keeps_logits:
+        return [
+            f"distill.teacher: for {context.recipe.task.type} a teacher runs beside the student, so there can be one "
+            "alone: name one"
+        ]
+    found: list[str] = []
+    for key, spec in distill.teachers.items():
+        teacher, tokenizer, _ = load_teacher(spec, context.data.head, key=key)
+        found += context.task.teacher_problems(distill, key, teacher, student)
+        if _keeps_logits(context):
+            found += pixel_problems(context, spec, tokenizer, key)
+        if _runs_beside(context) and key == distill.first[0]:
+            found += _problems_beside(context, spec.name, teacher, tokenizer, student)
+    return found
+
+
+def _problems_beside(context: RunContext, name: str, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
+    """Why a teacher cannot run beside the student (its config), on the student's tokens, a line each."""
     distill = context.recipe.distill
-    ours = context.task.teacher_problems(distill, teacher, student)
-    if _keeps_logits(context):
-        return ours + pixel_problems(context, distill, tokenizer, "distill.teacher")
     states = {name: getattr(distill, name) for name in ("hidden", "attention")}
     built = {name: spec and spec.build() for name, spec in states.items()}
-    found = ours + [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
+    found = [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
     which = next((name for name, spec in states.items() if spec is not None), "teacher")
     longest = longest_input(teacher.config)
     if longest is not None and longest < context.task.max_length:
         found.append(
-            f"distill.{which}: {distill.teacher} takes {longest} tokens, and task.max_length is "
+            f"distill.{which}: {name} takes {longest} tokens, and task.max_length is "
             f"{context.task.max_length}: lower it"
         )
     rows = context.data.splits["train"]
     if not context.task.same_inputs(rows.select(range(min(_COMPARED, len(rows)))), context.data.tokenizer, tokenizer):
         way_out = ", or distil logits alone" if context.task.keeps_logits else ""
         found.append(
-            f"distill.{which}: {distill.teacher} has another tokenizer than the student, so their tokens do not "
+            f"distill.{which}: {name} has another tokenizer than the student, so their tokens do not "
             f"compare: use a teacher with the same one{way_out}"
         )
     return found
@@ -162,13 +213,17 @@ def _load_given(context: RunContext) -> Dataset | None:
     return load_unlabelled(context.recipe.distill.data, context.task.text)
 
 
-def _gather(context: RunContext, model: Any, tokenizer: Any) -> Dataset | None:
-    """The texts without labels: those given, then those made, under the names of task.text."""
+def _gather(context: RunContext) -> Dataset | None:
+    """The texts without labels: those given, then those made by the first teacher's word vectors, under the names of
+    task.text.
+    """
     spec = context.recipe.distill.data
     if spec is None:
         return None
     parts = [] if (given := _load_given(context)) is None else [given]
     if spec.augment:
+        key, first = context.recipe.distill.first
+        model, tokenizer, _ = load_teacher(first, context.data.head, key=key)
         rows = context.data.splits["train"]
         texts = list(zip(*([str(text) for text in rows[column]] for column in context.task.text), strict=True))
         table = model.get_input_embeddings().weight.detach().float().cpu().numpy()

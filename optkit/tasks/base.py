@@ -167,8 +167,12 @@ class Task:
         """Why a model (on the meta device) cannot take what the processor makes, a line each."""
         return []
 
-    def teacher_problems(self, distill: DistillSpec, teacher: Any, student: Any) -> list[str]:
-        """Why a student (its config) cannot learn this task from a teacher (a model), a line each."""
+    def teacher_problems(self, distill: DistillSpec, key: str, teacher: Any, student: Any) -> list[str]:
+        """Why a student (its config) cannot learn this task from a teacher (a model), a line each.
+
+        Args:
+            key: the recipe's for the teacher, one of ``distill.teachers``.
+        """
         return []
 
     def is_trained(self, model: ModelSpec) -> bool:

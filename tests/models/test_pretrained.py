@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from optkit import models
 from optkit.errors import OptkitError, PlanError
 from optkit.models import Head
-from optkit.recipe.distill import DistillSpec
+from optkit.recipe.distill import TeacherSpec
 from optkit.recipe.schema import ModelSpec
 
 AUTO = "AutoModelForSequenceClassification"
@@ -251,7 +251,7 @@ def test_the_loss_is_the_problems(checkpoint):
 
 def test_a_teacher_has_the_problem_of_its_student(checkpoint):
     edit(checkpoint, problem_type=MULTI)
-    teacher = models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))[0]
+    teacher = models.load_teacher(TeacherSpec(name=str(checkpoint)), Head(AUTO, TWO))[0]
     assert teacher.config.problem_type == SINGLE
 
 
@@ -290,7 +290,7 @@ def test_names_that_are_odd_are_read_and_written_right(checkpoint):
     "load",
     [
         lambda folder: models.load_model(folder, Head(AUTO, TWO), seed=0),
-        lambda folder: models.load_teacher(DistillSpec(teacher=str(folder)), Head(AUTO, ["a", "b"])),
+        lambda folder: models.load_teacher(TeacherSpec(name=str(folder)), Head(AUTO, ["a", "b"])),
     ],
 )
 def test_names_that_cannot_be_told_are_refused_in_a_line(checkpoint, values, said, load):
@@ -344,7 +344,7 @@ def test_a_teachers_tokenizer_cuts_to_what_the_teacher_takes(checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
     name = "bert.embeddings.position_embeddings.weight"
     save_file(weights | {name: weights[name][:16].clone()}, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    assert models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))[1].model_max_length == 16
+    assert models.load_teacher(TeacherSpec(name=str(checkpoint)), Head(AUTO, TWO))[1].model_max_length == 16
 
 
 def test_weights_stored_as_halves_come_as_fp32(checkpoint):
@@ -484,7 +484,7 @@ def test_a_head_that_reads_a_pooler_needs_it(checkpoint):
     drop(checkpoint, "bert.pooler")
     assert not has_trained_head(checkpoint, Head(AUTO, TWO))
     with pytest.raises(PlanError, match="has no trained head for SequenceClassification"):
-        models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))
+        models.load_teacher(TeacherSpec(name=str(checkpoint)), Head(AUTO, TWO))
     # A tagger has no pooler.
     edit(checkpoint, architectures=["BertForTokenClassification"])
     assert has_trained_head(checkpoint, Head("AutoModelForTokenClassification", TWO))
@@ -546,7 +546,7 @@ def test_a_tokenizer_without_padding(checkpoint):
 def test_the_teachers_columns_follow_our_labels(checkpoint):
     rename(checkpoint, ["Positive", "Negative"])
     teacher, tokenizer, permutation = models.load_teacher(
-        DistillSpec(teacher=str(checkpoint)), Head(AUTO, ["negative", "positive"])
+        TeacherSpec(name=str(checkpoint)), Head(AUTO, ["negative", "positive"])
     )
     assert permutation == [1, 0] and len(tokenizer) > 5
     assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
@@ -554,14 +554,14 @@ def test_the_teachers_columns_follow_our_labels(checkpoint):
 
 def test_a_teacher_that_numbers_its_classes_goes_by_the_number(tiny_checkpoint):
     for labels in (TWO, ["negative", "positive"]):
-        assert models.load_teacher(DistillSpec(teacher=str(tiny_checkpoint)), Head(AUTO, labels))[2] == [0, 1]
+        assert models.load_teacher(TeacherSpec(name=str(tiny_checkpoint)), Head(AUTO, labels))[2] == [0, 1]
 
 
 @pytest.mark.parametrize("labels", [["cat", "dog"], ["positive", "negative", "neutral"], TWO])
 def test_a_teacher_with_other_labels(checkpoint, labels):
     rename(checkpoint, ["positive", "negative"])
     with pytest.raises(PlanError) as raised:
-        models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, labels))
+        models.load_teacher(TeacherSpec(name=str(checkpoint)), Head(AUTO, labels))
     message = one_line(raised, PlanError)
     assert f"has the labels positive, negative, and the data {', '.join(labels)}:" in message
 
@@ -569,12 +569,12 @@ def test_a_teacher_with_other_labels(checkpoint, labels):
 def test_a_teacher_without_a_head(checkpoint):
     drop(checkpoint, "classifier")
     with pytest.raises(PlanError, match="has no trained head for SequenceClassification"):
-        models.load_teacher(DistillSpec(teacher=str(checkpoint)), Head(AUTO, TWO))
+        models.load_teacher(TeacherSpec(name=str(checkpoint)), Head(AUTO, TWO))
 
 
 def test_a_teacher_that_is_nowhere(tmp_path):
     with pytest.raises(PlanError, match="distill.teacher: no folder .*--set distill.teacher=FOLDER"):
-        models.load_teacher(DistillSpec(teacher=str(tmp_path / "absent")), Head(AUTO, TWO))
+        models.load_teacher(TeacherSpec(name=str(tmp_path / "absent")), Head(AUTO, TWO))
 
 
 def test_a_number_of_layers_that_is_a_mistake_is_refused_before_they_are_built(checkpoint):

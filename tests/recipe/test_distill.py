@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from optkit.pruning.config import Span
-from optkit.recipe import load_recipe
+from optkit.recipe import TeacherSpec, load_recipe
 from optkit.recipe.resolved import identity
 
 HEAD = """\
@@ -59,6 +59,61 @@ prune: [{criterion: movement}]
 def test_a_wrong_distillation_is_one_fault_at_its_place(recipes, written, said):
     problems = recipes.problems(f"{HEAD}distill: {{teacher: x, {written}}}\n")
     assert len(problems) == 1 and problems[0].startswith(f"r.yaml:{said}")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "teacher: {name: x}",
+            "5:11: distill.teacher: expected a name, or a list such as [{name: A}, {name: B, weight",
+        ),
+        ("teacher: []", "5:11: distill.teacher: must not be empty"),
+        ("teacher: ''", "5:20: distill.teacher: must not be empty"),
+        ("teacher: true", "5:20: distill.teacher: expected text, got true"),
+        ("teacher: [{weight: 2}]", "5:21: distill.teacher.0.name: required, but missing: write it"),
+        ("teacher: [x, {name: y, wieght: 2}]", "5:34: distill.teacher.1.wieght: unknown key, did you mean 'weight'?"),
+        ("teacher: [x, {name: y, weight: -1}]", "5:42: distill.teacher.1.weight: must be at least 0, got -1"),
+        (
+            "teacher: [x, {name: y, weight: 0}]",
+            "5:42: distill.teacher.1.weight: 0, so this teacher is never asked: rem",
+        ),
+        (
+            "teacher: [{name: x, weight: 0}, y]",
+            "5:39: distill.teacher.0.weight: 0, so this teacher is never asked: rem",
+        ),
+        ("teacher: [x, y], revision: v1", "5:38: distill.revision: is of a single name: write it beside each name"),
+    ],
+)
+def test_a_wrong_teacher_is_one_fault_at_its_place(recipes, written, said):
+    problems = recipes.problems(f"{HEAD}distill: {{{written}}}\n")
+    assert len(problems) == 1 and problems[0].startswith(f"r.yaml:{said}")
+
+
+def test_teachers_by_name_and_by_list(recipes, tmp_path):
+    one = recipes.load(f"{HEAD}distill: {{teacher: x, revision: v1}}\n").distill
+    assert one.teacher == "x" and one.teachers == {"distill.teacher": TeacherSpec(name="x", revision="v1")}
+    assert recipes.load(f"{HEAD}distill: {{teacher: 12e4}}\n").distill.teacher == "12e4"
+
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "config.json").write_text("{}")
+    written = f"{HEAD}distill: {{teacher: [local, {{name: y, weight: 2}}, {{name: ./local, revision: v2}}]}}\n"
+    recipe = recipes.load(written, "distill.teacher.0.weight=0", "distill.hidden=1")
+    folder = str(tmp_path / "local")
+    assert recipe.distill.teachers == {
+        "distill.teacher.0": TeacherSpec(name=folder, weight=0),
+        "distill.teacher.1": TeacherSpec(name="y", weight=2),
+        "distill.teacher.2": TeacherSpec(name=folder, revision="v2"),
+    }
+    assert recipe.distill.first[0] == "distill.teacher.0"
+    assert len(identity(recipe)["distill"]["teacher"][0]["name"]["sha256"]) == 64
+    (tmp_path / "resolved.yaml").write_text(recipe.resolved_yaml())
+    again = load_recipe(tmp_path / "resolved.yaml")
+    assert str(tmp_path) not in recipe.resolved_yaml()
+    assert again.distill == recipe.distill and again.hash() == recipe.hash()
+    assert recipes.load(f"{HEAD}distill: {{teacher: x}}\n", "distill.teacher.0.weight=3").distill.teacher == (
+        TeacherSpec(name="x", weight=3),
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,14 @@ def test_what_a_teacher_beside_the_student_cannot_do(stranger, tmp_path):
     assert second.startswith(f"distill.teacher: {stranger} has another tokenizer than the student, so their tokens do")
     assert "distil logits alone" not in second
 
+    sets = [*SMALL, f"distill={{teacher: [{stranger}, {stranger}]}}"]
+    with pytest.raises(PlanError) as raised:
+        make_plan(load_recipe(RECIPES / "tiny_ner_80sparse.yaml", sets))
+    assert raised.value.problems == [
+        "distill.teacher: for token-classification a teacher runs beside the student, so there can be one alone: name "
+        "one"
+    ]
+
 
 def test_metrics_that_the_labels_do_not_fit_are_planned_for(tmp_path):
     rows = [{"tokens": ["a", "b"], "ner_tags": ["NOUN", "VERB"]}] * 4

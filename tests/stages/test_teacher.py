@@ -172,6 +172,68 @@ def test_a_teacher_whose_states_do_not_compare_is_refused(files_recipe, other_te
     assert make_plan(load_recipe(files_recipe, [f"distill={{teacher: {other_teacher}}}"])).steps == 12
 
 
+def run_teacher(context, folder):
+    """Runs the stage into ``folder`` and returns its facts."""
+    context.path = lambda name: folder / name
+    (folder / "teacher").mkdir(parents=True)
+    output = type("Stage", (), {"folder": folder / "teacher", "facts": {}})
+    teacher.run(context, output)
+    return output.facts
+
+
+def test_several_teachers_teach_the_mean_of_their_logits(job, tiny_checkpoint, other_teacher, tmp_path):
+    """One of another tokenizer and other positions, which turns the labels; states are those of the first alone."""
+    config = json.loads((other_teacher / "config.json").read_text())
+    config |= {"id2label": {"0": "right", "1": "left"}, "label2id": {"right": 0, "left": 1}}
+    (other_teacher / "config.json").write_text(json.dumps(config))
+
+    def labelled(*overrides):
+        context = job(*overrides)
+        context.data.head = dataclasses.replace(context.data.head, labels=("left", "right"))
+        return context
+
+    both = f"distill={{teacher: [{tiny_checkpoint}, {{name: {other_teacher}, weight: 3}}]}}"
+    context = labelled(both)
+    found = run_teacher(context, tmp_path / "both")
+    alone = []
+    for i, name in enumerate((tiny_checkpoint, other_teacher)):
+        facts = run_teacher(labelled(f"distill={{teacher: {name}}}"), tmp_path / str(i))
+        alone.append(load_file(tmp_path / str(i) / "teacher" / "logits.safetensors")["logits"])
+        assert found["teachers"][f"distill.teacher.{i}"] == facts["train"]
+    logits = load_file(tmp_path / "both" / "teacher" / "logits.safetensors")["logits"]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+    assert logits == pytest.approx(0.25 * alone[0] + 0.75 * alone[1], abs=1e-6) and logits.dtype == np.float32
+    examples, how = teacher.teacher_logits(context)
+    assert np.array_equal(np.asarray(examples["teacher_logits"][:], np.float32), logits) and "teacher" not in how
+
+    # The first is left out of the logits, and runs beside the student.
+    given = f"distill={{teacher: [{{name: {tiny_checkpoint}, weight: 0}}, {other_teacher}], hidden: 1.0}}"
+    context = labelled(given)
+    assert teacher.is_needed(context)
+    run_teacher(context, tmp_path / "states")
+    examples, how = teacher.teacher_logits(context)
+    assert np.array_equal(np.asarray(examples["teacher_logits"][:], np.float32), alone[1])
+    assert how["teacher"].config.num_attention_heads == 2 and how["hidden"].weight == 1.0
+    assert teacher.key(labelled(both)) != teacher.key(labelled(both.replace("weight: 3", "weight: 2")))
+
+
+def test_a_run_with_two_teachers(files_recipe, tiny_checkpoint, other_teacher, tmp_path):
+    given = f"distill={{teacher: [{tiny_checkpoint}, {other_teacher}], hidden: 1.0, weight: 1.0, data: {{augment: 1}}}}"
+    optkit.run(files_recipe, [given, "train.max_steps=8"], output=tmp_path / "run", stop_after="train")
+    kept = load_file(tmp_path / "run" / "teacher" / "logits.safetensors")["logits"]
+    assert kept.shape == (192, 2) and facts(tmp_path / "run")["train"]["steps"] == 8
+
+
+def test_several_teachers_that_cannot_work(files_recipe, tiny_checkpoint, other_teacher):
+    unlike = f"distill={{teacher: [{other_teacher}, {tiny_checkpoint}], hidden: 1.0}}"
+    with pytest.raises(PlanError) as raised:
+        make_plan(load_recipe(files_recipe, [unlike]))
+    assert [text.split(": ")[0] for text in raised.value.problems] == ["distill.hidden"] * 2
+    absent = f"distill={{teacher: [{tiny_checkpoint}, ./absent]}}"
+    with pytest.raises(PlanError, match="distill.teacher.1: no folder"):
+        make_plan(load_recipe(files_recipe, [absent]))
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

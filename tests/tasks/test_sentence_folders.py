@@ -19,7 +19,7 @@ from optkit.errors import PlanError
 from optkit.models import load_teacher, load_tokenizer
 from optkit.models.head import Head
 from optkit.pipeline.validate import make_plan
-from optkit.recipe import DistillSpec, load_recipe
+from optkit.recipe import TeacherSpec, load_recipe
 from optkit.recipe.schema import ModelSpec
 from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
@@ -109,7 +109,7 @@ def test_ids_are_those_of_sentence_transformers(folder):
     assert task.encode(rows, task.load_processor(task.model), None)["input_ids"][0] == expected
     # Whoever else reads texts for it: calibration and benchmarks of a folder, and a teacher.
     assert load_tokenizer(folder)("Query: " + text)["input_ids"] == expected
-    _, processor, _ = load_teacher(DistillSpec(teacher=str(folder)), Head("AutoModel"))
+    _, processor, _ = load_teacher(TeacherSpec(name=str(folder)), Head("AutoModel"))
     assert processor("Query: " + text)["input_ids"] == expected and processor.model_max_length == LENGTH
 
 

@@ -110,16 +110,19 @@ class FeatureExtraction(Task):
                 found.append(f"{where}: goes by a score, which a task without labels has none of: remove it")
         return found
 
-    def teacher_problems(self, distill: DistillSpec, teacher: Any, student: Any) -> list[str]:
+    def teacher_problems(self, distill: DistillSpec, key: str, teacher: Any, student: Any) -> list[str]:
         if not distill.weight:
             return []
         found, ours, theirs = [], student.hidden_size, teacher.config.hidden_size
+        spec = distill.teachers[key]
+        if len(distill.teachers) > 1:
+            found.append(f"{key}: embeddings of several models have no mean that says anything: name one teacher")
         if ours != theirs:
             found.append(
-                f"distill.teacher: its embeddings have {theirs} numbers and the student's {ours}: use another, or copy "
+                f"{key}: its embeddings have {theirs} numbers and the student's {ours}: use another, or copy "
                 "hidden states alone, with distill.weight=0"
             )
-        return found + self._other_embedding(distill.teacher, distill.revision, "distill.teacher")
+        return found + self._other_embedding(spec.name, spec.revision, key)
 
     def _other_embedding(self, name: str, revision: str, key: str) -> list[str]:
         """The fault of another model that embeds otherwise than this one, or otherwise than is built."""
