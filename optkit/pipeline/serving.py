@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from optkit import runtime
+from optkit.adapters import optimum
 from optkit.benchmark.engines.base import Setting
 from optkit.cpu import int8_saturates
 from optkit.errors import OptkitError
-from optkit.ir.io import find_xml
+from optkit.ir.io import find_xml, import_openvino
 from optkit.ir.shapes import OneShape
+from optkit.ir.torch_model import TorchModel
 from optkit.pipeline.run_folder import digest
 from optkit.recipe.export import DYNAMIC
 from optkit.variant import Variant
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from optkit.pipeline.context import RunContext
     from optkit.runtime import Plan
 
@@ -32,6 +37,27 @@ def exported_shape(context: RunContext) -> tuple[int, int] | None:
     """Batch and length that the exported model takes; None for any."""
     shapes = context.recipe.export.shapes
     return None if shapes == DYNAMIC else (shapes.batch, shapes.seq)
+
+
+def load(
+    folder: Path, ov_class: str, *, plan: str | Plan | None = None, config: Mapping[str, Any] | None = None
+) -> Any:
+    """The exported model in ``folder``, called with torch tensors by name: as ``ov_class`` of optimum-intel, which is
+    how it is served, or without it where that is not installed.
+
+    Args:
+        plan: of the sparse runtime; None for plain OpenVINO.
+        config: OpenVINO's.
+    """
+    options = {} if config is None else {"ov_config": dict(config)}
+    if optimum.missing() is None:
+        if plan is None:
+            return optimum.load(folder, ov_class, **options)
+        return runtime.load(folder, plan=plan, ov_class=ov_class, **options)
+    config = {"PERFORMANCE_HINT": "LATENCY", **(config or {})}  # optimum-intel's default
+    if plan is None:
+        return TorchModel(import_openvino().Core().compile_model(find_xml(folder), "CPU", config))
+    return TorchModel(runtime.compile_model(folder, config, plan=plan))
 
 
 def one_shape(context: RunContext, model: Any) -> Any:

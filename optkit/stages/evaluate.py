@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from optkit import runtime
-from optkit.adapters import optimum, passes
+from optkit.adapters import passes
 from optkit.ir import precision
 from optkit.metrics.paired import paired_error
 from optkit.models import load_model
@@ -110,8 +110,8 @@ def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
 
 
 def _openvino(context: RunContext, config: Mapping[str, Any] | None = None) -> Any:
-    options = {"ov_config": dict(config)} if config else {}
-    return serving.one_shape(context, optimum.load(context.path(export.FOLDER), context.task.ov_class, **options))
+    loaded = serving.load(context.path(export.FOLDER), context.task.ov_class, config=config)
+    return serving.one_shape(context, loaded)
 
 
 def _on_runtime(context: RunContext, output: StageOutput) -> Any:
@@ -119,8 +119,8 @@ def _on_runtime(context: RunContext, output: StageOutput) -> Any:
     plan = serving.plan(context)
     (output.folder / serving.PLAN).write_text(plan.to_json(), encoding="utf-8")
     output.facts |= {"plan_of": serving.plan_of(context), "runtime": plan.reason}
-    options = {"plan": plan, "ov_class": context.task.ov_class, "ov_config": serving.config()}
-    return serving.one_shape(context, runtime.load(context.path(export.FOLDER), **options))
+    folder, config = context.path(export.FOLDER), serving.config()
+    return serving.one_shape(context, serving.load(folder, context.task.ov_class, plan=plan, config=config))
 
 
 def _precision(

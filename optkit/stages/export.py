@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from optkit import runtime
-from optkit.adapters import optimum, passes, tokenizers
+from optkit.adapters import passes, tokenizers
 from optkit.allocation import choice
 from optkit.data.splits import shuffled
 from optkit.export import trial
@@ -167,11 +166,9 @@ def _evaluator(context: RunContext) -> Callable[[Path], float]:
     )
 
     def evaluate(folder: Path) -> float:
-        if serving.is_judged_on_runtime(context):
-            # Not the plan that will be timed: each model that is tried would have to be measured for one.
-            model = runtime.load(folder, plan="static", ov_class=task.ov_class)
-        else:
-            model = optimum.load(folder, task.ov_class)
+        # Not the plan that will be timed: each model that is tried would have to be measured for one.
+        plan = "static" if serving.is_judged_on_runtime(context) else None
+        model = serving.load(folder, task.ov_class, plan=plan)
         outputs = passes.predict(model, encoded, task, context.data.tokenizer)
         found = task.decode(outputs, encoded, context.data.head)
         return task.score(found, references, context.data.head)[context.recipe.task.metric[0]]

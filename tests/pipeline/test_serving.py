@@ -8,11 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from capabilities import need
 from split_scores import split_scores
 
 import optkit
 from optkit import cpu, runtime
+from optkit.adapters import optimum
 from optkit.benchmark.engines.openvino import OpenVino
 from optkit.benchmark.result_migration import read_result
 from optkit.ir import precision
@@ -219,3 +221,33 @@ def test_a_model_made_for_the_runtime_is_judged_on_it(finished_run, generated_re
     # Two by accuracy control, of the fp32 model and of the int8 one, and the one that is scored.
     assert plans[:2] == ["static", "static"] and plans[2].mode == "static" and len(plans) == 3
     assert " on optkit's runtime, and speed was not measured" in report["verdict"]
+
+
+@pytest.fixture
+def without_optimum(monkeypatch):
+    """As where optimum-intel is not installed."""
+    monkeypatch.setattr(optimum, "missing", lambda: "optimum-intel is not installed")
+
+
+@pytest.mark.parametrize("plan", [None, "static"])
+def test_without_optimum_intel_an_ir_is_called_alike(finished_run, request, plan):
+    if plan is not None:
+        need("extension")
+    folder, ov_class = finished_run.folder / "openvino", "OVModelForSequenceClassification"
+    inputs = {"input_ids": torch.tensor([[1, 7, 9, 2], [1, 8, 2, 0]]), "attention_mask": torch.ones(2, 4).long()}
+    inputs["attention_mask"][1, 3] = 0
+    known = serving.load(folder, ov_class, plan=plan, config=precision.F32)(**inputs).logits
+    request.getfixturevalue("without_optimum")
+    # A tokenizer's columns that the model has no input for are left out, and its kinds of tokens are all alike.
+    found = serving.load(folder, ov_class, plan=plan, config=precision.F32)(**inputs, special_tokens_mask=None)
+    assert torch.equal(found.logits, known)
+
+
+def test_without_optimum_intel_a_run_is_the_same(finished_run, generated_recipe, tmp_path, without_optimum):
+    folder, sets = finished_run.copy(tmp_path), ["quantize={max_drop: 100, calibration: {samples: 20}}"]
+    report = optkit.run(generated_recipe, [*sets, "benchmark=null"], output=folder)
+    assert report["export"]["quantization"]["control"]["reference"] <= 1
+    scores, known = split_scores(report), split_scores(finished_run.report)
+    assert scores["pruned"] == known["pruned"]
+    # Converted otherwise, the same model rounds otherwise: of 40 examples one may go either way.
+    assert scores["int8"]["accuracy"] == pytest.approx(known["int8"]["accuracy"], abs=1.5 / 40)
