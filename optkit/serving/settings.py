@@ -223,7 +223,7 @@ def _from_file(path: Path) -> dict[str, Any]:
             for each in error.errors():
                 place = root.value.get(str(each["loc"][0])) if each["loc"] else None
                 mark = place.node.mark if place and not isinstance(place.node.value, dict) else root.mark
-                faults.append(Fault(mark, ".".join(map(str, each["loc"])), _message(each), excerpt=place is not None))
+                faults.append(Fault(mark, ".".join(map(str, each["loc"])), message(each), excerpt=place is not None))
     raise StaticError(faults)
 
 
@@ -243,10 +243,12 @@ def _fault(error: Any, options: Mapping[str, Any], variables: Mapping[str, Any],
         place = PREFIX + name.upper()
     else:
         place = f"{config}: {name}" if name and config is not None else name
-    return f"{place}: {_message(error)}" if place else _message(error)
+    return f"{place}: {message(error)}" if place else message(error)
 
 
-def _message(error: Any) -> str:
+def message(error: Any) -> str:
+    """What a fault of pydantic says, with the value that was given."""
+    """What a fault of pydantic says, with the value that was given."""
     text = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = f", got {given!r}" if isinstance(given, (str, int, float)) and error["type"] != "value_error" else ""
