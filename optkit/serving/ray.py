@@ -51,13 +51,13 @@ def app(args: Mapping[str, Any]) -> serve.Application:
     """
     given = {"threads": 1} | dict(args)
     _check(given)
-    found: serve.Application = serve.deployment(
-        serve.ingress(lambda: replica(given))(),
+    deployment = serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": given["threads"]},
         max_ongoing_requests=ONGOING,
         max_queued_requests=given.get("max_requests", Settings.model_fields["max_requests"].default),
-    ).bind()
+    )
+    found: serve.Application = deployment(serve.ingress(lambda: replica(given))()).bind()
     return found
 
 
