@@ -15,7 +15,15 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files of the repository that are on the site, by patterns, and what they are called there where it is another name.
-OUTSIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "recipes/*.yaml", "examples/*.py", "model_cards/*")
+OUTSIDE = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "recipes/*.yaml",
+    "examples/*.py",
+    "examples/*.yaml",
+    "model_cards/*",
+)
 RENAMED = {"README.md": "index.md"}
 _TARGET = re.compile(r"""(\]\(|\b(?:src|href)=")(\.\./|docs/)?([^)"\s]*)""")
 
