@@ -88,7 +88,7 @@ def tolerance_of(case, *, bf16: bool = False):
 def has_bf16(isa: str) -> bool:
     from optkit.runtime import extension
 
-    return "avx512_bf16" in extension.instruction_set(isa).features
+    return isa == "amx_emulated" or "avx512_bf16" in extension.instruction_set(isa).features
 
 
 @pytest.mark.parametrize("isa", runnable())

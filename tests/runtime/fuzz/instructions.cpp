@@ -1,10 +1,11 @@
-// Runs packed programs on the kernels for AMX, and compares what they give with those of avx512bf16, bit for bit: the
-// two differ in their matrix products alone, which are exact. A CPU without AMX refuses its instructions; a handler of
-// that signal then carries them out, as Intel's manual defines them, from their bytes. So what is tried is the machine
-// code.
+// Runs packed programs on the kernels for AMX, and compares what they give, bit for bit, with the same kernels over
+// registers in plain C++, and at float32 with those of avx512bf16, too: the two differ in products of integers alone
+// there, which are exact. A CPU without AMX refuses its instructions; a handler of that signal then carries them out,
+// as Intel's manual defines them, from their bytes. So what is tried is the machine code.
 //
 //     instructions SEEDS...        exit code 3: the library has no such kernels, or the CPU has no AVX512-BF16
 
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +22,10 @@
 #include <unistd.h>
 
 #include "random_run.h"
+
+namespace optkit::isa::tiles_in_cpp {
+extern const Kernels kernels __attribute__((weak));  // null where the compiler does not know AMX
+}
 
 namespace {
 
@@ -117,19 +122,51 @@ void configure(const uint8_t* from) {
     }
 }
 
-void add_products(int sums, int left, int right) {
+void require_fitting(int sums, int left, int right) {
     for (const int number : {sums, left, right})
         require_configured(number);
     require(sums != left && left != right && right != sums, "the same register twice");
-    const int depth = tiles.row_bytes[left] / 4, columns = tiles.row_bytes[sums] / 4;
-    require(tiles.rows[left] == tiles.rows[sums] && tiles.rows[right] == depth && tiles.row_bytes[right] == 4 * columns,
+    require(tiles.rows[left] == tiles.rows[sums] && tiles.rows[right] == tiles.row_bytes[left] / 4 &&
+                tiles.row_bytes[right] == tiles.row_bytes[sums],
             "shapes that do not fit");
+}
+
+void add_products(int sums, int left, int right) {
+    require_fitting(sums, left, right);
+    const int depth = tiles.row_bytes[left] / 4, columns = tiles.row_bytes[sums] / 4;
     for (int row = 0; row < tiles.rows[sums]; ++row)
         for (int column = 0; column < columns; ++column) {
             int32_t sum;
             std::memcpy(&sum, tiles.bytes[sums][row] + 4 * column, sizeof sum);
             for (int i = 0; i < 4 * depth; ++i)
                 sum += int8_t(tiles.bytes[left][row][i]) * tiles.bytes[right][i / 4][4 * column + i % 4];
+            std::memcpy(tiles.bytes[sums][row] + 4 * column, &sum, sizeof sum);
+        }
+}
+
+/// Denormal numbers are taken and given as zeros.
+float flushed(float number) { return std::fpclassify(number) == FP_SUBNORMAL ? std::copysign(0.0f, number) : number; }
+
+float bfloat16(const uint8_t* from) {
+    const uint8_t bytes[4] = {0, 0, from[0], from[1]};
+    float number;
+    std::memcpy(&number, bytes, sizeof number);
+    return flushed(number);
+}
+
+void add_pair_products(int sums, int left, int right) {
+    require_fitting(sums, left, right);
+    const int depth = tiles.row_bytes[left] / 4, columns = tiles.row_bytes[sums] / 4;
+    for (int row = 0; row < tiles.rows[sums]; ++row)
+        for (int column = 0; column < columns; ++column) {
+            float even = 0, odd = 0, sum;
+            for (int pair = 0; pair < depth; ++pair) {
+                const uint8_t *one = tiles.bytes[left][row] + 4 * pair, *other = tiles.bytes[right][pair] + 4 * column;
+                even = flushed(std::fma(bfloat16(one), bfloat16(other), even));
+                odd = flushed(std::fma(bfloat16(one + 2), bfloat16(other + 2), odd));
+            }
+            std::memcpy(&sum, tiles.bytes[sums][row] + 4 * column, sizeof sum);
+            sum = flushed(flushed(sum) + flushed(even + odd));
             std::memcpy(tiles.bytes[sums][row] + 4 * column, &sum, sizeof sum);
         }
 }
@@ -158,6 +195,8 @@ void carry_out(int, siginfo_t*, void* context) {
                         tiles.row_bytes[it.reg]);
     } else if (it.is(kF3, 0x5E, false)) {  // TDPBSUD
         add_products(it.reg, it.rm, it.vvvv);
+    } else if (it.is(kF3, 0x5C, false)) {  // TDPBF16PS
+        add_pair_products(it.reg, it.rm, it.vvvv);
     } else {
         refuse("another instruction of AMX");
     }
@@ -187,7 +226,7 @@ void start_threads(int count, const std::function<void(int)>& work) {
 
 int main(int count, char** files) {
     const optkit::InstructionSet *amx = find("amx"), *without = find("avx512bf16");
-    if (!amx->kernels || !without->supported())
+    if (!amx->kernels || !&optkit::isa::tiles_in_cpp::kernels || !without->supported())
         return std::fprintf(stderr, "instructions: no kernels for AMX here, or no AVX512-BF16\n"), 3;
     const bool emulated = !amx->supported();
     if (emulated) {
@@ -203,14 +242,20 @@ int main(int count, char** files) {
         std::ifstream file(files[i], std::ios::binary);
         const fuzz::Bytes bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
         const optkit::Engine tried(bytes.data(), bytes.size(), *amx->kernels);
+        const optkit::Engine same(bytes.data(), bytes.size(), optkit::isa::tiles_in_cpp::kernels);
         const optkit::Engine known(bytes.data(), bytes.size(), *without->kernels);
         for (uint64_t seed = 0; seed < 8; ++seed, ++runs) {
-            fuzz::RandomRun found(tried, fuzz::Random(seed), 100), expected(known, fuzz::Random(seed), 100);
+            fuzz::RandomRun found(tried, fuzz::Random(seed), 100);
             found.run(1 + int(seed % 3), start_threads);
-            expected.run(1, nullptr);
             require(!tiles.configured, "registers that were not released");
-            if (!found.all_written() || !found.same_outputs(expected))
-                return std::fprintf(stderr, "instructions: %s, seed %d: other numbers\n", files[i], int(seed)), 1;
+            for (const optkit::Engine* engine : {&same, &known}) {
+                fuzz::RandomRun expected(*engine, fuzz::Random(seed), 100);
+                if (engine == &known && expected.allows_bf16())
+                    continue;
+                expected.run(1, nullptr);
+                if (!found.all_written() || !found.same_outputs(expected))
+                    return std::fprintf(stderr, "instructions: %s, seed %d: other numbers\n", files[i], int(seed)), 1;
+            }
         }
     }
     std::printf("%d runs with %s instructions\n", runs, emulated ? "emulated" : "the CPU's");

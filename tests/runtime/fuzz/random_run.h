@@ -20,6 +20,7 @@ public:
     RandomRun(const RandomRun&) = delete;
     RandomRun& operator=(const RandomRun&) = delete;
 
+    bool allows_bf16() const noexcept { return allow_bf16_; }
     void run(int threads, std::function<void(int, const std::function<void(int)>&)> start);
 
     /// Whether every number of the outputs was written by `run`.

@@ -36,7 +36,8 @@ inline size_t relative_floats(const AttentionPlan& step) noexcept {
 
 /// Memory that a thread needs for one head of one tile.
 inline size_t attention_floats(const AttentionPlan& step) noexcept {
-    return kAttentionScratch + kAttentionScratchOfFeature * (step.size + 3) + relative_floats(step);
+    const size_t features = (step.size + 3 + kAttentionFeatures - 1) / kAttentionFeatures * kAttentionFeatures;
+    return kAttentionScratch + kAttentionScratchOfFeature * features + relative_floats(step);
 }
 
 /// Shared by all threads of a run. Nothing here throws or allocates: an exception that leaves a thread of OpenVINO's

@@ -85,10 +85,11 @@ struct ScaleArgs {
 
 /// Keys whose scores are held at a time: their floats stay in the first-level cache.
 constexpr uint32_t kAttentionKeys = 128;
-/// Floats of AttentionArgs::scratch, however long the sequence: scores, and values of eight features in 16 bits.
-constexpr size_t kAttentionScratch = kAttentionKeys * (kLanes + 8 / 2);
-/// And for each feature of a head and three more: a query and a key in 16 bits.
-constexpr size_t kAttentionScratchOfFeature = kLanes;
+/// Floats of AttentionArgs::scratch, however long the sequence: scores, values of 32 features in 16 bits, and 32 rows
+/// of sums.
+constexpr size_t kAttentionScratch = kAttentionKeys * (kLanes + 32 / 2) + 32 * kLanes;
+/// And for each feature of a head and three more, rounded up to so many: a query and a key in 16 bits.
+constexpr size_t kAttentionScratchOfFeature = kLanes, kAttentionFeatures = 32;
 
 /// What is added to scores, as it lies in the input: float32, or bytes, non-zero where a key takes part.
 struct MaskView {

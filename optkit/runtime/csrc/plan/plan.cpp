@@ -1,10 +1,10 @@
 #include "plan/plan.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <tuple>
 
+#include "plan/describe.h"
 #include "plan/graph.h"
 #include "plan/numbers.h"
 #include "plan/phases.h"
@@ -12,9 +12,6 @@
 
 namespace optkit {
 namespace {
-
-/// The number that stands for 0 among those of a FakeQuantize of 256 levels.
-int32_t zero_point(const Step& step) { return int32_t(std::nearbyint(-step.low * (255.0f / (step.high - step.low)))); }
 
 class Planner {
 public:
@@ -79,7 +76,7 @@ private:
         if (step.op == Op::linear) {
             result = emit_linear(i);
         } else {
-            Elementwise elementwise = describe_elementwise(step, step.sources[0]);
+            Elementwise elementwise = describe_elementwise(spec_, step, step.sources[0], numbers_);
             std::vector<uint32_t> read{elementwise.source};
             for (uint32_t each : {elementwise.other, elementwise.third})
                 if (each != kNone)
@@ -105,38 +102,13 @@ private:
     }
 
     void emit_attention(const Step& step) {
-        AttentionPlan attention{step.sources[0],
-                                step.sources[1],
-                                step.sources[2],
-                                step.target,
-                                step.heads,
-                                step.key_heads,
-                                spec_.features[step.target] / step.heads,
-                                step.left,
-                                step.right,
-                                step.scale};
-        add_terms(step.sources[3], attention);
+        AttentionPlan attention = describe_attention(spec_, graph_, step);
         std::vector<uint32_t> read{attention.query, attention.key, attention.value};
         for (const RelativePlan& relative : attention.relatives)
             read.push_back(relative.content);
         use(read);
         for (uint32_t number : read)
             value_[number].shared = true;
-        const Step* query = graph_.integer_quantizer(step, 0);
-        const Step* key = graph_.integer_quantizer(step, 1);
-        if (query && key) {
-            attention.integers = true;
-            attention.scale *= (query->high - query->low) / 255.0f * ((key->high - key->low) / 255.0f);
-            attention.query_zero = zero_point(*query);
-            attention.key_zero = zero_point(*key);
-        }
-        for (RelativePlan& relative : attention.relatives)
-            if (value_[relative.content].integers) {
-                const Step& quantizer = spec_.steps[graph_.value(relative.content).producer];
-                relative.integers = true;
-                relative.scale *= (quantizer.high - quantizer.low) / 255.0f;
-                relative.zero = zero_point(quantizer);
-            }
         plan_.attentions.push_back(std::move(attention));
         plan_.segments.emplace_back();
         plan_.segments.back().attention = int(plan_.attentions.size()) - 1;
@@ -150,50 +122,6 @@ private:
             emit_stores(step.target);
     }
 
-    /// What is added to the scores of an attention, one by one.
-    void add_terms(uint32_t number, AttentionPlan& attention) {
-        if (number == kNone)
-            return;
-        if (spec_.uses[number] == Use::mask) {
-            attention.masks.push_back(graph_.value(number).input);
-            return;
-        }
-        const Step& step = spec_.steps[graph_.value(number).producer];
-        if (step.op == Op::relative) {
-            attention.relatives.push_back({step.sources[0], step.of_keys, graph_.value(step.sources[1]).input,
-                                           graph_.value(step.sources[2]).input, step.scale});
-            return;
-        }
-        add_terms(step.sources[0], attention);
-        add_terms(step.sources[1], attention);
-    }
-
-    Elementwise describe_elementwise(const Step& step, uint32_t source) {
-        Elementwise result;
-        result.op = step.op;
-        result.source = source;
-        if (step.op == Op::add || step.op == Op::multiply)
-            result.other = step.sources[0] == source ? step.sources[1] : step.sources[0];
-        if (step.op == Op::rotary) {
-            result.other = step.sources[1];
-            result.third = step.sources[2];
-        }
-        result.heads = std::max(step.heads, 1u);
-        result.interleaved = step.interleaved;
-        result.activation = step.activation;
-        result.first = numbers_.copy(step.first);
-        result.second = numbers_.copy(step.second);
-        if ((step.op == Op::layer_norm || step.op == Op::rms_norm) && !result.first)
-            result.first = numbers_.fill(spec_.features[step.target], 1.0f);
-        if (step.op == Op::layer_norm && !result.second)
-            result.second = numbers_.fill(spec_.features[step.target], 0.0f);
-        result.low = step.low;
-        result.high = step.high;
-        result.levels = step.levels;
-        result.epsilon = step.epsilon;
-        return result;
-    }
-
     uint32_t emit_linear(size_t i) {
         const Step& step = spec_.steps[i];
         LinearPlan linear;
@@ -205,7 +133,7 @@ private:
         uint32_t current = step.target;
         value_[current].at = i;
         while (const Step* next = foldable(current, i)) {
-            linear.after.push_back(describe_elementwise(*next, current));
+            linear.after.push_back(describe_elementwise(spec_, *next, current, numbers_));
             current = next->target;
             value_[current].at = i;
         }

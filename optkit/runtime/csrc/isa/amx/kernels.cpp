@@ -1,5 +1,5 @@
-// AVX-512 with VNNI and bfloat16, and AMX for int8 (Sapphire Rapids and later): blocks of 16 outputs and more are
-// computed on its tile registers.
+// AVX-512 with VNNI and bfloat16, and AMX for int8 and bfloat16 (Sapphire Rapids and later): blocks of 16 outputs and
+// more, and attention, are computed on its tile registers.
 #define OPTKIT_WIDTH 16
 
 #include <immintrin.h>
@@ -12,9 +12,11 @@ namespace optkit::isa::amx {
 namespace {
 
 #include "isa/shared/avx512.inl"
-#include "isa/shared/attention_bf16.inl"
+#include "isa/shared/pairs.inl"
 #include "isa/amx/tile_register.inl"
 #include "isa/shared/blocks_tiles.inl"
+
+#include "isa/shared/attention_tiles.inl"
 
 constexpr auto with_tiles = joined(linear.list, tile_blocks);
 
@@ -48,7 +50,8 @@ uint64_t tile_peak(uint64_t iterations, int32_t* sink) noexcept {
 constexpr Kernels make_kernels() {
     Kernels kernels = avx512_kernels();
     kernels.set_linear(with_tiles.list);
-    kernels.attention_bf16 = attention_bf16;
+    kernels.attention = attention_tiles;
+    kernels.attention_bf16 = attention_tiles_bf16;
     kernels.permitted = permitted;
     kernels.enter = configure_tiles;
     kernels.leave = release_tiles;

@@ -26,6 +26,14 @@ inline void add_products() {
                      : "i"(int{Sums::number}), "i"(int{Weights::number}), "i"(int{Inputs::number}));
 }
 
+/// sums[m][n] += sum over k and i of left[m][2 k + i] * right[k][2 n + i]: bfloat16, added to float32.
+template <typename Sums, typename Left, typename Right>
+inline void add_pair_products() {
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0"
+                     :
+                     : "i"(int{Sums::number}), "i"(int{Left::number}), "i"(int{Right::number}));
+}
+
 /// Of the thread that calls it: before it uses the registers, and when it does so no more, which makes its switches of
 /// context short again.
 void configure_tiles() noexcept { __asm__ volatile("ldtilecfg %0" : : "m"(kWholeTiles)); }

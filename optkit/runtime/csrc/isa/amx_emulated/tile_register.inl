@@ -50,14 +50,24 @@ struct TileRegister {
     }
 };
 
+struct Shape {
+    int rows, columns, depth;
+};
+
+/// Of a product of two registers, which have to fit each other.
+template <typename Sums, typename Left, typename Right>
+inline Shape product() {
+    const Shape shape{rows_of(Sums::number), row_bytes_of(Sums::number) / 4, row_bytes_of(Left::number) / 4};
+    require(Sums::number != Left::number && Left::number != Right::number && Right::number != Sums::number);
+    require(rows_of(Left::number) == shape.rows && rows_of(Right::number) == shape.depth);
+    require(row_bytes_of(Right::number) == 4 * shape.columns);
+    return shape;
+}
+
 /// TDPBSUD.
 template <typename Sums, typename Weights, typename Inputs>
 inline void add_products() {
-    const int rows = rows_of(Sums::number), columns = row_bytes_of(Sums::number) / 4;
-    const int depth = row_bytes_of(Weights::number) / 4;
-    require(Sums::number != Weights::number && Weights::number != Inputs::number && Inputs::number != Sums::number);
-    require(rows_of(Weights::number) == rows && rows_of(Inputs::number) == depth);
-    require(row_bytes_of(Inputs::number) == 4 * columns);
+    const auto [rows, columns, depth] = product<Sums, Weights, Inputs>();
     for (int m = 0; m < rows; ++m)
         for (int k = 0; k < depth; ++k) {
             int8_t weights[4];
@@ -70,6 +80,40 @@ inline void add_products() {
                     sum += uint32_t(weights[i] * inputs[i]);
                 __builtin_memcpy(tiles.bytes[Sums::number][m] + 4 * n, &sum, sizeof sum);
             }
+        }
+}
+
+/// What TDPBF16PS takes and gives: no denormal numbers.
+inline float flushed(float number) { return __builtin_fabsf(number) < 1.17549435e-38f ? number * 0.0f : number; }
+
+/// One of a register's bfloat16, as a float.
+inline float bfloat16(const uint8_t* from) {
+    uint16_t half;
+    __builtin_memcpy(&half, from, sizeof half);
+    const uint32_t bits = uint32_t(half) << 16;
+    float number;
+    __builtin_memcpy(&number, &bits, sizeof number);
+    return flushed(number);
+}
+
+/// TDPBF16PS: the products of first halves and those of second halves are added up apart, and then to the sum. A
+/// product of two bfloat16 is exact in float32.
+template <typename Sums, typename Left, typename Right>
+inline void add_pair_products() {
+    const auto [rows, columns, depth] = product<Sums, Left, Right>();
+    for (int m = 0; m < rows; ++m)
+        for (int n = 0; n < columns; ++n) {
+            float halves[2] = {};
+            for (int k = 0; k < depth; ++k)
+                for (int i = 0; i < 2; ++i) {
+                    const float left = bfloat16(tiles.bytes[Left::number][m] + 4 * k + 2 * i);
+                    halves[i] = flushed(halves[i] + left * bfloat16(tiles.bytes[Right::number][k] + 4 * n + 2 * i));
+                }
+            uint8_t* at = tiles.bytes[Sums::number][m] + 4 * n;
+            float sum;
+            __builtin_memcpy(&sum, at, sizeof sum);
+            sum = flushed(flushed(sum) + flushed(halves[0] + halves[1]));
+            __builtin_memcpy(at, &sum, sizeof sum);
         }
 }
 

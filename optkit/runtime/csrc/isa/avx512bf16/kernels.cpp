@@ -10,6 +10,8 @@ namespace optkit::isa::avx512bf16 {
 namespace {
 
 #include "isa/shared/avx512.inl"
+#include "isa/shared/pairs.inl"
+
 #include "isa/shared/attention_bf16.inl"
 
 constexpr Kernels make_kernels() {

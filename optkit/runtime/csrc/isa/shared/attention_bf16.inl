@@ -1,44 +1,6 @@
 // Attention whose products are of bfloat16 with float32 sums, two of them in one instruction: those of queries and
 // keys, where they are no integers, and those of softmax and values. Softmax itself and all sums are float32. Included
-// once per translation unit, inside its unnamed namespace, after attention.inl.
-
-/// The lanes of two vectors as pairs of bfloat16, rounded to the nearest, ties to even.
-inline Floats pairs(Floats first, Floats second) {
-    const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return (Floats)_mm512_permutexvar_epi16(order, both);
-}
-
-inline Floats add_pairs(Floats sums, Floats left, Floats right) {
-    return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)left, (__m512bh)right);
-}
-
-/// A pair of bfloat16 for all lanes. An integer load: as a float a compiler might take it for a number.
-inline Floats broadcast_pair(const void* from) {
-    int32_t pair;
-    __builtin_memcpy(&pair, from, sizeof pair);
-    return (Floats)(Ints{} + pair);
-}
-
-/// 2^x for x <= 0, 0 below -126. Relative error 8e-5, of which rounding to bfloat16 leaves nothing.
-inline Floats short_exp2(Floats x) {
-    const Floats bounded = larger(x, splat(-130.0f));
-    const Floats whole = (Floats)_mm512_roundscale_ps((__m512)bounded, 0), part = bounded - whole;
-    Floats power = splat(0.05517167f);
-    power = power * part + 0.24261112f;
-    power = power * part + 0.69326099f;
-    power = power * part + 0.99992807f;
-    return (Floats)_mm512_scalef_ps((__m512)power, (__m512)whole);
-}
-
-/// to[feature / 2][32] = pairs of the features of a tile's first `lanes` tokens; an odd last feature has a zero beside
-/// it.
-inline void write_pairs(float* to, const float* from, uint32_t features, int lanes) {
-    for (uint32_t feature = 0; feature < features; feature += 2, from += 2 * kLanes, to += kLanes)
-        for (int lane = 0; lane < lanes; lane += kWidth)
-            write(to + lane, pairs(read(from + lane), feature + 1 < features ? read(from + kLanes + lane) : Floats{}));
-}
+// once per translation unit, inside its unnamed namespace, after attention.inl and pairs.inl.
 
 /// Queries and keys as pairs of bfloat16, [feature / 2][32][2].
 struct PairProducts {
@@ -51,12 +13,11 @@ struct PairProducts {
     PairProducts(const AttentionArgs& args, int)
         : width(args.width), count((args.size + 1) / 2), queries(args.scratch + kAttentionScratch),
           keys(queries + size_t(count) * kLanes) {
-        write_pairs(queries, static_cast<const float*>(args.query) + args.tile * args.query_stride, args.size,
-                    args.lanes);
+        write_pairs(queries, static_cast<const float*>(args.query) + args.tile * args.query_stride, args, args.lanes);
     }
 
     void begin_tile(const AttentionArgs& args, uint32_t first) {
-        write_pairs(keys, static_cast<const float*>(args.key) + first / args.width * args.key_stride, args.size,
+        write_pairs(keys, static_cast<const float*>(args.key) + first / args.width * args.key_stride, args,
                     int(args.width));
     }
     const float* key(uint32_t number) const { return keys + number % width; }
@@ -65,6 +26,14 @@ struct PairProducts {
     Sums begin(uint32_t, int) const { return Sums{}; }
     static Sums add(Sums sums, Queries queries, Key key) { return add_pairs(sums, queries, key); }
     static Floats floats(Sums sums) { return sums; }
+
+private:
+    /// Of a tile's first `lanes` tokens.
+    static void write_pairs(float* to, const float* from, const AttentionArgs& args, int lanes) {
+        for (uint32_t i = 0; i < (args.size + 1) / 2; ++i, to += kLanes)
+            for (int lane = 0; lane < lanes; lane += kWidth)
+                write(to + lane, pair_of_features(from + lane, i, args.size));
+    }
 };
 
 /// add_values of attention.inl, with the weights of two keys as pairs, and values that become bfloat16 in `converted`,
@@ -78,10 +47,8 @@ __attribute__((noinline)) uint32_t add_value_pairs(const AttentionArgs& args, co
         const float* tile = args.value + first / args.width * args.value_stride + size_t(feature) * kLanes;
         for (uint32_t key = 0; key < keys; key += args.width, tile += args.value_stride)
             for (int j = 0; j < kRows; ++j)
-                for (uint32_t i = 0; i < args.width; i += kWidth) {
-                    const __m256bh numbers = _mm512_cvtneps_pbh((__m512)read(tile + j * kLanes + i));
-                    __builtin_memcpy(converted + j * kAttentionKeys + key + i, &numbers, sizeof numbers);
-                }
+                for (uint32_t i = 0; i < args.width; i += kWidth)
+                    write_bfloat16(converted + j * kAttentionKeys + key + i, read(tile + j * kLanes + i));
         // The weight of a key that is not there is zero; its value might be no number.
         for (int j = 0; keys % 2 != 0 && j < kRows; ++j)
             converted[j * kAttentionKeys + keys] = 0;
@@ -118,21 +85,9 @@ __attribute__((noinline)) uint32_t add_value_pairs(const AttentionArgs& args, co
 
 /// The weights of softmax as bfloat16.
 struct PairWeights {
-    /// The pairs of two keys' weights, where the scores of earlier keys were. `sum` is of what counts: weights that
-    /// were rounded.
     template <int kVectors>
     static void weigh(float* scores, const Floats (&largest)[kVectors], Floats (&sum)[kVectors], uint32_t keys) {
-        const Floats ones = (Floats)(Ints{} + 0x3F803F80);
-        for (uint32_t key = 0; key < keys; key += 2)
-            for (int v = 0; v < kVectors; ++v) {
-                const float* from = scores + (key * kVectors + v) * kWidth;
-                const Floats one = short_exp2(read(from) - largest[v]);
-                const Floats other =
-                    key + 1 < keys ? short_exp2(read(from + kVectors * kWidth) - largest[v]) : Floats{};
-                const Floats weights = pairs(one, other);
-                sum[v] = add_pairs(sum[v], weights, ones);
-                write(scores + (key / 2 * kVectors + v) * kWidth, weights);
-            }
+        weigh_pairs(scores, largest, sum, keys);
     }
 
     template <int kRows, int kVectors>
