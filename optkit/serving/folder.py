@@ -12,6 +12,7 @@ from optkit.errors import UsageError, why_not
 from optkit.ir.io import MODEL_FILE
 from optkit.json_files import read_json
 from optkit.tasks import TASKS
+from optkit.tasks.zero_shot_classification.spec import DEFAULT_TEMPLATE, read_template
 
 #: Tasks that can be served.
 SERVED = ("text-classification", "token-classification", "feature-extraction")
@@ -33,6 +34,7 @@ class ModelFolder:
         embedding: how texts are embedded; None for other tasks.
         longest: tokens that the model takes; None where nothing limits them.
         padding: the id and the type id of padding, and the side on which it is put.
+        template: hypothesis of zero-shot classification, ``{}`` in the place of a class: that of training, if known.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class ModelFolder:
     embedding: Embedding | None
     longest: int | None
     padding: tuple[int, int, str]
+    template: str = DEFAULT_TEMPLATE
 
     @property
     def embeds(self) -> bool:
@@ -93,6 +96,7 @@ def read_folder(path: str | Path) -> ModelFolder:
             _whole(settings.get("pad_token_type_id")) or 0,
             "left" if settings.get("padding_side") == "left" else "right",
         ),
+        template=read_template(config),
     )
 
 

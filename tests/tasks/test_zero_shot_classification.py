@@ -20,6 +20,7 @@ from optkit.recipe import load_recipe
 from optkit.recipe.schema import ModelSpec
 from optkit.recipe.task import TaskSpec
 from optkit.tasks import get_task
+from optkit.tasks.zero_shot_classification.spec import read_template
 
 NLI = ("contradiction", "neutral", "ENTAILMENT")
 TOPICS = ("food", "music", "price", "room", "staff")
@@ -165,6 +166,7 @@ def test_the_pipeline_answers_as_the_report_says(nli, tmp_path):
     scores, given = split_scores(report), GENERATORS["topics"]("validation", 24, 1)
     assert scores["examples"] == 24
     folder = tmp_path / "run" / "openvino"
+    assert read_template(json.loads((folder / "config.json").read_text())) == TEMPLATE
     name, config = ("int8 f32", {"INFERENCE_PRECISION_HINT": "f32"}) if "int8 f32" in scores else ("int8", {})
     for where, known, model in (
         ("dense", "dense", None),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 import optkit
 from optkit.serving.api.answers import TeiError, answer, documented
 from optkit.serving.api.embedding import Inputs, check_count, texts_of, vectors
+from optkit.serving.api.zero_shot import ZeroShotRequest, entailed, predictions
 from optkit.serving.errors import Failed, Invalid
 from optkit.serving.outputs import entities, scores
 
@@ -173,6 +174,16 @@ class _Tei:
             found = [_predictions(row, runner.encoder.labels) for row in shares]
         return answer(found[0] if single else found)
 
+    async def zero_shot(self, request: ZeroShotRequest, name: str) -> Response:
+        runner = self.find(name, lambda folder: folder.task == "text-classification", "a classification")
+        entailment = entailed(runner.encoder.labels)
+        if entailment is None:
+            raise Failed("model is not a zero-shot model: none of its outputs is entailment")
+        pairs = request.pairs(runner.encoder.folder.template)
+        check_count(len(pairs), self.settings.max_texts)
+        rows = await runner.run(pairs, truncate=self.settings.truncate, timeout=self.settings.timeout)
+        return answer(predictions(request, np.stack([row.output for row in rows]), entailment))
+
     async def own(self, body: dict[str, Any], name: str | None = None) -> Response:
         """What the model is for: the body is that of the path for its task."""
         name = name if name is not None else self.models.only(lambda folder: True)
@@ -181,6 +192,8 @@ class _Tei:
             return await self.embed(_validated(EmbedRequest, body), name)
         if folder.ranks and "query" in body:
             return await self.rerank(_validated(RerankRequest, body), name)
+        if isinstance(body.get("parameters"), dict) and "candidate_labels" in body["parameters"]:
+            return await self.zero_shot(_validated(ZeroShotRequest, body), name or "")
         return await self.predict(_validated(PredictRequest, body), name)
 
     def info(self, name: str | None = None) -> Info:
@@ -280,7 +293,9 @@ def router(models: Models, settings: Settings) -> APIRouter:
     @found.post("/models/{name}", response_model=_Own, **_NAME)
     @found.post("/", response_model=_Own)
     async def own(http: Request, body: dict[str, Any]) -> Response:
-        """What the model is for, by the body of /embed, /rerank or /predict; clients of the Hub's inference ask so."""
+        """What the model is for, by the body of /embed, /rerank or /predict, or with candidate_labels in parameters, a
+        text's class of those; clients of the Hub's inference ask so.
+        """
         return await tei.own(body, name_in(http))
 
     return found

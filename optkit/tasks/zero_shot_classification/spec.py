@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ValidationInfo, field_validator
 
@@ -10,8 +11,25 @@ from optkit.tasks.spec import Call, TaskType, needs_label
 
 _NAME = "zero-shot-classification"
 #: What transformers' pipeline asks by default.
-_TEMPLATE = "This example is {}."
+DEFAULT_TEMPLATE = "This example is {}."
+#: Where config.json keeps it: transformers' place for the parameters of a task, and its pipeline's name of this one.
+PARAMETERS, TEMPLATE = "task_specific_params", "hypothesis_template"
 _SENTENCE = '"A sentence of your own."'
+
+
+def read_template(config: Mapping[str, Any]) -> str:
+    """The hypothesis with ``{}`` in the place of a class that a config.json keeps; the default where it keeps none."""
+    parameters = config.get(PARAMETERS)
+    own = parameters.get(_NAME) if isinstance(parameters, dict) else None
+    template = own.get(TEMPLATE) if isinstance(own, dict) else None
+    return template if isinstance(template, str) and template.count("{}") == 1 else DEFAULT_TEMPLATE
+
+
+def with_template(config: Mapping[str, Any], template: str) -> dict[str, Any]:
+    """``config`` with the template in it."""
+    parameters = config.get(PARAMETERS)
+    parameters = parameters if isinstance(parameters, dict) else {}
+    return {**config, PARAMETERS: {**parameters, _NAME: {TEMPLATE: template}}}
 
 
 class _Keys(BaseModel):
@@ -29,9 +47,11 @@ class _Keys(BaseModel):
         if info.data.get("type") != _NAME:
             return value
         if value is None:
-            return _TEMPLATE
+            return DEFAULT_TEMPLATE
         if value.count("{}") != 1 or "{" in value.replace("{}", "") or "}" in value.replace("{}", ""):
-            raise ValueError(f"has to hold {{}} once, where the class stands, and no other braces, as in '{_TEMPLATE}'")
+            raise ValueError(
+                f"has to hold {{}} once, where the class stands, and no other braces, as in '{DEFAULT_TEMPLATE}'"
+            )
         return value
 
 

@@ -5,7 +5,9 @@ Yin et al. 2019, Benchmarking Zero-shot Text Classification, https://arxiv.org/a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -13,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from optkit.errors import DataError, PlanError
+from optkit.json_files import read_json
 from optkit.models import stored_head
 from optkit.models.head import Head
 from optkit.models.labels import placeholders
 from optkit.tasks import classes
 from optkit.tasks.base import Task
 from optkit.tasks.columns import first_few
-from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION
+from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION, with_template
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -123,6 +126,12 @@ class ZeroShotClassification(Task):
     def score(self, predictions: np.ndarray, references: np.ndarray, head: Head) -> dict[str, float]:
         """The recipe's metrics, the headline first, as shares of 1."""
         return self.metrics.compute(predictions, references, classes=len(head.candidates))
+
+    def save_extra_files(self, folder: Path, model: Any, processor: Any) -> None:
+        """Keeps the template in config.json: a model knows the hypotheses that it was trained with."""
+        file = folder / "config.json"
+        config = with_template(read_json(file), self.spec.template)
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _entailment(outputs: Sequence[str]) -> int:
