@@ -1,10 +1,8 @@
-"""Programs lowered, tuned and compiled for a CPU."""
+"""Programs lowered and compiled for a CPU."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +10,13 @@ import numpy as np
 import tvm
 from tvm import relax
 from tvm.s_tir import dlight
-from tvm.s_tir import meta_schedule as ms
 from tvm.target import codegen
 
 from optkit.adapters import quiet, reason
 from optkit.adapters.tvm.program import PRODUCT, Program
-from optkit.adapters.tvm.schedules import rules
+from optkit.adapters.tvm.schedules import rules, schedule_products
 from optkit.cpu import physical_cores
 from optkit.errors import ExportError, UsageError
-
-#: Candidates that are measured before the next operator has its turn.
-_TRIALS = 32
-_WORKLOADS, _RECORDS = "database_workload.json", "database_tuning_record.json"
 
 
 def cpu_target(text: str | None = None) -> Any:
@@ -79,17 +72,18 @@ def build(program: Program, target: Any, records: Path | None = None) -> tuple[A
     """
     try:
         with quiet(), target, tvm.transform.PassContext(opt_level=3):
-            module = _mark(_fuse(program))
+            module = fuse(program)
             if records is not None:
                 module = relax.transform.MetaScheduleApplyDatabase(str(records))(module)
+            width = vector_width(target)
             module = tvm.transform.Sequential(
                 [
                     relax.transform.SplitLayoutRewritePreproc(),
                     relax.transform.LiftTransformParams(),
                     relax.transform.FoldConstant(),
-                    dlight.ApplyDefaultSchedule(*rules(vector_width(target))),
+                    dlight.ApplyDefaultSchedule(*rules(width)),
                 ]
-            )(module)
+            )(schedule_products(module, width))
             compiled = tvm.compile(module, target)
             machine = relax.VirtualMachine(compiled, tvm.cpu())
             given = [tvm.runtime.tensor(array) for array in program.parameters.values()]
@@ -99,60 +93,14 @@ def build(program: Program, target: Any, records: Path | None = None) -> tuple[A
     return compiled, {f"parameter{number}": array for number, array in enumerate(made)}
 
 
-def tune(
-    program: Program, target: Any, records: Path, *, minutes: float, seed: int, say: Callable[[str], None]
-) -> None:
-    """Measures schedules of the program's products, sums and attention on this machine (MetaSchedule: Shao et al. 2022,
-    arXiv 2205.13603), and adds the best to ``records``.
+def fuse(program: Program) -> Any:
+    """``program`` as functions of TensorIR, each of as many operations as one pass can compute.
 
-    The operators take turns, those first that compute most; what was found before is where the search goes on.
-
-    Args:
-        minutes: after which no other operator begins its turn.
-
-    Raises:
-        ExportError: if a package is missing that the search needs.
+    Their arguments that are parameters are marked as free to be laid out otherwise, but for those whose layout a
+    block-sparse product expects.
     """
-    records.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * minutes
-    with quiet(), target, tvm.transform.PassContext(opt_level=3):
-        tasks = [
-            task
-            for task in ms.relax_integration.extract_tasks(_mark(_fuse(program)), target, {})
-            if PRODUCT not in task.task_name and _sums(task)
-        ]
-        tasks.sort(key=lambda task: -int(task.weight) * _operations(task))
-        database = ms.database.JSONDatabase(
-            path_workload=str(records / _WORKLOADS), path_tuning_record=str(records / _RECORDS), allow_missing=True
-        )
-        try:
-            cost_model = ms.CostModel.create("xgb", num_tuning_cores="physical")
-        except ImportError as error:
-            raise ExportError(f"tuning needs a package that is missing: {reason(error)}") from error
-    turn = 0
-    while tasks and time.monotonic() < end:
-        task = tasks[turn % len(tasks)]
-        left = (end - time.monotonic()) / 60
-        say(f"  tuning {task.task_name}, {turn % len(tasks) + 1} of {len(tasks)}: {left:.0f} min left")
-        with quiet(), target:
-            contexts, weights = ms.relax_integration.extracted_tasks_to_tune_contexts(
-                [task], str(records), seed=seed + turn
-            )
-            ms.tune_tasks(
-                tasks=contexts,
-                task_weights=weights,
-                work_dir=str(records),
-                max_trials_global=_TRIALS,
-                num_trials_per_iter=_TRIALS,
-                database=database,
-                cost_model=cost_model,
-            )
-        turn += 1
-
-
-def _fuse(program: Program) -> Any:
     approximate = [relax.transform.FastMathTransform()] if program.fast_math else []
-    return tvm.transform.Sequential(
+    module = tvm.transform.Sequential(
         [
             relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),
@@ -163,23 +111,10 @@ def _fuse(program: Program) -> Any:
             relax.transform.FoldConstant(),
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
+            relax.transform.AttachAttrLayoutFreeBuffers(),
         ]
     )(program.module)
-
-
-def _mark(module: Any) -> Any:
-    """Marks parameters as free to be laid out otherwise, but for those whose layout a product expects."""
-    module = relax.transform.AttachAttrLayoutFreeBuffers()(module)
     for variable, function in module.functions_items():
         if isinstance(function, tvm.tirx.PrimFunc) and PRODUCT in variable.name_hint:
             module.update_func(variable, function.without_attr("layout_free_buffers"))
     return module
-
-
-def _sums(task: Any) -> bool:
-    """Whether an operator adds anything up: all others are bound by memory, and their loops are plain."""
-    return "T.init()" in task.dispatched[0].script()
-
-
-def _operations(task: Any) -> float:
-    return float(tvm.s_tir.analysis.estimate_tir_flops(task.dispatched[0]))

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: In the names of the functions of block-sparse products.
 PRODUCT = "block_sparse_product"
-#: What a packed layer is as parameters, in the order of the product's arguments.
-_PARTS = ("starts", "columns", "values")
+#: What a packed layer is as parameters, in the order of the product's arguments; and a weight of a dense product.
+_PARTS, _TRANSPOSED = ("starts", "columns", "values"), ("transposed",)
 #: Operations of one input that compute each output from the input at its place, whatever the layout.
 _POINTWISE = ("relax.nn.gelu", "relax.nn.gelu_tanh", "relax.nn.relu", "relax.nn.silu", "relax.tanh", "relax.sigmoid")
 
@@ -84,6 +84,8 @@ def trace(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], outputs: S
 def rewrite(program: Program, layers: Mapping[str, PackedLayer], width: int, *, fast_math: bool = True) -> Program:
     """``program`` with block-sparse products in the place of linear layers.
 
+    The weights of the others are transposed beforehand: then they are factors of products, whose layout is free.
+
     A layer is matmul(inputs (tokens, in), permute_dims(weight (out, in))), most often with add(bias (out,), ...). The
     product takes (features, tokens), so transpositions are put around it. Between two products they are left out where
     all that is computed in between is computed at each place alone.
@@ -113,13 +115,17 @@ class _Rewriting:
         #: The same numbers as (features, tokens), by the new variable of (tokens, features); both ways are looked up.
         self._columns: dict[Any, Any] = {}
         self._products: dict[Any, Any] = {}
-        self._added: dict[str, list[tuple[Any, np.ndarray]]] = {}
+        #: Parameters and what they hold, by what they are of and which parts of it they are.
+        self._added: dict[tuple[str, tuple[str, ...]], tuple[list[Any], Sequence[np.ndarray]]] = {}
 
     def run(self) -> Program:
-        sparse = [name for variable in self._bound if (name := self._layer(variable)) is not None]
-        for name in sparse:
-            self._add_parameters(name)
-        added = [variable for pairs in self._added.values() for variable, _ in pairs]
+        for variable in self._bound:
+            if (name := self._layer(variable)) is not None:
+                layer = self._layers[name]
+                self._add_parameters(name, _PARTS, (layer.starts, layer.columns, layer.values))
+            elif (name := self._transposed(variable)) is not None and (name, _TRANSPOSED) not in self._added:
+                self._add_parameters(name, _TRANSPOSED, (np.ascontiguousarray(self._program.parameters[name].T),))
+        added = [variable for variables, _ in self._added.values() for variable in variables]
         builder, (block,) = self._builder, self._main.body.blocks
         for variable in self._main.params:
             self._new[variable] = variable
@@ -130,8 +136,8 @@ class _Rewriting:
                 result = builder.emit_output(self._new[self._main.body.body])
             builder.emit_func_output(result)
         parameters = dict(self._program.parameters)
-        for name, pairs in self._added.items():
-            parameters |= {f"{name}.{part}": array for part, (_, array) in zip(_PARTS, pairs)}
+        for (name, parts), (_, arrays) in self._added.items():
+            parameters |= {f"{name}.{part}": array for part, array in zip(parts, arrays)}
         return Program(builder.finalize(), parameters, self._fast_math)
 
     def _weight(self, variable: Any) -> str | None:
@@ -162,12 +168,20 @@ class _Rewriting:
             return next((self._weight(each) for each in products), None)
         return self._weight(variable) if variable not in self._biased else None
 
-    def _add_parameters(self, name: str) -> None:
-        layer = self._layers[name]
-        self._added[name] = [
-            (relax.Var(f"p_{len(self._added)}_{part}", relax.TensorType(array.shape, str(array.dtype))), array)
-            for part, array in zip(_PARTS, (layer.starts, layer.columns, layer.values))
+    def _transposed(self, variable: Any) -> str | None:
+        """The name of the weight that ``variable`` is the transpose of, where it is of a layer that stays dense."""
+        value = self._bound[variable]
+        if not _is(value, "relax.permute_dims") or len(value.args[0].ty.shape) != 2:
+            return None
+        name = self._names.get(value.args[0])
+        return None if name in self._layers else name
+
+    def _add_parameters(self, name: str, parts: tuple[str, ...], arrays: Sequence[np.ndarray]) -> None:
+        variables = [
+            relax.Var(f"p_{len(self._added)}_{part}", relax.TensorType(array.shape, str(array.dtype)))
+            for part, array in zip(parts, arrays)
         ]
+        self._added[name, parts] = variables, arrays
 
     def _emit(self, variable: Any, value: Any) -> Any:
         if variable in self._biased:  # computed with its bias
@@ -175,6 +189,8 @@ class _Rewriting:
         name = self._layer(variable)
         if name is not None:
             return self._emit_product(variable, value, name)
+        if (name := self._transposed(variable)) is not None:
+            return self._added[name, _TRANSPOSED][0][0]
         if _is(value, *_POINTWISE) and (columns := self._columns.get(self._new[value.args[0]])) is not None:
             return self._emit_rows(self._emit_plain(relax.Call(value.op, [columns], value.attrs)))
         emitted = self._emit_plain(_replace(value, self._new))
@@ -212,7 +228,7 @@ class _Rewriting:
             function = block_sparse_product(tokens=tokens, shape=layer.shape, block=layer.block, width=self._width)
             self._products[key] = self._builder.add_func(function, PRODUCT)
         called = self._products[key]
-        arguments = [columns, *(variable for variable, _ in self._added[name]), self._new.get(bias, bias)]
+        arguments = [columns, *self._added[name, _PARTS][0], self._new.get(bias, bias)]
         type_ = relax.TensorType((layer.shape[0], tokens), "float32")
         return self._emit_rows(self._builder.emit(relax.call_tir(called, arguments, type_)))
 
