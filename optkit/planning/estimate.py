@@ -39,9 +39,9 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
     parameters = 4 * sum(p.numel() for p in model.parameters())
     kept = _state_bytes(context, plan, model)
     runs = 1 + (plan.baseline == "trained" and bool(plan.rules))
-    # Weights, two moments of Adam, masks and criteria's states in each kept checkpoint and the one being written; then
-    # results.
-    checkpoint = 3 * parameters + kept
+    # Weights, two moments of Adam, a mean of weights, masks and criteria's states in each kept checkpoint and the one
+    # being written; then results.
+    checkpoint = (4 if "average_last" in recipe.train else 3) * parameters + kept
     formats = (len(recipe.export.formats) - 1) * (parameters + parameters // 4)
     disk = 2 * parameters + parameters // 2 + formats + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
     if not plan.steps:

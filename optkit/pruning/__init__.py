@@ -11,6 +11,7 @@ from optkit.lazy import lazy_attributes
 from optkit.pruning.config.criteria import CRITERIA
 
 if TYPE_CHECKING:
+    from optkit.pruning.averaging import WeightAverage
     from optkit.pruning.callback import PruningCallback
     from optkit.pruning.compaction.checkpoint import load_compact, save_compact
     from optkit.pruning.compaction.compaction import compact
@@ -56,6 +57,7 @@ __all__ = [
     "Structure",
     "Taylor",
     "Wanda",
+    "WeightAverage",
     "compact",
     "distillation_loss",
     "load_compact",
@@ -74,6 +76,7 @@ _NAMES = {
     "distillation_loss": "optkit.pruning.distillation.mixin",
     "HiddenDistillation": "optkit.pruning.distillation.states",
     "AttentionDistillation": "optkit.pruning.distillation.states",
+    "WeightAverage": "optkit.pruning.averaging",
     "rewinding_lr": "optkit.pruning.learning_rate",
     "rewind_steps": "optkit.pruning.learning_rate",
     "compact": "optkit.pruning.compaction.compaction",

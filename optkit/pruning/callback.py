@@ -74,7 +74,7 @@ class PruningCallback(TrainerCallback):
             raise PruningError("the Trainer replaced the model after masks were attached: pass model=, not model_init=")
         if self._files is not None and self._files.pending:
             self._files.restore(_checkpoint(args, state.global_step))
-        per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
+        per_epoch = steps_per_epoch(args, state, kwargs.get("train_dataloader"))
         placed = self._earlier_placement(state)
         self.pruner.start(state.max_steps, per_epoch, done=state.global_step, placed=placed)
         state.stateful_callbacks[_STATE] = _placement(self.pruner, state.max_steps)
@@ -224,7 +224,7 @@ def save_under_own_names(model: nn.Module) -> None:
             model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
 
 
-def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Sized | None) -> int:
+def steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Sized | None) -> int:
     """Optimizer steps of a whole epoch as the Trainer counts them; a stream without a length is one epoch.
 
     ``state.num_train_epochs`` is rounded up, so it cannot tell.

@@ -53,6 +53,10 @@ _OURS = {
         "type": ["string", "number"],
         "description": "Share (5%) or number of rows of the training split that is kept to choose the best model by.",
     },
+    "average_last": {
+        "type": ["string", "number"],
+        "description": "The last part of training whose weights are averaged: 10%, a number of steps, or 1ep.",
+    },
     "freeze": {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
         "description": "Patterns on names of modules whose parameters stay as they are.",

@@ -102,10 +102,21 @@ def _freeze(value: Any) -> list[str]:
     return [check_pattern(pattern) for pattern in patterns]
 
 
+def _average_last(value: Any) -> Span:
+    try:
+        span = Span.parse(value)
+    except (ValueError, TypeError):
+        span = None
+    if span is None or span.value == 0:
+        raise ValueError(f"expected a part of training such as 10%, a number of steps, or 1ep, got {value!r}")
+    return span
+
+
 OURS: dict[str, Callable[[Any], Any]] = {
     "lr_rewind": _rewind,
     "lr_floor": _floor,
     "hold_out": _hold_out,
+    "average_last": _average_last,
     "freeze": _freeze,
 }
 """Keys of `train` that are no TrainingArguments, and what reads their values or raises ValueError."""
@@ -257,6 +268,10 @@ def _contradictions(train: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     if _is(epochs, "number") and _is(steps, "integer") and epochs <= 0 and steps <= 0:
         faults.append(
             ("num_train_epochs", f"must be above 0, got {epochs}: to prune without training, remove `train`", False)
+        )
+    if "average_last" in train and "hold_out" in train:
+        faults.append(
+            ("average_last", "the result is the mean, and hold_out chooses one of the others: remove one", True)
         )
     if train.get("remove_unused_columns") is True:
         faults.append(("remove_unused_columns", "optkit gives the model the columns it takes: remove it", True))

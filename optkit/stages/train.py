@@ -19,6 +19,8 @@ from optkit.pipeline import oneshot
 from optkit.pipeline.run_folder import write_atomic
 from optkit.pipeline.stage import Stage
 from optkit.planning import dry_run, heads
+from optkit.pruning.averaging import WeightAverage, average_begin
+from optkit.pruning.binding import place
 from optkit.pruning.callback import PruningCallback, save_under_own_names
 from optkit.pruning.learning_rate import check_warmup, rewind_steps
 from optkit.stages import teacher
@@ -118,6 +120,7 @@ def _train(
         how["permutation"] = context.permutation()
     freezing.freeze(model, recipe.train.get("freeze", ()))
     pruning = PruningCallback(rules) if rules else None
+    average = WeightAverage(recipe.train["average_last"]) if "average_last" in recipe.train else None
     best = None
     if context.data.hold_out is not None:
         best = BestAtTarget(recipe.task.metric[0], lambda step: pruning is None or pruning.pruner.at_target(step))
@@ -132,6 +135,7 @@ def _train(
             eval_collator=context.task.collator(context.data.tokenizer, training=False),
             callbacks=[
                 *([pruning] if pruning else []),
+                *([average] if average else []),
                 checkpointing.WholeCheckpoints(),
                 *([best] if best else []),
                 watch,
@@ -153,6 +157,8 @@ def _train(
         "rules": _rule_facts(states),
         "history": [entry for entry in built.state.log_history if "loss" in entry],
     }
+    if average is not None:
+        output.facts["averaged"] = average.steps
     if best is not None:
         scored, logs = f"eval_{recipe.task.metric[0]}", built.state.log_history
         output.facts["scores"] = [{"step": log["step"], "score": log[scored]} for log in logs if scored in log]
@@ -237,7 +243,24 @@ def trial_problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
         rewinds(context, resolved.steps, resolved.per_epoch)
     except PruningError as error:
         found.append(f"train.lr_rewind: {error}")
+    found += _early_mean(context, resolved)
     return [*found, *dry_run.problems(context, resolved.model, resolved.examples)]
+
+
+def _early_mean(context: RunContext, resolved: ResolvedModel) -> list[str]:
+    """The rules whose masks would still change while weights are averaged, a line each."""
+    last, found = context.recipe.train.get("average_last"), []
+    if last is None:
+        return []
+    begin = average_begin(last, resolved.steps, resolved.per_epoch)
+    for rule in context.recipe.build_rules():
+        placed = place(rule, resolved.steps, resolved.per_epoch)
+        if placed is not None and placed.end > begin:
+            found.append(
+                f"train.average_last: the mean begins after step {begin}, and the schedule of rule '{rule.name}' ends "
+                f"at step {placed.end}: average less, or end it sooner"
+            )
+    return found
 
 
 def plan(context: RunContext, resolved: ResolvedModel) -> dict[str, Any]:

@@ -137,6 +137,12 @@ def test_teachers_by_name_and_by_list(recipes, tmp_path):
             "hold_out: 5%, eval_strategy: no",
             "5:9: train.hold_out: is evaluated during training, which eval_strategy: no forbids: remove eval_strategy",
         ),
+        ("average_last: 0", "5:23: train.average_last: expected a part of training such as 10%, a number of steps, or"),
+        ("average_last: x", "5:23: train.average_last: expected a part of training such as 10%, a number of steps, or"),
+        (
+            "hold_out: 5%, average_last: 10%",
+            "5:23: train.average_last: the result is the mean, and hold_out chooses one of the others: remove one",
+        ),
         ("freeze: []", "5:9: train.freeze: expected patterns on names of modules such as '*embeddings', got []"),
         ("freeze: 're:('", "5:17: train.freeze: 're:(' is not a valid regular expression: missing )"),
         (
@@ -170,6 +176,7 @@ def test_shorthands_and_what_they_stand_for(recipes):
 def test_keys_of_ours_are_read_and_kept(recipes):
     train = recipes.load(f"{HEAD}train: {{lr_rewind: jumps, lr_floor: 1%, hold_out: 5%}}\n").train
     assert train == {"lr_rewind": "jumps", "lr_floor": 0.01, "hold_out": 0.05}
+    assert recipes.load(f"{HEAD}train: {{average_last: 10%}}\n").train == {"average_last": Span(0.1, "share")}
     train = recipes.load(f"{HEAD}train: {{lr_rewind: 2ep, hold_out: 100, lr_scheduler_type: linear}}\n").train
     assert train == {"lr_rewind": Span(2, "epochs"), "hold_out": 100, "lr_scheduler_type": "linear"}
 

@@ -245,6 +245,10 @@ def test_several_teachers_that_cannot_work(files_recipe, tiny_checkpoint, other_
             ["train.lr_rewind=4", "train.warmup_steps=50%"],
             "train.lr_rewind: the warm-up of 6 steps does not end before the learning rate is rewound at step 4",
         ),
+        (
+            ["train.average_last=50%"],
+            "train.average_last: the mean begins after step 6, and the schedule of rule 'encoder' ends at step 8: average",
+        ),
         (["train.hold_out=96"], "train.hold_out: 96 of 96 training examples is 96: hold out some, not all"),
         (["train.hold_out=0.1%"], "train.hold_out: 0.001 of 96 training examples is 0: hold out some, not all"),
         (

@@ -80,8 +80,8 @@ VARIANTS = {
     "permuted": (
         FROM_CHECKPOINT,
         "random",
-        "distill: {teacher: TEACHER, hidden: {layers: {2: 3}}, attention: 0.5}\n",
-        "  - {criterion: magnitude, structure: 4x4, scope: local, permute: all, schedule: {to: 0.7, begin: 2, end: 20}}\n",
+        "  average_last: 10\ndistill: {teacher: TEACHER, hidden: {layers: {2: 3}}, attention: 0.5}\n",
+        "  - {criterion: magnitude, structure: 4x4, scope: local, permute: all, schedule: {to: 0.7, begin: 2, end: 14}}\n",
     ),
 }
 
@@ -175,6 +175,7 @@ def test_a_killed_run_ends_like_a_whole_one(variant, ended):
     assert [fact["steps"] for fact in facts] == [STEPS, STEPS]
     assert (facts[0]["resumed_at"], facts[1]["resumed_at"]) == (0, STEPS)
     assert facts[0].get("chosen") == facts[1].get("chosen")
+    assert [fact.get("averaged") for fact in facts] == [10 if variant == "permuted" else None] * 2
     assert facts[0]["rules"] == facts[1]["rules"] and facts[0]["history"] == facts[1]["history"]
     assert not list((folder / "killed").glob(".tmp-*"))
 
