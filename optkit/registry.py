@@ -85,6 +85,13 @@ _METHODS = (
     ),
     Entry(
         "distillation",
+        "pooled",
+        "The teacher's states of whole sentences, whatever its tokenizer: how alike sentences are, or the states.",
+        {"weight": "1.0", "layers": "last", "of": "relations"},
+        "Tung & Mori 2019, Similarity-Preserving Knowledge Distillation, https://arxiv.org/abs/1907.09682",
+    ),
+    Entry(
+        "distillation",
         "data",
         "Texts without labels that the teacher alone judges, from files, from the Hub, or made from the examples.",
         {"augment": "0"},

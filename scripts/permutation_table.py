@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--structures", nargs="+", default=["4x4", "16x4", "32x1", "2:4"])
-    parser.add_argument("--criteria", nargs="+", default=["magnitude"], choices=list(CRITERIA))
+    parser.add_argument(
+        "--criteria", nargs="+", default=["magnitude"], help="names; obert also with its Fisher block, as in obert:4x4"
+    )
     parser.add_argument("--permute", nargs="+", default=["none", "all"], help="none, all, or kinds joined by commas")
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--scope", default="local", choices=["local", "global"])
@@ -78,8 +80,9 @@ def main() -> None:
         for name in options.criteria:
             for kinds in options.permute:
                 schedule = Schedule(to=options.sparsity)
+                criterion, _, block = name.partition(":")
                 rule = Rule(
-                    criterion=CRITERIA[name](),
+                    criterion=CRITERIA[criterion](**({"block": block} if block else {})),
                     structure=structure,
                     scope=options.scope,
                     schedule=schedule,

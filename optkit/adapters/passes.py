@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,18 @@ from transformers import TrainingArguments
 
 from optkit.adapters.trainer import Objective, lengths, task_loss
 from optkit.pruning.distillation.matching import accepted_inputs
+from optkit.pruning.distillation.pooled import pool
+
+#: Hears how many examples are done, of how many.
+Tell = Callable[[int, int, Mapping[str, float]], None]
+
+
+def _silent(done: int, total: int, facts: Mapping[str, float]) -> None:
+    pass
 
 
 def predict(
-    model: Any,
-    encoded: Any,
-    task: Any,
-    processor: Any,
-    *,
-    batch_size: int = 32,
-    tell: Callable[[int, int, Mapping[str, float]], None] = lambda done, total, facts: None,
+    model: Any, encoded: Any, task: Any, processor: Any, *, batch_size: int = 32, tell: Tell = _silent
 ) -> np.ndarray:
     """What ``task`` keeps of a model's outputs on each example of ``encoded``, float32 (examples, ...) in its order.
 
@@ -34,19 +36,68 @@ def predict(
         task: see ``optkit.tasks.base.Task``.
         processor: the model's tokenizer or image processor.
     """
+    return _passes(model, encoded, task, processor, [task.outputs], {}, batch_size, tell)[0]
+
+
+def predict_pooled(
+    model: Any,
+    encoded: Any,
+    task: Any,
+    processor: Any,
+    layers: Sequence[int],
+    *,
+    batch_size: int = 32,
+    tell: Tell = _silent,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As ``predict``; and the states of some ``layers``, averaged over tokens: float32 (examples, layers * width).
+
+    Args:
+        layers: from 1, 0 is the embeddings.
+    """
+
+    def pooled(found: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        mask = batch.get("attention_mask")
+        return torch.cat([pool(found.hidden_states[i], mask) for i in layers], dim=1)
+
+    readers = [task.outputs, pooled]
+    outputs, states = _passes(model, encoded, task, processor, readers, _HIDDEN, batch_size, tell)
+    return outputs, states
+
+
+_HIDDEN = {"output_hidden_states": True}
+
+
+def _passes(
+    model: Any,
+    encoded: Any,
+    task: Any,
+    processor: Any,
+    readers: Sequence[Callable[[Any, Mapping[str, Any]], torch.Tensor]],
+    options: Mapping[str, Any],
+    batch_size: int,
+    tell: Tell,
+) -> list[np.ndarray]:
+    """What each of ``readers`` takes from a model's outputs on each example, called with ``options``."""
     rows, collate = encoded.with_format(None), task.collator(processor, training=False)
     order = np.argsort(lengths(encoded), kind="stable")
     if isinstance(model, nn.Module):
         model.eval()
-    parts: list[np.ndarray] = []
+    parts: list[list[np.ndarray]] = []
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             batch = collate([rows[int(i)] for i in order[start : start + batch_size]])
             inputs = {name: tensor for name, tensor in batch.items() if name not in task.answers}
             if isinstance(model, nn.Module):
                 inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-            parts.append(np.asarray(task.outputs(model(**inputs), batch).float().cpu()))
-            tell(start + len(parts[-1]), len(order), {"examples": start + len(parts[-1])})
+            found = model(**inputs, **options)
+            parts.append([np.asarray(read(found, batch).float().cpu()) for read in readers])
+            done = min(start + batch_size, len(order))
+            tell(done, len(order), {"examples": done})
+    return [_in_order(order, each, batch_size) for each in zip(*parts, strict=True)]
+
+
+def _in_order(order: np.ndarray, parts: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
+    """The rows of ``parts`` (batch, ...), those of the examples in ``order``, by the numbers of the examples."""
     widest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
     found = np.zeros((len(order), *widest), dtype=np.float32)
     for start, part in zip(range(0, len(order), batch_size), parts, strict=True):

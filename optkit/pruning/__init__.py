@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Wanda,
     )
     from optkit.pruning.distillation.mixin import DistillationMixin, distillation_loss
+    from optkit.pruning.distillation.pooled import PooledDistillation
     from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
     from optkit.pruning.learning_rate import rewind_steps, rewinding_lr
     from optkit.pruning.oneshot.one_shot import one_shot
@@ -47,6 +48,7 @@ __all__ = [
     "Movement",
     "Obert",
     "Permutation",
+    "PooledDistillation",
     "Pruner",
     "PruningCallback",
     "Random",
@@ -75,6 +77,7 @@ _NAMES = {
     "DistillationMixin": "optkit.pruning.distillation.mixin",
     "distillation_loss": "optkit.pruning.distillation.mixin",
     "HiddenDistillation": "optkit.pruning.distillation.states",
+    "PooledDistillation": "optkit.pruning.distillation.pooled",
     "AttentionDistillation": "optkit.pruning.distillation.states",
     "WeightAverage": "optkit.pruning.averaging",
     "rewinding_lr": "optkit.pruning.learning_rate",

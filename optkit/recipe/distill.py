@@ -29,6 +29,7 @@ from optkit.recipe.fields import (
 )
 
 if TYPE_CHECKING:
+    from optkit.pruning.distillation.pooled import PooledDistillation
     from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation
 
 
@@ -80,6 +81,20 @@ class AttentionSpec(Part):
         from optkit.pruning.distillation.states import AttentionDistillation
 
         return AttentionDistillation(self.weight, self.layers, self.of)
+
+
+class PooledSpec(Part):
+    """Copy sentences: hidden states averaged over tokens, of the last teacher, whatever its tokenizer."""
+
+    weight: float = Field(1.0, gt=0)
+    layers: LayersField = "last"
+    of: Literal["relations", "states"] = "relations"
+
+    def build(self) -> PooledDistillation:
+        """What optkit.pruning takes; imports torch."""
+        from optkit.pruning.distillation.pooled import PooledDistillation
+
+        return PooledDistillation(self.weight, self.layers, self.of)
 
 
 def _weighted(value: Any) -> Any:
@@ -156,7 +171,8 @@ def _teacher(value: Any) -> str | tuple[TeacherSpec, ...]:
 class DistillSpec(Part):
     """Learn from a teacher: loss = (1 - weight) * task + weight * T^2 * KL(teacher || student) + hidden + attention.
 
-    Of several teachers the logits are averaged by their weights; states are those of the first.
+    Of several teachers the logits are averaged by their weights; states are those of the first, pooled states those of
+    the last.
     """
 
     teacher: Annotated[
@@ -168,6 +184,7 @@ class DistillSpec(Part):
     weight: Share = Field(0.9, ge=0, le=1)
     hidden: Annotated[HiddenSpec, _Weighted] | None = None
     attention: Annotated[AttentionSpec, _Weighted] | None = None
+    pooled: Annotated[PooledSpec, _Weighted] | None = None
     data: UnlabelledSpec | None = None
 
     @property
@@ -187,6 +204,11 @@ class DistillSpec(Part):
         """The teacher whose states count, and the recipe's key for it."""
         return next(iter(self.teachers.items()))
 
+    @property
+    def last(self) -> tuple[str, TeacherSpec]:
+        """The teacher whose pooled states count, and the recipe's key for it."""
+        return list(self.teachers.items())[-1]
+
     @field_validator("revision")
     @classmethod
     def _of_one_name(cls, revision: str, info: ValidationInfo) -> str:
@@ -197,7 +219,9 @@ class DistillSpec(Part):
     @model_validator(mode="after")
     def _each_teacher_counts(self) -> DistillSpec:
         specs = list(self.teachers.values())
-        idle = [i for i, spec in enumerate(specs) if not spec.weight and (i or not self.of_states)]
+        used = {0} if self.of_states else set()
+        used |= {len(specs) - 1} if self.pooled is not None else set()
+        idle = [i for i, spec in enumerate(specs) if not spec.weight and i not in used]
         if idle:
             said = "0, so this teacher is never asked: remove it"
             refuse(*(Wrong(("teacher", i, "weight"), said) for i in idle))

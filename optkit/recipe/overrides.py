@@ -91,7 +91,7 @@ def _write(node: Node, parts: list[str], value: Node, source: Source) -> None:
 
 
 #: What the value of these keys is short for, when it is a scalar.
-_SHORT = {"criterion": "name", "hidden": "weight", "attention": "weight"}
+_SHORT = {"criterion": "name", "hidden": "weight", "attention": "weight", "pooled": "weight"}
 #: What an element of these lists is short for, when it is a scalar.
 _SHORT_ELEMENT = {"teacher": "name"}
 

@@ -2,7 +2,8 @@
 make.
 
 Training with cached logits costs what it costs without a teacher, and each teacher may have a tokenizer of its own,
-since it reads the texts and not the student's token ids. Hidden states and attention are too much to keep: for them the
+since it reads the texts and not the student's token ids. So are its states of whole sentences, averaged over tokens.
+Hidden states of tokens and attention are too much to keep: for them the
 first teacher runs beside the student, on the same token ids. Where it is the only one, its logits come along.
 """
 
@@ -22,45 +23,37 @@ from optkit.data.columns import with_columns
 from optkit.data.files import read_file
 from optkit.data.unlabelled import load_unlabelled
 from optkit.errors import DataError, OptkitError
-from optkit.models import load_teacher, longest_input, reorder_head
+from optkit.models import load_teacher, meta_model, reorder_head
 from optkit.pipeline.stage import Stage
-from optkit.planning.heads import pixel_problems
-from optkit.pruning.distillation.matching import state_problems
+from optkit.planning import teachers
+from optkit.planning.teachers import keeps_logits, runs_beside
+from optkit.pruning.distillation.pooled import pooled_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
-    from optkit.pipeline.stage import ResolvedModel
     from optkit.recipe import TeacherSpec
 
 NAME, FOLDER = "teacher", "teacher"
-_LOGITS, _TEXTS = "logits.safetensors", "texts.parquet"
-_COMPARED = 100  # texts that both tokenizers have to read alike
+_LOGITS, _STATES, _TEXTS = "logits.safetensors", "states.safetensors", "texts.parquet"
 
 
 def is_needed(context: RunContext) -> bool:
     distill = context.recipe.distill
-    return distill is not None and context.recipe.trains and (_keeps_logits(context) or distill.data is not None)
-
-
-def _keeps_logits(context: RunContext) -> bool:
-    """Whether the teachers' logits are asked for once and kept; else one teacher gives them beside the student."""
-    distill = context.recipe.distill
-    return context.task.keeps_logits and (not distill.of_states or len(distill.teachers) > 1)
-
-
-def _runs_beside(context: RunContext) -> bool:
-    """Whether the first teacher runs beside the student, on its tokens."""
-    return context.recipe.distill.of_states or not context.task.keeps_logits
+    if distill is None or not context.recipe.trains:
+        return False
+    return keeps_logits(context) or distill.pooled is not None or distill.data is not None
 
 
 def key(context: RunContext) -> str:
     distill = context.identity["distill"]
-    source = {"teacher": [distill["teacher"], distill["revision"]], "logits": _keeps_logits(context)}
+    source = {"teacher": [distill["teacher"], distill["revision"]], "logits": keeps_logits(context)}
     texts = {"texts": distill["data"], "seed": context.recipe.seed} if "data" in distill else {}
     labels = list(context.data.head.labels or ())
+    if "pooled" in distill:  # which layers of the teacher are asked for depends on the student's depth
+        source |= {"pooled": distill["pooled"]["layers"], "model": context.identity["model"]}
     return context.key(data=context.data_identity, labels=labels, **source, **texts)
 
 
@@ -69,11 +62,17 @@ def run(context: RunContext, output: StageOutput) -> None:
     if texts is not None:
         parquet.write_table(texts.with_format("arrow")[:], output.folder / _TEXTS)
         output.facts |= {"unlabelled": len(texts)}
-    if not _keeps_logits(context):
+    distill, each = context.recipe.distill, {}
+    for key, spec in distill.teachers.items():
+        pooled = distill.pooled is not None and key == distill.last[0]
+        if pooled or (spec.weight and keeps_logits(context)):
+            each[key], states = _ask(context, key, spec, texts, pooled)
+            if states is not None:
+                save_file({"states": states}, output.folder / _STATES)
+    if not keeps_logits(context):
         return
-    asked = {key: spec for key, spec in context.recipe.distill.teachers.items() if spec.weight}
-    each = {key: _ask(context, key, spec, texts) for key, spec in asked.items()}
-    logits = _mean([(spec.weight, each[key]) for key, spec in asked.items()])
+    each = {key: found for key, found in each.items() if distill.teachers[key].weight}
+    logits = _mean([(distill.teachers[key].weight, found) for key, found in each.items()])
     save_file({"logits": np.ascontiguousarray(logits)}, output.folder / _LOGITS)
     if (scores := _scores(context, logits)) is not None:
         output.facts |= {"train": scores}
@@ -81,19 +80,31 @@ def run(context: RunContext, output: StageOutput) -> None:
             output.facts |= {"teachers": {key: _scores(context, found) for key, found in each.items()}}
 
 
-def _ask(context: RunContext, key: str, spec: TeacherSpec, texts: Dataset | None) -> np.ndarray:
+def _ask(
+    context: RunContext, key: str, spec: TeacherSpec, texts: Dataset | None, pooled: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
     """The logits of one teacher, from its own tokens: of the training split, then of ``texts``; float32 (rows, ...),
-    in the order of our labels.
+    in the order of our labels. And, if asked, its pooled states (rows, layers * width), float16.
     """
     model, tokenizer, order = load_teacher(spec, context.data.head, key=key)
     with context.reporter.task("encoding train"):
         encoded = context.task.encode(context.data.splits["train"], tokenizer, context.data.head)
     with context.reporter.task("teacher") as bar:
         rows = _join(encoded, None if texts is None else context.task.encode(texts, tokenizer, None))
-        logits = passes.predict(model, rows, context.task, tokenizer, tell=bar.advance)
+        if pooled:
+            pairs = pooled_pairs(context.recipe.distill.pooled.build(), _student_config(context), model.config)
+            layers = [theirs for _, theirs in pairs]
+            logits, states = passes.predict_pooled(model, rows, context.task, tokenizer, layers, tell=bar.advance)
+        else:
+            logits, states = passes.predict(model, rows, context.task, tokenizer, tell=bar.advance), None
     if not np.isfinite(logits).all():
         raise OptkitError(f"{key}: {spec.name} gives NaN or infinite logits: use another")
-    return logits if order is None else logits[:, order]
+    # In half precision: rounding by 0.05 % is far less than what a student can follow.
+    return logits if order is None else logits[:, order], states if states is None else states.astype(np.float16)
+
+
+def _student_config(context: RunContext) -> Any:
+    return meta_model(context.recipe.model, context.data.head).config
 
 
 def _mean(parts: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
@@ -141,10 +152,16 @@ def teacher_logits(context: RunContext) -> tuple[Dataset, dict[str, Any]]:
         texts = context.task.encode(Dataset(read_file(context.path(FOLDER) / _TEXTS)), context.data.tokenizer, None)
     examples = _join(context.data.encode("train"), texts)
     how = {"temperature": distill.temperature, "distillation_weight": distill.weight}
-    if _keeps_logits(context):
+    if keeps_logits(context):
         logits = load_file(context.path(FOLDER) / _LOGITS)["logits"]
         examples = with_columns(examples, {"teacher_logits": logits.reshape(len(logits), -1)})
-    if not _runs_beside(context):
+    if distill.pooled is not None:
+        states = load_file(context.path(FOLDER) / _STATES)["states"]
+        examples = with_columns(examples, {"teacher_states": states})
+        key, spec = distill.last
+        config = load_teacher(spec, context.data.head, key=key)[0].config
+        how |= {"pooled": distill.pooled.build(), "pooled_teacher": config}
+    if not runs_beside(context):
         return examples, how
     key, spec = distill.first
     model, _, order = load_teacher(spec, context.data.head, key=key)
@@ -159,54 +176,6 @@ def recipe_problems(context: RunContext) -> list[str]:
     if context.recipe.distill is None or context.recipe.trains:
         return []
     return ["distill: nothing is trained, so there is nothing to distill into: write `train`"]
-
-
-def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:
-    """Why the student cannot learn from the teacher, a line each.
-
-    Raises:
-        OptkitError: if the teacher cannot be loaded.
-    """
-    if context.recipe.distill is None:
-        return []
-    distill, student = context.recipe.distill, resolved.model.config
-    if len(distill.teachers) > 1 and not context.task.keeps_logits:
-        return [
-            f"distill.teacher: for {context.recipe.task.type} a teacher runs beside the student, so there can be one "
-            "alone: name one"
-        ]
-    found: list[str] = []
-    for key, spec in distill.teachers.items():
-        teacher, tokenizer, _ = load_teacher(spec, context.data.head, key=key)
-        found += context.task.teacher_problems(distill, key, teacher, student)
-        if _keeps_logits(context):
-            found += pixel_problems(context, spec, tokenizer, key)
-        if _runs_beside(context) and key == distill.first[0]:
-            found += _problems_beside(context, spec.name, teacher, tokenizer, student)
-    return found
-
-
-def _problems_beside(context: RunContext, name: str, teacher: Any, tokenizer: Any, student: Any) -> list[str]:
-    """Why a teacher cannot run beside the student (its config), on the student's tokens, a line each."""
-    distill = context.recipe.distill
-    states = {name: getattr(distill, name) for name in ("hidden", "attention")}
-    built = {name: spec and spec.build() for name, spec in states.items()}
-    found = [f"distill.{name}: {text}" for name, text in state_problems(student, teacher.config, **built)]
-    which = next((name for name, spec in states.items() if spec is not None), "teacher")
-    longest = longest_input(teacher.config)
-    if longest is not None and longest < context.task.max_length:
-        found.append(
-            f"distill.{which}: {name} takes {longest} tokens, and task.max_length is "
-            f"{context.task.max_length}: lower it"
-        )
-    rows = context.data.splits["train"]
-    if not context.task.same_inputs(rows.select(range(min(_COMPARED, len(rows)))), context.data.tokenizer, tokenizer):
-        way_out = ", or distil logits alone" if context.task.keeps_logits else ""
-        found.append(
-            f"distill.{which}: {name} has another tokenizer than the student, so their tokens do not "
-            f"compare: use a teacher with the same one{way_out}"
-        )
-    return found
 
 
 def _load_given(context: RunContext) -> Dataset | None:
@@ -253,5 +222,5 @@ STAGE = Stage(
     is_needed=is_needed,
     recipe_problems=recipe_problems,
     count_unlabelled=count_unlabelled,
-    problems=problems,
+    problems=teachers.problems,
 )

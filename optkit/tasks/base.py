@@ -46,6 +46,7 @@ class Task:
         type: what is known of the task without its data: names, classes of models, metrics.
         answers: columns of encoded examples that are no input of the model.
         keeps_logits: whether a teacher's logits have one row an example, so that they can be kept with the data.
+        pools_states: whether a teacher's states of an example, averaged over its tokens, can be kept with the data.
         unlabelled: whether examples without an answer may be taught by a teacher beside those with one.
         windows: whether a row may become several examples, as one that is longer than the longest input.
         names_outputs: whether the data's labels are what the outputs of the head mean.
@@ -58,6 +59,7 @@ class Task:
     type: TaskType
     answers: tuple[str, ...] = ("labels",)
     keeps_logits = False
+    pools_states = False
     unlabelled = True
     windows = False
     names_outputs = True

@@ -75,6 +75,12 @@ def test_what_a_teacher_beside_the_student_cannot_do(stranger, tmp_path):
     assert second.startswith(f"distill.teacher: {stranger} has another tokenizer than the student, so their tokens do")
     assert "distil logits alone" not in second
 
+    sets = [*SMALL, f"distill={{teacher: {stranger}, pooled: 1.0}}"]
+    with pytest.raises(PlanError) as raised:
+        make_plan(load_recipe(RECIPES / "tiny_ner_80sparse.yaml", sets))
+    said = "distill.pooled: states of sentences are not kept for token-classification: remove it"
+    assert raised.value.problems[0] == said
+
     sets = [*SMALL, f"distill={{teacher: [{stranger}, {stranger}]}}"]
     with pytest.raises(PlanError) as raised:
         make_plan(load_recipe(RECIPES / "tiny_ner_80sparse.yaml", sets))

@@ -224,6 +224,34 @@ def test_a_run_with_two_teachers(files_recipe, tiny_checkpoint, other_teacher, t
     assert kept.shape == (192, 2) and facts(tmp_path / "run")["train"]["steps"] == 8
 
 
+def test_pooled_states_are_those_of_the_last_teacher(files_recipe, job, tiny_checkpoint, other_teacher, tmp_path):
+    """Kept with its tokenizer's view of each text, and trained with beside another teacher's states."""
+    given = f"teacher: [{{name: {tiny_checkpoint}, weight: 0}}, {other_teacher}], hidden: 1.0"
+    context = job(f"distill={{{given}, pooled: {{layers: auto, of: states}}}}")
+    run_teacher(context, tmp_path / "kept")
+    examples, how = teacher.teacher_logits(context)
+    assert how["pooled"].of == "states" and how["pooled_teacher"].num_attention_heads == 4
+    model = BertForSequenceClassification.from_pretrained(other_teacher).eval()
+    tokenizer = AutoTokenizer.from_pretrained(other_teacher)
+    for row in (0, 50, 95):
+        inputs = tokenizer(context.data.splits["train"][row]["sentence"], truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            states = model(**inputs, output_hidden_states=True).hidden_states
+        wanted = torch.cat([states[i][0].mean(0) for i in (1, 2)]).numpy()
+        assert np.asarray(examples[row]["teacher_states"]) == pytest.approx(wanted, rel=2e-3, abs=2e-3)
+    assert teacher.key(context) != teacher.key(job(f"distill={{{given}}}"))
+
+    output = tmp_path / "run"
+    optkit.run(
+        files_recipe, [f"distill={{{given}, pooled: 1.0}}", "train.max_steps=8"], output=output, stop_after="train"
+    )
+    assert facts(output)["train"]["steps"] == 8
+    deep = f"distill={{teacher: {other_teacher}, pooled: {{layers: [3]}}}}"
+    with pytest.raises(PlanError) as raised:
+        make_plan(load_recipe(files_recipe, [deep]))
+    assert raised.value.problems == ["distill.pooled: the student has no layer 3: its layers are 0 to 2"]
+
+
 def test_several_teachers_that_cannot_work(files_recipe, tiny_checkpoint, other_teacher):
     unlike = f"distill={{teacher: [{other_teacher}, {tiny_checkpoint}], hidden: 1.0}}"
     with pytest.raises(PlanError) as raised:

@@ -1,4 +1,5 @@
-"""Distillation from a teacher under transformers' Trainer: logits, and beside them hidden states and attention.
+"""Distillation from a teacher under transformers' Trainer: logits, and beside them hidden states, attention and
+sentences.
 
 Logits: Hinton et al. 2015, https://arxiv.org/abs/1503.02531.
 """
@@ -11,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, mse_loss
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optkit.errors import PruningError
 from optkit.pruning.distillation.matching import StateMatcher, accepted_inputs
+from optkit.pruning.distillation.pooled import PooledDistillation, PooledMatcher
 from optkit.pruning.distillation.states import AttentionDistillation, HiddenDistillation, over_tokens
 from optkit.pruning.permutation.permute import Permutation
 
@@ -118,6 +120,8 @@ class DistillationMixin:
         distillation_weight: share of the distillation loss, in [0, 1].
         hidden: compare hidden states, too.
         attention: compare attention, too.
+        pooled: compare pooled states, too, which come with the batch as ``teacher_states`` (batch, layers * width).
+        pooled_teacher: the config of the model whose pooled states they are.
         permutation: how the student's features were reordered (``optkit.pruning.permute``) since it was a copy of the
             teacher, or compared with it; hidden states and attention are compared feature by feature, and follow.
 
@@ -133,6 +137,8 @@ class DistillationMixin:
         distillation_weight: float = 0.9,
         hidden: HiddenDistillation | None = None,
         attention: AttentionDistillation | None = None,
+        pooled: PooledDistillation | None = None,
+        pooled_teacher: PreTrainedConfig | None = None,
         permutation: Permutation | None = None,
         **kwargs: Any,
     ):
@@ -146,6 +152,12 @@ class DistillationMixin:
         if hidden is not None or attention is not None:
             # After the masks are on, which look for linear layers, and before the optimizer takes the parameters.
             self._match(hidden, attention, permutation)
+        self.pooled: PooledMatcher | None = None
+        if pooled is not None:
+            if pooled_teacher is None:
+                raise PruningError("pooled states come with the data: give the config of their model, pooled_teacher")
+            self.pooled = PooledMatcher(self.model, pooled_teacher, pooled)
+            self.add_callback(_TakesOff(self.pooled))
 
     def _match(
         self,
@@ -171,10 +183,12 @@ class DistillationMixin:
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        logits = inputs.pop("teacher_logits", None)
+        logits, pooled = inputs.pop("teacher_logits", None), inputs.pop("teacher_states", None)
         if not model.training or (logits is None and self.teacher is None):
             return super().compute_loss(model, inputs, return_outputs)
         labels, options = inputs.get("labels"), self.states.requests if self.states else {}
+        if self.pooled:
+            options = {**options, "output_hidden_states": True}
         if self.states:
             self.states.watch(True)
         task, outputs = super().compute_loss(model, {**inputs, **options}, return_outputs=True)
@@ -189,6 +203,8 @@ class DistillationMixin:
         if self.states:
             loss = loss + self.states.loss(outputs, theirs, inputs.get("attention_mask"))
             self.states.watch(False)
+        if self.pooled:
+            loss = loss + self.pooled.loss(outputs, pooled, inputs.get("attention_mask"))
         return (loss, outputs) if return_outputs else loss
 
     def soft_loss(self, ours: Any, theirs: Any, inputs: Mapping[str, Any]) -> Tensor:
@@ -205,7 +221,7 @@ class DistillationMixin:
 class _TakesOff(TrainerCallback):
     """Leaves the student plain when training has ended."""
 
-    def __init__(self, states: StateMatcher):
+    def __init__(self, states: StateMatcher | PooledMatcher):
         self.states, self.ended = states, False
 
     def on_train_begin(

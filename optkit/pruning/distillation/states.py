@@ -39,7 +39,7 @@ class HiddenDistillation:
     normalize: bool = False
 
     def __post_init__(self) -> None:
-        _check_weight("hidden", self.weight)
+        check_weight("hidden", self.weight)
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,13 @@ class AttentionDistillation:
     of: Literal["relations", "maps"] = "relations"
 
     def __post_init__(self) -> None:
-        _check_weight("attention", self.weight)
+        check_weight("attention", self.weight)
         if self.of not in ("relations", "maps"):
             raise ValueError(f"attention is of relations or maps, got '{self.of}'")
 
 
-def _check_weight(name: str, weight: float) -> None:
+def check_weight(name: str, weight: float) -> None:
+    """Raises ValueError unless the ``weight`` of the term ``name`` is above 0."""
     if not weight > 0:
         raise ValueError(f"the weight of {name} must be above 0, got {weight:g}: leave {name} out instead")
 

@@ -36,6 +36,7 @@ class TextClassification(Task):
 
     type = TEXT_CLASSIFICATION
     keeps_logits = True
+    pools_states = True
     label_smoothing = True
     agrees = "predict the same class for"
 

@@ -59,6 +59,7 @@ class TextRanking(Task):
 
     type = TEXT_RANKING
     keeps_logits = True
+    pools_states = True
     agrees = "rank the same passage first for"
     objective = RelevanceObjective()
 

@@ -43,6 +43,7 @@ class ZeroShotClassification(Task):
 
     type = ZERO_SHOT_CLASSIFICATION
     keeps_logits = True
+    pools_states = True
     unlabelled = False
     windows = True
     names_outputs = False
