@@ -7,6 +7,7 @@ than each of them. The mean is taken over every optimizer step, so that short tr
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class WeightAverage(TrainerCallback):
         self._means: dict[str, Tensor] = {}
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
     ) -> None:
         if args.load_best_model_at_end:
             raise PruningError("the mean of the weights would replace the best model: turn load_best_model_at_end off")
@@ -59,7 +60,7 @@ class WeightAverage(TrainerCallback):
             self._load(_file(args, state.global_step))
 
     @torch.no_grad()
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step <= self._begin:
             return
         self.steps += 1
@@ -68,7 +69,7 @@ class WeightAverage(TrainerCallback):
                 self._means[name] = torch.zeros_like(parameter, dtype=torch.float32)
             self._means[name].lerp_(parameter.float(), 1.0 / self.steps)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         from safetensors.torch import save_file
 
         file = _file(args, state.global_step)
@@ -77,7 +78,9 @@ class WeightAverage(TrainerCallback):
             save_file(tensors, file, metadata={"steps": str(self.steps)})
 
     @torch.no_grad()
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         for name, mean in self._means.items():
             self._parameters[name].copy_(mean)
 

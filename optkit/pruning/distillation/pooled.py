@@ -140,7 +140,7 @@ class PooledMatcher:
         self._undo = []
 
 
-def _project(student: nn.Module, inputs: tuple, named: Mapping[str, Any], outputs: Any) -> None:
+def _project(student: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], outputs: Any) -> None:
     if student.training and getattr(outputs, "hidden_states", None) is not None:
         mask = named.get("attention_mask")
         outputs[_OUTPUT] = {
