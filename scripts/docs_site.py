@@ -22,6 +22,7 @@ OUTSIDE = (
     "recipes/*.yaml",
     "examples/*.py",
     "examples/*.yaml",
+    "examples/cpp/*",
     "model_cards/*",
 )
 RENAMED = {"README.md": "index.md"}

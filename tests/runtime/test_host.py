@@ -1,4 +1,4 @@
-"""A C++ program that only adds the extension to its Core runs a model of our op, and gets what Python gets."""
+"""C++ programs that only add the extension to their Core run models of our op, and get what Python gets."""
 
 from __future__ import annotations
 
@@ -8,26 +8,58 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from capabilities import need
+from capabilities import need, package
 from programs import CONFIG, compile_op, encoder_layer, f32, infer, op_model, quantized_model
+from transformers import AutoTokenizer
 
+from optkit import runtime
+from optkit.adapters import tokenizers
+from optkit.export import conversion
 from optkit.ir.emulation import emulate_f32
 from optkit.ir.io import import_openvino
 
 HOST = Path(__file__).parent / "host"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cpp"
+
+
+def build(source: Path, folder: Path) -> Path:
+    """The folder with what the CMake project in ``source`` builds against the OpenVINO wheel."""
+    need("cmake", "compiler", "openvino-headers")
+    wheel = Path(import_openvino().__file__).parent
+    configure = ["cmake", "-S", source, "-B", folder, f"-DOpenVINO_DIR={wheel / 'cmake'}", "-DCMAKE_BUILD_TYPE=Release"]
+    for command in (configure, ["cmake", "--build", folder]):
+        built = subprocess.run(command, capture_output=True, text=True)
+        assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
+    return folder
 
 
 @pytest.fixture(scope="module")
 def host(extension, tmp_path_factory) -> Path:
-    """The program, built against the OpenVINO wheel."""
-    need("cmake", "compiler", "openvino-headers")
-    folder = tmp_path_factory.mktemp("host")
-    wheel = Path(import_openvino().__file__).parent
-    configure = ["cmake", "-S", HOST, "-B", folder, f"-DOpenVINO_DIR={wheel / 'cmake'}", "-DCMAKE_BUILD_TYPE=Release"]
-    for command in (configure, ["cmake", "--build", folder]):
-        built = subprocess.run(command, capture_output=True, text=True)
-        assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
-    return folder / "host"
+    """The program of the tests."""
+    return build(HOST, tmp_path_factory.mktemp("host")) / "host"
+
+
+@pytest.fixture(scope="module")
+def classify(extension, tmp_path_factory) -> Path:
+    """The program of the examples."""
+    return build(EXAMPLE, tmp_path_factory.mktemp("classify")) / "classify"
+
+
+@pytest.fixture(scope="module")
+def classifiers(extension, tiny_checkpoint, save_checkpoint, tmp_path_factory) -> dict[str, Path]:
+    """A sparse BERT with three classes and its tokenizer's IR, portable and baked."""
+    root = tmp_path_factory.mktemp("classifiers")
+    source, portable = root / "checkpoint", root / "portable"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
+    config = sizes | {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "initializer_range": 0.5}
+    config["id2label"] = {0: "food", 1: "music", 2: "travel"}
+    save_checkpoint(source, "BertForSequenceClassification", config, (1, 4), 0.8)
+    tokenizer.save_pretrained(source)
+    portable.mkdir()
+    conversion.convert(source, portable, task="text-classification")
+    tokenizers.convert_tokenizer(tokenizer, portable, [["the soup was fine", "a song"]], max_length=32)
+    return {"portable": portable, "baked": runtime.bake(portable, root / "baked").xml.parent}
 
 
 def save(folder: Path, model) -> Path:
@@ -87,3 +119,37 @@ def test_baked_model(host, extension, optkit_cli, tmp_path):
     plain = import_openvino().Core().compile_model(emulate_f32(model), "CPU", CONFIG)
     # One activation of the second layer may round the other way: a step of 4.1 / 255 times a weight below 0.6.
     np.testing.assert_allclose(output, infer(plain, [x])[0], rtol=0, atol=4.1 / 255 * 0.6)
+
+
+@pytest.mark.parametrize("form", ["portable", "baked"])
+def test_the_example_goes_from_texts_to_labels(classify, classifiers, extension, form):
+    """More texts than the program computes together, of unequal lengths, against OpenVINO on each text alone."""
+    library = package("tokenizers")._ext_path
+    texts = [f"the soup {'was fine . ' * (i % 7)}of day {i}" for i in range(19)] + ["grim letter", "a lovely song"]
+    lines = "".join(f"{text}\n" for text in texts)
+    command = [classify, classifiers[form], library, extension.extension_path()]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [text for _, _, text in rows] == texts
+    model = import_openvino().Core().compile_model(classifiers["portable"] / "openvino_model.xml", "CPU", CONFIG)
+    tokenizer = AutoTokenizer.from_pretrained(classifiers["portable"])
+    for label, probability, text in rows:
+        encoded = tokenizer(text, return_tensors="np", truncation=True, max_length=32)
+        logits = model({port.any_name: encoded[port.any_name] for port in model.inputs})[0][0].astype(np.float64)
+        shares = np.exp(logits) / np.exp(logits).sum()
+        # OpenVINO's default precision may be bfloat16, and near ties may fall either way.
+        at = ("food", "music", "travel").index(label)
+        assert float(probability) == pytest.approx(shares[at], abs=0.05) and shares[at] > shares.max() - 0.1
+    probabilities = [float(probability) for _, probability, _ in rows]
+    assert max(probabilities) - min(probabilities) > 0.15  # texts differ by more than the precision
+
+
+def test_the_example_says_what_is_missing(classify, classifiers, extension):
+    for command, code, said in (
+        ([classify], 2, "usage: classify FOLDER LIBRARY..."),
+        ([classify, classifiers["baked"].parent, extension.extension_path()], 1, "config.json: cannot be read"),
+        ([classify, classifiers["baked"], extension.extension_path()], 1, "from unsupported opset: extension"),
+    ):
+        done = subprocess.run(command, input="a\n", capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
