@@ -22,7 +22,7 @@ OUTSIDE = (
     "recipes/*.yaml",
     "examples/*.py",
     "examples/*.yaml",
-    "examples/cpp/*",
+    "examples/*/*",
     "model_cards/*",
 )
 RENAMED = {"README.md": "index.md"}
