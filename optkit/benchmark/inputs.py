@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,26 +53,15 @@ class InputSpec:
         config = config if isinstance(config, dict) else {}
         vocabulary = config.get("vocab_size")
         if isinstance(vocabulary, int) and vocabulary > _SPECIAL:
-            return cls(setup, vocabulary, _longest(config), None)
+            from optkit.models.positions import stored_longest_input
+
+            return cls(setup, vocabulary, stored_longest_input(config), None)
         pixels = said_image_size(setup) or _image_size(config)
         if pixels is None:
             raise OptkitError(
                 f"{file}: has neither vocab_size nor image_size: only models of text or images can be timed"
             )
         return cls(setup, None, None, pixels)
-
-
-def _longest(config: dict[str, Any]) -> int | None:
-    from transformers import CONFIG_MAPPING
-
-    from optkit.models import longest_input
-
-    kind = config.get("model_type")
-    if kind in CONFIG_MAPPING:
-        with contextlib.suppress(Exception):  # each architecture refuses in its own way what it cannot be
-            return longest_input(CONFIG_MAPPING[kind].from_dict(config))
-    positions = config.get("max_position_embeddings")
-    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def _image_size(config: dict[str, Any]) -> tuple[int, int, int] | None:

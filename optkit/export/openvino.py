@@ -21,6 +21,7 @@ from optkit.ir.io import read_model, save_model
 from optkit.ir.layers import LinearLayer, linear_layers, map_parameters, verify_quantized
 from optkit.ir.shapes import fix_shapes
 from optkit.ir.tags import LayerTag, Tags, optkit_version, read_tags, suggest_decompression_rate, write_tags
+from optkit.models.tokenizer import store_longest_input
 from optkit.progress import SILENT, Reporter
 from optkit.pruning.config import Rule
 from optkit.quantization.config import Quantization
@@ -149,6 +150,7 @@ def _save(model: openvino.Model, setup: Path, output: Path) -> Path:
     """Writes a model with the config and the tokenizer in ``setup``."""
     xml = save_model(model, output)
     copy_companions(setup, output)
+    store_longest_input(output)
     return xml
 
 

@@ -8,12 +8,14 @@ and each table is watched. A table whose highest row grows by one with each toke
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
-from transformers import AutoModel
+from transformers import CONFIG_MAPPING, AutoModel
 
 from optkit.adapters import quiet
 from optkit.adapters.accelerate import without_weights
@@ -37,6 +39,16 @@ def longest_input(config: PretrainedConfig) -> int | None:
     if key not in _found:
         _found[key] = _measure(config)
     return _found[key]
+
+
+def stored_longest_input(config: Mapping[str, Any]) -> int | None:
+    """The same from a config.json, whose ``max_position_embeddings`` counts where transformers knows no such type."""
+    kind = config.get("model_type")
+    if kind in CONFIG_MAPPING:
+        with suppress(Exception):  # each architecture refuses in its own way what it cannot be
+            return longest_input(CONFIG_MAPPING[kind].from_dict(dict(config)))
+    positions = config.get("max_position_embeddings")
+    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def _measure(config: PretrainedConfig) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from transformers import AutoTokenizer
 
 from optkit.adapters import quiet, reason, sentence_transformers
 from optkit.errors import OptkitError, PlanError
+from optkit.json_files import read_json
 from optkit.models.config import make_config, mend_config
-from optkit.models.positions import longest_input
+from optkit.models.positions import longest_input, stored_longest_input
 from optkit.models.source import Source
 from optkit.models.wordpiece import train_wordpiece
 
@@ -46,6 +48,24 @@ def load_tokenizer(model: ModelSpec | str | Path, texts: Iterable[str] | None = 
         other = Source(spec, trust_remote_code=source.trust_remote_code, key="model.tokenizer")
         return own_tokenizer(other, make_config(source))
     return own_tokenizer(source)
+
+
+def store_longest_input(folder: Path) -> None:
+    """Writes into tokenizer_config.json of ``folder`` how many tokens the model there has positions for, as
+    ``model_max_length``, where neither that nor ``max_position_embeddings`` of config.json limits inputs to as many:
+    who serves it needs to know nothing of architectures. Else every file stays as it is, byte for byte.
+    """
+    file = folder / "tokenizer_config.json"
+    if not (folder / "config.json").is_file() or not (file.is_file() or (folder / "tokenizer.json").is_file()):
+        return
+    config, values = read_json(folder / "config.json"), read_json(file) if file.is_file() else {}
+    if not isinstance(config, dict) or not isinstance(values, dict):
+        return
+    longest = stored_longest_input(config)
+    said = (config.get("max_position_embeddings"), values.get("model_max_length"))
+    if longest is not None and not any(isinstance(each, (int, float)) and 0 < each <= longest for each in said):
+        values["model_max_length"] = longest
+        file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def own_tokenizer(

@@ -16,8 +16,6 @@ from optkit.tasks.zero_shot_classification.spec import DEFAULT_TEMPLATE, read_te
 
 #: Tasks that can be served.
 SERVED = ("text-classification", "token-classification", "feature-extraction")
-#: Architectures whose table of positions begins behind the padding id: that many rows are not for tokens.
-_POSITIONS_BEHIND_PADDING = {"camembert", "data2vec-text", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod"}
 #: ``model_max_length`` of a tokenizer without a limit is 1e30.
 _NO_LIMIT = 1_000_000
 
@@ -139,11 +137,10 @@ def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _longest(config: dict[str, Any], settings: dict[str, Any], cut: int | None) -> int | None:
-    positions = _whole(config.get("max_position_embeddings"))
-    if positions is not None and config.get("model_type") in _POSITIONS_BEHIND_PADDING:
-        pad = _whole(config.get("pad_token_id"))
-        positions -= (1 if pad is None else pad) + 1
-    limits = [positions, _whole(settings.get("model_max_length")), cut]
+    """The least of what the files say. An export writes into tokenizer_config.json what the model has positions for, of
+    which ``max_position_embeddings`` may count more.
+    """
+    limits = [_whole(config.get("max_position_embeddings")), _whole(settings.get("model_max_length")), cut]
     return min((limit for limit in limits if limit and limit < _NO_LIMIT), default=None)
 
 
