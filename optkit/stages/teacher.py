@@ -24,6 +24,7 @@ from optkit.data.files import read_file
 from optkit.data.unlabelled import load_unlabelled
 from optkit.errors import DataError, OptkitError
 from optkit.models import load_teacher, meta_model, reorder_head
+from optkit.models.source import Source
 from optkit.pipeline.stage import Stage
 from optkit.planning import teachers
 from optkit.planning.teachers import keeps_logits, runs_beside
@@ -159,7 +160,7 @@ def teacher_logits(context: RunContext) -> tuple[Dataset, dict[str, Any]]:
         states = load_file(context.path(FOLDER) / _STATES)["states"]
         examples = with_columns(examples, {"teacher_states": states})
         key, spec = distill.last
-        config = load_teacher(spec, context.data.head, key=key)[0].config
+        config = meta_model(Source(spec.name, spec.revision, key=key), context.data.head).config
         how |= {"pooled": distill.pooled.build(), "pooled_teacher": config}
     if not runs_beside(context):
         return examples, how

@@ -67,6 +67,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "train.lr_rewind": ("jumps", "2ep", "1ep", 5, "5%", "0%", 10**9),
     "train.lr_floor": (0, 0.5, "10%"),
     "train.hold_out": ("5%", 1, 0.5, 10**9, 0.999999, "0.0001%"),
+    "train.average_last": ("10%", 1, "1ep", "100%", 0, 10**9, 0.5),
     "train.freeze": ("*embeddings", "*", ["*layer.0*"], "nothing", "re:[", "*classifier*"),
     "quantize": (
         {},
@@ -101,7 +102,12 @@ RIGHT: dict[str, tuple[Any, ...]] = {
             {"teacher": "CHECKPOINT", "data": {"files": "FILE_train"}},
         ),
         {"teacher": "CHECKPOINT", "data": {"files": "FILE_text", "text": ["a", "b"]}},
+        *({"teacher": ["CHECKPOINT", {"name": "CHECKPOINT", "weight": 2}]}, {"teacher": ["CHECKPOINT", "./missing"]}),
+        {"teacher": [{"name": "CHECKPOINT", "weight": 0}, "CHECKPOINT"], "hidden": 1.0, "pooled": {"of": "states"}},
+        *({"teacher": "VIT", "pooled": 1.0}, {"teacher": "EMBEDDER", "pooled": {"layers": "auto"}}, {"teacher": []}),
     ),
+    "distill.pooled": (1.0, {"of": "states", "layers": "auto"}, {"layers": [0, 99]}, {"layers": {"1": 2}}, 0),
+    "distill.teacher": (["CHECKPOINT"], [{"name": "CHECKPOINT", "weight": 0}], {"name": "CHECKPOINT"}, 3, None),
     "distill.hidden": (
         *(1.0, {"layers": "last"}, {"layers": [1, 2]}, {"layers": {"1": 2, "2": 2}}, {"layers": [0, 99]}),
         *({"layers": {"a": 1}}, {"layers": [], "normalize": True}, {"layers": {"0": 0}}),

@@ -174,7 +174,7 @@ def test_a_cross_encoder_is_pruned_quantized_baked_and_loads_as_one_again(folder
         "quantize": {"calibration": {"samples": 16}},
     }
     teacher = changed(folder, tmp_path / "teacher", "config.json", id2label={"0": "score"}, label2id={"score": 0})
-    distill = {"teacher": str(teacher), "weight": 0.5}
+    distill = {"teacher": str(teacher), "weight": 0.5, "pooled": {"of": "states"}}
     path = write(tmp_path, folder, **training, distill=distill, benchmark=None)
     report = optkit.run(path, output=tmp_path / "run")
     scores, given = split_scores(report), optkit.data.generators.GENERATORS["passages"]("validation", 48, 1)

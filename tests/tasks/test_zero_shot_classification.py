@@ -161,7 +161,14 @@ def test_the_pipeline_answers_as_the_report_says(nli, tmp_path):
     training = {"train": {"max_steps": 6, "learning_rate": 1e-4, "hold_out": 8}, "evaluate": {"baseline": str(nli)}}
     prune = [{"structure": "1x4", "schedule": {"to": 0.5}}]
     export = {"tokenizer": True}
-    path = write(tmp_path / "recipe.yaml", nli, **training, prune=prune, distill={"teacher": str(nli)}, export=export)
+    path = write(
+        tmp_path / "recipe.yaml",
+        nli,
+        **training,
+        prune=prune,
+        distill={"teacher": str(nli), "pooled": 1.0},
+        export=export,
+    )
     report = optkit.run(path, output=tmp_path / "run")
     scores, given = split_scores(report), GENERATORS["topics"]("validation", 24, 1)
     assert scores["examples"] == 24
