@@ -102,9 +102,11 @@ _OUTPUTS = (
     Entry("backend", "torch", "The pruned checkpoint in PyTorch, fp32."),
     Entry("backend", "openvino", "The exported IR in OpenVINO."),
     Entry("backend", "optkit", "The exported IR with optkit's sparse kernels inside OpenVINO."),
+    Entry("backend", "tvm", "The library of Apache TVM that `export.formats` names, fp32."),
     Entry("format", "openvino", "The OpenVINO IR that is evaluated and measured, tagged."),
     Entry("format", "onnx", "ONNX with the same tags, int8 by QuantizeLinear and DequantizeLinear."),
     Entry("format", "sparse", "Checkpoint and int8 IR without the zeros of their matrices, to store and to send."),
+    Entry("format", "tvm", "A library of Apache TVM in fp32, its sparse layers as block-sparse products."),
 )
 
 

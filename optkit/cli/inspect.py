@@ -26,7 +26,7 @@ ModelPath = Annotated[
     Path,
     typer.Argument(
         metavar="PATH",
-        help="A checkpoint folder, an OpenVINO IR, an ONNX model, a run or a sparse folder.",
+        help="A checkpoint folder, an OpenVINO IR, an ONNX model, a run, a sparse folder or a compiled model.",
         show_default=False,
     ),
 ]

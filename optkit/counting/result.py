@@ -102,7 +102,7 @@ class Report:
 
     Attributes:
         path: what was read.
-        kind: ``checkpoint``, ``ir``, ``onnx``, ``run`` or ``sparse folder``.
+        kind: ``checkpoint``, ``ir``, ``onnx``, ``run``, ``sparse folder`` or ``tvm``.
         layers: every linear layer, shared ones once.
         denominators: by the names of ``DENOMINATORS``: ``{zeros, size, sparsity}``, None where the model does not tell.
         notes: what could not be told, in words.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from optkit.counting.result import Report
 from optkit.counting.sparsity import sparsity
 from optkit.errors import UsageError, why_not
+from optkit.export.tvm.index import INDEX
+from optkit.export.tvm.report import compiled_sparsity
 from optkit.ir.io import find_xml
 from optkit.runtime import explain
 from optkit.runtime.baking import baked_layers
@@ -64,8 +66,8 @@ def inspect(path: str | Path, *, runtime: bool = False, plan: str = "measured") 
     """Reports how sparse a model is layer by layer, or how the sparse runtime would run it.
 
     Args:
-        path: a checkpoint folder, an OpenVINO IR, an ONNX model, a run or a sparse folder; with ``runtime`` an IR,
-            baked or not, or a run.
+        path: a checkpoint folder, an OpenVINO IR, an ONNX model, a run, a sparse folder or one that `optkit compile`
+            made; with ``runtime`` an IR, baked or not, or a run.
         runtime: report the kernel of each layer instead of its zeros.
         plan: ``measured`` (on this machine) or ``static`` (by a cost model), with ``runtime`` only.
 
@@ -76,7 +78,8 @@ def inspect(path: str | Path, *, runtime: bool = False, plan: str = "measured") 
     path = Path(path)
     if runtime:
         return _runtime_report(path, plan)
-
+    if (path / INDEX).is_file():
+        return compiled_sparsity(path)
     xml = find_xml(path)
     if xml is not None and is_baked(xml):
         raise UsageError(f"{path}: is baked, its weights are packed: inspect the portable IR, or add --runtime")

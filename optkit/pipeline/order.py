@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STAGES = (
     *("plan", "dense", "teacher", "permute", "allocate", "train", "compact", "qat"),
-    *("export", "onnx", "sparse", "evaluate", "benchmark", "report", "publish"),
+    *("export", "onnx", "sparse", "tvm", "evaluate", "benchmark", "report", "publish"),
 )
 
 

@@ -35,7 +35,7 @@ def collect(context: RunContext, stages: Sequence[str], dense: Path | None) -> R
     evaluated = run.facts("evaluate")
     drop, limit = evaluated["drop"], recipe.evaluate.max_drop
     compaction = run.facts("compact") if "compact" in stages else {}
-    others = [name for name in ("onnx", "sparse") if name in stages]
+    others = [name for name in ("onnx", "sparse", "tvm") if name in stages]
     made = ("pruned", *(["compact"] if compaction.get("compacted") else []), "openvino", *others)
     folders = ({"dense": dense} if dense else {}) | {name: run.path / name for name in made}
     report = {
@@ -81,7 +81,7 @@ def weight_bytes(folder: Path) -> int:
     files = list(folder.iterdir())
     # A checkpoint may hold its weights a second time, in the format from before safetensors.
     whole = any(file.suffix == ".safetensors" for file in files)
-    endings = (".safetensors",) if whole else (".bin", ".xml", ".onnx", ".data")
+    endings = (".safetensors", ".so") if whole else (".bin", ".xml", ".onnx", ".data")
     return sum(
         file.stat().st_size for file in files if file.suffix in endings and file.stem != Path(TOKENIZER_FILE).stem
     )

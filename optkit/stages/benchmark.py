@@ -33,7 +33,7 @@ from optkit.pipeline import baseline, serving
 from optkit.pipeline.stage import Stage
 from optkit.pruning.compaction.checkpoint import load_compact
 from optkit.report.prices import load_prices
-from optkit.stages import compact, dense, export, train
+from optkit.stages import compact, dense, export, train, tvm
 from optkit.variant import DENSE, PRUNED, Variant
 
 if TYPE_CHECKING:
@@ -45,8 +45,14 @@ NAME = "benchmark"
 #: Timed turns of each engine, at most; seconds after which no further turn begins, once there are enough for an
 #: interval; and inferences of a turn.
 ROUNDS, LONGEST, REPEATS = 20, 30.0, 3
+_TVM = Variant("pruned", "fp32", "tvm")
 #: Packages whose versions decide how fast a model is on what the recipe's backends name.
-_PACKAGES = {"torch": ("torch", "transformers"), "openvino": ("openvino",), "optkit": ("openvino", "optkit")}
+_PACKAGES = {
+    "torch": ("torch", "transformers"),
+    "openvino": ("openvino",),
+    "optkit": ("openvino", "optkit"),
+    "tvm": ("apache-tvm",),
+}
 
 
 def is_needed(context: RunContext) -> bool:
@@ -61,6 +67,8 @@ def key(context: RunContext) -> str:
     parts = {"exported": export.key(context), "dense": dense.key(context), "runtime": serving.times_runtime(context)}
     parts |= {"cpu": [machine["cpu"], machine["instruction_sets"]], "threads": torch.get_num_threads()}
     backends = context.recipe.benchmark.backends if context.recipe.benchmark else ()
+    if "tvm" in backends:
+        parts |= {"tvm": tvm.key(context)}
     packages = sorted({package for backend in backends for package in _PACKAGES[backend]})
     parts |= {"versions": {name: own for name, own in versions(packages).items() if name != "python"}}
     # What is timed is what was scored. Earlier releases timed with the f32 hint.
@@ -165,6 +173,9 @@ def _candidates(context: RunContext, folder: Path) -> tuple[list[Candidate], lis
             found.append(_torch(Variant("compact", "fp32", "torch"), load_compact(compact.folder(context))))
     if "openvino" in backends:
         found += _openvino(context, variant, xml)
+    if "tvm" in backends:
+        compiled = Source("tvm", context.path(tvm.FOLDER))
+        found.append(_candidate(_TVM, lambda setting: load(_TVM, compiled, setting)))
     if serving.times_runtime(context):
         found.append(_candidate(on_optkit, lambda setting: _on_runtime(context, xml, setting)))
     return found, left_out

@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from capabilities import need
 from split_scores import split_scores
+from transformers import AutoModelForSequenceClassification
 
 import optkit
 from optkit.errors import PlanError
@@ -18,16 +20,24 @@ from optkit.recipe import load_recipe
 
 pytestmark = pytest.mark.slow
 
-FORMATS = ("export.formats=[openvino, onnx, sparse]", "export.tokenizer=true", "export.shapes={batch: 2, seq: 32}")
+FORMATS = ("export.formats=[openvino, onnx, sparse, tvm]", "export.tokenizer=true", "export.shapes={batch: 2, seq: 32}")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, files_recipe, optkit_cli):
     """``files_recipe`` with every format, one shape and the runtime measured."""
-    need("onnx", "onnxscript", "onnxruntime", "tokenizers")
+    need("onnx", "onnxscript", "onnxruntime", "tokenizers", "tvm")
     folder = tmp_path_factory.mktemp("formats") / "run"
-    more = ("prune.0.structure=1x4", "train.num_train_epochs=1", "prune.0.schedule.end=4", "evaluate.baseline=none")
-    more += ("benchmark={batch: 2, seq: 32, backends: [openvino, optkit]}", "quantize.calibration.samples=8")
+    more = (
+        "prune.0.structure=1x4",
+        "train.num_train_epochs=1",
+        "prune.0.schedule={to: 0.8, begin: 0, end: 4, every: 2}",
+    )
+    more += (
+        "evaluate.baseline=none",
+        "benchmark={batch: 2, seq: 32, backends: [openvino, tvm, optkit]}",
+        "quantize.calibration.samples=8",
+    )
     sets = [part for text in (*FORMATS, *more) for part in ("--set", text)]
     done = optkit_cli("run", files_recipe, "--output", folder, "--json", *sets)
     assert done.code == 0, done.err
@@ -38,7 +48,7 @@ def test_each_format_is_written_scored_and_told(run):
     folder, report = run
     found = split_scores(report)
     assert {"pruned", "int8", "int8 onnx"} <= set(found) and "accuracy" in found["int8 onnx"]
-    assert set(report["bytes"]) == {"pruned", "openvino", "onnx", "sparse"}
+    assert set(report["bytes"]) == {"pruned", "openvino", "onnx", "sparse", "tvm"}
     assert set(report["sparsity"]) == {"pruned", "openvino", "onnx"}
     shares = {name: of["denominators"]["encoder_linear"]["zeros"] for name, of in report["sparsity"].items()}
     assert shares["openvino"] >= shares["pruned"] and shares["onnx"] >= shares["pruned"]
@@ -81,6 +91,28 @@ def test_the_sparse_folder_holds_checkpoint_and_int8(run, tmp_path):
     assert told["size"] == files[0].stat().st_size > told["stored"]
 
 
+def test_the_library_of_tvm_gives_the_outputs_of_the_checkpoint_and_is_timed(run, tmp_path):
+    folder, report = run
+    inputs = {name: np.ones((2, 32), np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    inputs["input_ids"] = np.random.default_rng(0).integers(5, 40, (2, 32))
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "pruned").eval()
+    with torch.no_grad():
+        expected = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits.numpy()
+    found = optkit.TvmModel(folder / "tvm")(inputs)["logits"]
+    assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+
+    inspected = optkit.inspect(folder / "tvm")
+    forms = {layer.structure for layer in inspected.layers}
+    assert "1x4" in forms and "inputs of 2 x 32, not tuned" in inspected.notes[0]
+    own, pruned = (each.denominators["encoder_linear"] for each in (inspected, optkit.inspect(folder / "pruned")))
+    assert own == pruned
+    (shape,) = report["benchmark"]["shapes"]
+    assert "pruned/fp32/tvm" in [row["variant"] for row in shape["rows"]]
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("date: 2026-01-01\nsource: test\ninstances: {small: {hourly: 0.1, cores: 2}}\n")
+    assert "pruned/fp32/tvm" in {row["engine"] for row in optkit.cost(folder, prices).to_dict()["costs"]}
+
+
 def test_the_tokenizer_of_the_ir_gives_the_same_ids(run):
     import openvino
     import openvino_tokenizers  # noqa: F401  the operations of the model
@@ -96,7 +128,7 @@ def test_the_tokenizer_of_the_ir_gives_the_same_ids(run):
 
 
 def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch):
-    from optkit.adapters import onnx_package, tokenizers
+    from optkit.adapters import onnx_package, tokenizers, tvm
     from optkit.pipeline.validate import make_plan
 
     def problems(*sets):
@@ -110,6 +142,13 @@ def test_what_cannot_work_is_told_before_any_training(files_recipe, monkeypatch)
     assert problems("export.shapes={seq: 128}") == ["export.shapes.seq: 128 is more than the 64 tokens the model takes"]
     (problem,) = problems("export.shapes={seq: 32}", "benchmark={batch: [1, 2], seq: 32}")
     assert problem.startswith("benchmark: the exported model takes 1 x 32 tokens alone: set benchmark.batch")
+    assert problems("benchmark={backends: [openvino, tvm]}") == [
+        "benchmark.backends: tvm runs what `export.formats: [openvino, tvm]` writes: add tvm there"
+    ]
+    monkeypatch.setattr(tvm, "find_spec", lambda name: None)
+    assert problems("export.formats=[openvino, tvm]") == [
+        "export.formats: tvm: apache-tvm is not installed: pip install 'optkit[tvm]'"
+    ]
     monkeypatch.setattr(onnx_package, "find_spec", lambda name: None)
     monkeypatch.setattr(tokenizers, "find_spec", lambda name: None)
     assert problems("export.formats=[openvino, onnx]", "export.tokenizer=true") == [

@@ -95,14 +95,6 @@ def compile_tvm(
         tvm.save(library, output / name)
         order = [_add(arrays, parameter, array) for parameter, array in parameters.items()]
         compiled_shapes.append(CompiledShape(batch=batch, seq=seq, library=name, parameters=order))
-    forms = {
-        name: CompiledLayer(
-            form=packed[name].form if name in packed else "dense",
-            sparsity=share,
-            stored=packed[name].density if name in packed else 1.0,
-        )
-        for name, share in layers.items()
-    }
     index = CompiledModel(
         format=1,
         target=tvm.describe(found),
@@ -112,7 +104,7 @@ def compile_tvm(
         limits=_limits(model, names),
         tuned=float(minutes),
         fast_math=fast_math,
-        layers=forms,
+        layers=layers,
         shapes=compiled_shapes,
     )
     save_file(arrays, output / PARAMETERS)
@@ -144,9 +136,9 @@ def _empty(output: Path) -> Path:
     return output
 
 
-def _layers(source: Path, checkpoint: Path, sparse: bool) -> tuple[dict[str, float], dict[str, PackedLayer]]:
-    """The share of zeros of each linear layer, by the tags where there are some; and those that are worth a sparse
-    product, packed.
+def _layers(source: Path, checkpoint: Path, sparse: bool) -> tuple[dict[str, CompiledLayer], dict[str, PackedLayer]]:
+    """How each linear layer is computed, its zeros counted by the tags where there are some; and those that are worth a
+    sparse product, packed.
     """
     report = sparsity(source)
     shares = {
@@ -158,14 +150,19 @@ def _layers(source: Path, checkpoint: Path, sparse: bool) -> tuple[dict[str, flo
         report = sparsity(checkpoint)
         shares = {layer.name: layer.sparsity for layer in report.layers}
         absent = set(shares) - set(weights)
-    shares = {name: share for name, share in shares.items() if name not in absent}
+    layers: dict[str, CompiledLayer] = {}
     packed: dict[str, PackedLayer] = {}
     for name, share in shares.items():
+        if name in absent:
+            continue
+        shape, layer = weights[name].shape, None
         if sparse and share >= _SPARSE:
             layer = pack(np.asarray(weights[name], dtype=np.float32))
-            if layer is not None:
-                packed[name] = layer
-    return shares, packed
+        form, stored = ("dense", 1.0) if layer is None else (layer.form, layer.density)
+        layers[name] = CompiledLayer(shape=list(shape), form=form, sparsity=share, stored=stored)
+        if layer is not None:
+            packed[name] = layer
+    return layers, packed
 
 
 def _load(checkpoint: Path) -> tuple[PreTrainedModel, tuple[str, ...]]:

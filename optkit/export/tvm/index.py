@@ -32,11 +32,13 @@ class CompiledLayer(Part):
     """How a linear layer is computed.
 
     Attributes:
+        shape: (out, in) of its weight.
         form: blocks, such as ``4x4``, of a block-sparse product, or ``dense``.
         sparsity: share of zeros of its weight.
         stored: share of its weights that the product multiplies by.
     """
 
+    shape: list[Size] = Field(min_length=2, max_length=2)
     form: str
     sparsity: Share
     stored: Share
