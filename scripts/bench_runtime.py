@@ -15,6 +15,7 @@ to tell much: close other programs and raise ``--rounds``.
     python scripts/bench_runtime.py --isa avx2 --batch 1,8 --seq 128 --json avx2.json
     python scripts/bench_runtime.py --cases 90:1x4 --streams 2 --parts ratios
     python scripts/bench_runtime.py --cases 90:1x4 --seq 16,128 --parts schedules
+    python scripts/bench_runtime.py --cases 0:dense,95:4x4 --engines tvm,optkit --parts ratios
     python scripts/bench_runtime.py --from avx2.json --markdown
 """
 
@@ -60,8 +61,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--cases", default=CASES, help="percent:structure, separated by commas (default: %(default)s)")
     add(
         "--engines",
-        help="torch, onnxruntime, openvino-fp32, openvino-fp32-f32, openvino-int8, openvino-int8-f32, optkit, "
-        "optkit-fp32; default: all but the last that are installed, those with the f32 hint where f32 is not "
+        help="torch, onnxruntime, openvino-fp32, openvino-fp32-f32, openvino-int8, openvino-int8-f32, tvm, optkit, "
+        "optkit-fp32; default: all but tvm and the last that are installed, those with the f32 hint where f32 is not "
         "OpenVINO's default. openvino-int8 and openvino-fp32 always run on the dense model: ratios are against them",
     )
     add("--batch", type=_numbers, default=[1], help="batch sizes, separated by commas (default: 1)")

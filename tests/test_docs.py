@@ -162,7 +162,7 @@ def extended(tmp_path_factory) -> Path:
     edit(SUITE, '"neuron:4"]', '"neuron:4", "strided:4"]')
     branch = inline_code(page, "and to `sites`").replace(": site,", ":\n            site,")
     edit(SUITE, "        else:\n            whole =", f"        {branch}\n        else:\n            whole =")
-    edit(ORDER, '"sparse", "evaluate",', '"sparse", "digest", "evaluate",')
+    edit(ORDER, '"tvm", "evaluate",', '"tvm", "digest", "evaluate",')
     edit(TASKS, "        TEXT_CLASSIFICATION,\n", "        TEXT_CLASSIFICATION,\n        PARAPHRASE_DETECTION,\n")
     spec = "from optkit.tasks.paraphrase_detection.spec import PARAPHRASE_DETECTION"
     edit(TASKS, "\nfrom optkit.tasks.spec import", f"\n{spec}\nfrom optkit.tasks.spec import")
@@ -207,7 +207,7 @@ assert recipe.prune[0].criterion.build() == CRITERIA["lamp"]()
 assert type(get_task(recipe.task)).__name__ == "ParaphraseDetection"
 assert optimum.export_task("OVModelForSequenceClassification") == "text-classification"
 assert build(optkit.pruning.Lamp()).config == CRITERIA["lamp"]()
-assert [stage.name for stage in load_stages()][10:13] == ["sparse", "digest", "evaluate"]
+assert [stage.name for stage in load_stages()][11:14] == ["tvm", "digest", "evaluate"]
 
 scores = build(CRITERIA["lamp"]()).score(torch.tensor([[3.0, -4.0], [0.0, 12.0]]), {}, 0)
 torch.testing.assert_close(scores, torch.tensor([[9 / 169, 16 / 160], [0.0, 1.0]]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from runtime_bench.machine import exact_int8
-from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx
+from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx, ready_tvm
 
 from optkit.benchmark.backends import BACKENDS, Backend
 from optkit.benchmark.backends import missing as missing_backend
@@ -18,6 +18,7 @@ from optkit.benchmark.engines.base import Setting as Shared
 from optkit.benchmark.engines.onnxruntime import OnnxRuntime
 from optkit.benchmark.engines.openvino import OpenVino
 from optkit.benchmark.engines.torch import Torch
+from optkit.benchmark.engines.tvm import Tvm
 from optkit.errors import OptkitError
 from optkit.variant import Variant
 
@@ -30,19 +31,22 @@ ENGINES = {
     "openvino-fp32-f32": "OpenVINO, fp32 IR, f32 hint",
     "openvino-int8": "OpenVINO, int8",
     "openvino-int8-f32": "OpenVINO, int8, f32 hint",
+    "tvm": "TVM, fp32",
     "optkit": "optkit, int8",
     "optkit-fp32": "optkit, fp32 weights",
 }
 #: What each stands for.
 VARIANTS = {
-    **{name: BACKENDS[name] for name in ("torch", "onnxruntime", "openvino-int8", "openvino-int8-f32")},
+    **{name: BACKENDS[name] for name in ("torch", "onnxruntime", "openvino-int8", "openvino-int8-f32", "tvm")},
     "openvino-fp32": BACKENDS["openvino"],
     "openvino-fp32-f32": BACKENDS["openvino-f32"],
     "optkit": Backend("optkit", "int8"),
     "optkit-fp32": Backend("optkit", "fp32"),
 }
 DENSE_ONLY = ("torch", "onnxruntime", "openvino-fp32", "openvino-fp32-f32")
-STREAMED = tuple(name for name in ENGINES if name not in ("torch", "onnxruntime"))
+STREAMED = tuple(name for name in ENGINES if name not in ("torch", "onnxruntime", "tvm"))
+#: Those that run only where they are named: TVM compiles each case for each shape.
+UNUSUAL = ("tvm", "optkit-fp32")
 #: What ratios are against, both on the dense model: int8 where OpenVINO has fast instructions for it, and the fp32 IR.
 INT8, FP32 = "openvino-int8", "openvino-fp32"
 
@@ -62,7 +66,7 @@ def runs_of(engines: Sequence[str], cases: Sequence[Case]) -> list[tuple[str, Ca
 def default_engines(precision: str) -> tuple[str, ...]:
     """Those that run where none is named and OpenVINO computes at ``precision`` by default."""
     hinted = precision != "f32"
-    return tuple(name for name in ENGINES if name != "optkit-fp32" and (hinted or not name.endswith("-f32")))
+    return tuple(name for name in ENGINES if name not in UNUSUAL and (hinted or not name.endswith("-f32")))
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,8 @@ def start(engine: str, case: Case, setting: Setting) -> Engine:
         return Torch(random_model(setting.size), setting.shared())
     if engine == "onnxruntime":
         return OnnxRuntime(ready_onnx(setting.size, setting.cache), setting.shared())
+    if engine == "tvm":
+        return Tvm(ready_tvm(setting.size, case, setting.cache, (setting.batch, setting.seq)), setting.shared())
     return compile_case(engine, case, setting)
 
 

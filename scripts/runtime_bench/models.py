@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import re
 import shutil
@@ -181,6 +183,20 @@ def ready_onnx(model: str, cache: Path) -> Path:
     return _kept(cache / f"{model}-onnx", lambda folder: _export_onnx(model, folder), versions) / "model.onnx"
 
 
+def ready_tvm(model: str, case: Case, cache: Path, shape: tuple[int, int]) -> Path:
+    """The case's model as a library of TVM for inputs of ``shape``, (batch, tokens), by the records of a tuning in
+    ``cache``/tvm-tuning, where there are some.
+
+    Raises:
+        OptkitError: if it cannot be compiled.
+    """
+    records = cache / "tvm-tuning"
+    versions = _versions("apache-tvm", "optkit")
+    versions |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(records.glob("*.json"))}
+    folder = cache / f"{case.folder(model)}-tvm-{shape[0]}x{shape[1]}"
+    return _kept(folder, lambda into: _compile_tvm(model, case, shape, records, into), versions)
+
+
 def _versions(*packages: str) -> dict[str, str]:
     from importlib.metadata import version
 
@@ -208,17 +224,30 @@ def _kept(folder: Path, build: Any, versions: dict[str, str]) -> Path:
     return folder
 
 
-def _build(name: str, case: Case, weight_range: str, folder: Path) -> None:
-    import copy
+def _compile_tvm(name: str, case: Case, shape: tuple[int, int], records: Path, folder: Path) -> None:
+    from optkit.export.tvm.compile import compile_tvm
 
+    model = _pruned(name, case)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as checkpoint:
+        with quiet():
+            model.save_pretrained(checkpoint)
+        compile_tvm(checkpoint, folder, shapes=[shape], records=records)
+
+
+def _pruned(name: str, case: Case) -> Any:
+    model = copy.deepcopy(random_model(name))
+    if case.structure != "dense":
+        prune(model, case)
+    return model
+
+
+def _build(name: str, case: Case, weight_range: str, folder: Path) -> None:
     from optkit.adapters import nncf
     from optkit.export import conversion
     from optkit.ir.io import read_model, save_model
     from optkit.quantization.quantize import Quantization
 
-    model = copy.deepcopy(random_model(name))
-    if case.structure != "dense":
-        prune(model, case)
+    model = _pruned(name, case)
     with quiet():
         model.save_pretrained(folder / "checkpoint")
     for precision in ("fp32", "int8"):

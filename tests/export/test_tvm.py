@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -87,6 +88,19 @@ def test_outputs_are_those_of_torch(compiled, foreign):
             expected = torch_model(**inputs).logits.numpy()
         found = model({name: tensor.numpy() for name, tensor in inputs.items()})["logits"]
         assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+def test_running_it_leaves_the_thread_its_cpus(compiled):
+    """Else what other libraries start afterwards would share one."""
+    from optkit import TvmModel
+    from optkit.adapters import tvm
+
+    before = os.sched_getaffinity(0)
+    tvm.set_threads(len(before))
+    model = TvmModel(compiled)
+    model({name: np.ones((2, 16), np.int64) for name in model.index.inputs})
+    assert os.sched_getaffinity(0) == before
 
 
 @pytest.mark.slow

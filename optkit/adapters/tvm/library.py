@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from tvm import relax
 
 from optkit.adapters import reason
 from optkit.errors import OptkitError
+
+# TVM's pool otherwise binds the thread that runs a program to one CPU, and the threads that other libraries start from
+# there, such as those of torch and OpenVINO, would share that CPU.
+os.environ.setdefault("TVM_BIND_THREADS", "0")
 
 
 def save(compiled: Any, path: Path) -> None:
