@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +103,30 @@ def test_running_it_leaves_the_thread_its_cpus(compiled):
     model = TvmModel(compiled)
     model({name: np.ones((2, 16), np.int64) for name in model.index.inputs})
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.slow
+def test_the_cpp_example_gives_the_same_outputs(compiled, tmp_path):
+    need("cmake", "compiler")
+    import tvm
+    import tvm_ffi
+
+    from optkit import TvmModel
+
+    source = Path(__file__).parents[2] / "examples" / "tvm"
+    places = [f"-DTVM={tvm.__path__[0]}", f"-DTVM_FFI={tvm_ffi.__path__[0]}"]
+    for command in (["cmake", "-S", source, "-B", tmp_path, *places], ["cmake", "--build", tmp_path]):
+        built = subprocess.run(command, capture_output=True, text=True)
+        assert built.returncode == 0, built.stdout + built.stderr
+    done = subprocess.run([tmp_path / "run_tvm", compiled, "5", "9", "7"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    name, *numbers = done.stdout.split()
+    model = TvmModel(compiled)
+    ids = np.zeros((2, 16), np.int64)
+    ids[0, :3] = 5, 9, 7
+    inputs = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64), "token_type_ids": 0 * ids}
+    assert name == "logits:"
+    assert np.allclose([float(number) for number in numbers], model(inputs)["logits"].ravel(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
