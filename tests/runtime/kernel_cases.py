@@ -7,6 +7,7 @@ The library chooses its kernels once in a process, so each instruction set has a
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -647,7 +648,7 @@ def fits(case: Case) -> bool:
 
 def in_bfloat16(name: str) -> bool:
     """Whether a case is also run where the op may compute in bfloat16."""
-    return "attention" in name and not name.startswith("waiting")
+    return bool(re.match("layer (?!norm)", name)) or "attention" in name and not name.startswith("waiting")
 
 
 def main(path: str) -> None:

@@ -17,6 +17,8 @@ from capabilities import lack
 from optkit.runtime.program import Attention, Bias, RelativePositions
 
 WORKER = Path(kernel_cases.__file__)
+#: Cases whose outputs can be compared with the reference, each by the engine's own sources of its step.
+STEP_BY_STEP = [name for name in kernel_cases.cases() if not re.search("fused|no numbers", name)]
 
 
 def runnable() -> tuple[str, ...]:
@@ -69,7 +71,7 @@ def test_sums_of_exact_cases_fit_float32():
 
 
 @pytest.mark.parametrize("isa", runnable())
-@pytest.mark.parametrize("name", [name for name in kernel_cases.cases() if not re.search("fused|no numbers", name)])
+@pytest.mark.parametrize("name", STEP_BY_STEP)
 def test_kernels(computed, name, isa):
     """Each output is within float32's reach of the reference, which is given the engine's own sources of the step."""
     case = kernel_cases.cases()[name]
@@ -92,7 +94,7 @@ def has_bf16(isa: str) -> bool:
 
 
 @pytest.mark.parametrize("isa", runnable())
-@pytest.mark.parametrize("name", [*filter(kernel_cases.in_bfloat16, kernel_cases.cases())])
+@pytest.mark.parametrize("name", [*filter(kernel_cases.in_bfloat16, STEP_BY_STEP)])
 def test_attention_where_bfloat16_is_allowed(computed, name, isa):
     """Within what rounding to 8 bits costs, where there are such products; elsewhere the bits of float32."""
     case, outputs = kernel_cases.cases()[name], computed(isa)
@@ -201,10 +203,12 @@ def test_what_is_fused_gives_the_same(computed, name, isa):
     outputs, case = computed(isa), kernel_cases.cases()[name]
     whole = name.replace("fused", "every value")
     positions = kernel_cases.cases()[whole].program.outputs
-    for number in range(len(case.inputs)):
-        for i, value in enumerate(case.program.outputs):
-            apart = outputs[f"{whole}|{number}|{positions.index(value)}"]
-            np.testing.assert_array_equal(outputs[f"{name}|{number}|{i}"], apart, f"value {value}, inputs {number}")
+    for precision in ("", "bf16 ") if kernel_cases.in_bfloat16(name) else ("",):
+        for number in range(len(case.inputs)):
+            for i, value in enumerate(case.program.outputs):
+                apart = outputs[f"{precision}{whole}|{number}|{positions.index(value)}"]
+                found = outputs[f"{precision}{name}|{number}|{i}"]
+                np.testing.assert_array_equal(found, apart, f"{precision}value {value}, inputs {number}")
 
 
 @pytest.mark.parametrize("isa", runnable())

@@ -32,6 +32,7 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
     args.tile = uint32_t(number);
     args.lanes = tiling_.lanes(tile);
     args.queries = tiling_.count(tile);
+    args.bfloat16_values = bfloat16_ && step.bfloat16_values;
     args.scale = step.scale;
     args.scratch = scratch;
     args.relative_scratch = scratch + attention_floats(step) - relative_floats(step);
@@ -58,7 +59,7 @@ void TileWork::attention(const AttentionPlan& step, size_t task, float* scratch)
     args.added = !step.masks.empty() || args.relative_count > 0;
     if (step.left != kNone || step.right != kNone)
         limit_keys(step, number, args, scratch + attention_floats(step));
-    attention_(args);
+    (bfloat16_ ? kernels_.attention_bf16 : kernels_.attention)(args);
 }
 
 void TileWork::limit_keys(const AttentionPlan& step, size_t number, AttentionArgs& args, float* memory) noexcept {

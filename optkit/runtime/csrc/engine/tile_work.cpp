@@ -175,6 +175,8 @@ void TileWork::block(const LinearPlan& step, size_t chunk, uint32_t group, uint3
     for (uint32_t row = 0; row < outputs; row += together)
         epilogue(step, sums + size_t(row) * kLanes, first + row, std::min(together, outputs - row), tile, lanes,
                  scratch);
+    if (bfloat16_ && step.bfloat16)
+        kernels_.to_bfloat16(sums, outputs, lanes);
 }
 
 void TileWork::epilogue(const LinearPlan& step, float* block, uint32_t first, uint32_t rows, size_t tile, int lanes,

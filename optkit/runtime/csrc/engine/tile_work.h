@@ -48,7 +48,7 @@ public:
     TileWork(const Plan& plan, const Tiling& tiling, const std::vector<Input>& inputs,
              const std::vector<float*>& outputs, bool allow_bf16, float* shared)
         : plan_(plan), kernels_(*plan.kernels), tiling_(tiling), inputs_(inputs), outputs_(outputs), shared_(shared),
-          attention_(allow_bf16 && kernels_.attention_bf16 ? kernels_.attention_bf16 : kernels_.attention) {}
+          bfloat16_(allow_bf16 && kernels_.attention_bf16) {}
 
     void execute(const Action& action, const Part& part) const noexcept;
     /// One head of one tile, by the number of the task.
@@ -85,7 +85,7 @@ private:
     const std::vector<Input>& inputs_;
     const std::vector<float*>& outputs_;
     float* const shared_;
-    void (*const attention_)(const AttentionArgs&) noexcept;
+    const bool bfloat16_;  // what attention multiplies
 };
 
 }  // namespace optkit

@@ -169,12 +169,13 @@ struct AttentionArgs {
     uint32_t skip;
     int32_t query_zero, key_zero;
     const void *query, *key;
-    const float* value;
+    const float* value;  // floats, or as to_bfloat16 leaves them
     float* target;
     size_t query_stride, key_stride, value_stride;  // floats from tile to tile
     uint32_t size, length, width;                   // features of a head; tokens of the sequence; tokens of a tile
     uint32_t tile;                                  // of the queries
     int lanes, queries;                             // that are computed; that are tokens
+    bool bfloat16_values;
     float scale;
     bool added;           // whether anything is added to the scores: one of the following
     MaskView mask, bias;  // of the first, keys that no query sees are looked for
@@ -227,6 +228,9 @@ struct Kernels {
     void (*attention)(const AttentionArgs&) noexcept = nullptr;
     /// The same with products of bfloat16 and float32 sums; null where the set has none.
     void (*attention_bf16)(const AttentionArgs&) noexcept = nullptr;
+    /// Rounds floats to bfloat16 in place: those of a row's first `lanes` tokens then lie in its first bytes. Where
+    /// there is attention_bf16.
+    void (*to_bfloat16)(float* target, uint32_t rows, int lanes) noexcept = nullptr;
     /// Tokens (count x features, row after row) to a tile and back; the tile's other lanes become zero.
     void (*load)(float* tile, const float* tokens, uint32_t features, int count, int lanes) noexcept = nullptr;
     void (*store)(float* tokens, const float* tile, uint32_t features, int count) noexcept = nullptr;

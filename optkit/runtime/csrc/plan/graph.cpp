@@ -1,5 +1,6 @@
 #include "plan/graph.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace optkit {
@@ -61,6 +62,15 @@ const Step* Graph::sole_attention(uint32_t value) const {
         found = &step;
     }
     return found;
+}
+
+bool Graph::values_alone(uint32_t value) const {
+    const Value& facts = values_[value];
+    return !facts.output && !facts.readers.empty() &&
+           std::all_of(facts.readers.begin(), facts.readers.end(), [&](size_t reader) {
+               const Step& step = spec_.steps[reader];
+               return step.op == Op::attention && step.sources[0] != value && step.sources[1] != value;
+           });
 }
 
 bool Graph::read_as_integers(uint32_t value) const {

@@ -32,6 +32,9 @@ public:
     /// The attention that reads `value`, if nothing else does but relative positions, which take either form; or null.
     const Step* sole_attention(uint32_t value) const;
 
+    /// Whether attentions are all that reads `value`, and read it as their values alone.
+    bool values_alone(uint32_t value) const;
+
     /// Whether this value is a query or key that its attention wants as integers.
     bool read_as_integers(uint32_t value) const;
 

@@ -59,6 +59,7 @@ struct LinearPlan {
     bool one_pass = false;    // kernels do everything from the sums to the target at once (EpilogueArgs)
     uint32_t target = kNone;  // the value after them; kNone when only a panel is needed
     int target_panel = -1;    // written directly
+    bool bfloat16 = false;    // the target is rounded where that is allowed: all that reads it are attentions' products
     bool own_sums = false;    // the sums do not lie in the target: those of one block in memory of the thread,
     size_t sums = 0;          // or, with several chunks of inputs, those of all outputs here in scratch
     // The target holds queries or keys of integer attention, as 8-bit numbers.
@@ -86,7 +87,8 @@ struct AttentionPlan {
     uint32_t query, key, value, target, heads, key_heads, size;  // key_heads divide the heads, which share them
     uint32_t left, right;  // how far before and behind a query its keys lie; kNone: any distance
     float scale;
-    bool integers = false;  // queries and keys: their steps are part of the scale
+    bool integers = false;         // queries and keys: their steps are part of the scale
+    bool bfloat16_values = false;  // where they are allowed: they are rounded once, by the linear step that makes them
     int32_t query_zero = 0, key_zero = 0;
     std::vector<int> masks{};  // numbers among the inputs, two at most
     std::vector<RelativePlan> relatives{};

@@ -52,6 +52,7 @@ constexpr Kernels make_kernels() {
     kernels.set_linear(with_tiles.list);
     kernels.attention = attention_tiles;
     kernels.attention_bf16 = attention_tiles_bf16;
+    kernels.to_bfloat16 = to_bfloat16;
     kernels.permitted = permitted;
     kernels.enter = configure_tiles;
     kernels.leave = release_tiles;

@@ -17,6 +17,7 @@ namespace {
 constexpr Kernels make_kernels() {
     Kernels kernels = avx512_kernels();
     kernels.attention_bf16 = attention_bf16;
+    kernels.to_bfloat16 = to_bfloat16;
     return kernels;
 }
 

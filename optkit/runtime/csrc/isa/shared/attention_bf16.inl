@@ -36,41 +36,48 @@ private:
     }
 };
 
-/// add_values of attention.inl, with the weights of two keys as pairs, and values that become bfloat16 in `converted`,
-/// [kRows][kAttentionKeys].
+/// add_values of attention.inl, with the weights of two keys as pairs, and values of bfloat16: as they lie, or copied
+/// to [kRows][kAttentionKeys].
 template <int kRows, int kVectors>
-__attribute__((noinline)) uint32_t add_value_pairs(const AttentionArgs& args, const float* scores, uint16_t* converted,
+__attribute__((noinline)) uint32_t add_value_pairs(const AttentionArgs& args, const float* scores, uint16_t* copy,
                                                    uint32_t feature, uint32_t first, uint32_t end,
                                                    const Floats* correction, const Floats* factor) {
+    const uint32_t keys = end - first;
+    const bool copied = !args.bfloat16_values || keys % 2 != 0;
+    // Of 16-bit numbers, from feature to feature and from tile to tile.
+    const size_t row_stride = copied ? kAttentionKeys : 2 * kLanes;
+    const size_t tile_stride = copied ? args.width : 2 * args.value_stride;
     for (; feature + kRows <= args.size; feature += kRows) {
-        const uint32_t keys = end - first;
-        const float* tile = args.value + first / args.width * args.value_stride + size_t(feature) * kLanes;
-        for (uint32_t key = 0; key < keys; key += args.width, tile += args.value_stride)
-            for (int j = 0; j < kRows; ++j)
-                for (uint32_t i = 0; i < args.width; i += kWidth)
-                    write_bfloat16(converted + j * kAttentionKeys + key + i, read(tile + j * kLanes + i));
-        // The weight of a key that is not there is zero; its value might be no number.
-        for (int j = 0; keys % 2 != 0 && j < kRows; ++j)
-            converted[j * kAttentionKeys + keys] = 0;
-
+        const uint16_t* tile = copy;
+        if (copied) {
+            copy_values(copy, args, feature, kRows, first, end);
+            // The weight of a key that is not there is zero; its value might be no number.
+            for (int j = 0; keys % 2 != 0 && j < kRows; ++j)
+                copy[j * kAttentionKeys + keys] = 0;
+        } else {
+            tile = reinterpret_cast<const uint16_t*>(args.value + first / args.width * args.value_stride +
+                                                     size_t(feature) * kLanes);
+        }
         Floats sums[kRows][kVectors];
         for (auto& row : sums)
             for (Floats& sum : row)
                 sum = Floats{};
         const float* weights = scores;
-        const uint16_t* values = converted;
-        do {
-            Floats along[kVectors];
-            for (int v = 0; v < kVectors; ++v)
-                along[v] = read(weights + v * kWidth);
-            for (int j = 0; j < kRows; ++j) {
-                const Floats pair = broadcast_pair(values + j * kAttentionKeys);
+        for (uint32_t key = 0; key < keys; key += args.width, tile += tile_stride) {
+            const uint16_t *values = tile, *behind = tile + (keys - key < args.width ? keys - key : args.width);
+            do {
+                Floats along[kVectors];
                 for (int v = 0; v < kVectors; ++v)
-                    sums[j][v] = add_pairs(sums[j][v], along[v], pair);
-            }
-            weights += kVectors * kWidth;
-            values += 2;
-        } while (values < converted + keys);
+                    along[v] = read(weights + v * kWidth);
+                for (int j = 0; j < kRows; ++j) {
+                    const Floats pair = broadcast_pair(values + j * row_stride);
+                    for (int v = 0; v < kVectors; ++v)
+                        sums[j][v] = add_pairs(sums[j][v], along[v], pair);
+                }
+                weights += kVectors * kWidth;
+                values += 2;
+            } while (values < behind);
+        }
         float* target = args.target + size_t(feature) * kLanes;
         for (int j = 0; j < kRows; ++j)
             for (int v = 0; v < kVectors; ++v) {

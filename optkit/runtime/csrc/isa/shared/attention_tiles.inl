@@ -47,11 +47,12 @@ struct TwoFeatures {
     }
 };
 
-/// sums[row][token] = the products of 16 x kParts rows of `left`, 64 x depth bytes each, and of 16 x kHalves tokens of
-/// `right`, 16 x depth rows of lanes. Strides are bytes from row to row.
+/// sums[row][token] = the products of 16 x kParts rows of `left`, `depth` times 64 bytes each, and of 16 x kHalves
+/// tokens of `right`, 16 x depth rows of lanes. Strides are bytes from row to row, the step those from 64 bytes to the
+/// next.
 template <int kParts, int kHalves, typename Lane>
-void multiply_tiles(const void* left, size_t left_stride, const void* right, size_t right_stride, uint32_t depth,
-                    float* sums) {
+void multiply_tiles(const void* left, size_t left_stride, size_t left_step, const void* right, size_t right_stride,
+                    uint32_t depth, float* sums) {
     const auto* rows = static_cast<const uint8_t*>(left);
     const auto* lanes = static_cast<const uint8_t*>(right);
     Sums<0, 0>::zero();
@@ -62,7 +63,7 @@ void multiply_tiles(const void* left, size_t left_stride, const void* right, siz
         if constexpr (kHalves == 2)
             Sums<1, 1>::zero();
     }
-    for (; depth > 0; --depth, rows += kTileRowBytes, lanes += kTileEntries * right_stride) {
+    for (; depth > 0; --depth, rows += left_step, lanes += kTileEntries * right_stride) {
         Inputs<0>::load(lanes, right_stride);
         Weights<0>::load(rows, left_stride);
         Lane::template add<Sums<0, 0>, Weights<0>, Inputs<0>>();
@@ -84,9 +85,10 @@ void multiply_tiles(const void* left, size_t left_stride, const void* right, siz
 
 /// Of as many parts as `rows` need, one or two.
 template <int kHalves, typename Lane>
-void multiply_rows(uint32_t rows, const void* left, size_t left_stride, const void* right, size_t right_stride,
-                   uint32_t depth, float* sums) {
-    (rows > kTileRows ? multiply_tiles<2, kHalves, Lane> : multiply_tiles<1, kHalves, Lane>)(left, left_stride, right,
+void multiply_rows(uint32_t rows, const void* left, size_t left_stride, size_t left_step, const void* right,
+                   size_t right_stride, uint32_t depth, float* sums) {
+    (rows > kTileRows ? multiply_tiles<2, kHalves, Lane> : multiply_tiles<1, kHalves, Lane>)(left, left_stride,
+                                                                                             left_step, right,
                                                                                              right_stride, depth, sums);
 }
 
@@ -152,8 +154,8 @@ __attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVe
                                             uint32_t first, uint32_t end) {
     using Products = TileProducts<Lane, kVectors>;
     const float factor = scale * kLog2E;
-    multiply_rows<Products::kHalves, Lane>(end - first, products.keys, products.depth * kTileRowBytes, products.queries,
-                                           kSumsStride, products.depth, products.sums);
+    multiply_rows<Products::kHalves, Lane>(end - first, products.keys, products.depth * kTileRowBytes, kTileRowBytes,
+                                           products.queries, kSumsStride, products.depth, products.sums);
     for (uint32_t key = 0; key < end - first; ++key, scores += kVectors * kWidth)
         for (int v = 0; v < kVectors; ++v) {
             float* at = scores + v * kWidth;
@@ -183,12 +185,22 @@ struct TileWeights {
         const uint32_t depth = (end - first + kKeys - 1) / kKeys;
         auto* values = reinterpret_cast<uint16_t*>(values_of(args));
         const float* sums = sums_of(args);
+        // Whole registers, a tile's keys each.
+        const bool in_place =
+            args.bfloat16_values && args.width == kKeys && (end - first) % kKeys == 0 && args.size % kTileRows == 0;
         for (; feature < args.size; feature += kFeatures) {
             const uint32_t rows = args.size - feature < kFeatures ? args.size - feature : kFeatures;
-            write_values(values, args, feature, rows, first, end, depth * kKeys);
-            multiply_rows<kVectors * kWidth / kTileRows, TwoFeatures>(rows, values, kAttentionKeys * sizeof(uint16_t),
-                                                                      scores, kVectors * kWidth * sizeof(float), depth,
-                                                                      sums_of(args));
+            const void* left = values;
+            size_t left_stride = kAttentionKeys * sizeof(uint16_t), left_step = kTileRowBytes;
+            if (in_place) {
+                left = args.value + first / kKeys * args.value_stride + size_t(feature) * kLanes;
+                left_stride = kLanes * sizeof(float);
+                left_step = args.value_stride * sizeof(float);
+            } else {
+                write_values(values, args, feature, rows, first, end, depth * kKeys);
+            }
+            multiply_rows<kVectors * kWidth / kTileRows, TwoFeatures>(
+                rows, left, left_stride, left_step, scores, kVectors * kWidth * sizeof(float), depth, sums_of(args));
             float* target = args.target + size_t(feature) * kLanes + lane;
             for (uint32_t row = 0; row < rows; ++row)
                 for (int v = 0; v < kVectors; ++v) {
@@ -208,11 +220,7 @@ private:
     static void write_values(uint16_t* values, const AttentionArgs& args, uint32_t feature, uint32_t rows,
                              uint32_t first, uint32_t end, uint32_t whole) {
         const uint32_t keys = end - first;
-        const float* tile = args.value + first / args.width * args.value_stride + size_t(feature) * kLanes;
-        for (uint32_t key = 0; key < keys; key += args.width, tile += args.value_stride)
-            for (uint32_t row = 0; row < rows; ++row)
-                for (uint32_t i = 0; i < args.width; i += kWidth)
-                    write_bfloat16(values + row * kAttentionKeys + key + i, read(tile + row * kLanes + i));
+        copy_values(values, args, feature, rows, first, end);
         for (uint32_t row = 0; row < rows; ++row)
             __builtin_memset(values + row * kAttentionKeys + keys, 0, (whole - keys) * sizeof(uint16_t));
         for (uint32_t row = rows; row % kTileRows != 0; ++row)

@@ -69,6 +69,31 @@ inline Floats pair_of_features(const float* from, uint32_t i, uint32_t features)
     return pairs(read(from), 2 * i + 1 < features ? read(from + kLanes) : Floats{});
 }
 
+void to_bfloat16(float* target, uint32_t rows, int lanes) noexcept {
+    for (uint32_t row = 0; row < rows; ++row, target += kLanes) {
+        auto* halves = reinterpret_cast<uint16_t*>(target);
+        for (int lane = 0; lane < lanes; lane += kWidth)
+            write_bfloat16(halves + lane, read(target + lane));  // writes no further than was read
+    }
+}
+
+/// to[row][key - first] = the values of `rows` features from `feature` on, of the tiles that hold keys `first` to
+/// `end`.
+inline void copy_values(uint16_t* to, const AttentionArgs& args, uint32_t feature, uint32_t rows, uint32_t first,
+                        uint32_t end) {
+    const float* tile = args.value + first / args.width * args.value_stride + size_t(feature) * kLanes;
+    for (uint32_t key = 0; key < end - first; key += args.width, tile += args.value_stride)
+        for (uint32_t row = 0; row < rows; ++row) {
+            const float* from = tile + size_t(row) * kLanes;
+            uint16_t* at = to + size_t(row) * kAttentionKeys + key;
+            if (args.bfloat16_values)
+                __builtin_memcpy(at, from, args.width * sizeof(uint16_t));
+            else
+                for (uint32_t i = 0; i < args.width; i += kWidth)
+                    write_bfloat16(at + i, read(from + i));
+        }
+}
+
 /// A pair of bfloat16 for all lanes. An integer load: as a float a compiler might take it for a number.
 inline Floats broadcast_pair(const void* from) {
     int32_t pair;
