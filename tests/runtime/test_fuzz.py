@@ -20,7 +20,12 @@ def fuzz(tmp_path_factory) -> list[str]:
     """The command: the program built with sanitizers, and its seeds."""
     need("cmake", "compiler")
     folder = tmp_path_factory.mktemp("fuzz")
-    for command in (["cmake", "-S", FUZZ, "-B", folder / "build"], ["cmake", "--build", folder / "build", "-j", "2"]):
+    # Of these two, avx512bf16 and tiles_in_cpp.cpp have all the code.
+    options = ["-DOPTKIT_LEFT_OUT=avx512vnni;amx_emulated"]
+    for command in (
+        ["cmake", *options, "-S", FUZZ, "-B", folder / "build"],
+        ["cmake", "--build", folder / "build", "-j", "2"],
+    ):
         built = subprocess.run(command, capture_output=True, text=True)
         if "cannot find -lasan" in built.stdout + built.stderr or "libasan" in built.stderr:
             lack("sanitizers", "no AddressSanitizer here: the fuzz program cannot be built")

@@ -17,7 +17,8 @@ set_target_properties(optkit_engine PROPERTIES
     CXX_VISIBILITY_PRESET hidden
     POSITION_INDEPENDENT_CODE ON)
 
-# A set whose features the compiler does not know is left out: its row says so to whoever asks.
+# A set whose features the compiler does not know is left out: its row says so to whoever asks. So are those of the list
+# OPTKIT_LEFT_OUT.
 function(optkit_add_kernels name)
     string(MAKE_C_IDENTIFIER "OPTKIT_COMPILES_${name}" known)
     string(REPLACE ";" " " flags "${ARGN}")
@@ -39,6 +40,8 @@ foreach(row IN LISTS rows)
         set(options "")
     elseif(row MATCHES "OPTKIT_CPU_FEATURE\\(\"([^\"]+)\"")
         list(APPEND options "-m${CMAKE_MATCH_1}")
+    elseif(name IN_LIST OPTKIT_LEFT_OUT)
+        continue()
     elseif(row MATCHES "OPTKIT_COMPILER_OPTIONS\\(\"([^\"]*)\"")
         separate_arguments(more UNIX_COMMAND "${CMAKE_MATCH_1}")
         optkit_add_kernels(${name} ${options} ${more})
