@@ -20,7 +20,7 @@ import torch
 
 from optkit.adapters.tvm import building, library
 from optkit.adapters.tvm.program import rewrite, trace
-from optkit.export.tvm.packing import COSTS, pack_blocks
+from optkit.export.tvm.packing import COSTS, INT8_COSTS, pack_blocks, quantized
 
 
 class Layer(torch.nn.Module):
@@ -49,23 +49,26 @@ def main() -> None:
     args = parser.parse_args()
     library.set_threads(args.threads)
     target = building.cpu_target()
+    offered = INT8_COSTS if building.has_vnni(target) else {}
     width, rng = building.vector_width(target), np.random.default_rng(0)
     costs: dict[str, list[float]] = {}
     for shape in (tuple(map(int, text.split("x"))) for text in args.shapes.split(",")):
         inputs = torch.from_numpy(rng.standard_normal((args.tokens, shape[1]), dtype=np.float32))
         runs, stored = {}, {}
-        for block in (None, *COSTS):
+        forms = [(None, False), *((block, False) for block in COSTS), *((block, True) for block in offered)]
+        for block, int8 in forms:
             rows, cols = block or (1, 1)
             keep = rng.random((shape[0] // rows, shape[1] // cols)) < (args.density if block else 1)
             weight = rng.standard_normal(shape, dtype=np.float32) * keep.repeat(rows, 0).repeat(cols, 1)
-            layers = {"linear.weight": pack_blocks(weight, block)} if block else {}
+            packed = pack_blocks(weight, block) if block else None
+            layers = {"linear.weight": quantized(packed) if int8 else packed} if packed else {}
             program = rewrite(trace(Layer(weight), {"inputs": inputs}, ["outputs"]), layers, width)
             compiled, parameters = building.build(program, target)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "layer.so"
                 library.save(compiled, path)
                 loaded = library.Library(path, list(library.tensors(parameters).values()))
-            name = "x".join(map(str, block)) if block else "dense"
+            name = layers["linear.weight"].form if block else "dense"
             runs[name] = loaded.prepare([inputs.numpy()])
             stored[name] = layers["linear.weight"].density if block else 1.0
         times: dict[str, list[float]] = {name: [] for name in runs}
@@ -81,7 +84,7 @@ def main() -> None:
             cost = middle / dense / stored[name]
             costs.setdefault(name, []).append(cost)
             rate = args.tokens * shape[0] * shape[1] * stored[name] / middle / 1e9
-            print(f"{shape[0]} x {shape[1]}  {name:6} {1e3 * middle:7.3f} ms  {rate:6.1f} G/s  cost {cost:.2f}")
+            print(f"{shape[0]} x {shape[1]}  {name:9} {1e3 * middle:7.3f} ms  {rate:6.1f} G/s  cost {cost:.2f}")
     print(", ".join(f"{name} {statistics.mean(each):.1f}" for name, each in costs.items()))
 
 

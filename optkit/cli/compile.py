@@ -45,6 +45,7 @@ def command(
         bool, typer.Option("--fast-math/--no-fast-math", help="Approximate exp, erf and tanh.")
     ] = True,
     dense: Annotated[bool, typer.Option("--dense", help="Multiply by zeros too, to compare with.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Sparse products in int8; needs AVX-512 VNNI.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of tuning and of the inputs to check with.")] = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -59,6 +60,7 @@ def command(
         records=records,
         fast_math=fast_math,
         sparse=not dense,
+        int8=int8,
         seed=seed,
         reporter=Reporter(quiet=as_json),
     )
@@ -67,5 +69,6 @@ def command(
         return
     forms = Counter(layer.form for layer in compiled.layers.values())
     print(f"{', '.join(f'{count} {form}' for form, count in forms.most_common())} layers, for {compiled.target}")
-    checked = "outputs equal torch's" if target is None else "not run here, as it is for another CPU"
+    rounding = " with numbers rounded alike" if compiled.int8 else ""
+    checked = f"outputs equal torch's{rounding}" if target is None else "not run here, as it is for another CPU"
     print(f"{output}: {', '.join(f'{shape.batch} x {shape.seq}' for shape in compiled.shapes)}: {checked}")

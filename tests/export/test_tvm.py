@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 from optkit.errors import ExportError, OptkitError, UsageError
 from optkit.export.tvm.index import read_index
-from optkit.export.tvm.packing import COSTS, pack, pack_blocks
+from optkit.export.tvm.packing import COSTS, INT8_COSTS, pack, pack_blocks, quantized
 
 
 def zeros_in_blocks(weight: torch.Tensor, rows: int, cols: int, share: float) -> None:
@@ -60,6 +60,19 @@ def test_packed_blocks_are_the_matrix(block):
     assert packed.starts[0] == 0 and packed.starts[-1] == len(packed.columns) == len(packed.values)
 
 
+@pytest.mark.parametrize("block", INT8_COSTS)
+def test_a_layer_in_int8_is_within_half_a_step(block):
+    weight = torch.randn(64, 32, generator=torch.Generator().manual_seed(1))
+    zeros_in_blocks(weight, *block, 0.8)
+    weight[:16] = 0  # outputs without weights
+    layer = quantized(pack_blocks(weight.numpy(), block))
+    found, scales = layer.unpack(), layer.scales[:, None]
+    assert (np.abs(found - weight.numpy()) <= 0.5001 * scales).all()
+    assert not found[weight.numpy() == 0].any()
+    assert np.allclose(np.abs(found / scales).max(1), np.where(weight.abs().amax(1) > 0, 127, 0))
+    assert np.allclose(layer.offsets, -128 * found.sum(1), rtol=1e-4, atol=1e-3)
+
+
 def test_the_blocks_of_the_zeros_are_chosen_and_few_zeros_stay_dense():
     torch.manual_seed(2)
     for rows, cols in ((4, 4), (16, 4), (1, 4)):
@@ -90,6 +103,47 @@ def test_outputs_are_those_of_torch(compiled, foreign):
             expected = torch_model(**inputs).logits.numpy()
         found = model({name: tensor.numpy() for name, tensor in inputs.items()})["logits"]
         assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+def test_in_int8_outputs_are_those_of_torch_with_rounded_numbers(foreign, tmp_path):
+    need("tvm")
+    import optkit
+    from optkit.adapters import tvm
+    from optkit.export.tvm.rounding import rounded
+
+    if not tvm.has_vnni(tvm.cpu_target()):
+        with pytest.raises(UsageError, match="int8 needs a CPU with AVX-512 VNNI"):
+            optkit.compile_tvm(foreign, tmp_path / "tvm", shapes=[(1, 16)], int8=True)
+        return
+    index = optkit.compile_tvm(foreign, tmp_path / "tvm", shapes=[(1, 16)], int8=True)
+    assert {"4x4 int8", "1x4 int8"} <= {layer.form for layer in index.layers.values()}
+    model = AutoModelForSequenceClassification.from_pretrained(foreign).eval()
+    layers = {
+        name: quantized(pack_blocks(weight.detach().numpy(), tuple(map(int, index.layers[name].form[:3].split("x")))))
+        for name, weight in model.named_parameters()
+        if name in index.layers and index.layers[name].form.endswith("int8")
+    }
+    ids = torch.arange(5, 21)[None]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with torch.no_grad(), rounded(model, layers):
+        expected = model(**inputs).logits.numpy()
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    with torch.no_grad():
+        plain = model(**inputs).logits.numpy()
+    found = optkit.TvmModel(tmp_path / "tvm")({name: tensor.numpy() for name, tensor in inputs.items()})["logits"]
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected - plain).max()
+
+
+def test_int8_is_refused_where_it_cannot_be(foreign, tmp_path):
+    need("tvm")
+    import optkit
+
+    with pytest.raises(UsageError, match=r"int8 needs a CPU with AVX-512 VNNI, which llvm -mcpu=haswell has not"):
+        optkit.compile_tvm(foreign, tmp_path / "tvm", target="llvm -mcpu=haswell", int8=True)
+    with pytest.raises(UsageError, match="1 x 12: int8 takes a multiple of 16 tokens"):
+        optkit.compile_tvm(foreign, tmp_path / "tvm", target="llvm -mcpu=znver4", shapes=[(1, 12)], int8=True)
 
 
 @pytest.mark.slow

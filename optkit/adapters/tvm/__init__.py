@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from optkit.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from optkit.adapters.tvm.building import build, cpu_target, describe, vector_width
+    from optkit.adapters.tvm.building import build, cpu_target, describe, has_vnni, vector_width
     from optkit.adapters.tvm.library import Library, save, set_threads, tensors
     from optkit.adapters.tvm.program import rewrite, trace
     from optkit.adapters.tvm.tuning import tune
@@ -21,6 +21,7 @@ __all__ = [
     "build",
     "cpu_target",
     "describe",
+    "has_vnni",
     "missing",
     "rewrite",
     "save",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    **dict.fromkeys(("build", "cpu_target", "describe", "vector_width"), "optkit.adapters.tvm.building"),
+    **dict.fromkeys(("build", "cpu_target", "describe", "has_vnni", "vector_width"), "optkit.adapters.tvm.building"),
     **dict.fromkeys(("Library", "save", "set_threads", "tensors"), "optkit.adapters.tvm.library"),
     **dict.fromkeys(("rewrite", "trace"), "optkit.adapters.tvm.program"),
     "tune": "optkit.adapters.tvm.tuning",

@@ -51,6 +51,11 @@ def describe(target: Any) -> str:
     return " ".join([target.kind.name, *words])
 
 
+def has_vnni(target: Any) -> bool:
+    """Whether the target multiplies bytes in vectors of 512 bits."""
+    return bool(codegen.llvm_cpu_has_features("avx512vnni", target))
+
+
 def vector_width(target: Any) -> int:
     """float32 numbers of the target's widest vector."""
     for features, width in (("avx512f", 16), ("avx", 8)):
@@ -102,6 +107,7 @@ def fuse(program: Program) -> Any:
     approximate = [relax.transform.FastMathTransform()] if program.fast_math else []
     module = tvm.transform.Sequential(
         [
+            relax.transform.DeadCodeElimination(["main"]),
             relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),
             relax.transform.EliminateCommonSubexpr(),

@@ -100,3 +100,29 @@ def block_sparse_product(*, tokens: int, shape: tuple[int, int], block: tuple[in
                                 ] = sums[row * panel + vector * lanes + lane]
 
     return product
+
+
+def transposition(*, rows: int, columns: int, lanes: int) -> Any:
+    """A PrimFunc that transposes (rows, columns) in tiles of ``lanes`` x ``lanes``, which divide both: a tile is read
+    and written in whole vectors, and turned in registers.
+    """
+    across = columns // lanes
+    tiles = rows // lanes * across
+
+    @T.prim_func(private=True, s_tir=True)
+    def transpose(x: T.Buffer((rows, columns), "float32"), y: T.Buffer((columns, rows), "float32")):
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": 8})
+        for number in T.parallel(tiles):
+            with T.sblock("transpose"):
+                at = T.axis.spatial(tiles, number)
+                T.reads(x[0:rows, 0:columns])
+                T.writes(y[0:columns, 0:rows])
+                tile = T.alloc_buffer((lanes * lanes,), "float32", scope="local")
+                for row in T.unroll(lanes):
+                    for lane in T.vectorized(lanes):
+                        tile[row * lanes + lane] = x[at // across * lanes + row, at % across * lanes + lane]
+                for column in T.unroll(lanes):
+                    for lane in T.vectorized(lanes):
+                        y[at % across * lanes + column, at // across * lanes + lane] = tile[lane * lanes + column]
+
+    return transpose

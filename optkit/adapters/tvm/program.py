@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from tvm.relax.frontend.torch import from_exported_program
 
 from optkit.adapters import quiet, reason
 from optkit.adapters.tracing import readable
-from optkit.adapters.tvm.kernels import block_sparse_product
+from optkit.adapters.tvm.kernels import block_sparse_product, lanes_for, transposition
+from optkit.adapters.tvm.kernels_int8 import GROUP, block_sparse_product_int8, quantization
 from optkit.errors import ExportError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PRODUCT = "block_sparse_product"
 #: What a packed layer is as parameters, in the order of the product's arguments; and a weight of a dense product.
 _PARTS, _TRANSPOSED = ("starts", "columns", "values"), ("transposed",)
+_INT8_PARTS = (*_PARTS, "scales", "offsets")
 #: Operations of one input that compute each output from the input at its place, whatever the layout.
 _POINTWISE = ("relax.nn.gelu", "relax.nn.gelu_tanh", "relax.nn.relu", "relax.nn.silu", "relax.tanh", "relax.sigmoid")
 
@@ -114,7 +116,9 @@ class _Rewriting:
         self._new: dict[Any, Any] = {}
         #: The same numbers as (features, tokens), by the new variable of (tokens, features); both ways are looked up.
         self._columns: dict[Any, Any] = {}
-        self._products: dict[Any, Any] = {}
+        self._functions: dict[Any, Any] = {}
+        #: Inputs in int8 and their scales, by the (features, tokens) that they are of.
+        self._quantized: dict[Any, tuple[Any, Any]] = {}
         #: Parameters and what they hold, by what they are of and which parts of it they are.
         self._added: dict[tuple[str, tuple[str, ...]], tuple[list[Any], Sequence[np.ndarray]]] = {}
 
@@ -122,7 +126,8 @@ class _Rewriting:
         for variable in self._bound:
             if (name := self._layer(variable)) is not None:
                 layer = self._layers[name]
-                self._add_parameters(name, _PARTS, (layer.starts, layer.columns, layer.values))
+                parts = _parts(layer)
+                self._add_parameters(name, parts, [getattr(layer, part) for part in parts])
             elif (name := self._transposed(variable)) is not None and (name, _TRANSPOSED) not in self._added:
                 self._add_parameters(name, _TRANSPOSED, (np.ascontiguousarray(self._program.parameters[name].T),))
         added = [variable for variables, _ in self._added.values() for variable in variables]
@@ -220,22 +225,57 @@ class _Rewriting:
         layer, inputs = self._layers[name], self._new[product.args[0]]
         columns = self._columns.get(inputs)
         if columns is None:
-            columns = self._builder.emit(relax.op.permute_dims(inputs, [1, 0]))
+            columns = self._transpose(inputs)
             self._columns[inputs] = columns
-        tokens = int(columns.ty.shape[1])
-        key = tokens, layer.shape, layer.block
-        if key not in self._products:
-            function = block_sparse_product(tokens=tokens, shape=layer.shape, block=layer.block, width=self._width)
-            self._products[key] = self._builder.add_func(function, PRODUCT)
-        called = self._products[key]
-        arguments = [columns, *self._added[name, _PARTS][0], self._new.get(bias, bias)]
-        type_ = relax.TensorType((layer.shape[0], tokens), "float32")
-        return self._emit_rows(self._builder.emit(relax.call_tir(called, arguments, type_)))
+        tokens, shape, block = int(columns.ty.shape[1]), layer.shape, layer.block
+        parameters = self._added[name, _parts(layer)][0]
+        if layer.scales is None:
+            called = self._function(
+                PRODUCT, block_sparse_product, tokens=tokens, shape=shape, block=block, width=self._width
+            )
+            arguments = [columns, *parameters]
+        else:
+            called = self._function(PRODUCT, block_sparse_product_int8, tokens=tokens, shape=shape, block=block)
+            packed, scales = self._quantize(columns, tokens, shape[1])
+            arguments = [packed, *parameters, scales]
+        type_ = relax.TensorType((shape[0], tokens), "float32")
+        return self._emit_rows(
+            self._builder.emit(relax.call_tir(called, [*arguments, self._new.get(bias, bias)], type_))
+        )
+
+    def _quantize(self, columns: Any, tokens: int, inputs: int) -> tuple[Any, Any]:
+        """``columns`` in int8, and the tokens' scales."""
+        if columns not in self._quantized:
+            called = self._function("quantize", quantization, tokens=tokens, inputs=inputs)
+            types = [relax.TensorType((inputs // GROUP, tokens), "int32"), relax.TensorType((tokens,), "float32")]
+            both = self._builder.emit(relax.call_tir(called, [columns], types))
+            packed, scales = (self._builder.emit(relax.TupleGetItem(both, number)) for number in range(2))
+            self._quantized[columns] = packed, scales
+        return self._quantized[columns]
+
+    def _transpose(self, matrix: Any) -> Any:
+        rows, columns = map(int, matrix.ty.shape)
+        lanes = min(lanes_for(rows, self._width), lanes_for(columns, self._width))
+        if lanes == 1:
+            return self._builder.emit(relax.op.permute_dims(matrix, [1, 0]))
+        called = self._function("transpose", transposition, rows=rows, columns=columns, lanes=lanes)
+        return self._builder.emit(relax.call_tir(called, [matrix], relax.TensorType((columns, rows), "float32")))
+
+    def _function(self, name: str, make: Callable[..., Any], **sizes: Any) -> Any:
+        """The function of the program that ``make`` makes for these sizes."""
+        key = make, *sizes.items()
+        if key not in self._functions:
+            self._functions[key] = self._builder.add_func(make(**sizes), name)
+        return self._functions[key]
 
     def _emit_rows(self, columns: Any) -> Any:
-        rows = self._builder.emit(relax.op.permute_dims(columns, [1, 0]))
+        rows = self._transpose(columns)
         self._columns[rows] = columns
         return rows
+
+
+def _parts(layer: PackedLayer) -> tuple[str, ...]:
+    return _PARTS if layer.scales is None else _INT8_PARTS
 
 
 def _is(value: Any, *names: str) -> bool:

@@ -53,6 +53,7 @@ class CompiledModel(Part):
         outputs: names, in their order.
         limits: by input, the number of rows of the table it looks up: what is not below is refused.
         tuned: minutes of tuning, over all shapes.
+        int8: whether the sparse products are in int8.
         layers: by the name of the weight.
     """
 
@@ -64,6 +65,7 @@ class CompiledModel(Part):
     limits: dict[str, Count]
     tuned: Share
     fast_math: bool
+    int8: bool = False
     layers: dict[str, CompiledLayer]
     shapes: list[CompiledShape] = Field(min_length=1)
 
