@@ -11,6 +11,7 @@ from optkit.benchmark.engines.base import Source
 from optkit.checkpoints.files import has_weights, weight_files
 from optkit.errors import OptkitError, UsageError
 from optkit.export.tvm.index import INDEX as TVM_INDEX
+from optkit.export.tvm.index import read_index
 from optkit.interop.opening import open_model
 from optkit.ir.io import find_xml
 from optkit.json_files import read_json
@@ -109,7 +110,8 @@ def backend_support(path: str | Path) -> BackendSupport:
         return _of_run(path)
     if (path / TVM_INDEX).is_file():
         found = BackendSupport(path)
-        found.add(("tvm",), "TVM library", "given", Source("tvm", path), path)
+        precision: Precision = "int8" if read_index(path).int8 else "fp32"
+        found.add(("tvm",), "TVM library", "given", Source("tvm", path), path, precision)
         return found.with_reasons({b: f"{path} is a library of TVM" for b in BACKENDS})
     opened = open_model(str(path))
     found = BackendSupport(path)

@@ -37,7 +37,7 @@ BACKENDS = {
     "openvino-f32": Backend("openvino", "fp32", True),
     "openvino-int8": Backend("openvino", "int8"),
     "openvino-int8-f32": Backend("openvino", "int8", True),
-    "tvm": Backend("tvm", "fp32"),
+    "tvm": Backend("tvm", None),
     "optkit": Backend("optkit", None),
 }
 #: Engines that make int8 of an fp32 model by their own default settings.

@@ -110,6 +110,7 @@ def test_in_int8_outputs_are_those_of_torch_with_rounded_numbers(foreign, tmp_pa
     need("tvm")
     import optkit
     from optkit.adapters import tvm
+    from optkit.benchmark.backend_support import backend_support
     from optkit.export.tvm.rounding import rounded
 
     if not tvm.has_vnni(tvm.cpu_target()):
@@ -117,6 +118,8 @@ def test_in_int8_outputs_are_those_of_torch_with_rounded_numbers(foreign, tmp_pa
             optkit.compile_tvm(foreign, tmp_path / "tvm", shapes=[(1, 16)], int8=True)
         return
     index = optkit.compile_tvm(foreign, tmp_path / "tvm", shapes=[(1, 16)], int8=True)
+    (model,) = backend_support(tmp_path / "tvm").models
+    assert model.variant.id == "given/int8/tvm"
     assert {"4x4 int8", "1x4 int8"} <= {layer.form for layer in index.layers.values()}
     model = AutoModelForSequenceClassification.from_pretrained(foreign).eval()
     layers = {
