@@ -31,7 +31,8 @@ _TRIALS, _PATIENCE = 16, 20.0
 #: no more time than its measurements.
 _POPULATION, _GENERATIONS = 256, 2
 _WORKLOADS, _RECORDS = "database_workload.json", "database_tuning_record.json"
-_BRIDGE = "apache-tvm-ffi"
+#: The package, and the version from which on it crashes.
+_BRIDGE, _CRASHES = "apache-tvm-ffi", [0, 1, 15]
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
 
 
@@ -51,7 +52,8 @@ def tune(
     Raises:
         ExportError: if a package is missing that the search needs, or ``records`` are not to be read.
     """
-    if (found := installed(_BRIDGE) or "").split(".")[:3] >= ["0", "1", "15"]:
+    found = installed(_BRIDGE) or "0"
+    if [int(part) for part in found.split(".")[:3]] >= _CRASHES:
         raise ExportError(f"{_BRIDGE} {found} crashes in a tuning by TVM 0.27: pip install '{_BRIDGE}<0.1.15'")
     end = time.time() + 60 * minutes
     with quiet(), target, tvm.transform.PassContext(opt_level=3):
