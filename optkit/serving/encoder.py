@@ -68,6 +68,8 @@ class Encoder:
     def __init__(self, folder: ModelFolder, options: RunnerOptions):
         self.folder = folder
         config: dict[str, Any] = {"NUM_STREAMS": options.streams, "INFERENCE_NUM_THREADS": options.threads}
+        # OpenVINO would bind its threads to the first cores, and so would every other worker and replica beside it.
+        config["ENABLE_CPU_PINNING"] = False
         if options.precision:
             config["INFERENCE_PRECISION_HINT"] = options.precision
         self.compiled = compile_model(folder.path, config, plan=options.plan)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -82,6 +84,31 @@ def test_a_model_of_one_shape(classifier, alone, tmp_path, texts):
     assert runner.encoder.longest == 16
     for row, (logits, _) in zip(rows, alone(classifier, short), strict=True):
         np.testing.assert_allclose(row.output, logits, atol=CLOSE)
+
+
+def test_workers_do_not_compute_on_the_same_cores(classifier):
+    """Threads that OpenVINO binds are on the first cores in every process."""
+    import threading
+    from pathlib import Path
+
+    runner = ModelRunner(read_folder(classifier), RunnerOptions(threads=1, streams=1))
+    assert runner.encoder.compiled.get_property("ENABLE_CPU_PINNING") is False
+    own, seen, stopped = os.sched_getaffinity(0), set(), threading.Event()
+
+    def look():
+        while not stopped.is_set():
+            for thread in Path("/proc/self/task").iterdir():
+                with suppress(OSError):
+                    seen.add(frozenset(os.sched_getaffinity(int(thread.name))))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        asyncio.run(runner.run(["the soup was fine"] * 200))
+    finally:
+        stopped.set()
+        watcher.join()
+    assert seen == {frozenset(own)}
 
 
 def test_an_application_can_be_mounted(classifier):
