@@ -187,6 +187,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for what was measured")
     parser.add_argument("--only", action="store_true", help="optkit serve alone")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends what was started
     texts = [line for line in args.texts.read_text(encoding="utf-8").splitlines() if line.strip()]
     asked, benched = servers(args)[: 1 if args.only else None], []
     try:
