@@ -29,6 +29,7 @@ PACKAGES = {
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",
     "openai": "openai",
+    "optimum-intel": "optimum",
     "peft": "peft",
     "prometheus-client": "prometheus_client",
     "ray": "ray",
@@ -36,6 +37,7 @@ PACKAGES = {
     "schemathesis": "schemathesis",
     "sentence-transformers": "sentence_transformers",
     "tokenizers": "openvino_tokenizers",
+    "tensorboard": "tensorboard",
     "tvm": "tvm",
     "uvicorn": "uvicorn",
 }

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -319,3 +320,12 @@ def test_python_on_a_page_uses_public_names_only(page):
     for module, name in named:
         assert name in import_module(f"optkit.{module}".rstrip(".")).__all__, f"{module}{name} is not public"
     assert not re.findall(r"\boptkit\.(?!pruning\.|runtime\.|serving\.)\w+\.\w+[.\w]*\(", text)
+
+
+def test_the_way_to_the_newest_transformers_names_what_optkit_needs():
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8").partition("## The newest transformers")[2]
+    given = re.findall(r'"([^"]+)"', page.partition("```bash")[2].partition("```")[0])
+    # click is held back for the typer that is known to work with optimum-intel's releases.
+    wanted = {need for need in needs if not need.startswith(("optimum-intel", "transformers", "click"))}
+    assert set(given) - {"transformers>=5.6,<6"} == wanted

@@ -20,6 +20,13 @@ from optkit.ranks import world_size
 from optkit.recipe.training_arguments import OURS
 from optkit.spelling import suggest
 
+#: What the installed transformers calls otherwise than recipes do, which keep the names of its first releases.
+_CURRENT = {
+    name: name.replace("gradient_", "activation_")
+    for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs")
+    if name.replace("gradient_", "activation_") in TrainingArguments.__dataclass_fields__
+}
+
 
 def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
     """Optimizer steps of a whole training and of one epoch, as the Trainer counts them with this launch's processes.
@@ -65,7 +72,7 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
         # The Trainer has DDP wait for every parameter then, also for a pooler that no loss uses; only with reentrant
         # checkpoints, which are not the default, could DDP not look for those.
         defaults["ddp_find_unused_parameters"] = True
-    values = defaults | values
+    values = {_CURRENT.get(name, name): value for name, value in (defaults | values).items()}
     limit = values["save_total_limit"]
     owned = {
         "save_total_limit": limit if limit is None else max(limit, KEPT),

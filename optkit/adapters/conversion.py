@@ -113,7 +113,8 @@ def _example(model: PreTrainedModel, names: Collection[str], longest: int | None
 
 
 def image_size(config: Any) -> tuple[int, int, int]:
-    """(channels, height, width) of the images that a configuration says its model takes."""
+    """(channels, height, width) of the images that a configuration says its model takes, or its tower of images."""
+    config = getattr(config, "vision_config", config)
     size = getattr(config, "image_size", 64)
     sides = [size, size] if isinstance(size, int) else list(size)
     return getattr(config, "num_channels", 3), sides[0], sides[1]

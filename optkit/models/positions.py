@@ -89,6 +89,8 @@ def _highest_rows(model: Any, token: int, length: int) -> dict[int, tuple[int, i
                     _, before = found.get(id(table), (0, -1))
                     found[id(table)] = (table.shape[0], max(before, int(ids.max())))
                 return torch.empty((*ids.shape, table.shape[1]), device="meta", dtype=table.dtype)
+            if func is torch.Tensor.__bool__ and args[0].device.type == "meta":
+                return True  # whether nothing is padding
             if func is torch.arange:
                 kwargs["device"] = "cpu"
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from capabilities import need
 from transformers import BertConfig, BertForSequenceClassification
 
 from optkit.adapters import trainer
@@ -28,6 +29,7 @@ def test_a_tracker_that_is_not_there(tmp_path, name, said):
 
 
 def test_tensorboard_hears_of_loss_and_sparsity(tmp_path):
+    need("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = BertConfig(

@@ -86,7 +86,8 @@ def test_from_masks_to_an_ir(name, tmp_path):
         found = sparsity(tmp_path / folder).denominators["encoder_linear"]
         assert (found["zeros"], found["size"]) == (zeros, size)
 
-    assert optimum.load(tmp_path / "ir", compile=False).config.model_type == model.config.model_type
+    if optimum.missing() is None:
+        assert optimum.load(tmp_path / "ir", compile=False).config.model_type == model.config.model_type
     if runtime.available():
         sparse = runtime.compile_model(tmp_path / "ir", F32, plan="static")
         np.testing.assert_allclose(sparse(feeds)["logits"], wanted.numpy(), rtol=0, atol=1e-4)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from architectures import BERT, token_samples
+from capabilities import need
 from safetensors.numpy import load_file, save_file
 
 from optkit.adapters import nncf as nncf_adapter
@@ -83,6 +84,7 @@ def test_every_pruned_weight_is_zero_in_the_written_int8(bert, int8):
 
 
 def test_optimum_intel_loads_it_and_gives_what_the_ir_gives(int8):
+    need("optimum-intel")
     import torch
 
     model = optimum.load(int8[0], "OVModelForSequenceClassification")

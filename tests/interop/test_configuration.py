@@ -85,7 +85,9 @@ def test_a_task_that_was_named_is_what_loads_the_result(pruned, tmp_path):
     change(pruned, architectures=None)
     optkit.quantize(pruned, data=TEXTS, output=tmp_path / "ir", task="text-classification")
     assert said(tmp_path / "ir")["architectures"] == ["BertForSequenceClassification"]
-    assert type(runtime.load(tmp_path / "ir")).__name__ == "OVModelForSequenceClassification"
+    assert optimum.class_for(tmp_path / "ir") == "OVModelForSequenceClassification"
+    if optimum.missing() is None:
+        assert type(runtime.load(tmp_path / "ir")).__name__ == "OVModelForSequenceClassification"
     change(pruned, architectures=["BertForSequenceClassification"])
     optkit.quantize(pruned, data=TEXTS, output=tmp_path / "bare", task="feature-extraction")
     assert optimum.class_for(tmp_path / "bare") == "OVModelForFeatureExtraction"

@@ -7,10 +7,10 @@ import json
 import capabilities
 import numpy as np
 import pytest
+from exported import load_ir
 from safetensors.numpy import load_file, save_file
 
 import optkit
-from optkit.adapters import optimum
 from optkit.errors import OptkitError
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
@@ -37,7 +37,7 @@ def stored(folder):
 
 
 def outputs(folder, texts=TEXTS[:3]):
-    return optimum.load(folder)(**token_ids(folder, texts)).logits.numpy()
+    return load_ir(folder)(**token_ids(folder, texts)).logits.numpy()
 
 
 def token_ids(folder, texts=TEXTS[:3]):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from capabilities import need
 from recipe_files import write_recipe
 from split_scores import kept_outputs, split_scores
 
@@ -115,6 +116,7 @@ def test_the_sparse_runtime_is_measured_and_scored_or_left_out_by_name(finished_
 
 
 def test_the_report_scores_what_the_folders_predict(finished_run, generated_recipe):
+    need("optimum-intel")
     from optimum.intel import OVModelForSequenceClassification
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

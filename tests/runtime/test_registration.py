@@ -8,6 +8,7 @@ from pathlib import Path
 import capabilities
 import numpy as np
 import pytest
+from capabilities import need
 from test_compiling import CONFIG, inputs, plain, programs
 
 from optkit import runtime
@@ -86,6 +87,7 @@ def test_without_the_library_one_line_says_so_and_nothing_is_changed(monkeypatch
 
 
 def test_optimum_intel_loads_it(registered, sentence_folders):
+    need("optimum-intel")
     from optimum.intel import OVModelForSequenceClassification
     from transformers import AutoTokenizer
 

@@ -99,6 +99,7 @@ def whole(tmp_path_factory):
 
 
 def test_tied_embeddings_survive_pruning_saving_and_export(whole):
+    need("optimum-intel")
     from optimum.intel import OVModelForMaskedLM
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 

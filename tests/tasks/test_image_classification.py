@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from capabilities import need
 from data_problems import problems
 from split_scores import split_scores
 
@@ -218,6 +219,7 @@ def recipe(tiny_vit, shape_files, tmp_path_factory):
 
 @pytest.mark.slow
 def test_held_out_taught_compacted_and_exported_for_one_size(recipe, tmp_path):
+    need("optimum-intel")
     from optimum.intel import OVModelForImageClassification
 
     from optkit import runtime

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from capabilities import need
 
 import optkit.tasks
 from optkit.adapters import optimum
@@ -29,6 +30,7 @@ def test_a_folder_holds_the_task(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_classes_are_there(name):
+    need("optimum-intel")
     import optimum.intel
     import transformers
     from optimum.exporters.tasks import TasksManager

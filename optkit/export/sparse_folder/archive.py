@@ -12,11 +12,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, deserialize, serialize_file
+from safetensors import SafetensorError, deserialize
 
+from optkit.adapters import safetensors
 from optkit.adapters.companions import copy_companions
 from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError
@@ -37,11 +37,6 @@ from optkit.export.sparse_folder.index import (
 _UNSIGNED = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"} | {
     f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)
-}
-#: safetensors' names of types where it writes them; everywhere else it has others.
-_WRITTEN = {"BOOL": "bool", "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"} | {
-    **{f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
-    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
 }
 #: Beside the weights, what a model folder is made of.
 _GRAPH, _SHARDS = "openvino_model.xml", "model.safetensors.index.json"
@@ -171,13 +166,13 @@ def _weights(folder: Path) -> dict[Path, dict[str, Packed]]:
 def _pack_file(file: Path, tensors: Mapping[str, Packed], output: Path) -> PackedFile:
     whole = np.fromfile(file, dtype=np.uint8)
     packed: dict[str, Packed] = {}
-    stored: dict[str, dict[str, Any]] = {}
+    stored: dict[str, safetensors.StoredTensor] = {}
     covered = np.zeros(whole.size, dtype=bool)
 
     def store(name: str, dtype: str, shape: Sequence[int], array: np.ndarray) -> None:
         if name in stored:
             raise OptkitError(f"{file}: two tensors would be stored as '{name}': rename one")
-        stored[name] = {"dtype": _WRITTEN[dtype], "shape": list(shape), "data": np.ascontiguousarray(array).tobytes()}
+        stored[name] = safetensors.StoredTensor(dtype, tuple(shape), array)
 
     for name, tensor in tensors.items():
         raw = whole[tensor.offset : tensor.offset + tensor.nbytes]
@@ -194,7 +189,7 @@ def _pack_file(file: Path, tensors: Mapping[str, Packed], output: Path) -> Packe
         for key, (dtype, shape) in tensor.stored_tensors(name).items():
             store(key, dtype, shape, raw if parts is None else parts.arrays[key.removeprefix(f"{name}:")])
     store(REST, "U8", [int(whole.size - np.count_nonzero(covered))], whole[~covered])
-    serialize_file(stored, output / data_file(file.name), None)
+    safetensors.write(stored, output / data_file(file.name))
     return PackedFile(data_file(file.name), whole.size, hashlib.sha256(whole).hexdigest(), packed)
 
 

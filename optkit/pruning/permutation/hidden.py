@@ -65,7 +65,8 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
     "vit": (
         (r"embeddings\.(cls_token|mask_token|position_embeddings)", (2,)),
         (r"embeddings\.patch_embeddings\.projection\.(weight|bias)", (0,)),
-        (r"encoder\.layer\.\d+\.layernorm_(before|after)\.(weight|bias)", (0,)),
+        # As releases of transformers after 5.5 call the layers, or those before.
+        (r"(encoder\.layer|layers)\.\d+\.layernorm_(before|after)\.(weight|bias)", (0,)),
         (r"layernorm\.(weight|bias)", (0,)),
         *_POOLER,
     ),

@@ -20,9 +20,10 @@ from optkit.runtime.rewriting.windows import Window, window
 if TYPE_CHECKING:
     import openvino
 
-#: A score to which so much is added is lost in rounding: replacing it is the same as adding.
-_OVERWHELMING = -1e9
-#: Whoever adds so much, the lowest number of float16, leaves a key out: no score makes up for it.
+#: A score to which so much is added is lost in rounding: adding it is the same as replacing the score by any number.
+_OVERWHELMING = -1e30
+#: Whoever adds so much, the lowest number of float16, leaves a key out: no score makes up for it. So does who puts it
+#: in the place of a score.
 _EXCLUDING = -65504.0
 
 _AND = {"BitwiseAnd", "LogicalAnd"}
@@ -154,9 +155,11 @@ def build(mask: Mask) -> openvino.Output:
 
 
 def overwhelming(value: openvino.Output) -> float | None:
-    """The number that ``value`` is, if it is low enough to wipe out any score."""
+    """What does when added to a score what ``value`` does in its place; None if that is not low enough to leave out a
+    key. Where all keys of a query are left out, all have the same share either way.
+    """
     fill = number(value)
-    return fill if fill is not None and fill <= _OVERWHELMING else None
+    return min(fill, _OVERWHELMING) if fill is not None and fill <= _EXCLUDING else None
 
 
 def _fits(shape: Shape | None, scores: Shape) -> bool:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from optkit.errors import PruningError
 from optkit.pruning import (
@@ -21,6 +21,11 @@ from optkit.pruning import (
 )
 from optkit.pruning.distillation.matching import PROJECTIONS, StateMatcher
 from optkit.pruning.distillation.mixin import output_loss, over_all_rows
+
+#: What the installed transformers calls it.
+CHECKPOINTING = next(
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
+)
 
 
 class Distiller(DistillationMixin, Trainer):
@@ -310,7 +315,7 @@ def test_a_resumed_run_with_projections_and_masks_ends_as_the_whole_one(distille
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-@pytest.mark.parametrize("given", [{"bf16": True}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize("given", [{"bf16": True}, {CHECKPOINTING: True}])
 def test_states_under_mixed_precision_and_gradient_checkpointing(given, distiller, rows, wide):
     data = rows(16)
     options = {"teacher": wide, "hidden": HIDDEN, "attention": RELATIONS, "optim": "sgd", "learning_rate": 0.1}
@@ -331,7 +336,7 @@ def test_states_under_mixed_precision_and_gradient_checkpointing(given, distille
             "attention: the student has 2 attention heads and the teacher 4, so their maps do not compare",
         ),
         (
-            {"teacher": True, "attention": RELATIONS, "gradient_checkpointing_kwargs": {"use_reentrant": True}},
+            {"teacher": True, "attention": RELATIONS, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}},
             "attention: reentrant gradient checkpointing hides layers",
         ),
     ],

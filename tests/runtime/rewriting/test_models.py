@@ -21,6 +21,7 @@ from rewritten import (
     types,
 )
 
+from optkit.adapters import optimum
 from optkit.ir.io import read_model
 from optkit.runtime.rewriting import rewrite, sites
 
@@ -77,7 +78,8 @@ def test_an_encoder_is_one_program(ir, architecture, precision):
     assert found.count("Attention") == 2 and found.count("LayerNorm") >= 4 and found.count("Add") >= 4
     assert found.count("Linear") == len(names)
     # Biases, gamma and beta went into the steps they belong to, and SmoothQuant's factors into the quantization.
-    assert "Affine" not in found
+    # Where optimum-intel did not convert, SmoothQuant's stand before heads are joined.
+    assert "Affine" not in found or (optimum.missing() is not None and precision == "int8")
     assert len(result.programs[0].program.outputs) == 1
     assert not {"Softmax", "ScaledDotProductAttention"} & set(types(model))
     # A mask multiplies what DeBERTa's first LayerNorm makes.
