@@ -53,7 +53,7 @@ def _candidate(engine: str, case: Case, setting: Setting, engines: Sequence[str]
         lambda at: start(engine, case, replace(setting, batch=at.shape[0], seq=at.shape[1])),
         same_as=_same_as(engine, case, engines),
         path=case,
-        for_one_shape=setting.static,
+        for_one_shape=setting.static or engine == "tvm",
     )
 
 
