@@ -35,7 +35,7 @@ SIZES: dict[str, Any] = {
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "modernbert": (
         "ModernBertModel",
-        {"local_attention": 16, "cls_token_id": 1, "sep_token_id": 2},
+        {"local_attention": 16, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2},
     ),
     "deberta": (
         "DebertaV2Model",
