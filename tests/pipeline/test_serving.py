@@ -119,13 +119,14 @@ def test_one_plan_is_scored_and_timed(finished_run, generated_recipe, tmp_path, 
         made.append((mode, options["shape"], options["config"]))
         return static(model, "static", **options | {"isa": ("avx2", "scalar")[len(made) - 1]})
 
-    def load(folder, **options):
-        scored.append((options["plan"], options["ov_config"]))
-        return whole(folder, **options)
+    def load(folder, ov_class, *, plan=None, config=None):
+        if plan is not None:
+            scored.append((plan, config))
+        return whole(folder, ov_class, plan=plan, config=config)
 
-    static, whole = runtime.plan, runtime.load
+    static, whole = runtime.plan, serving.load
     monkeypatch.setattr(runtime, "plan", plan)
-    monkeypatch.setattr(runtime, "load", load)
+    monkeypatch.setattr(serving, "load", load)
     folder = finished_run.copy(tmp_path)
     report = optkit.run(generated_recipe, AGAIN, output=folder)
     [(mode, shape, config)], [(plan_scored, config_scored)] = made, scored
@@ -206,8 +207,13 @@ def test_which_cpus_saturate(monkeypatch, flags, found):
 
 def test_a_model_made_for_the_runtime_is_judged_on_it(finished_run, generated_recipe, tmp_path, monkeypatch):
     need("extension")
-    plans, load = [], runtime.load
-    monkeypatch.setattr(runtime, "load", lambda folder, **how: plans.append(how["plan"]) or load(folder, **how))
+    plans, load = [], serving.load
+
+    def watch(folder, ov_class, *, plan=None, config=None):
+        plans.extend([plan] if plan is not None else [])
+        return load(folder, ov_class, plan=plan, config=config)
+
+    monkeypatch.setattr(serving, "load", watch)
     folder = finished_run.copy(tmp_path)
     sets = [
         "quantize={weight_range: full, accuracy_backend: optkit, max_drop: 100, calibration: {samples: 20}}",
