@@ -36,6 +36,9 @@ def faults(recipe: Recipe) -> list[Wrong]:
         if model.config is not None and model.tokenizer is None:
             said = "required with model.config: write a name, or {train: wordpiece, vocab_size: 2000}"
             found.append(Wrong(("model", "tokenizer"), said))
+        if model.name is not None and not isinstance(model.tokenizer, str | None):
+            said = "a pretrained model's embeddings belong to its own tokens: remove it, or write model.config"
+            found.append(Wrong(("model", "tokenizer"), said))
         return found
     shapes, benchmark = recipe.export.shapes, recipe.benchmark
     unread: dict[tuple[str | int, ...], Any] = {

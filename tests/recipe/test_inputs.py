@@ -53,6 +53,11 @@ NO_LENGTH = "images have no length in tokens: remove it"
             "model={config: {model_type: bert}}",
             "model.tokenizer: required with model.config: write a name, or {train: wordpiece, vocab_size: 2000}",
         ),
+        (
+            TEXTS,
+            "model.tokenizer={train: wordpiece}",
+            "model.tokenizer: a pretrained model's embeddings belong to its own tokens: remove it, or write model.config",
+        ),
     ],
 )
 def test_a_key_without_meaning_is_refused_at_its_place(recipes, text, override, said):
