@@ -17,7 +17,7 @@ class Planner {
 public:
     Planner(const Spec& spec, Plan& plan)
         : spec_(spec), plan_(plan), graph_(spec), numbers_(plan.numbers), value_(spec.features.size()),
-          folded_(spec.steps.size(), false), rounded_(spec.features.size(), false) {}
+          folded_(spec.steps.size(), false) {}
 
     void run() {
         for (size_t i = 0; i < spec_.steps.size(); ++i)
@@ -29,7 +29,8 @@ public:
 
 private:
     struct Value : ValueUse {
-        size_t at = 0;  // the step with which it is computed, which may be earlier than its own
+        size_t at = 0;          // the step with which it is computed, which may be earlier than its own
+        bool bfloat16 = false;  // where that is allowed
     };
     using PanelKey = std::tuple<size_t, uint32_t, bool, bool, float, float, const float*>;
 
@@ -103,7 +104,7 @@ private:
 
     void emit_attention(const Step& step) {
         AttentionPlan attention = describe_attention(spec_, graph_, step);
-        attention.bfloat16_values = rounded_[attention.value];
+        attention.bfloat16_values = value_[attention.value].bfloat16;
         std::vector<uint32_t> read{attention.query, attention.key, attention.value};
         for (const RelativePlan& relative : attention.relatives)
             read.push_back(relative.content);
@@ -165,7 +166,7 @@ private:
             linear.shift = -last.low * linear.factor;
             linear.after.pop_back();
         }
-        linear.bfloat16 = rounded_[current] = !reader && !linear.integers && graph_.values_alone(current);
+        linear.bfloat16 = value_[current].bfloat16 = !reader && !linear.integers && graph_.values_alone(current);
         linear.one_pass = fits_one_pass(linear);
         plan_.linears.push_back(std::move(linear));
         push({Action::linear, plan_.linears.size() - 1});
@@ -274,7 +275,7 @@ private:
     const Graph graph_;
     Numbers numbers_;
     std::vector<Value> value_;
-    std::vector<bool> folded_, rounded_;  // of each step; of each value
+    std::vector<bool> folded_;
     std::map<PanelKey, int> panels_;
     std::vector<PanelUse> panel_use_;
 };

@@ -12,13 +12,8 @@ namespace optkit::isa::amx {
 namespace {
 
 #include "isa/shared/avx512.inl"
-#include "isa/shared/pairs.inl"
 #include "isa/amx/tile_register.inl"
-#include "isa/shared/blocks_tiles.inl"
-
-#include "isa/shared/attention_tiles.inl"
-
-constexpr auto with_tiles = joined(linear.list, tile_blocks);
+#include "isa/shared/tiles.inl"
 
 /// Linux lets a process use the registers once it has asked; to ask again changes nothing.
 bool permitted() noexcept {
@@ -48,14 +43,8 @@ uint64_t tile_peak(uint64_t iterations, int32_t* sink) noexcept {
 }
 
 constexpr Kernels make_kernels() {
-    Kernels kernels = avx512_kernels();
-    kernels.set_linear(with_tiles.list);
-    kernels.attention = attention_tiles;
-    kernels.attention_bf16 = attention_tiles_bf16;
-    kernels.to_bfloat16 = to_bfloat16;
+    Kernels kernels = on_tiles(avx512_kernels());
     kernels.permitted = permitted;
-    kernels.enter = configure_tiles;
-    kernels.leave = release_tiles;
     kernels.peak = tile_peak;
     return kernels;
 }
