@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from local_servers import free_port
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable
@@ -107,12 +107,6 @@ class Server:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):  # workers may outlive it
                 os.killpg(self.process.pid, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def servers(args: argparse.Namespace) -> list[Server]:

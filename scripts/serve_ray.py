@@ -25,7 +25,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from serve_bench import free_port
+from local_servers import free_port, wait_for_health
 
 #: Seconds until what starts, or what is waited for, is given up.
 PATIENCE = 120
@@ -158,16 +158,8 @@ def main() -> None:
             server = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         url = f"http://127.0.0.1:{port}/topics"
         try:
-            until = time.monotonic() + PATIENCE
-            while time.monotonic() < until and server.poll() is None:
-                try:
-                    if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                        break
-                except httpx.HTTPError:
-                    pass
-                time.sleep(0.5)
-            else:
-                raise SystemExit(f"Ray Serve did not become ready in {PATIENCE} s, or ended: see {log}")
+            late = f"Ray Serve did not become ready in {PATIENCE} s, or ended: see {log}"
+            wait_for_health(server, url, PATIENCE, late)
             raise SystemExit(asyncio.run(run(args, server, url)))
         finally:
             if server.poll() is None:

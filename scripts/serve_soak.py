@@ -15,7 +15,6 @@ import asyncio
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from local_servers import free_port, wait_for_health
 
 #: A padded batch changes the order of sums, and bfloat16 the last digits.
 CLOSE = 0.03
@@ -166,23 +166,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.minutes < 0.2:
         parser.error("--minutes: at least 0.2, or memory is not looked at often enough")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "optkit", "serve", str(args.ir), "--port", str(port), "--max-queue", "256"]
     process = subprocess.Popen([*command, *args.option])
     url = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.2)
-        else:
-            raise SystemExit(f"optkit serve did not become ready in {PATIENCE} s, or ended")
+        wait_for_health(process, url, PATIENCE, f"optkit serve did not become ready in {PATIENCE} s, or ended")
         raise SystemExit(asyncio.run(run(args, process, url)))
     finally:
         if process.poll() is None:

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from optkit.errors import PruningError
-from optkit.pruning.callback import steps_per_epoch
+from optkit.pruning.callback import checkpoint_folder, steps_per_epoch
 from optkit.pruning.config import Span
 
 #: The file in a checkpoint that holds the mean so far, under the parameters' names; its metadata the number of steps.
@@ -57,7 +56,7 @@ class WeightAverage(TrainerCallback):
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._means, self.steps = {}, 0
         if state.global_step > self._begin:
-            self._load(_file(args, state.global_step))
+            self._load(checkpoint_folder(args, state.global_step) / FILE)
 
     @torch.no_grad()
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -72,7 +71,7 @@ class WeightAverage(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         from safetensors.torch import save_file
 
-        file = _file(args, state.global_step)
+        file = checkpoint_folder(args, state.global_step) / FILE
         if self._means and args.should_save and file.parent.is_dir():
             tensors = {name: mean.cpu().contiguous() for name, mean in self._means.items()}
             save_file(tensors, file, metadata={"steps": str(self.steps)})
@@ -104,7 +103,3 @@ class WeightAverage(TrainerCallback):
 def average_begin(last: Span, total: int, per_epoch: float) -> int:
     """The optimizer step after which the mean over the ``last`` part of ``total`` steps begins."""
     return max(total - max(last.steps(total, per_epoch), 1), 0)
-
-
-def _file(args: TrainingArguments, step: int) -> Path:
-    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}" / FILE

@@ -73,7 +73,7 @@ class PruningCallback(TrainerCallback):
         if self.pruner.model is not model and self.pruner.model not in list(model.modules()):
             raise PruningError("the Trainer replaced the model after masks were attached: pass model=, not model_init=")
         if self._files is not None and self._files.pending:
-            self._files.restore(_checkpoint(args, state.global_step))
+            self._files.restore(checkpoint_folder(args, state.global_step))
         per_epoch = steps_per_epoch(args, state, kwargs.get("train_dataloader"))
         placed = self._earlier_placement(state)
         self.pruner.start(state.max_steps, per_epoch, done=state.global_step, placed=placed)
@@ -139,7 +139,7 @@ class PruningCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._files is not None and args.should_save:
-            self._files.save(_checkpoint(args, state.global_step))
+            self._files.save(checkpoint_folder(args, state.global_step))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -189,7 +189,8 @@ def _placement(pruner: Pruner, steps: int) -> dict[str, Any]:
     return {"steps": steps, "rules": placed}
 
 
-def _checkpoint(args: TrainingArguments, step: int) -> Path:
+def checkpoint_folder(args: TrainingArguments, step: int) -> Path:
+    """Where the Trainer keeps the checkpoint of an optimizer step."""
     return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 

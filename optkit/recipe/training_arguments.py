@@ -69,16 +69,19 @@ OWNED: dict[str, str] = {
 """Arguments that a recipe may not set, and what to write instead."""
 
 
-def _rewind(value: Any) -> str | Span:
-    if value == "jumps":
-        return value
+def _span(value: Any, expected: str) -> Span:
+    """A part of training that is not empty."""
     try:
         span = Span.parse(value)
     except (ValueError, TypeError):
         span = None
     if span is None or span.value == 0:
-        raise ValueError(f"expected jumps, or the time between two rewinds such as 2ep, got {value!r}")
+        raise ValueError(f"expected {expected}, got {value!r}")
     return span
+
+
+def _rewind(value: Any) -> str | Span:
+    return value if value == "jumps" else _span(value, "jumps, or the time between two rewinds such as 2ep")
 
 
 def _floor(value: Any) -> float:
@@ -103,13 +106,7 @@ def _freeze(value: Any) -> list[str]:
 
 
 def _average_last(value: Any) -> Span:
-    try:
-        span = Span.parse(value)
-    except (ValueError, TypeError):
-        span = None
-    if span is None or span.value == 0:
-        raise ValueError(f"expected a part of training such as 10%, a number of steps, or 1ep, got {value!r}")
-    return span
+    return _span(value, "a part of training such as 10%, a number of steps, or 1ep")
 
 
 OURS: dict[str, Callable[[Any], Any]] = {

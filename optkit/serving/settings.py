@@ -248,7 +248,6 @@ def _fault(error: Any, options: Mapping[str, Any], variables: Mapping[str, Any],
 
 def message(error: Any) -> str:
     """What a fault of pydantic says, with the value that was given."""
-    """What a fault of pydantic says, with the value that was given."""
     text = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = f", got {given!r}" if isinstance(given, (str, int, float)) and error["type"] != "value_error" else ""

@@ -3,8 +3,8 @@ make.
 
 Training with cached logits costs what it costs without a teacher, and each teacher may have a tokenizer of its own,
 since it reads the texts and not the student's token ids. So are its states of whole sentences, averaged over tokens.
-Hidden states of tokens and attention are too much to keep: for them the
-first teacher runs beside the student, on the same token ids. Where it is the only one, its logits come along.
+Hidden states of tokens and attention are too much to keep: for them the first teacher runs beside the student, on the
+same token ids. Where it is the only one, its logits come along.
 """
 
 from __future__ import annotations
@@ -59,20 +59,26 @@ def key(context: RunContext) -> str:
 
 
 def run(context: RunContext, output: StageOutput) -> None:
-    texts = _gather(context)
+    distill = context.recipe.distill
+    loaded: dict[str, _Loaded] = {}  # the one that texts are made by
+    if distill.data is not None and distill.data.augment:
+        loaded[distill.first[0]] = _load(context, *distill.first)
+    texts = _gather(context, *loaded.values())
     if texts is not None:
         parquet.write_table(texts.with_format("arrow")[:], output.folder / _TEXTS)
         output.facts |= {"unlabelled": len(texts)}
-    distill, each = context.recipe.distill, {}
+    each = {}
     for key, spec in distill.teachers.items():
-        pooled = distill.pooled is not None and key == distill.last[0]
-        if pooled or (spec.weight and keeps_logits(context)):
-            each[key], states = _ask(context, key, spec, texts, pooled)
-            if states is not None:
-                save_file({"states": states}, output.folder / _STATES)
+        pooled, counts = distill.pooled is not None and key == distill.last[0], spec.weight and keeps_logits(context)
+        if not pooled and not counts:
+            continue
+        found, states = _ask(context, key, spec, loaded.pop(key, None) or _load(context, key, spec), texts, pooled)
+        if counts:
+            each[key] = found
+        if states is not None:
+            save_file({"states": states}, output.folder / _STATES)
     if not keeps_logits(context):
         return
-    each = {key: found for key, found in each.items() if distill.teachers[key].weight}
     logits = _mean([(distill.teachers[key].weight, found) for key, found in each.items()])
     save_file({"logits": np.ascontiguousarray(logits)}, output.folder / _LOGITS)
     if (scores := _scores(context, logits)) is not None:
@@ -81,13 +87,21 @@ def run(context: RunContext, output: StageOutput) -> None:
             output.facts |= {"teachers": {key: _scores(context, found) for key, found in each.items()}}
 
 
+#: A teacher, its tokenizer, and its column for each of our labels.
+_Loaded = tuple[Any, Any, list[int] | None]
+
+
+def _load(context: RunContext, key: str, spec: TeacherSpec) -> _Loaded:
+    return load_teacher(spec, context.data.head, key=key)
+
+
 def _ask(
-    context: RunContext, key: str, spec: TeacherSpec, texts: Dataset | None, pooled: bool
+    context: RunContext, key: str, spec: TeacherSpec, loaded: _Loaded, texts: Dataset | None, pooled: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The logits of one teacher, from its own tokens: of the training split, then of ``texts``; float32 (rows, ...),
     in the order of our labels. And, if asked, its pooled states (rows, layers * width), float16.
     """
-    model, tokenizer, order = load_teacher(spec, context.data.head, key=key)
+    model, tokenizer, order = loaded
     with context.reporter.task("encoding train"):
         encoded = context.task.encode(context.data.splits["train"], tokenizer, context.data.head)
     with context.reporter.task("teacher") as bar:
@@ -164,8 +178,7 @@ def teacher_logits(context: RunContext) -> tuple[Dataset, dict[str, Any]]:
         how |= {"pooled": distill.pooled.build(), "pooled_teacher": config}
     if not runs_beside(context):
         return examples, how
-    key, spec = distill.first
-    model, _, order = load_teacher(spec, context.data.head, key=key)
+    model, _, order = _load(context, *distill.first)
     if order is not None:
         reorder_head(model, order)
     states = {"hidden": distill.hidden, "attention": distill.attention}
@@ -183,17 +196,16 @@ def _load_given(context: RunContext) -> Dataset | None:
     return load_unlabelled(context.recipe.distill.data, context.task.text)
 
 
-def _gather(context: RunContext) -> Dataset | None:
-    """The texts without labels: those given, then those made by the first teacher's word vectors, under the names of
-    task.text.
+def _gather(context: RunContext, first: _Loaded | None = None) -> Dataset | None:
+    """The texts without labels: those given, then those made by the first teacher's word vectors, if texts are to be
+    made; under the names of task.text.
     """
     spec = context.recipe.distill.data
     if spec is None:
         return None
     parts = [] if (given := _load_given(context)) is None else [given]
-    if spec.augment:
-        key, first = context.recipe.distill.first
-        model, tokenizer, _ = load_teacher(first, context.data.head, key=key)
+    if first is not None:
+        model, tokenizer, _ = first
         rows = context.data.splits["train"]
         texts = list(zip(*([str(text) for text in rows[column]] for column in context.task.text), strict=True))
         table = model.get_input_embeddings().weight.detach().float().cpu().numpy()

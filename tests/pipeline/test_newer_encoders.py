@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from architectures import SIZES
 from capabilities import need
 from recipe_files import write_recipe
 
@@ -33,8 +34,7 @@ prune: [{criterion: magnitude, structure: 4x4, scope: local, schedule: {shape: c
 quantize: {calibration: {samples: 8}}
 evaluate: {baseline: none}
 """
-_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-_TEXTS = {**_SIZES, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+_TEXTS = {**SIZES, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _WINDOWS = {"local_attention": 8, "cls_token_id": 1, "sep_token_id": 2}
 MODERNBERT = {"model_type": "modernbert", **_TEXTS, **_WINDOWS}
 DEBERTA = {

@@ -25,6 +25,13 @@ def lanes_for(tokens: int, width: int) -> int:
     return max(lanes for lanes in (1, 2, 4, 8, 16) if lanes <= width and tokens % lanes == 0)
 
 
+def outputs_for(rows: int, lanes: int) -> int:
+    """Outputs of a block that a task keeps at a time, a divisor of ``rows``: taller blocks are taken in slices, as not
+    all of their outputs fit into registers.
+    """
+    return max(part for part in range(1, min(rows, _accumulators(lanes)) + 1) if rows % part == 0)
+
+
 def vectors_for(tokens: int, lanes: int, rows: int) -> int:
     """Vectors of tokens that a task keeps for each of ``rows`` outputs."""
     most = max(_accumulators(lanes) // rows, 1)
@@ -46,8 +53,7 @@ def block_sparse_product(*, tokens: int, shape: tuple[int, int], block: tuple[in
     """
     (outputs, inputs), (rows, cols) = shape, block
     lanes = lanes_for(tokens, width)
-    # Taller blocks are taken in slices, as their outputs do not all fit into registers.
-    held = max(part for part in range(1, min(rows, _accumulators(lanes)) + 1) if rows % part == 0)
+    held = outputs_for(rows, lanes)
     slices = rows // held
     vectors = vectors_for(tokens, lanes, held)
     panel = vectors * lanes

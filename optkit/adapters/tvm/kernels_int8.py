@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from optkit.adapters.tvm.kernels import vectors_for
+from optkit.adapters.tvm.kernels import outputs_for, vectors_for
 
 #: Tokens of a vector, inputs of a lane, and what is added to inputs, as the instruction takes them without a sign.
 LANES, GROUP, ZERO = 16, 4, 128
@@ -75,7 +75,7 @@ def block_sparse_product_int8(*, tokens: int, shape: tuple[int, int], block: tup
     """
     (outputs, inputs), (rows, cols) = shape, block
     groups, across = inputs // GROUP, cols // GROUP
-    held = max(part for part in range(1, min(rows, 16) + 1) if rows % part == 0)
+    held = outputs_for(rows, LANES)
     slices = rows // held
     vectors = vectors_for(tokens, LANES, held)
     panel = vectors * LANES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from optkit.errors import PruningError
+from optkit.pruning.distillation.projections import Projections, attach_projections
 from optkit.pruning.distillation.states import (
     AttentionDistillation,
     HiddenDistillation,
@@ -27,8 +28,6 @@ from optkit.pruning.permutation.spaces import HIDDEN, space_name
 
 #: The student's submodule that holds the learned projections while it is trained.
 PROJECTIONS = "hidden_projections"
-#: Projections begin from nothing where the student does not: this much faster than its weights they learn.
-_PACE = 10.0
 _ROLES = ("query", "key", "value")
 _DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
@@ -124,15 +123,8 @@ class StateMatcher:
         ours, theirs = self.student.config.hidden_size, self.teacher.config.hidden_size
         if ours == theirs:
             return
-        parameter = next(self.student.parameters())
-        made = {str(layer): nn.utils.skip_init(nn.Linear, ours, theirs, bias=False) for layer, _ in self._hidden_pairs}
-        for projection in made.values():
-            # Random weights would pull the student where the teacher is not, until they know better.
-            nn.init.zeros_(projection.weight)
-        self.student.add_module(PROJECTIONS, nn.ModuleDict(made).to(parameter.device, parameter.dtype))
-        # In the forward pass, and not where the loss is: data-parallel wrappers look there for parameters in use.
-        hook = self.student.register_forward_hook(_apply_projections)
-        self._undo += [hook.remove, partial(delattr, self.student, PROJECTIONS)]
+        layers = [layer for layer, _ in self._hidden_pairs]
+        self._undo += attach_projections(self.student, PROJECTIONS, layers, theirs, _project_states)
 
     def _hidden_order(self) -> Tensor | None:
         """Which of the teacher's features each of the student's is compared with; None for that in the same place."""
@@ -253,12 +245,12 @@ class _Seen:
             hook.remove()
 
 
-def _apply_projections(student: nn.Module, inputs: tuple, outputs: Any) -> None:
-    if student.training and getattr(outputs, "hidden_states", None) is not None:
-        states: Sequence[Tensor] = list(outputs.hidden_states)
-        for layer, projection in getattr(student, PROJECTIONS).items():
-            states[int(layer)] = _PACE * projection(states[int(layer)])
-        outputs["hidden_states"] = tuple(states)
+def _project_states(outputs: Any, named: Mapping[str, Any], projections: Projections) -> None:
+    """Puts projected states in the place of the student's."""
+    states: list[Tensor] = list(outputs.hidden_states)
+    for layer, project in projections.items():
+        states[layer] = project(states[layer])
+    outputs["hidden_states"] = tuple(states)
 
 
 def _set_attention(model: PreTrainedModel, wanted: str) -> str:

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from optkit.errors import PruningError
+from optkit.pruning.distillation.projections import Projections, attach_projections
 from optkit.pruning.distillation.states import Layers, check_weight, layer_pairs
 
 #: The student's submodule that holds the learned projections while it is trained, and what its outputs call their
 #: results.
 PROJECTIONS = "pooled_projections"
 _OUTPUT = "pooled_states"
-#: As for hidden states, see matching.py.
-_PACE = 10.0
 
 
 @dataclass(frozen=True)
@@ -108,15 +106,8 @@ class PooledMatcher:
     def __init__(self, student: PreTrainedModel, teacher: PreTrainedConfig, spec: PooledDistillation):
         self.spec, self.pairs, self._undo = spec, pooled_pairs(spec, student.config, teacher), []
         if spec.of == "states":
-            parameter = next(student.parameters())
-            width, theirs = student.config.hidden_size, teacher.hidden_size
-            made = {str(i): nn.utils.skip_init(nn.Linear, width, theirs, bias=False) for i, _ in self.pairs}
-            for projection in made.values():
-                nn.init.zeros_(projection.weight)
-            student.add_module(PROJECTIONS, nn.ModuleDict(made).to(parameter.device, parameter.dtype))
-            # In the forward pass, where data-parallel wrappers look for parameters in use.
-            hook = student.register_forward_hook(_project, with_kwargs=True)
-            self._undo = [hook.remove, partial(delattr, student, PROJECTIONS)]
+            layers = [i for i, _ in self.pairs]
+            self._undo = attach_projections(student, PROJECTIONS, layers, teacher.hidden_size, _project_pooled)
 
     def loss(self, outputs: Any, teacher: Tensor, mask: Tensor | None) -> Tensor:
         """What the student's ``outputs``, called with ``output_hidden_states``, cost by the weight given; a scalar.
@@ -140,10 +131,8 @@ class PooledMatcher:
         self._undo = []
 
 
-def _project(student: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], outputs: Any) -> None:
-    if student.training and getattr(outputs, "hidden_states", None) is not None:
-        mask = named.get("attention_mask")
-        outputs[_OUTPUT] = {
-            layer: _PACE * projection(pool(outputs.hidden_states[int(layer)], mask).to(projection.weight.dtype))
-            for layer, projection in getattr(student, PROJECTIONS).items()
-        }
+def _project_pooled(outputs: Any, named: Mapping[str, Any], projections: Projections) -> None:
+    mask = named.get("attention_mask")
+    outputs[_OUTPUT] = {
+        str(layer): project(pool(outputs.hidden_states[layer], mask)) for layer, project in projections.items()
+    }

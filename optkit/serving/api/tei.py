@@ -17,9 +17,10 @@ from pydantic import BaseModel, Field, ValidationError
 import optkit
 from optkit.serving.api.answers import TeiError, answer, documented
 from optkit.serving.api.embedding import Inputs, check_count, texts_of, vectors
-from optkit.serving.api.zero_shot import ZeroShotRequest, entailed, predictions
+from optkit.serving.api.zero_shot import ZeroShotRequest, predictions
 from optkit.serving.errors import Failed, Invalid
 from optkit.serving.outputs import entities, scores
+from optkit.tasks.zero_shot_classification.spec import entailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

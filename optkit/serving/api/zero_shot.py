@@ -6,7 +6,6 @@ al. 2019, https://arxiv.org/abs/1909.00161.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -40,11 +39,6 @@ class ZeroShotRequest(BaseModel):
         """The text with a hypothesis for each class; ``template`` where the request has none."""
         template = self.parameters.hypothesis_template or template
         return [(self.inputs, template.replace("{}", label)) for label in self.parameters.candidate_labels]
-
-
-def entailed(labels: Sequence[str]) -> int | None:
-    """The output that says how far a hypothesis is entailed, as transformers' pipeline finds it; None without one."""
-    return next((i for i, name in enumerate(labels) if name.lower().startswith("entail")), None)
 
 
 def predictions(request: ZeroShotRequest, logits: np.ndarray, entailment: int) -> list[dict[str, Any]]:

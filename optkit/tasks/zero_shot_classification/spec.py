@@ -17,6 +17,11 @@ PARAMETERS, TEMPLATE = "task_specific_params", "hypothesis_template"
 _SENTENCE = '"A sentence of your own."'
 
 
+def entailed(outputs: Sequence[str]) -> int | None:
+    """The output that says how far a hypothesis is entailed, as transformers' pipeline finds it; None without one."""
+    return next((i for i, name in enumerate(outputs) if name.lower().startswith("entail")), None)
+
+
 def read_template(config: Mapping[str, Any]) -> str:
     """The hypothesis with ``{}`` in the place of a class that a config.json keeps; the default where it keeps none."""
     parameters = config.get(PARAMETERS)

@@ -22,7 +22,7 @@ from optkit.models.labels import placeholders
 from optkit.tasks import classes
 from optkit.tasks.base import Task
 from optkit.tasks.columns import first_few
-from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION, with_template
+from optkit.tasks.zero_shot_classification.spec import ZERO_SHOT_CLASSIFICATION, entailed, with_template
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -77,14 +77,12 @@ class ZeroShotClassification(Task):
             stored = stored_head(self.model, Head(self.auto_class, ["any"]))
         if stored is None:
             return _NEW
-        try:
-            _entailment(stored), _contradiction(stored)
-        except StopIteration:
+        if entailed(stored) is None or _contradiction(stored) is None:
             raise PlanError(
                 f"model.name: {self.model.name} has the outputs {first_few(stored)}, and entailment or contradiction "
                 "is none of them: take a model of natural language inference, or name its outputs in id2label of its "
                 "config.json"
-            ) from None
+            )
         return stored
 
     def is_trained(self, model: ModelSpec) -> bool:
@@ -112,13 +110,13 @@ class ZeroShotClassification(Task):
         found = self.tokens(datasets.Dataset.from_dict(pairs), processor, columns=tuple(pairs))
         if head is not None:
             right = self.references(dataset, head)[:, None] == np.arange(len(hypotheses))
-            answers = np.where(right, _entailment(head.labels), _contradiction(head.labels))
+            answers = np.where(right, entailed(head.labels), _contradiction(head.labels))
             found["labels"] = pa.array(answers.reshape(-1).astype(np.int64))
         return datasets.Dataset(pa.table(found), split=dataset.split)
 
     def decode(self, outputs: np.ndarray, encoded: Dataset, head: Head) -> np.ndarray:
         """Class ids (n,) of logits (n * classes, outputs)."""
-        logits = outputs[:, _entailment(head.labels)]
+        logits = outputs[:, entailed(head.labels)]
         return logits.reshape(-1, len(head.candidates)).argmax(-1)
 
     def references(self, dataset: Dataset, head: Head) -> np.ndarray:
@@ -135,13 +133,9 @@ class ZeroShotClassification(Task):
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _entailment(outputs: Sequence[str]) -> int:
-    """The output that says how far a hypothesis is entailed, as transformers' pipeline finds it."""
-    return next(i for i, name in enumerate(outputs) if name.lower().startswith("entail"))
-
-
-def _contradiction(outputs: Sequence[str]) -> int:
-    """The output for a hypothesis that is wrong; of two outputs the other one."""
+def _contradiction(outputs: Sequence[str]) -> int | None:
+    """The output for a hypothesis that is wrong, of two outputs the other one; None without one."""
     if len(outputs) == 2:
-        return 1 - _entailment(outputs)
-    return next(i for i, name in enumerate(outputs) if name.lower().startswith("contradict"))
+        entailment = entailed(outputs)
+        return None if entailment is None else 1 - entailment
+    return next((i for i, name in enumerate(outputs) if name.lower().startswith("contradict")), None)
