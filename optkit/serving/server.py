@@ -118,7 +118,8 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._listener is not None and time.monotonic() >= self._stop_at:
             refuse_new_connections(self._listener)
-            self._listener = None
+            # On a busy machine this may be late: the last connections have their time from now on.
+            self._listener, self._stop_at = None, time.monotonic()
         return await super().on_tick(counter) or time.monotonic() >= self._stop_at + _LAST
 
 
