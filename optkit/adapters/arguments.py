@@ -47,6 +47,11 @@ def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
     return math.ceil(min(value("num_train_epochs") * per_epoch, sys.maxsize)), per_epoch
 
 
+def precision_of(train: Mapping[str, Any]) -> torch.dtype | None:
+    """The type that a training of the recipe's ``train`` computes products in by autocast; None for float32."""
+    return torch.bfloat16 if train.get("bf16") else torch.float16 if train.get("fp16") else None
+
+
 def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, examples: int) -> TrainingArguments:
     """TrainingArguments for the recipe's ``train``, with what optkit owns filled in.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from optkit.adapters.trainer import Objective, lengths, task_loss
+from optkit.adapters.trainer import Objective, attention_kernels, lengths, task_loss
 from optkit.pruning.distillation.matching import accepted_inputs
 from optkit.pruning.distillation.pooled import pool
 
@@ -24,7 +25,14 @@ def _silent(done: int, total: int, facts: Mapping[str, float]) -> None:
 
 
 def predict(
-    model: Any, encoded: Any, task: Any, processor: Any, *, batch_size: int = 32, tell: Tell = _silent
+    model: Any,
+    encoded: Any,
+    task: Any,
+    processor: Any,
+    *,
+    batch_size: int = 32,
+    precision: torch.dtype | None = None,
+    tell: Tell = _silent,
 ) -> np.ndarray:
     """What ``task`` keeps of a model's outputs on each example of ``encoded``, float32 (examples, ...) in its order.
 
@@ -35,8 +43,9 @@ def predict(
         model: a torch or OpenVINO model called with a batch.
         task: see ``optkit.tasks.base.Task``.
         processor: the model's tokenizer or image processor.
+        precision: the type that a torch model's products are computed in, by autocast; None for that of its weights.
     """
-    return _passes(model, encoded, task, processor, [task.outputs], {}, batch_size, tell)[0]
+    return _passes(model, encoded, task, processor, [task.outputs], {}, batch_size, precision, tell)[0]
 
 
 def predict_pooled(
@@ -47,6 +56,7 @@ def predict_pooled(
     layers: Sequence[int],
     *,
     batch_size: int = 32,
+    precision: torch.dtype | None = None,
     tell: Tell = _silent,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As ``predict``; and the states of some ``layers``, averaged over tokens: float32 (examples, layers * width).
@@ -60,7 +70,7 @@ def predict_pooled(
         return torch.cat([pool(found.hidden_states[i], mask) for i in layers], dim=1)
 
     readers = [task.outputs, pooled]
-    outputs, states = _passes(model, encoded, task, processor, readers, _HIDDEN, batch_size, tell)
+    outputs, states = _passes(model, encoded, task, processor, readers, _HIDDEN, batch_size, precision, tell)
     return outputs, states
 
 
@@ -75,6 +85,7 @@ def _passes(
     readers: Sequence[Callable[[Any, Mapping[str, Any]], torch.Tensor]],
     options: Mapping[str, Any],
     batch_size: int,
+    precision: torch.dtype | None,
     tell: Tell,
 ) -> list[np.ndarray]:
     """What each of ``readers`` takes from a model's outputs on each example, called with ``options``."""
@@ -83,7 +94,7 @@ def _passes(
     if isinstance(model, nn.Module):
         model.eval()
     parts: list[list[np.ndarray]] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), _autocast(model, precision):
         for start in range(0, len(order), batch_size):
             batch = collate([rows[int(i)] for i in order[start : start + batch_size]])
             inputs = {name: tensor for name, tensor in batch.items() if name not in task.answers}
@@ -94,6 +105,17 @@ def _passes(
             done = min(start + batch_size, len(order))
             tell(done, len(order), {"examples": done})
     return [_in_order(order, each, batch_size) for each in zip(*parts, strict=True)]
+
+
+@contextmanager
+def _autocast(model: Any, precision: torch.dtype | None) -> Iterator[None]:
+    """Has a torch ``model`` compute its products in ``precision``; None leaves them in that of its weights."""
+    if precision is None:
+        yield
+        return
+    kind = model.device.type
+    with torch.autocast(kind, dtype=precision), attention_kernels(precision, kind):
+        yield
 
 
 def _in_order(order: np.ndarray, parts: Sequence[np.ndarray], batch_size: int) -> np.ndarray:

@@ -235,7 +235,8 @@ def build(
 def train(trainer: OptkitTrainer, resume: Path | None) -> int:
     """Trains to the end, from the checkpoint ``resume`` if there is one, and returns the step it began at."""
     trainer.add_callback(_NothingLeft())
-    with quiet(), _one_tokenizer_thread(), _attention(trainer.args):
+    precision = torch.bfloat16 if trainer.args.bf16 else None
+    with quiet(), _one_tokenizer_thread(), attention_kernels(precision, trainer.args.device.type):
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         except _Trained:
@@ -256,9 +257,9 @@ class _NothingLeft(TrainerCallback):
 
 
 @contextmanager
-def _attention(args: TrainingArguments) -> Iterator[None]:
+def attention_kernels(precision: torch.dtype | None, device: str) -> Iterator[None]:
     """On CPUs in bfloat16 torch's fused attention takes three times as long as the plain one, for short inputs."""
-    if not (args.bf16 and args.device.type == "cpu"):
+    if not (precision == torch.bfloat16 and device == "cpu"):
         yield
         return
     with sdpa_kernel(SDPBackend.MATH):

@@ -17,7 +17,7 @@ from datasets import Dataset
 from pyarrow import parquet
 from safetensors.numpy import load_file, save_file
 
-from optkit.adapters import passes
+from optkit.adapters import arguments, passes
 from optkit.data.augment import augment, neighbours_of
 from optkit.data.columns import with_columns
 from optkit.data.files import read_file
@@ -55,6 +55,8 @@ def key(context: RunContext) -> str:
     labels = list(context.data.head.labels or ())
     if "pooled" in distill:  # which layers of the teacher are asked for depends on the student's depth
         source |= {"pooled": distill["pooled"]["layers"], "model": context.identity["model"]}
+    if (precision := arguments.precision_of(context.recipe.train)) is not None:
+        source |= {"precision": str(precision)}
     return context.key(data=context.data_identity, labels=labels, **source, **texts)
 
 
@@ -106,12 +108,14 @@ def _ask(
         encoded = context.task.encode(context.data.splits["train"], tokenizer, context.data.head)
     with context.reporter.task("teacher") as bar:
         rows = _join(encoded, None if texts is None else context.task.encode(texts, tokenizer, None))
+        # As a teacher beside the student computes.
+        how = {"precision": arguments.precision_of(context.recipe.train), "batch_size": 64, "tell": bar.advance}
         if pooled:
             pairs = pooled_pairs(context.recipe.distill.pooled.build(), _student_config(context), model.config)
             layers = [theirs for _, theirs in pairs]
-            logits, states = passes.predict_pooled(model, rows, context.task, tokenizer, layers, tell=bar.advance)
+            logits, states = passes.predict_pooled(model, rows, context.task, tokenizer, layers, **how)
         else:
-            logits, states = passes.predict(model, rows, context.task, tokenizer, tell=bar.advance), None
+            logits, states = passes.predict(model, rows, context.task, tokenizer, **how), None
     if not np.isfinite(logits).all():
         raise OptkitError(f"{key}: {spec.name} gives NaN or infinite logits: use another")
     # In half precision: rounding by 0.05 % is far less than what a student can follow.

@@ -292,6 +292,17 @@ def test_predictions_come_in_the_order_of_the_examples():
     assert sum(model.seen, []) != list(range(11))  # batched by length all the same
 
 
+def test_predictions_are_computed_in_the_precision_asked_for():
+    model, data = Toy(), toy_data(11)
+    model.device = torch.device("cpu")
+    found = passes.predict(model, data, ToyTask(), None, batch_size=4, precision=torch.bfloat16)
+    with torch.no_grad():
+        linear = model.linear.to(torch.bfloat16)
+        expected = linear(torch.arange(11.0, dtype=torch.bfloat16)[:, None] / 100).float().numpy()
+    assert found.dtype == "float32" and found == pytest.approx(expected, rel=2**-7)
+    assert (found == torch.from_numpy(found).to(torch.bfloat16).float().numpy()).all()
+
+
 def test_timing_a_step_leaves_the_weights_alone(tmp_path):
     built = toy(tmp_path, gradient_accumulation_steps=2)
 

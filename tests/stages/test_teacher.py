@@ -303,3 +303,9 @@ def test_texts_without_answers_need_classes(tiny_checkpoint, recipe, said):
     with pytest.raises(PlanError) as raised:
         make_plan(load_recipe(RECIPES / f"{recipe}.yaml", given))
     assert f"distill.data: {said}" in raised.value.problems
+
+
+def test_teachers_compute_in_the_precision_of_the_training(job, tiny_checkpoint):
+    given = f"distill.teacher={tiny_checkpoint}"
+    assert teacher.key(job(given)) != teacher.key(job(given, "train.bf16=true"))
+    assert teacher.key(job(given)) == teacher.key(job(given, "train.bf16=false"))
