@@ -9,7 +9,8 @@ stopped at any time, in the middle of a training too, and started again. The pag
     python scripts/accuracy_table.py --data SST2 --model MINILM --output runs/accuracy --only criteria --threads 2
 
 ``--data`` is a folder with SST-2 as train.tsv, dev.tsv and test.tsv; ``--model`` the encoder that was fine-tuned on it,
-which is dense baseline, start model and teacher.
+which is dense baseline, start model and teacher; ``--teacher`` another one, of any size, which the cells of "a larger
+teacher" learn logits from. Rows of the page whose runs ``--output`` lacks stay as they are.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pages
+from accuracy_cells import CELLS, Cell
 
 from optkit.recipe import load_recipe
 from optkit.variant import DENSE, PRUNED, Variant, migrate_name
@@ -36,73 +38,11 @@ RECIPES = HERE.parent / "recipes"
 Z95 = 1.959964
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One row of a table: a recipe of ``recipes/`` with overrides, once for each seed."""
-
-    table: str
-    name: str
-    recipe: str
-    sets: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (42,)
-    limit: float | None = None  #: points below dense that we set out to stay within
-    goal: float | None = None
-
-
-_SEEDS = (42, 43, 44)
-_1X4 = "minilm_sst2_80sparse.yaml"
-_SHORT = "train.num_train_epochs=null", "train.max_steps=1500"
-_HALF = "prune.heads.schedule.to=0.5", "prune.neurons.schedule.to=0.5"
-_FALLING = "criterion: taylor, schedule: {shape: cubic, to: 0.5, begin: 5%, end: 40%, every: 20}"
-_HEADS = f"{{name: heads, structure: head, {_FALLING}}}"
-_NEURONS = f"{{name: neurons, structure: 'neuron:4', {_FALLING}}}"
-
-
-def _headline(name: str, limit: float, goal: float, *sets: str, recipe: str = _1X4) -> Cell:
-    return Cell("headline", name, recipe, sets, _SEEDS, limit, goal)
-
-
-def _compared(criterion: str, to: float) -> Cell:
-    """Criteria under one budget, with all else as in the headline recipe."""
-    rule = f"prune.encoder.criterion={criterion}", f"prune.encoder.schedule.to={to}"
-    return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, _1X4, (*_SHORT, *rule))
-
-
-def _allocated(name: str, *rule: str) -> Cell:
-    """Where the zeros are, under one budget, with all else as in the headline recipe."""
-    return Cell("which layers, 1x4, 1,500 steps", name, _1X4, (*_SHORT, *(f"prune.encoder.{part}" for part in rule)))
-
-
-CELLS = (
-    _headline("80 % 1x4", 2.0, 1.0),
-    _headline("90 % 1x4", 4.0, 2.5, "prune.encoder.schedule.to=0.9"),
-    _headline("95 % 1x4", 7.0, 5.0, "prune.encoder.schedule.to=0.95"),
-    _headline("90 % element", 3.0, 1.5, "prune.encoder.schedule.to=0.9", "prune.encoder.structure=element"),
-    _headline("one-shot 50 % 1x4", 3.0, 1.5, recipe="oneshot_bert_sst2.yaml"),
-    _headline("heads and neurons, -50 %", 1.5, 0.7, *_HALF, recipe="oneshot_bert_sst2_structured.yaml"),
-    *(_compared(criterion, 0.8) for criterion in ("magnitude", "movement", "obert")),
-    *(
-        _compared(criterion, 0.9)
-        for criterion in ("magnitude", "movement", "soft_movement", "taylor", "wanda", "obert", "random")
-    ),
-    _allocated("85 % of each layer", "schedule.to=0.85"),
-    _allocated(
-        "6 times as fast, by latency",
-        "scope=null",
-        "schedule.from=null",
-        "schedule.to=null",
-        "allocate={by: latency, speedup: 6}",
-    ),
-    _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
-    Cell("more training", "80 % 1x4, two epochs", _1X4, ("train.num_train_epochs=2",), _SEEDS),
-    Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",), _SEEDS),
-)
-
-
 def parse() -> argparse.Namespace:
     parser = pages.parser(__doc__, PAGE)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv, dev.tsv and test.tsv of SST-2")
     parser.add_argument("--model", type=Path, required=True, help="the encoder fine-tuned on it")
+    parser.add_argument("--teacher", type=Path, help="another one, for the cells of 'a larger teacher'")
     parser.add_argument("--seed", type=int, help="this seed alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--set", action="append", default=[], dest="sets", help="one more override for every cell")
@@ -129,7 +69,10 @@ def command(options: argparse.Namespace, cell: Cell, seed: int, folder: Path) ->
     recipe = load_recipe(RECIPES / cell.recipe)
     # A recipe without training stays one: `train.bf16` would make it one with.
     sets += [text for text in options.sets if recipe.train or not text.startswith("train.")]
-    if recipe.distill is not None:
+    if cell.larger:
+        teachers = [{"name": model, "weight": 0}, {"name": str(options.teacher.resolve())}]
+        sets.append(f"distill.teacher={json.dumps(teachers)}")
+    elif recipe.distill is not None:
         sets.append(f"distill.teacher={model}")
     given = [argument for text in sets for argument in ("--set", text)]
     # Most cells ask the same teacher the same texts.
@@ -197,12 +140,13 @@ def finished(options: argparse.Namespace, cell: Cell) -> list[tuple[int, Path]]:
     return [(seed, folder) for seed, folder in every if folder.with_suffix(".json").is_file()]
 
 
-def row(options: argparse.Namespace, cell: Cell) -> str:
-    """A line of the table."""
+def row(options: argparse.Namespace, cell: Cell, before: Mapping[tuple[str, str], str]) -> str:
+    """A line of the table; of a cell that was not run here the one that was there ``before``."""
     done = finished(options, cell)
     aims = [f"{cell.limit:g}", f"{cell.goal:g}"] if cell.limit is not None else []
     if not done:
-        return "| " + " | ".join([cell.name, *["not run"] + [""] * 6, *aims]) + " |"
+        empty = "| " + " | ".join([cell.name, *["not run"] + [""] * 6, *aims]) + " |"
+        return before.get((_title(cell.table), cell.name), empty)
     runs = [correct(folder) for _, folder in done]
     reports = [json.loads((folder / "report.json").read_text(encoding="utf-8")) for _, folder in done]
     costs = [json.loads(folder.with_suffix(".json").read_text(encoding="utf-8")) for _, folder in done]
@@ -223,14 +167,29 @@ def row(options: argparse.Namespace, cell: Cell) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _title(table: str) -> str:
+    return f"{table[0].upper()}{table[1:]}"
+
+
+def rows_of(page: str) -> dict[tuple[str, str], str]:
+    """The lines of a page's tables, by the title that they stand under and their first cell."""
+    found, title = {}, ""
+    for line in page.splitlines():
+        if line.startswith("## "):
+            title = line[3:]
+        elif line.startswith("| "):
+            found[title, line.split("|")[1].strip()] = line
+    return found
+
+
 def tables(options: argparse.Namespace) -> str:
-    lines = []
+    lines, before = [], rows_of(options.page.read_text(encoding="utf-8"))
     for table in dict.fromkeys(cell.table for cell in CELLS):
         cells = [cell for cell in CELLS if cell.table == table]
         heads = ["", "int8 accuracy", "points below dense", "before int8", "seeds", "steps", "time x threads", "memory"]
         heads += ["limit", "goal"] if cells[0].limit is not None else []
-        lines += ["", f"## {table[0].upper()}{table[1:]}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        lines += [row(options, cell) for cell in cells]
+        lines += ["", f"## {_title(table)}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        lines += [row(options, cell, before) for cell in cells]
     return "\n".join([*lines, ""])
 
 
@@ -244,6 +203,9 @@ def main() -> int:
     ]
     if not chosen:
         print(f"accuracy_table: no cell holds '{options.only}'", file=sys.stderr)
+        return 2
+    if options.teacher is None and any(cell.larger for cell, _ in chosen) and not options.list:
+        print("accuracy_table: cells of 'a larger teacher' need one: name it by --teacher", file=sys.stderr)
         return 2
     if not options.list:
         try:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pages
-from accuracy_table import INT8, Cell, correct, drop, folder_of, run_cell
+from accuracy_cells import Cell
+from accuracy_table import INT8, correct, drop, folder_of, run_cell
 
 import optkit
 from optkit.errors import OptkitError

@@ -56,6 +56,20 @@ def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, arguments, p
     assert "nowhere" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL in page.read()
 
 
+def test_a_row_stays_where_its_run_is_gone(script, arguments, page, tmp_path):
+    assert script("accuracy_table", *arguments, "--only", CELL, "--seed", 42) == 0
+    [done] = [line for line in page.read().splitlines() if line.startswith(f"| {CELL} ")]
+    assert "not run" not in done
+    shutil.rmtree(tmp_path / "runs")
+    absent = [*arguments, "--only", CELL, "--seed", 42, "--set", "task.label=nowhere"]
+    assert script("accuracy_table", *absent) == 1 and done in page.read().splitlines()
+
+
+def test_a_larger_teacher_is_asked_for_before_anything_runs(script, arguments, tmp_path, capsys):
+    assert script("accuracy_table", *arguments, "--only", "a larger teacher 80 % 4x4") == 2
+    assert "--teacher" in capsys.readouterr().err and not (tmp_path / "runs").exists()
+
+
 def test_a_drop_is_paired_by_sentence_and_averaged_over_seeds(monkeypatch, scripts):
     monkeypatch.syspath_prepend(scripts)
     script = runpy.run_path(str(scripts / "accuracy_table.py"))

@@ -1,0 +1,96 @@
+"""The cells of docs/accuracy.md, which ``accuracy_table.py`` runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table: a recipe of ``recipes/`` with overrides, once for each seed."""
+
+    table: str
+    name: str
+    recipe: str
+    sets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (42,)
+    limit: float | None = None  #: points below dense that we set out to stay within
+    goal: float | None = None
+    larger: bool = False  #: whether logits are those of ``--teacher``, and hidden states alone those of ``--model``
+
+
+_SEEDS = (42, 43, 44)
+_1X4 = "minilm_sst2_80sparse.yaml"
+_SHORT = "train.num_train_epochs=null", "train.max_steps=1500"
+_HALF = "prune.heads.schedule.to=0.5", "prune.neurons.schedule.to=0.5"
+_FALLING = "criterion: taylor, schedule: {shape: cubic, to: 0.5, begin: 5%, end: 40%, every: 20}"
+_HEADS = f"{{name: heads, structure: head, {_FALLING}}}"
+_NEURONS = f"{{name: neurons, structure: 'neuron:4', {_FALLING}}}"
+
+
+def _headline(name: str, limit: float, goal: float, *sets: str, recipe: str = _1X4) -> Cell:
+    return Cell("headline", name, recipe, sets, _SEEDS, limit, goal)
+
+
+def _taught(structure: str, to: float, limit: float, goal: float, seeds: tuple[int, ...] = _SEEDS) -> Cell:
+    """A headline recipe under a larger teacher."""
+    recipe = "minilm_sst2_80sparse" + {"1x4": ""}.get(structure, f"_{structure}")
+    sets = (f"prune.encoder.schedule.to={to}",)
+    name = f"{to * 100:.0f} % {structure}"
+    return Cell("a larger teacher", name, f"{recipe}.yaml", sets, seeds, limit, goal, larger=True)
+
+
+def _permuted(structure: str, to: float, permute: str | None) -> Cell:
+    """One budget, with the features' own order and with one that suits the structure."""
+    rule = f"structure='{structure}'", f"schedule.to={to}", *([f"permute={permute}"] if permute else [])
+    sets = "train.num_train_epochs=null", "train.max_steps=300", *(f"prune.encoder.{part}" for part in rule)
+    name = f"{to * 100:.0f} % {structure}{', permuted' if permute else ''}"
+    return Cell("orders of features, 300 steps", name, _1X4, sets)
+
+
+def _compared(criterion: str, to: float) -> Cell:
+    """Criteria under one budget, with all else as in the headline recipe."""
+    rule = f"prune.encoder.criterion={criterion}", f"prune.encoder.schedule.to={to}"
+    return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, _1X4, (*_SHORT, *rule))
+
+
+def _allocated(name: str, *rule: str) -> Cell:
+    """Where the zeros are, under one budget, with all else as in the headline recipe."""
+    return Cell("which layers, 1x4, 1,500 steps", name, _1X4, (*_SHORT, *(f"prune.encoder.{part}" for part in rule)))
+
+
+CELLS = (
+    _headline("80 % 1x4", 2.0, 1.0),
+    _headline("90 % 1x4", 4.0, 2.5, "prune.encoder.schedule.to=0.9"),
+    _headline("95 % 1x4", 7.0, 5.0, "prune.encoder.schedule.to=0.95"),
+    _headline("90 % element", 3.0, 1.5, "prune.encoder.schedule.to=0.9", "prune.encoder.structure=element"),
+    _headline("one-shot 50 % 1x4", 3.0, 1.5, recipe="oneshot_bert_sst2.yaml"),
+    _headline("heads and neurons, -50 %", 1.5, 0.7, *_HALF, recipe="oneshot_bert_sst2_structured.yaml"),
+    *(_compared(criterion, 0.8) for criterion in ("magnitude", "movement", "obert")),
+    *(
+        _compared(criterion, 0.9)
+        for criterion in ("magnitude", "movement", "soft_movement", "taylor", "wanda", "obert", "random")
+    ),
+    _allocated("85 % of each layer", "schedule.to=0.85"),
+    _allocated(
+        "6 times as fast, by latency",
+        "scope=null",
+        "schedule.from=null",
+        "schedule.to=null",
+        "allocate={by: latency, speedup: 6}",
+    ),
+    _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
+    Cell("more training", "80 % 1x4, two epochs", _1X4, ("train.num_train_epochs=2",), _SEEDS),
+    Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",), _SEEDS),
+    _taught("4x4", 0.8, 0.7, 0.3),
+    _taught("16x4", 0.8, 1.2, 0.6),
+    _taught("4x4", 0.9, 1.8, 1.2),
+    _taught("16x4", 0.9, 2.5, 1.8),
+    _taught("1x4", 0.8, 0.5, 0.0),
+    _taught("1x4", 0.95, 3.0, 2.3, _SEEDS[:1]),
+    *(
+        _permuted(structure, to, permute)
+        for structure, to in (("4x4", 0.8), ("16x4", 0.8), ("32x1", 0.8), ("2:4", 0.5))
+        for permute in (None, "all")
+    ),
+)
