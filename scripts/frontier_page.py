@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Accuracy against speed for one model pruned in many ways: runs or reuses recipes, times their int8 IRs by turns
-against the dense model's in plain OpenVINO, and writes docs/frontier.md, which it makes if need be, with its picture.
+against the dense model's in plain OpenVINO, and writes a section of docs/frontier.md with its picture.
 
 Runs are those of ``scripts/accuracy_table.py``, made here where ``--output`` lacks them, and others by ``--run``. Times
 are taken once, in one process, and kept in ``--output``; ``--again`` takes them anew.
 
     python scripts/frontier_page.py --data SST2 --model MINILM --output runs/frontier --only one-shot
     python scripts/frontier_page.py --data SST2 --model MINILM --output runs/frontier --only none \\
-      --run '80 % 4x4=runs/a' --run '80 % 16x4=runs/b'
+      --section MiniLM-L6 --run '80 % 4x4=runs/a' --run '80 % 16x4=runs/b'
 """
 
 from __future__ import annotations
@@ -34,24 +34,27 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "frontier.md"
 _EMPTY = """\
 # Accuracy against speed
 
-Which way of pruning gives most accuracy for a speed: MiniLM-L6 on SST-2 ([data and intervals](accuracy.md)), pruned in
-blocks, single weights or whole heads and neurons, as an int8 IR on optkit's runtime. Points are those that the int8 IR
+Which way of pruning gives most accuracy for a speed, on SST-2 ([data and intervals](accuracy.md)): encoders pruned in
+blocks, single weights or whole heads and neurons, as int8 IRs on optkit's runtime. Points are those that the int8 IR
 lost against the dense model in PyTorch, on 2,693 development and test sentences, with a 95 % interval over sentences.
-Times are of all IRs by turns in one process; 1 is the int8 IR of the dense model in plain OpenVINO.
+Times are of all IRs of a model by turns in one process; 1 is the int8 IR of the dense model in plain OpenVINO. *Beaten*
+rows lose no less than another row and are no faster. *The same IR in OpenVINO* shows what OpenVINO gains by itself,
+which skips no zeros but runs a model without the heads and neurons that were removed.
 
 ```bash
-python scripts/frontier_page.py --data SST2 --model MINILM --output runs/frontier
+python scripts/frontier_page.py --data SST2 --model MODEL --output runs/frontier --section NAME
 ```
 
 runs what is missing and reuses the rest; `--run NAME=FOLDER` adds runs of your own. Of any runs of yours, [`optkit
 pareto`](sweeps.md) draws the same picture from the times that each run measured.
-
-<!-- measured: begin -->
-<!-- measured: end -->
-
-*Beaten* rows lose no less than another row and are no faster. *The same IR in OpenVINO* shows what OpenVINO gains by
-itself, which skips no zeros but runs a model without the heads and neurons that were removed.
 """
+
+
+def _new_section(name: str) -> str:
+    begin, end = pages.marks(name)
+    return f"\n## {name}\n\n{begin}\n{end}\n"
+
+
 _ONE_SHOT, _STRUCTURED = "oneshot_bert_sst2.yaml", "oneshot_bert_sst2_structured.yaml"
 #: The model as it is: its int8 IR is what times are against.
 DENSE = Cell("frontier", "dense", _ONE_SHOT, ("prune=[]", "oneshot=null"))
@@ -96,6 +99,7 @@ def parse() -> argparse.Namespace:
     parser = pages.parser(__doc__, PAGE)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv, dev.tsv and test.tsv of SST-2")
     parser.add_argument("--model", type=Path, required=True, help="the encoder fine-tuned on it")
+    parser.add_argument("--section", default="MiniLM-L6", help="the model's section (default: %(default)s)")
     parser.add_argument("--run", action="append", default=[], dest="runs", help="NAME=FOLDER of a finished run of it")
     parser.add_argument("--set", action="append", default=[], dest="sets", help="one more override for every cell")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -165,13 +169,13 @@ def advice(found: list[Point]) -> str:
     return f"On this CPU, take {', '.join(said)}." if said else "Nothing here is within two points."
 
 
-def render(found: list[Point], result: dict[str, Any]) -> str:
-    """The text between the page's marks."""
+def render(found: list[Point], result: dict[str, Any], picture: str) -> str:
+    """The text of a section."""
     machine, beaten = result["machine"], {mark.name for mark in _marks(found) if mark.dominated}
     lines = [
         advice(found),
         "",
-        "![Accuracy lost against speed gained](frontier.svg)",
+        f"![Accuracy lost against speed gained]({picture})",
         "",
         f"{machine['cpu']}, {result['settings']['threads']} threads, 1 x {result['shapes'][0]['seq']} tokens; OpenVINO "
         f"computes in {result['settings']['precision'] or 'f32'} what is not int8.",
@@ -190,6 +194,14 @@ def render(found: list[Point], result: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def write(page: Path, section: str, text: str) -> None:
+    """Puts ``text`` into a section of the page; makes what is not there yet."""
+    before = page.read_text(encoding="utf-8") if page.exists() else _EMPTY
+    if pages.marks(section)[0] not in before:
+        page.write_text(before + _new_section(section), encoding="utf-8")
+    pages.write_between(page, text, section)
+
+
 def _marks(found: list[Point]) -> list[Mark]:
     return mark_dominated([Mark(point.name, point.lost[0], point.ratio[0]) for point in found])
 
@@ -200,17 +212,19 @@ def main() -> int:
         runs = collect(options)
         result = times(options, runs)
         found = points(runs, result)
-        if not options.page.exists():
-            options.page.write_text(_EMPTY, encoding="utf-8")
-        pages.write_between(options.page, render(found, result))
+        picture = options.page.with_name(f"{options.page.stem}-{options.section.lower()}.svg")
+        write(options.page, options.section, render(found, result, picture.name))
     except Exception as error:
         print(f"frontier_page: {error}", file=sys.stderr)
         return 1
     axis = f"times as fast as OpenVINO int8, dense, on {result['machine']['cpu']}"
     chart = frontier_chart(
-        _marks(found), title="Accuracy lost against speed gained", axis=axis, lost="points of accuracy"
+        _marks(found),
+        title=f"{options.section}: accuracy lost against speed gained",
+        axis=axis,
+        lost="points of accuracy",
     )
-    options.page.with_suffix(".svg").write_text(chart, encoding="utf-8")
+    picture.write_text(chart, encoding="utf-8")
     return 0
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+def marks(section: str = "") -> tuple[str, str]:
+    """What begins and ends the script's part of a page, or of one of its sections."""
+    name = " ".join(filter(None, ("measured", section)))
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
-def write_between(page: Path, text: str) -> None:
-    """Puts ``text`` between the marks of ``page``.
+def write_between(page: Path, text: str, section: str = "") -> None:
+    """Puts ``text`` between the marks of ``page``, or of a section of it.
 
     Raises:
         ValueError: if the page has no marks.
     """
-    head, begun, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, ended, tail = rest.partition(END)
+    begin, end = marks(section)
+    head, begun, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, ended, tail = rest.partition(end)
     if not begun or not ended:
-        raise ValueError(f"{page}: there is no '{BEGIN}' with a '{END}' after it: give the page of this script")
-    page.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
+        raise ValueError(f"{page}: there is no '{begin}' with a '{end}' after it: give the page of this script")
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
 
 
 def parser(said: str | None, page: Path) -> argparse.ArgumentParser:

@@ -60,8 +60,9 @@ def test_points_are_paired_with_dense_and_the_fastest_comes_first(frontier, meas
     assert [point.name for point in found] == ["many", "blocks", "beaten", "dense"]
     assert [point.lost[0] for point in found] == pytest.approx([4.0, 1.0, 1.5, 0.0])
     assert [point.plain[0] for point in found] == [1.0] * 4 and found[0].noisy and found[1].zeros == 0.8
-    said = frontier.render(found, measured[1])
+    said = frontier.render(found, measured[1], "picture.svg")
     assert said.startswith("On this CPU, take **blocks** for one point (3.00 times as fast), **blocks** for two (3.00")
+    assert "](picture.svg)" in said
     assert "| blocks | 1.00 ± " in said and "| 80% | **3.00 (2.90 to 3.10)** | 1.00 (0.90 to 1.10) | 3.00 |  |" in said
     assert [line.split("|")[-2].strip() for line in said.splitlines() if line.startswith("| ")][1:] == [
         "noisy",
@@ -77,11 +78,13 @@ def test_nothing_is_advised_that_loses_too_much(frontier, measured):
     assert frontier.advice(many) == "Nothing here is within two points."
 
 
-def test_the_page_is_made_with_a_place_for_what_is_measured(frontier, tmp_path):
+def test_each_model_has_a_section_of_the_page(frontier, tmp_path):
     page = tmp_path / "frontier.md"
-    page.write_text(frontier._EMPTY, encoding="utf-8")
-    frontier.pages.write_between(page, "measured")
-    assert page.read_text(encoding="utf-8").count("\nmeasured\n") == 1
+    for section, text in (("A", "first"), ("B", "second"), ("A", "third")):
+        frontier.write(page, section, text)
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith("# Accuracy against speed\n") and "first" not in written
+    assert written.index("## A\n") < written.index("\nthird\n") < written.index("## B\n") < written.index("\nsecond\n")
 
 
 def test_a_folder_that_is_no_run_is_one_line(script, tmp_path, page, measured, monkeypatch, capsys):
