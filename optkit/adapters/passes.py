@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
+from optkit.adapters.arguments import precision_of
 from optkit.adapters.trainer import Objective, attention_kernels, lengths, task_loss
 from optkit.pruning.distillation.matching import accepted_inputs
 from optkit.pruning.distillation.pooled import pool
@@ -108,12 +109,12 @@ def _passes(
 
 
 @contextmanager
-def _autocast(model: Any, precision: torch.dtype | None) -> Iterator[None]:
+def _autocast(model: nn.Module, precision: torch.dtype | None) -> Iterator[None]:
     """Has a torch ``model`` compute its products in ``precision``; None leaves them in that of its weights."""
     if precision is None:
         yield
         return
-    kind = model.device.type
+    kind = next(model.parameters()).device.type
     with torch.autocast(kind, dtype=precision), attention_kernels(precision, kind):
         yield
 
@@ -140,9 +141,9 @@ def time_steps(
 ) -> float:
     """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``.
 
-    With a ``teacher``, its forward pass on the same batches counts.
+    Products are computed in the precision that ``args`` asks for. With a ``teacher``, its forward pass on the same batches counts.
     """
-    batch = args.train_batch_size
+    batch, precision = args.train_batch_size, precision_of({"bf16": args.bf16, "fp16": args.fp16})
     sizes = lengths(encoded)
     if args.train_sampling_strategy == "group_by_length":
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
@@ -155,10 +156,11 @@ def time_steps(
         inputs = collator([encoded[int(i)] for i in order[start : start + batch]])
         inputs = {name: tensor.to(args.device) for name, tensor in inputs.items()}
         begun = time.perf_counter()
-        task_loss(model.train(), inputs, objective)[0].backward()
-        if teacher is not None:
-            with torch.no_grad():
-                teacher(**accepted_inputs(teacher, inputs))
+        with _autocast(model, precision):
+            task_loss(model.train(), inputs, objective)[0].backward()
+            if teacher is not None:
+                with torch.no_grad():
+                    teacher(**accepted_inputs(teacher, inputs))
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - begun)

@@ -12,6 +12,7 @@ from optkit.adapters import passes
 from optkit.adapters.arguments import training_arguments
 from optkit.adapters.checkpointing import KEPT
 from optkit.models import freezing, load_teacher
+from optkit.planning.teachers import runs_beside
 from optkit.pruning.criteria import build
 from optkit.pruning.criteria.base import GroupCriterion
 
@@ -51,7 +52,7 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
         recipe.train, context.path("checkpoints"), seed=recipe.seed, examples=plan.examples["train"]
     )
     beside = None
-    if recipe.distill is not None and recipe.distill.of_states:
+    if recipe.distill is not None and runs_beside(context):
         key, spec = recipe.distill.first
         beside = load_teacher(spec, context.data.head, key=key)[0].to(args.device)
     freezing.freeze(model, recipe.train.get("freeze", ()))

@@ -294,7 +294,6 @@ def test_predictions_come_in_the_order_of_the_examples():
 
 def test_predictions_are_computed_in_the_precision_asked_for():
     model, data = Toy(), toy_data(11)
-    model.device = torch.device("cpu")
     found = passes.predict(model, data, ToyTask(), None, batch_size=4, precision=torch.bfloat16)
     with torch.no_grad():
         linear = model.linear.to(torch.bfloat16)
@@ -315,6 +314,11 @@ def test_timing_a_step_leaves_the_weights_alone(tmp_path):
     args: TrainingArguments = built.args
     assert passes.time_steps(model, args, toy_data(24), collate, steps=3) > 0
     assert torch.equal(model.linear.weight, before) and len(model.seen) == 4
+    rounded = Loss()
+    seen, forward = [], rounded.linear.forward
+    rounded.linear.forward = lambda values: seen.append(forward(values).dtype) or forward(values)
+    passes.time_steps(rounded, toy(tmp_path, bf16=True, use_cpu=True).args, toy_data(24), collate, steps=1)
+    assert seen == [torch.bfloat16] * 2
     beside = Loss()
     beside.forward = lambda input_ids: beside.seen.append(input_ids)
     assert passes.time_steps(model, args, toy_data(24), collate, steps=2, teacher=beside) > 0 and len(beside.seen) == 3

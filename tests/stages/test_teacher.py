@@ -14,10 +14,13 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
 import optkit
+from optkit.adapters import passes
 from optkit.data.files import read_file
 from optkit.errors import PlanError
 from optkit.pipeline.context import RunContext
+from optkit.pipeline.run_folder import RunDir
 from optkit.pipeline.validate import make_plan
+from optkit.planning import estimate
 from optkit.progress import Reporter
 from optkit.recipe import load_recipe
 from optkit.stages import teacher
@@ -309,3 +312,15 @@ def test_teachers_compute_in_the_precision_of_the_training(job, tiny_checkpoint)
     given = f"distill.teacher={tiny_checkpoint}"
     assert teacher.key(job(given)) != teacher.key(job(given, "train.bf16=true"))
     assert teacher.key(job(given)) == teacher.key(job(given, "train.bf16=false"))
+
+
+@pytest.mark.parametrize(("kept", "beside"), [(True, False), (False, True)], ids=["kept logits", "logits beside"])
+def test_the_estimate_counts_a_teacher_that_runs_beside(job, tiny_checkpoint, monkeypatch, tmp_path, kept, beside):
+    context = job(f"distill.teacher={tiny_checkpoint}")
+    plan = make_plan(context.recipe)
+    monkeypatch.setattr(type(context.task), "keeps_logits", kept)
+    context.run = RunDir(tmp_path / "run", "tiny")
+    asked = []
+    monkeypatch.setattr(passes, "time_steps", lambda *_, teacher, **__: asked.append(teacher is not None) or 0.1)
+    estimate.measure(context, plan)
+    assert asked == [beside]
