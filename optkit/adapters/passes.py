@@ -141,7 +141,8 @@ def time_steps(
 ) -> float:
     """Seconds of one optimizer step of plain fine-tuning, the mean of ``steps`` over an epoch; changes ``model``.
 
-    Products are computed in the precision that ``args`` asks for. With a ``teacher``, its forward pass on the same batches counts.
+    Products are computed in the precision that ``args`` asks for. With a ``teacher``, its forward pass on the same
+    batches counts.
     """
     batch, precision = args.train_batch_size, precision_of({"bf16": args.bf16, "fp16": args.fp16})
     sizes = lengths(encoded)
