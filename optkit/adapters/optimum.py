@@ -111,6 +111,8 @@ def class_for(folder: Path, way_out: str = "say which class to load with ov_clas
     for ending, name in _CLASSES.items():
         if architecture is not None and architecture.endswith(ending) and not _NO_BASE.search(architecture):
             return name
+    if architecture is not None and architecture.endswith("Encoder") and config.get("is_encoder_decoder"):
+        return _CLASSES["Model"]  # the encoder alone, as BartEncoder
     source = f"names '{architecture[:80]}'" if architecture else "names no architecture"
     raise OptkitError(f"{folder / 'config.json'}: {source}: {way_out}")
 

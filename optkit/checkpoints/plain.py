@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from optkit.checkpoints.architecture import named_architecture
 from optkit.checkpoints.compact_config import needs_loader, read_config
 from optkit.checkpoints.files import has_weights, tensors, weight_files, weight_shapes
 from optkit.errors import OptkitError
@@ -165,8 +166,8 @@ def plain_architecture(folder: Path) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not config.architectures:
         raise OptkitError("config.json names no architecture")
-    architecture = getattr(transformers, config.architectures[0], None)
-    if not isinstance(architecture, type) or not issubclass(architecture, transformers.PreTrainedModel):
+    architecture = named_architecture(config.architectures[0], config.model_type)
+    if architecture is None:
         raise OptkitError(f"transformers {transformers.__version__} does not know {config.architectures[0]}")
     with torch.device("meta"):
         return architecture(config)

@@ -85,7 +85,8 @@ def _load(checkpoint: Path, task: str) -> PreTrainedModel:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = transformers.AutoConfig.from_pretrained(checkpoint, **options)
     known = TASKS[task].auto_class if task in TASKS else "AutoModelForAudioClassification"
-    model = auto_class_for(known, config).from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
+    loader = auto_class_for(known, config)
+    model = loader.from_pretrained(checkpoint, config=config, dtype=torch.float32, **options).eval()
     if encoder_alone("AutoModel", model.config) and not has_decoder(model):
         model.config.is_encoder_decoder = False  # or it is converted as one with a decoder
     return model

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 
 from optkit.adapters import nncf, onnx, quiet, reason
 from optkit.errors import ExportError, OptkitError
 from optkit.export import conversion
 from optkit.export.fp32 import convert
 from optkit.models import longest_input
+from optkit.models.encoder_decoder import auto_class_for
 from optkit.models.shrinking import special_tokens, with_layers
 from optkit.quantization.config import Quantization
 
@@ -126,7 +126,7 @@ def stand_in(config: PretrainedConfig, auto_class: str, layers: int) -> PreTrain
         try:
             with quiet(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return getattr(transformers, auto_class).from_config(few).float().eval()
+                return auto_class_for(auto_class, few).from_config(few).float().eval()
         except Exception as error:  # each architecture refuses sizes in its own way
             why = error
     raise ExportError(f"no small model of it can be made: {reason(why)}")

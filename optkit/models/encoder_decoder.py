@@ -1,4 +1,4 @@
-"""Models with a decoder beside their encoder: the encoder alone where transformers has a class for it, else refused."""
+"""Models with a decoder beside their encoder: for embeddings the encoder alone, else refused."""
 
 from __future__ import annotations
 
@@ -8,23 +8,78 @@ import transformers
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
+from optkit.checkpoints.architecture import named_architecture
 from optkit.errors import PlanError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from pathlib import Path
+
+    from transformers import PretrainedConfig, PreTrainedModel
+
+#: Types whose encoder transformers has a class for that no automatic class makes.
+_ENCODERS = {
+    "bart": "BartEncoder",
+    "blenderbot": "BlenderbotEncoder",
+    "blenderbot-small": "BlenderbotSmallEncoder",
+    "marian": "MarianEncoder",
+    "mbart": "MBartEncoder",
+    "pegasus": "PegasusEncoder",
+    "plbart": "PLBartEncoder",
+}
+
+
+class _WithoutDecoder:
+    """In the place of an automatic class: makes and loads the encoders of ``_ENCODERS``."""
+
+    @staticmethod
+    def from_config(config: PretrainedConfig, **options: Any) -> PreTrainedModel:
+        return transformers.AutoModel.from_config(config, **options).get_encoder()
+
+    @staticmethod
+    def from_pretrained(
+        folder: Path,
+        *,
+        config: PretrainedConfig,
+        output_loading_info: bool = False,
+        trust_remote_code: bool = False,
+        **options: Any,
+    ) -> Any:
+        """The encoder of a checkpoint of itself, or of a whole model, of which the rest is read and dropped.
+
+        ``output_loading_info`` tells nothing of the decoder, and ``trust_remote_code`` is only accepted, since the
+        classes are transformers' own.
+        """
+        name = _ENCODERS[config.model_type]
+        alone = (config.architectures or [None])[0] == name
+        loader: Any = named_architecture(name, config.model_type) if alone else transformers.AutoModel
+        model, info = loader.from_pretrained(folder, config=config, output_loading_info=True, **options)
+        if not alone:
+            # Sines of positions are not in every checkpoint: transformers computes them again.
+            sines = [at for at, part in model.named_modules() if "Sinusoidal" in type(part).__name__]
+            computed = {f"{at}.weight" for at in sines}
+            info = {what: {key for key in keys if not _of_decoder(key)} - computed for what, keys in info.items()}
+            model = model.get_encoder()
+        return (model, info) if output_loading_info else model
+
+
+def _of_decoder(key: Any) -> bool:
+    """Whether a weight is the decoder's; of a mismatched one the shapes come with the name."""
+    return (key if isinstance(key, str) else key[0]).startswith(("decoder.", "model.decoder."))
 
 
 def auto_class_for(auto_class: str, config: PretrainedConfig) -> Any:
-    """The class of transformers that makes or loads a model of ``config``: of an encoder-decoder without a head, such
-    as T5, the one for its encoder alone.
+    """What makes or loads a model of ``config`` by ``from_config`` and ``from_pretrained``, as an automatic class of
+    transformers does: of an encoder-decoder without a head, such as T5, the encoder alone.
     """
-    return getattr(transformers, "AutoModelForTextEncoding" if encoder_alone(auto_class, config) else auto_class)
+    if not encoder_alone(auto_class, config):
+        return getattr(transformers, auto_class)
+    return _WithoutDecoder if config.model_type in _ENCODERS else transformers.AutoModelForTextEncoding
 
 
 def encoder_alone(auto_class: str, config: PretrainedConfig) -> bool:
     """Whether ``auto_class`` stands for an encoder that has a class of its own, without the decoder beside it."""
     found = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type, "")
-    return auto_class == "AutoModel" and found.endswith("EncoderModel")
+    return auto_class == "AutoModel" and (found.endswith("EncoderModel") or config.model_type in _ENCODERS)
 
 
 def has_decoder(model: nn.Module) -> bool:

@@ -18,6 +18,7 @@ from optkit.errors import OptkitError
 from optkit.export import conversion
 from optkit.ir.emulation import emulate_f32
 from optkit.ir.io import import_openvino, read_model, save_model
+from optkit.models.encoder_decoder import auto_class_for
 from optkit.pruning import Pruner, Rule, Schedule
 from optkit.pruning.targets import encoder_layers
 from optkit.quantization.config import Quantization
@@ -74,7 +75,7 @@ def facts(name: str, kind: Kind) -> dict[str, Any]:
 def _model(name: str, kind: Kind) -> Any:
     """A model in evaluation mode, every parameter random: a bias of zeros would be folded away."""
     config = transformers.AutoConfig.for_model(name, **kind.config)
-    made = getattr(transformers, kind.auto_class)
+    made = auto_class_for(kind.auto_class, config)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = (made.from_config(config) if kind.auto_class.startswith("Auto") else made(config)).float().eval()

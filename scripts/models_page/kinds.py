@@ -86,9 +86,12 @@ TEXTS: dict[str, Kind] = {
     "llama": Kind({**_SMALL, "num_key_value_heads": 1}),
     "mistral": Kind({**_SHARED, "sliding_window": 8}),
     "gemma3_text": Kind(_GEMMA, note="EmbeddingGemma"),
-    "t5": Kind(_T5, "T5EncoderModel", note="encoder"),
-    "umt5": Kind(_T5, "UMT5EncoderModel", note="encoder"),
-    "bart": Kind({**_BART, "pad_token_id": 0}, note="encoder and decoder"),
+    "t5": Kind(_T5, note="encoder"),
+    "umt5": Kind(_T5, note="encoder"),
+    "bart": Kind({**_BART, "pad_token_id": 0}, note="encoder"),
+    "mbart": Kind({**_BART, "pad_token_id": 0}, note="encoder"),
+    "pegasus": Kind({**_BART, "pad_token_id": 0}, note="encoder"),
+    "marian": Kind({**_BART, "pad_token_id": 0, "decoder_start_token_id": 0}, note="encoder"),
 }
 
 _VIT: dict[str, Any] = {

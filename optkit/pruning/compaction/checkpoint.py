@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
+from optkit.checkpoints.architecture import named_architecture
 from optkit.checkpoints.compact_config import FORMAT, KEY, needs_loader, read_config
 from optkit.checkpoints.files import COMPACTED
 from optkit.checkpoints.plain import plain_folder
@@ -135,8 +136,8 @@ def skeleton(folder: Path, values: dict[str, Any]) -> PreTrainedModel:
 def _architecture(folder: Path, values: dict[str, Any]) -> Any:
     names = values.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    architecture = getattr(transformers, name, None) if isinstance(name, str) else None
-    if not (isinstance(architecture, type) and issubclass(architecture, PreTrainedModel)):
+    architecture = named_architecture(name, values.get("model_type"))
+    if architecture is None:
         raise PruningError(f"{folder}: transformers {transformers.__version__} has no architecture {name}")
     return architecture
 
