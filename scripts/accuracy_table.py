@@ -10,7 +10,7 @@ stopped at any time, in the middle of a training too, and started again. The pag
 
 ``--data`` is a folder with SST-2 as train.tsv, dev.tsv and test.tsv; ``--model`` the encoder that was fine-tuned on it,
 which is dense baseline, start model and teacher; ``--teacher`` another one, of any size, which the cells of "a larger
-teacher" learn logits from. Rows of the page whose runs ``--output`` lacks stay as they are.
+teacher" learn logits from. Rows of the page whose runs ``--output`` lacks stay; what was never run has none.
 """
 
 from __future__ import annotations
@@ -140,13 +140,12 @@ def finished(options: argparse.Namespace, cell: Cell) -> list[tuple[int, Path]]:
     return [(seed, folder) for seed, folder in every if folder.with_suffix(".json").is_file()]
 
 
-def row(options: argparse.Namespace, cell: Cell, before: Mapping[tuple[str, str], str]) -> str:
-    """A line of the table; of a cell that was not run here the one that was there ``before``."""
+def row(options: argparse.Namespace, cell: Cell, before: Mapping[tuple[str, str], str]) -> str | None:
+    """A line of the table; of a cell that was not run here the one that was there ``before``, if any."""
     done = finished(options, cell)
-    aims = [f"{cell.limit:g}", f"{cell.goal:g}"] if cell.limit is not None else []
     if not done:
-        empty = "| " + " | ".join([cell.name, *["not run"] + [""] * 6, *aims]) + " |"
-        return before.get((_title(cell.table), cell.name), empty)
+        return before.get((_title(cell.table), cell.name))
+    aims = [f"{cell.limit:g}", f"{cell.goal:g}"] if cell.limit is not None else []
     runs = [correct(folder) for _, folder in done]
     reports = [json.loads((folder / "report.json").read_text(encoding="utf-8")) for _, folder in done]
     costs = [json.loads(folder.with_suffix(".json").read_text(encoding="utf-8")) for _, folder in done]
@@ -188,8 +187,10 @@ def tables(options: argparse.Namespace) -> str:
         cells = [cell for cell in CELLS if cell.table == table]
         heads = ["", "int8 accuracy", "points below dense", "before int8", "seeds", "steps", "time x threads", "memory"]
         heads += ["limit", "goal"] if cells[0].limit is not None else []
+        if not (rows := [line for cell in cells if (line := row(options, cell, before)) is not None]):
+            continue
         lines += ["", f"## {_title(table)}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        lines += [row(options, cell, before) for cell in cells]
+        lines += rows
     return "\n".join([*lines, ""])
 
 

@@ -31,7 +31,7 @@ def test_a_cell_is_run_once_and_the_others_are_not_run(script, arguments, page, 
     assert script("accuracy_table", *arguments, "--only", "nothing of the kind") == 2
     assert script("accuracy_table", *arguments, "--only", CELL, "--seed", 42) == 0
     rows = [line for line in page.read().splitlines() if line.startswith("| ") and "| points below dense |" not in line]
-    [done] = [line for line in rows if "not run" not in line and "---" not in line]
+    [done] = [line for line in rows if "---" not in line]
     cells = [cell.strip() for cell in done.strip("|").split("|")]
     name, accuracy, points, _, seeds, steps, time, memory, limit, goal = cells
     assert (
@@ -49,17 +49,16 @@ def test_a_cell_is_run_once_and_the_others_are_not_run(script, arguments, page, 
     assert capsys.readouterr().out.endswith("seed 42: done\n") and (folder / "manifest.json").read_bytes() == before
 
 
-def test_a_cell_that_fails_names_its_log_and_the_page_stays(script, arguments, page, tmp_path, capsys):
+def test_a_cell_that_fails_names_its_log_and_has_no_row(script, arguments, page, tmp_path, capsys):
     assert script("accuracy_table", *arguments, "--only", CELL, "--seed", 42, "--set", "task.label=nowhere") == 1
     said = capsys.readouterr().err
     assert said.startswith("accuracy_table: exit ") and said.rstrip().endswith("-42.log")
-    assert "nowhere" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL in page.read()
+    assert "nowhere" in next((tmp_path / "runs").glob("*.log")).read_text(encoding="utf-8") and CELL not in page.read()
 
 
 def test_a_row_stays_where_its_run_is_gone(script, arguments, page, tmp_path):
     assert script("accuracy_table", *arguments, "--only", CELL, "--seed", 42) == 0
     [done] = [line for line in page.read().splitlines() if line.startswith(f"| {CELL} ")]
-    assert "not run" not in done
     shutil.rmtree(tmp_path / "runs")
     absent = [*arguments, "--only", CELL, "--seed", 42, "--set", "task.label=nowhere"]
     assert script("accuracy_table", *absent) == 1 and done in page.read().splitlines()
