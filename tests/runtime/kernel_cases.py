@@ -476,7 +476,15 @@ def _long_attention() -> Iterator[tuple[str, Case]]:
 
 def _relative_attention() -> Iterator[tuple[str, Case]]:
     """What the distance of query and key adds: in linear places and in buckets, which several distances share."""
-    shapes = ((1, 1, 1, 8), (2, 5, 3, 5), (1, 33, 2, 20), (2, 47, 1, 8), (1, 128, 2, 64), (1, 300, 1, 9))
+    shapes = (
+        (1, 1, 1, 8),
+        (2, 5, 3, 5),
+        (1, 33, 2, 20),
+        (2, 47, 1, 8),
+        (1, 128, 2, 64),
+        (1, 300, 1, 9),
+        (1, 50, 2, 150),
+    )
     for batch, seq, heads, depth in shapes:
         for terms, masks in (("q", 0), ("k", 1), ("qk", 1), ("qk", 2)):
             name = f"relative attention {batch}x{seq}, {heads} heads of {depth}, {terms} and {masks} masks"

@@ -148,8 +148,7 @@ def tolerance(step: Step, values: Values) -> np.ndarray:
         case Attention():
             return _attention_tolerance(step, values)
         case RelativePositions():
-            depth = values[step.table].shape[-1]
-            return (depth + 4) * ROUNDING * abs(step.scale) * _relative(step, values, np.abs)
+            return relative_tolerance(step, values)
         case Bias():
             off = sum(values.get(-1 - number, 0.0) for number in (step.left, step.right))
             finite = [np.minimum(np.abs(each), 1e4) for each in _both(step, values) if each.dtype != bool]
@@ -283,6 +282,14 @@ def _relative(step: RelativePositions, values: Values, change: Callable[[np.ndar
     rows = places[query - key + seq - 1]
     products = change(content) @ change(table).swapaxes(-1, -2)
     return products[:, :, key if step.of_keys else query, rows]
+
+
+def relative_tolerance(step: RelativePositions, values: Values, *, bf16: bool = False) -> np.ndarray:
+    """``tolerance`` of relative positions; where products are of bfloat16, both of their factors are rounded."""
+    products = BFLOAT16 if bf16 else 0.0
+    depth = values[step.table].shape[-1]
+    off = (depth + 4) * ROUNDING + 2 * products + products**2
+    return off * abs(step.scale) * _relative(step, values, np.abs)
 
 
 def _operands(step: Attention, values: Values) -> list[np.ndarray]:

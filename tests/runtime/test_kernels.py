@@ -82,6 +82,8 @@ def tolerance_of(case, *, bf16: bool = False):
     def tolerance(step, values):
         if isinstance(step, Attention):
             return reference.attention_tolerance(step, values, bf16=bf16, integer_scores=case.integer_scores)
+        if isinstance(step, RelativePositions):
+            return reference.relative_tolerance(step, values, bf16=bf16)
         return reference.tolerance(step, values)
 
     return tolerance
@@ -149,7 +151,7 @@ def assert_steps(case, outputs, name, tolerance):
                 assert_within(result, expected, allowed, where)
             values[step.target] = expected if result is None else result
             if isinstance(step, RelativePositions | Bias):
-                values[-1 - step.target] = reference.tolerance(step, values)
+                values[-1 - step.target] = (tolerance or reference.tolerance)(step, values)
 
 
 @pytest.mark.parametrize("isa", runnable())

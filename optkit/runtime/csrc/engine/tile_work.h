@@ -31,7 +31,8 @@ struct Part {
 
 /// Memory for the relative positions of one head of one tile.
 inline size_t relative_floats(const AttentionPlan& step) noexcept {
-    return step.relatives.empty() ? 0 : kRelativeScratch + kRelativeScratchOfFeature * step.size;
+    const size_t features = (step.size + kRelativeFeatures - 1) / kRelativeFeatures * kRelativeFeatures;
+    return step.relatives.empty() ? 0 : kRelativeProducts + kRelativeScratchOfFeature * features;
 }
 
 /// Memory that a thread needs for one head of one tile.

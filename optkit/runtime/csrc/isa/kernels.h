@@ -115,8 +115,11 @@ struct RelativeView {
 /// Of one attention.
 constexpr uint32_t kMaxRelatives = 2;
 /// Floats of AttentionArgs::relative_scratch: for 16 lanes, a product for each distance of 16 tokens to the keys whose
-/// scores are held, rounded up to rows that are computed together; and for each feature of a head a float.
-constexpr size_t kRelativeScratch = (kAttentionKeys + 2 * kLanes) * 16, kRelativeScratchOfFeature = 16;
+/// scores are held.
+constexpr size_t kRelativeProducts = (kAttentionKeys + 16) * 16;
+/// Behind them, for each feature of a head, rounded up to so many, a float of 16 lanes, and a bfloat16 for each
+/// distance of a tile to these keys.
+constexpr size_t kRelativeFeatures = 64, kRelativeScratchOfFeature = 16 + (kAttentionKeys + kLanes) / 2;
 
 /// A panel to be written: q = round(x * factor[n] + shift), or with a range of each token, q = round((x * factor[n] -
 /// token_low[t]) * token_inverse[t]); clamped to 0..255, 0 for no number.

@@ -12,6 +12,8 @@ namespace {
 #include "isa/shared/avx512.inl"
 #include "isa/shared/pairs.inl"
 
+#include "isa/shared/relative_bf16.inl"
+
 #include "isa/shared/attention_bf16.inl"
 
 constexpr Kernels make_kernels() {

@@ -104,7 +104,7 @@ private:
 
 /// scores[key][lanes] = all that is added to the scores of kVectors vectors of queries from `lane` on, as powers of
 /// two. Returns the end of the keys that have to be looked at.
-template <int kVectors>
+template <int kVectors, typename Positions>
 uint32_t write_added(float* scores, const AttentionArgs& args, int lane, uint32_t first, uint32_t end) {
     if (args.mask.data)
         end = write_mask<kVectors, false>(scores, args.mask, args, lane, first, end);
@@ -113,9 +113,7 @@ uint32_t write_added(float* scores, const AttentionArgs& args, int lane, uint32_
     if (args.bias.data)
         write_mask<kVectors, true>(scores, args.bias, args, lane, first, end);
     for (uint32_t i = 0; i < args.relative_count; ++i)
-        (args.relatives[i].of_keys
-             ? add_positions_of_keys<kVectors>
-             : add_positions_of_queries<kVectors>)(scores, args.relatives[i], args, lane, first, end);
+        add_positions<kVectors, Positions>(scores, args.relatives[i], args, lane, first, end);
     return end;
 }
 
@@ -203,6 +201,8 @@ __attribute__((noinline)) uint32_t add_values(const AttentionArgs& args, const f
 
 /// The weights of softmax as float32.
 struct FloatWeights {
+    using Positions = FloatPositions;  // with which relative positions are computed beside them
+
     /// scores = 2^(scores - largest), added to `sum`.
     template <int kVectors>
     static void weigh(float* scores, const Floats (&largest)[kVectors], Floats (&sum)[kVectors], uint32_t keys) {
@@ -234,7 +234,7 @@ void attention_lanes(const AttentionArgs& args, int lane) {
         const bool last = args.length - first <= kAttentionKeys;
         uint32_t end = last ? args.length : first + kAttentionKeys;
         if (args.added)
-            end = write_added<kVectors>(scores, args, lane, first, end);
+            end = write_added<kVectors, typename Weights::Positions>(scores, args, lane, first, end);
         Floats correction[kVectors], inverse[kVectors];
         for (int v = 0; v < kVectors; ++v)
             correction[v] = largest[v];

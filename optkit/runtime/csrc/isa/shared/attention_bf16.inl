@@ -92,6 +92,8 @@ __attribute__((noinline)) uint32_t add_value_pairs(const AttentionArgs& args, co
 
 /// The weights of softmax as bfloat16.
 struct PairWeights {
+    using Positions = PairPositions;
+
     template <int kVectors>
     static void weigh(float* scores, const Floats (&largest)[kVectors], Floats (&sum)[kVectors], uint32_t keys) {
         weigh_pairs(scores, largest, sum, keys);

@@ -169,6 +169,8 @@ __attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVe
 
 /// The weights of softmax as bfloat16, as many pairs as whole registers hold.
 struct TileWeights {
+    using Positions = PairPositions;
+
     template <int kVectors>
     static void weigh(float* scores, const Floats (&largest)[kVectors], Floats (&sum)[kVectors], uint32_t keys) {
         weigh_pairs(scores, largest, sum, keys);

@@ -4,6 +4,8 @@
 
 #include "isa/shared/pairs.inl"
 
+#include "isa/shared/relative_bf16.inl"
+
 #include "isa/shared/blocks_tiles.inl"
 
 #include "isa/shared/attention_tiles.inl"
