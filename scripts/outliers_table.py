@@ -9,6 +9,7 @@ of a task's accuracy.
 
     python scripts/outliers_table.py
     python scripts/outliers_table.py --gain 100 --only qwen3
+    python scripts/outliers_table.py --split
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ _MULTIPLIED = re.compile(r"\.(mlp\.Wi|mlp\.up_proj|intermediate\.dense)\.weight$
 _NORMS = re.compile(r"(norm|LayerNorm)\.weight$", re.IGNORECASE)
 CHANNELS, NEURONS, SAMPLES = (3, 77, 101), (5, 64), 24
 WORST = 3
+#: The layer of each model that reads what was multiplied first.
+SECOND = {
+    "modernbert": "layers.0.mlp.Wo",
+    "deberta": "encoder.layer.0.output.dense",
+    "qwen3": "layers.0.mlp.down_proj",
+}
 
 
 def parse() -> argparse.Namespace:
@@ -65,6 +72,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--gain", type=float, default=40.0, help="of the outliers (default: %(default)g)")
     parser.add_argument("--only", choices=tuple(MODELS), help="one of the models")
+    parser.add_argument("--split", action="store_true", help="several ranges for the inputs of one layer, simulated")
     return parser.parse_args()
 
 
@@ -120,8 +128,55 @@ def rows(name: str, gain: float) -> list[str]:
     return lines
 
 
+def split_rows(name: str, gain: float) -> list[str]:
+    """Lines on what further ranges would win: 8 bits for the inputs of one layer alone, everything else in fp32."""
+    import torch
+
+    found = model(name, gain)
+    layer = found.get_submodule(SECOND[name])
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(20, 60, SAMPLES)
+    texts = [torch.from_numpy(rng.integers(3, 200, (1, length))) for length in lengths]
+    seen: list[Any] = []
+    ranges: list[Any] = [None]
+
+    def hook(_: Any, inputs: tuple[Any, ...]) -> Any:
+        if ranges[0] is None:
+            seen.append(inputs[0].flatten(0, -2))
+            return None
+        low, high = ranges[0]
+        step = (high - low) / 255
+        return ((torch.round((inputs[0] - low) / step).clamp(0, 255) * step + low),)
+
+    layer.register_forward_pre_hook(hook)
+    with torch.no_grad():
+        wanted = torch.cat([found(text).last_hidden_state[0] for text in texts])
+        rows = torch.cat(seen)
+        lows, highs = rows.amin(0).clamp(max=0), rows.amax(0).clamp(min=0)
+        large = (highs - lows) > 8 * (highs - lows).median()
+        errors = []
+        for groups in ([torch.ones_like(large)], [large, ~large], list(torch.eye(len(large), dtype=torch.bool))):
+            low, high = lows.clone(), highs.clone()
+            for group in groups:
+                if group.any():
+                    low[group], high[group] = lows[group].min(), highs[group].max()
+            ranges[0] = low, torch.maximum(high, low + 1e-9)
+            got = torch.cat([found(text).last_hidden_state[0] for text in texts])
+            errors.append(float((got - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()))
+    one, two, each = (f"{error:.1%}" for error in errors)
+    return [f"| {name}, {gain:g} | `{SECOND[name]}` | {int(large.sum())} | {one} | {two} | {each} |"]
+
+
 def main() -> int:
     options = parse()
+    if options.split:
+        print(
+            "| model, gain | layer | large inputs | one range | two ranges | a range for each |\n|---|---|"
+            + 4 * "---:|"
+        )
+        for name in MODELS if options.only is None else [options.only]:
+            print(*split_rows(name, options.gain), flush=True)
+        return 0
     print("| model, gain | int8 | all layers | the worst layers alone |", "|---|---|---:|---|", sep="\n")
     for name in MODELS if options.only is None else [options.only]:
         for gain in (1.0, options.gain):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +152,9 @@ def _on_runtime(folder: Path, feeds: list[dict[str, np.ndarray]]) -> dict[str, A
     steps = Counter(type(step).__name__ for placed in result.programs for step in placed.program.steps)
     why = [site.reason for site in layers if not site.supported]
     why += [*result.left_out.values(), *result.notes.values()]
+    unfused = _unfused(model, result.notes.keys())
+    # Attention that is OpenVINO's is itself what stands between programs.
+    why += unfused if unfused or result.notes else _between_programs(model)
     emulated = emulate_f32(original)
     return {
         "layers": [sum(len(placed.layers) for placed in result.programs), len(layers)],
@@ -160,3 +163,40 @@ def _on_runtime(folder: Path, feeds: list[dict[str, np.ndarray]]) -> dict[str, A
         "emulation": max(_off(_run(emulated, feed), _run(model, feed), feed) for feed in feeds),
         "left_out": sorted({re.sub(r"\s+", " ", line) for line in why}),
     }
+
+
+def _unfused(model: openvino.Model, explained: Set[str]) -> list[str]:
+    """What becomes of a Softmax that is no attention to the runtime, and that it says nothing of: the nodes from it to
+    the first that two read, or five of them.
+    """
+    found = []
+    for node in model.get_ordered_ops():
+        if node.get_type_name() not in _ATTENTION:
+            continue
+        chain = [node]
+        while len(chain) < 5 and len(readers := chain[-1].output(0).get_target_inputs()) == 1:
+            chain.append(next(iter(readers)).get_node())
+        if not explained & {each.get_friendly_name() for each in chain}:
+            found.append("attention as " + " > ".join(each.get_type_name() for each in chain))
+    return found
+
+
+def _between_programs(model: openvino.Model) -> list[str]:
+    """The nodes of OpenVINO through which numbers go from one program to another."""
+
+    def reached(start: list[openvino.Node], following: Callable[[openvino.Node], Iterable[openvino.Node]]) -> set[str]:
+        stack, seen = [each for node in start for each in following(node)], set()
+        while stack:
+            node = stack.pop()
+            # Sizes are no numbers of the model's, and what a program makes is another's to tell.
+            if node.get_type_name() in ("ShapeOf", "Program") or node.get_name() in seen:
+                continue
+            seen.add(node.get_name())
+            stack += following(node)
+        return seen
+
+    programs = [node for node in model.get_ordered_ops() if node.get_type_name() == "Program"]
+    behind = reached(programs, lambda node: [p.get_node() for o in node.outputs() for p in o.get_target_inputs()])
+    before = reached(programs, lambda node: [value.get_node() for value in node.input_values()])
+    types = {node.get_type_name() for node in model.get_ordered_ops() if node.get_name() in behind & before}
+    return [f"between programs: {', '.join(sorted(types))}"] if types else []

@@ -102,7 +102,7 @@ _VIT: dict[str, Any] = {
     "image_size": 32,
     "patch_size": 8,
 }
-_SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4}
+_SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
 _STAGES = {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}
 
 IMAGES: dict[str, Kind] = {

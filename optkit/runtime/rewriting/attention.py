@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from optkit.runtime.program import Attention, Bias, RelativePositions
 from optkit.runtime.rewriting.building import Builder
-from optkit.runtime.rewriting.graph import arguments, attribute, kind, number, scaled
+from optkit.runtime.rewriting.graph import arguments, attribute, constant, kind, number, scaled, split_constant
 from optkit.runtime.rewriting.heads import Path, path
 from optkit.runtime.rewriting.masks import Masking, Part, masking, overwhelming
 from optkit.runtime.rewriting.matches import Match, Matches
@@ -22,18 +24,21 @@ if TYPE_CHECKING:
 
 _BY_HEADS = (0, 2, 1, 3)
 _TRANSPOSED = (0, 2, 3, 1)
+_MAX_HEADS = 1024
 _OTHERS = "relative positions are not of the attention's own tokens"
 
 
 @dataclass(frozen=True)
 class _Core:
-    """``softmax(query @ key * scale + masks) @ value``, each (batch, heads, seq, d)."""
+    """``softmax(query @ key * scale + masks) @ value``, each (batch, heads, seq, d), of one scale or one for each
+    head.
+    """
 
     query: openvino.Output
     key: openvino.Output
     value: openvino.Output
     key_order: tuple[int, ...]
-    scale: float
+    scale: float | np.ndarray
     parts: list[Part]
 
 
@@ -62,6 +67,8 @@ def attention(value: openvino.Output, matches: Matches) -> Match | None:
         operands.append(found)
     if operands[0].repeats != 1 or operands[1].repeats != operands[2].repeats:
         return _refused(result.start, "heads do not share keys and values alike", matches)
+    if isinstance(core.scale, np.ndarray) and len(core.scale) != heads:
+        return _refused(result.start, "the scale of the scores is neither one number nor one for each head", matches)
     parts, terms = _told_apart(core.parts, shape[1], matches)
     if len(terms) > MAX_TERMS:
         return _refused(result.start, f"more than {MAX_TERMS} terms of relative positions", matches)
@@ -75,7 +82,7 @@ def attention(value: openvino.Output, matches: Matches) -> Match | None:
     masked = masking(parts, (shape[0], heads, shape[1], shape[1]), matches.shapes)
     if isinstance(masked, str):
         return _refused(result.start, masked, matches)
-    return _match(value, masked, operands, terms, result, heads, core.scale)
+    return _match(value, masked, operands, terms, result, heads, shape[2], core.scale)
 
 
 def _told_apart(parts: list[Part], length: int, matches: Matches) -> tuple[list[Part], list[Term]]:
@@ -110,7 +117,8 @@ def _match(
     terms: list[Term],
     result: Path,
     heads: int,
-    scale: float,
+    features: int,
+    scale: float | np.ndarray,
 ) -> Match:
     """The attention of query, key and value, and of the contents of ``terms``, which are ``operands`` in this order."""
     scale = scale * operands[0].factor * operands[1].factor
@@ -124,6 +132,9 @@ def _match(
             # Those of query and key are in the scale already.
             made.append(each.emit(builder, source, numbers[:count], scaled=each is operands[2]))
             numbers = numbers[count:]
+        by_head = isinstance(scale, np.ndarray)
+        if by_head:
+            made[0] = builder.affine(made[0], np.repeat(scale, features // heads), None)
         mask = numbers[0] if masked.mask else None
         for i, each in enumerate(terms):
             factor = each.scale * operands[3 + i].factor
@@ -132,7 +143,7 @@ def _match(
 
         def step(target: int) -> Attention:
             reach = masked.window.left, masked.window.right
-            return Attention(*made[:3], mask, target, heads, scale, key_heads, *reach)
+            return Attention(*made[:3], mask, target, heads, 1.0 if by_head else scale, key_heads, *reach)
 
         return result.emit(builder, builder.alike(made[0], step), [], scaled=True)
 
@@ -197,14 +208,25 @@ def _transposes(product: openvino.Output) -> tuple[bool, bool]:
     return bool(attribute(product, "transpose_a")), bool(attribute(product, "transpose_b"))
 
 
-def _scores(value: openvino.Output, depth: int = 6) -> tuple[openvino.Output, float, list[Part]] | None:
-    """(query @ key, scale, masks) if ``value`` is the product, scaled and then masked."""
+def _scaled_by_head(value: openvino.Output) -> tuple[openvino.Output, np.ndarray] | None:
+    """(x, factors) of a product of x (batch, heads, seq, seq) and a number for each head."""
+    operands = split_constant(value) if kind(value) == "Multiply" else None
+    if operands is None or len(operands[0].get_partial_shape()) != 4:
+        return None
+    factors = constant(operands[1], _MAX_HEADS)
+    if factors is None or factors.ndim < 3 or factors.size != factors.shape[-3] or not np.isfinite(factors).all():
+        return None
+    return operands[0], factors.astype(np.float32).reshape(-1)
+
+
+def _scores(value: openvino.Output, depth: int = 6) -> tuple[openvino.Output, float | np.ndarray, list[Part]] | None:
+    """(query @ key, scale, masks) if ``value`` is the product, scaled, by head perhaps, and then masked."""
     inputs = arguments(value)
     if kind(value) == "MatMul":
         return None if _transposes(value)[0] else (value, 1.0, [])
     if not depth:
         return None
-    if (found := scaled(value)) is not None:
+    if (found := scaled(value) or _scaled_by_head(value)) is not None:
         inner = _scores(found[0], depth - 1)
         return (inner[0], inner[1] * found[1], []) if inner and not inner[2] else None
     if kind(value) == "Add":

@@ -212,22 +212,35 @@ def _repeat_masks(model: openvino.Model, shapes: Shapes) -> bool:
     """Adds to scores (batch * windows, heads, seq, seq) what is added to them as (batch, windows, heads, seq, seq)."""
     ops, changed = import_openvino().opset13, False
     for node in model.get_ordered_ops():
-        if node.get_type_name() != "Reshape" or kind(total := node.input_value(0)) != "Add":
+        if node.get_type_name() != "Reshape" or (found := _masked_apart(node.input_value(0), shapes)) is None:
             continue
-        for apart, mask in (arguments(total), arguments(total)[::-1]):
-            if kind(apart) != "Reshape":
-                continue
-            scores = arguments(apart)[0]
-            if not _are_windows(shapes[node.output(0)], shapes[scores], shapes[apart], shapes[mask]):
-                continue
+        apart, masks = found
+        total = scores = arguments(apart)[0]
+        if not all(_are_windows(shapes[node.output(0)], shapes[scores], shapes[apart], shapes[mask]) for mask in masks):
+            continue
+        for mask in masks:
             first, one = ops.constant(np.array([0], np.int64)), ops.constant(np.array([1], np.int64))
             own = ops.squeeze(mask, first)
             sequences, windows = (ops.gather(ops.shape_of(each, "i64"), first, first) for each in (scores, own))
             times = ops.concat([ops.divide(sequences, windows), one, one, one], 0)
-            node.output(0).replace(ops.add(scores, ops.tile(own, times)).output(0))
-            changed = True
-            break
+            total = ops.add(total, ops.tile(own, times)).output(0)
+        node.output(0).replace(total)
+        changed = True
     return changed
+
+
+def _masked_apart(
+    value: openvino.Output, shapes: Shapes, depth: int = 4
+) -> tuple[openvino.Output, list[openvino.Output]] | None:
+    """(a Reshape to five dimensions, what is added to it one after the other): Swin v2 adds its mask twice."""
+    if kind(value) != "Add" or not depth:
+        return None
+    for inner, mask in (arguments(value), arguments(value)[::-1]):
+        if kind(inner) == "Reshape" and len(shapes[arguments(inner)[0]] or ()) == 4 and len(shapes[inner] or ()) == 5:
+            return inner, [mask]
+        if (found := _masked_apart(inner, shapes, depth - 1)) is not None:
+            return found[0], [*found[1], mask]
+    return None
 
 
 def _are_windows(result: Shape | None, scores: Shape | None, apart: Shape | None, mask: Shape | None) -> bool:

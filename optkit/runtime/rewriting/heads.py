@@ -16,7 +16,16 @@ import numpy as np
 from optkit.runtime.program import FakeQuantize, RMSNorm, Rotary
 from optkit.runtime.rewriting.building import Builder
 from optkit.runtime.rewriting.decomposed import root_mean_square
-from optkit.runtime.rewriting.graph import arguments, integers, kind, per_feature, scaled, split_constant
+from optkit.runtime.rewriting.graph import (
+    arguments,
+    attribute,
+    integers,
+    kind,
+    number,
+    per_feature,
+    scaled,
+    split_constant,
+)
 from optkit.runtime.rewriting.pointwise import Levels, fake_quantize_levels
 from optkit.runtime.rewriting.rotary import Rotation, Table, rotation
 from optkit.runtime.rewriting.shapes import Shape, Shapes
@@ -29,6 +38,8 @@ Step = Callable[[Builder, int, int, list[int]], int]
 
 #: The axes of tokens whose heads were put apart.
 _BATCH, _SEQ, _HEADS, _FEATURES = range(4)
+#: Shorter is no vector that a model computes with.
+_SHORT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -98,14 +109,14 @@ def path(value: openvino.Output, shapes: Shapes) -> Path | str:
     items: list[_Item] = []
     while (found := _back(value, shapes)) is not None:
         value = found[1]
-        items.insert(0, found[0])
+        items[:0] = found[0] if isinstance(found[0], tuple) else (found[0],)
     if len(shapes[value] or ()) != 4:
         return "query, key or value has no heads"
     return _forward(value, shapes[value], items, shapes)
 
 
-def _back(value: openvino.Output, shapes: Shapes) -> tuple[_Item, openvino.Output] | None:
-    """The last step towards ``value``, and what it was done to."""
+def _back(value: openvino.Output, shapes: Shapes) -> tuple[_Item | tuple[_Item, ...], openvino.Output] | None:
+    """The last step towards ``value``, or the last ones in order, and what they were done to."""
     inputs, operation = arguments(value), kind(value)
     if operation == "Transpose":
         turned = integers(inputs[1]) or []
@@ -117,6 +128,8 @@ def _back(value: openvino.Output, shapes: Shapes) -> tuple[_Item, openvino.Outpu
         return _Scale(found[1]), found[0]
     if operation == "Multiply":
         return _gain(value, shapes) or _norm(value, shapes)
+    if operation == "Divide":
+        return _unit_length(value, shapes)
     if operation == "Add" and (turn := rotation(value, shapes)) is not None:
         return turn, turn.source
     if operation == "Reshape":
@@ -144,6 +157,24 @@ def _gain(value: openvino.Output, shapes: Shapes) -> tuple[_Item, openvino.Outpu
 def _norm(value: openvino.Output, shapes: Shapes) -> tuple[_Item, openvino.Output] | None:
     found = root_mean_square(value, shapes)
     return found and (_Norm(found[1]), found[0])
+
+
+def _unit_length(value: openvino.Output, shapes: Shapes) -> tuple[tuple[_Item, ...], openvino.Output] | None:
+    """``x / max(length of x, epsilon)`` over the last axis, as scores by cosine have it (Swin v2).
+
+    It is a norm by the root mean square, whose epsilon is under the root: the two differ only where a length is as
+    small as epsilon.
+    """
+    x, length = arguments(value)
+    shape = shapes[x]
+    if kind(length) != "Maximum" or (operands := split_constant(length)) is None or not shape or shape[-1] < 1:
+        return None
+    measured, epsilon = operands[0], number(operands[1])
+    if kind(measured) != "ReduceL2" or arguments(measured)[0] != x or not attribute(measured, "keep_dims"):
+        return None
+    if integers(arguments(measured)[1]) not in ([-1], [len(shape) - 1]) or epsilon is None or not 0 < epsilon < _SHORT:
+        return None
+    return (_Norm(epsilon**2 / shape[-1]), _Scale(shape[-1] ** -0.5)), x
 
 
 def _repeat(value: openvino.Output, shapes: Shapes) -> tuple[_Item, openvino.Output] | None:

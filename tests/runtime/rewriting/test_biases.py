@@ -29,6 +29,7 @@ MODELS = {
         [12, 1],
     ),
     "siglip": ("SiglipVisionModel", {**_SMALL, **_IMAGES}, "feature-extraction", [12]),
+    "swinv2": ("Swinv2ForImageClassification", _SWIN, "image-classification", [4, 2, 4, 2, 1] * 2),
     "swin": ("SwinForImageClassification", _SWIN, "image-classification", [4, 2, 4, 2, 1] * 2),
 }
 
