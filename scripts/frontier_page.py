@@ -28,6 +28,8 @@ import optkit
 from optkit.errors import OptkitError
 from optkit.report.render.charts.frontier import Mark, frontier_chart, mark_dominated
 from optkit.report.speed import ratio_text, ratio_with_interval
+from optkit.variant import DENSE as DENSE_MODEL
+from optkit.variant import PRUNED
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "frontier.md"
 #: The page before anything was measured.
@@ -100,7 +102,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv, dev.tsv and test.tsv of SST-2")
     parser.add_argument("--model", type=Path, required=True, help="the encoder fine-tuned on it")
     parser.add_argument("--section", default="MiniLM-L6", help="the model's section (default: %(default)s)")
-    parser.add_argument("--run", action="append", default=[], dest="runs", help="NAME=FOLDER of a finished run of it")
+    parser.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        dest="runs",
+        help="NAME=FOLDER of a finished run of it; one named dense stands for the dense model",
+    )
     parser.add_argument("--set", action="append", default=[], dest="sets", help="one more override for every cell")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seq", type=int, default=128, help="tokens of a text that is timed (default: %(default)s)")
@@ -115,19 +123,20 @@ def collect(options: argparse.Namespace) -> dict[str, Path]:
         subprocess.CalledProcessError: if a run failed.
         OptkitError: for a --run that names no run.
     """
-    found = {}
-    for cell in (DENSE, *(cell for cell in CELLS if options.only in cell.name)):
+    given = {}
+    for text in options.runs:
+        name, equals, folder = text.partition("=")
+        if not equals or not (Path(folder) / "report.json").is_file():
+            raise OptkitError(f"--run {text}: expected NAME=FOLDER of a finished run")
+        given[name] = Path(folder)
+    found = {DENSE.name: given.pop(DENSE.name)} if DENSE.name in given else {}
+    for cell in (*(() if found else (DENSE,)), *(cell for cell in CELLS if options.only in cell.name)):
         folder = folder_of(options, cell, cell.seeds[0])
         if not folder.with_suffix(".json").is_file():
             print(f"{cell.name}: to do", flush=True)
             run_cell(options, cell, cell.seeds[0])
         found[cell.name] = folder
-    for text in options.runs:
-        name, equals, folder = text.partition("=")
-        if not equals or not (Path(folder) / "report.json").is_file():
-            raise OptkitError(f"--run {text}: expected NAME=FOLDER of a finished run")
-        found[name] = Path(folder)
-    return found
+    return found | given
 
 
 def times(options: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
@@ -155,7 +164,10 @@ def points(runs: dict[str, Path], result: dict[str, Any]) -> list[Point]:
         zeros = report["sparsity"]["openvino"]["denominators"]["encoder_linear"]["sparsity"]
         ratios = [tuple(own[engine].get("ratio") or (1.0,)) for engine in ("optkit", "openvino")]
         facts = sparse["milliseconds"], bool(sparse.get("noisy"))
-        found.append(Point(name, drop([correct(path)], INT8), zeros, *ratios, *facts))
+        right = correct(path)
+        if DENSE_MODEL not in right:  # the dense model's own run has no other baseline
+            right[DENSE_MODEL] = right[PRUNED]
+        found.append(Point(name, drop([right], INT8), zeros, *ratios, *facts))
     return sorted(found, key=lambda point: -point.ratio[0])
 
 

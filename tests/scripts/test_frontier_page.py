@@ -7,7 +7,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 SENTENCES = 100
 
@@ -70,6 +70,15 @@ def test_points_are_paired_with_dense_and_the_fastest_comes_first(frontier, meas
         "beaten",
         "",
     ]
+
+
+def test_a_run_of_the_dense_model_is_its_own_baseline(frontier, measured):
+    runs, result = measured
+    for split in ("validation", "test"):
+        file = runs["dense"] / f"predictions/{split}.safetensors"
+        outputs = load_file(file)
+        save_file({name.replace("dense/", "pruned/"): each for name, each in outputs.items()}, file)
+    assert {point.name: point.lost[0] for point in frontier.points(runs, result)}["dense"] == 0.0
 
 
 def test_nothing_is_advised_that_loses_too_much(frontier, measured):
