@@ -30,10 +30,12 @@ class Cost:
     Attributes:
         kernels: by kernel, the one to prefer first.
         openvino: OpenVINO's.
+        estimated: whether it is the cost model's word where others were timed.
     """
 
     kernels: Mapping[Kernel, float]
     openvino: float
+    estimated: bool = False
 
     @property
     def kernel(self) -> Kernel:

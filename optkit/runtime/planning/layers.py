@@ -48,7 +48,8 @@ def layer_costs(
     Args:
         tokens: that go through each layer, by MatMul.
         machine: whose cost model says which kernels are likely.
-        budget: seconds; what they do not suffice for, layers with the least work, gets None.
+        budget: seconds; for what they do not suffice for, layers with the least work, the cost model's word is scaled
+            by what the last timed layer took. Where none was timed they get None.
 
     What a call of a model takes by itself is taken off.
     """
@@ -61,14 +62,29 @@ def layer_costs(
         return costs
     begun, call = time.perf_counter(), _call_time(config, core)
     by_work = sorted(groups.items(), key=lambda item: -sum(work(sites[n], tokens) for n in item[1]))
+    timed: tuple[Cost, Cost] | None = None  # of one layer, and what the cost model says of it
     for (kernels, *_), numbers in by_work:
-        if time.perf_counter() - begun > budget:
-            break
         site = sites[numbers[0]]
-        cost = _measure(site, kernels, tokens[site.matmul], config, core, dynamic, call)
+        modelled = model_cost(site, tokens[site.matmul], machine.isa, machine.amx, dynamic)
+        if time.perf_counter() - begun <= budget:
+            cost = _measure(site, kernels, tokens[site.matmul], config, core, dynamic, call)
+            timed = cost, modelled
+        elif timed is None:
+            break
+        else:
+            cost = _scaled(modelled, kernels, *timed)
         for number in numbers:
             costs[number] = cost
     return costs
+
+
+def _scaled(modelled: Cost, kernels: Sequence[Kernel], timed: Cost, reference: Cost) -> Cost:
+    """What the cost model says of a layer, as milliseconds: by what a layer took that was ``timed``, and by what the
+    model says of that one, ours and OpenVINO's each by itself.
+    """
+    ours = timed.kernels[timed.kernel] / reference.kernels[timed.kernel]
+    times = {kernel: max(modelled.kernels[kernel] * ours, LEAST) for kernel in kernels}
+    return Cost(times, max(modelled.openvino * timed.openvino / reference.openvino, LEAST), estimated=True)
 
 
 def likely(site: LinearSite, tokens: int, machine: Machine, dynamic: bool) -> tuple[Kernel, ...]:

@@ -88,7 +88,13 @@ def measured_plan(
 
     def plan(taken: Sequence[bool], rate: float | None = None, but: str = "the model as a whole is faster so") -> Plan:
         layers = tuple(
-            layer_plan(site, cost, take, say=_say, note=_note(site, cost, take, but))
+            layer_plan(
+                site,
+                cost,
+                take,
+                say=_say_estimated if cost is not None and cost.estimated else _say,
+                note=_note(site, cost, take, but),
+            )
             for site, cost, take in zip(sites, costs, taken)
         )
         return Plan("measured", machine.isa, shape, threads, layers, "", attention, dynamic, rate)
@@ -227,3 +233,7 @@ def _say(ours: float, theirs: float) -> str:
     unit, factor = ("ms", 1) if theirs >= 0.1 else ("us", 1000)
     digits = 2 if theirs * factor < 10 else 1
     return f"measured {ours * factor:.{digits}f} {unit} against OpenVINO's {theirs * factor:.{digits}f}"
+
+
+def _say_estimated(ours: float, theirs: float) -> str:
+    return _say(ours, theirs).replace("measured", "estimated", 1)

@@ -327,6 +327,24 @@ def test_layers_that_are_alike_are_timed_once(clock, monkeypatch):
     assert layers.layer_costs(found, tokens, {}, **options, budget=-1) == [None] * 5
 
 
+def test_a_layer_that_there_is_no_time_for_costs_what_the_model_says(clock, monkeypatch):
+    clock(FAST, [])
+    found, asked = [site("large", (64, 256)), site("small", (64, 64))], iter([0.0, 0.0, 100.0])
+    tokens, machine = {each.matmul: 128 for each in found}, avx2()
+    modelled = [layers.model_cost(each, 128, machine.isa, machine.amx, False) for each in found]
+    kernel = modelled[0].kernel
+    timed = Cost({kernel: 3.0}, 8.0)
+    monkeypatch.setattr(layers, "_measure", lambda *_: timed)
+    monkeypatch.setattr(layers, "likely", lambda *_: (kernel,))
+    monkeypatch.setattr(layers.time, "perf_counter", lambda: next(asked))
+    monkeypatch.setattr(layers, "_call_time", lambda *_: 0.0)
+    options = {"core": import_openvino().Core(), "machine": machine, "dynamic": False}
+    first, second = layers.layer_costs(found, tokens, {}, **options, budget=60)
+    assert first is timed and second.estimated
+    assert second.kernels[kernel] / 3.0 == pytest.approx(modelled[1].kernels[kernel] / modelled[0].kernels[kernel])
+    assert second.openvino / 8.0 == pytest.approx(modelled[1].openvino / modelled[0].openvino)
+
+
 def avx2() -> Machine:
     return dataclasses.replace(making.detect(), isa="avx2", amx=False)
 
