@@ -32,12 +32,16 @@ def _headline(name: str, limit: float, goal: float, *sets: str, recipe: str = _1
     return Cell("headline", name, recipe, sets, _SEEDS, limit, goal)
 
 
+def recipe_of(structure: str) -> str:
+    """The headline recipe in blocks of 1x4, 4x4 or 16x4."""
+    return "minilm_sst2_80sparse" + {"1x4": ""}.get(structure, f"_{structure}") + ".yaml"
+
+
 def _taught(structure: str, to: float, limit: float, goal: float, seeds: tuple[int, ...] = _SEEDS) -> Cell:
     """A headline recipe under a larger teacher."""
-    recipe = "minilm_sst2_80sparse" + {"1x4": ""}.get(structure, f"_{structure}")
     sets = (f"prune.encoder.schedule.to={to}",)
     name = f"{to * 100:.0f} % {structure}"
-    return Cell("a larger teacher", name, f"{recipe}.yaml", sets, seeds, limit, goal, larger=True)
+    return Cell("a larger teacher", name, recipe_of(structure), sets, seeds, limit, goal, larger=True)
 
 
 def _permuted(structure: str, to: float, permute: str | None) -> Cell:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pages
-from accuracy_cells import Cell
+from accuracy_cells import Cell, recipe_of
 from accuracy_table import INT8, correct, drop, folder_of, run_cell
 
 import optkit
@@ -73,8 +73,9 @@ def _units(share: int) -> Cell:
 
 
 def _trained(structure: str, share: int) -> Cell:
-    recipe = "minilm_sst2_80sparse" + {"1x4": ""}.get(structure, f"_{structure}")
-    return Cell("frontier", f"{share} % {structure}", f"{recipe}.yaml", (f"prune.encoder.schedule.to={share / 100}",))
+    return Cell(
+        "frontier", f"{share} % {structure}", recipe_of(structure), (f"prune.encoder.schedule.to={share / 100}",)
+    )
 
 
 CELLS = (

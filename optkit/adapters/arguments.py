@@ -48,7 +48,11 @@ def steps_of(train: Mapping[str, Any], examples: int) -> tuple[int, int]:
 
 
 def precision_of(train: Mapping[str, Any]) -> torch.dtype | None:
-    """The type that a training of the recipe's ``train`` computes products in by autocast; None for float32."""
+    """The type that a training computes products in by autocast; None for float32.
+
+    Args:
+        train: the recipe's ``train``, or all of TrainingArguments by name.
+    """
     return torch.bfloat16 if train.get("bf16") else torch.float16 if train.get("fp16") else None
 
 

@@ -144,7 +144,7 @@ def time_steps(
     Products are computed in the precision that ``args`` asks for. With a ``teacher``, its forward pass on the same
     batches counts.
     """
-    batch, precision = args.train_batch_size, precision_of({"bf16": args.bf16, "fp16": args.fp16})
+    batch, precision = args.train_batch_size, precision_of(vars(args))
     sizes = lengths(encoded)
     if args.train_sampling_strategy == "group_by_length":
         order = sorted(range(len(sizes)), key=sizes.__getitem__)

@@ -29,6 +29,7 @@ from transformers import (
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from optkit.adapters import quiet
+from optkit.adapters.arguments import precision_of
 from optkit.pruning.callback import save_under_own_names
 from optkit.pruning.distillation.mixin import DistillationMixin
 from optkit.pruning.learning_rate import rewinding_lr
@@ -235,8 +236,8 @@ def build(
 def train(trainer: OptkitTrainer, resume: Path | None) -> int:
     """Trains to the end, from the checkpoint ``resume`` if there is one, and returns the step it began at."""
     trainer.add_callback(_NothingLeft())
-    precision = torch.bfloat16 if trainer.args.bf16 else None
-    with quiet(), _one_tokenizer_thread(), attention_kernels(precision, trainer.args.device.type):
+    kernels = attention_kernels(precision_of(vars(trainer.args)), trainer.args.device.type)
+    with quiet(), _one_tokenizer_thread(), kernels:
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         except _Trained:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optkit.errors import OptkitError
@@ -92,7 +93,7 @@ def measured_plan(
                 site,
                 cost,
                 take,
-                say=_say_estimated if cost is not None and cost.estimated else _say,
+                say=partial(_say, how="estimated" if cost is not None and cost.estimated else "measured"),
                 note=_note(site, cost, take, but),
             )
             for site, cost, take in zip(sites, costs, taken)
@@ -228,12 +229,8 @@ def _explained(
     return replace(plan, reason=said, milliseconds={name: round(value, 4) for name, value in found.items()})
 
 
-def _say(ours: float, theirs: float) -> str:
+def _say(ours: float, theirs: float, how: str = "measured") -> str:
     """Milliseconds with two digits at least, microseconds where they would begin with zeros."""
     unit, factor = ("ms", 1) if theirs >= 0.1 else ("us", 1000)
     digits = 2 if theirs * factor < 10 else 1
-    return f"measured {ours * factor:.{digits}f} {unit} against OpenVINO's {theirs * factor:.{digits}f}"
-
-
-def _say_estimated(ours: float, theirs: float) -> str:
-    return _say(ours, theirs).replace("measured", "estimated", 1)
+    return f"{how} {ours * factor:.{digits}f} {unit} against OpenVINO's {theirs * factor:.{digits}f}"
