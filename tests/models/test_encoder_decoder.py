@@ -56,9 +56,9 @@ def _whole(kind, folder, tokenizer, class_name=None):
     """A model of ``kind`` with encoder and decoder and its tokenizer; what training changes is by chance, biases too."""
     shutil.copytree(tokenizer, folder, ignore=shutil.ignore_patterns("model*", "config.json"))
     config = transformers.AutoConfig.for_model(kind, vocab_size=200, pad_token_id=0, **BART)
-    model = getattr(transformers, class_name or "AutoModel").from_config(config).eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
+        model = getattr(transformers, class_name or "AutoModel").from_config(config).eval()
         for name, parameter in model.named_parameters():
             if "embed_positions" not in name:  # sines, which are not saved
                 parameter.add_(0.3 * torch.randn(parameter.shape))
