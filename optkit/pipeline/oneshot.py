@@ -1,13 +1,14 @@
-"""Pruning in one shot, which the train stage does for a recipe that prunes and does not train."""
+"""Pruning in one shot: all of it where nothing is trained, else what a schedule begins `from`, before the training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from optkit.pruning.config import check_occasion
+from optkit.pruning.config import FisherSearch, Reconstruction, Rule, Schedule, check_occasion
 from optkit.pruning.oneshot import needs_loss
 from optkit.pruning.oneshot import one_shot as prune_model
 from optkit.recipe.schema import OneShotSpec
@@ -15,13 +16,36 @@ from optkit.recipe.schema import OneShotSpec
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
     from optkit.pruning.binding import RuleState
-    from optkit.pruning.config import Rule
     from optkit.recipe import Recipe
 
 
 def settings(recipe: Recipe) -> OneShotSpec | None:
     """How the model is pruned in one shot; None where it is pruned in training, or not at all."""
     return (recipe.oneshot or OneShotSpec()) if recipe.prune and not recipe.trains else None
+
+
+def before_training(recipe: Recipe) -> OneShotSpec | None:
+    """How the model is pruned in one shot before it is trained; None where it is not."""
+    return recipe.oneshot if recipe.prune and recipe.trains else None
+
+
+def beginnings(rules: Sequence[Rule]) -> list[Rule]:
+    """Rules of one shot that leave a model as sparse as the schedules of ``rules`` begin: heads and neurons by
+    `fisher`, all else by `reconstruction`. Rules that begin at 0 have none.
+    """
+    return [_beginning(rule) for rule in rules if rule.schedule is not None and rule.schedule.initial > 0.0]
+
+
+def _beginning(rule: Rule) -> Rule:
+    first = rule.schedule.initial
+    return replace(
+        rule,
+        criterion=FisherSearch() if rule.structure.spans_layers else Reconstruction(),
+        schedule=Schedule("constant", to=first, begin=0),
+        shares=tuple((layer, share * first / rule.schedule.to) for layer, share in rule.shares),
+        floor=min(rule.floor, first),
+        regrow=False,
+    )
 
 
 def problems(context: RunContext) -> list[str]:
@@ -33,8 +57,13 @@ def problems(context: RunContext) -> list[str]:
             check_occasion(rule.criterion, trains=recipe.trains, regrow=rule.regrow)
         except ValueError as error:
             found.append(f"prune.{index}: {error}")
-    if recipe.oneshot is not None and one_shot is None:
-        found.append("oneshot: belongs to a recipe with `prune` and without `train`: remove it, or train")
+    if recipe.oneshot is not None and not recipe.prune:
+        found.append("oneshot: belongs to a recipe with `prune`: remove it, or write rules")
+    elif before_training(recipe) is not None and not beginnings(rules):
+        found.append(
+            "oneshot: before a training it prunes what a schedule begins `from`, and no rule's begins above 0: write "
+            "`schedule.from`, or remove oneshot"
+        )
     if one_shot is None:
         return found
     if not recipe.task.label:
@@ -64,5 +93,5 @@ def own_loss(context: RunContext) -> Any:
 
 def batches(context: RunContext) -> list[dict[str, Any]]:
     """The examples that pruning in one shot goes by."""
-    spec = settings(context.recipe)
+    spec = settings(context.recipe) or before_training(context.recipe)
     return context.data.batches(spec.samples, spec.batch_size, labelled=True)

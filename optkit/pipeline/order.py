@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optkit.planning.summary import Plan
 
 STAGES = (
-    *("plan", "dense", "teacher", "permute", "allocate", "train", "compact", "qat"),
+    *("plan", "dense", "teacher", "permute", "allocate", "start", "train", "compact", "qat"),
     *("export", "onnx", "sparse", "tvm", "evaluate", "benchmark", "report", "publish"),
 )
 

@@ -45,6 +45,7 @@ def measure(context: RunContext, plan: Plan) -> Estimate:
     checkpoint = (4 if "average_last" in recipe.train else 3) * parameters + kept
     formats = (len(recipe.export.formats) - 1) * (parameters + parameters // 4)
     disk = 2 * parameters + parameters // 2 + formats + runs * ((KEPT + 1) * checkpoint if plan.steps else 0)
+    disk += parameters if plan.steps and plan.calibration else 0
     if not plan.steps:
         # In one shot: a dense copy, masks, and matrices of the largest layer beside what is there by now.
         return Estimate(0.0, 0.0, _peak() + 2 * parameters if plan.calibration else 2 * parameters, disk)

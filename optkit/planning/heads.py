@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from optkit.models import meta_model, stored_head
 from optkit.models.config import mend_values, read_values
 from optkit.models.source import Source
-from optkit.pipeline import baseline
+from optkit.pipeline import baseline, oneshot
 from optkit.tasks import PROBLEMS
 from optkit.tasks.columns import first_few
 
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
 
 def problems(context: RunContext) -> list[str]:
-    """Why the start model cannot go untrained as the recipe says, a line at most."""
+    """Why the start model cannot be pruned before it is trained as the recipe says, a line at most."""
     name, head = context.recipe.model.name, context.data.head
-    if context.recipe.trains or context.data.start_head is not None:
+    pruned_first = oneshot.before_training(context.recipe) is not None
+    if (context.recipe.trains and not pruned_first) or context.data.start_head is not None:
         return []
-    prefix = "model: without `train` it has to be fine-tuned already, and"
+    when, way_out = ("without `train`", "write `train`") if not pruned_first else ("for `oneshot`", "remove `oneshot`")
+    prefix = f"model: {when} it has to be fine-tuned already, and"
     if name is None:
-        return [f"{prefix} this one has random weights: write `train`"]
+        return [f"{prefix} this one has random weights: {way_out}"]
     stored = stored_head(context.recipe.model, head)
     what = f"no head for {head.kind}"
     if stored:
         what = f"a head for {first_few(stored)}, and the data has {first_few(head.labels)}"
-    return [f"{prefix} {name} has {what}: write `train`, or name another model"]
+    return [f"{prefix} {name} has {what}: {way_out}, or name another model"]
 
 
 def notes(context: RunContext) -> list[str]:

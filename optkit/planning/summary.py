@@ -89,7 +89,8 @@ class Plan:
         if self.steps:
             lines.append(f"training: {self.steps:,} optimizer steps, {self.per_epoch:,} an epoch")
         if self.calibration:
-            lines.append(f"one shot: no training, {self.calibration:,} examples of the training split to go by")
+            what = "what `from` says, before the training" if self.steps else "no training"
+            lines.append(f"one shot: {what}, {self.calibration:,} examples of the training split to go by")
         if self.rewinds:
             lines.append(f"learning rate: rewound at step {', '.join(f'{step:,}' for step in self.rewinds)}")
         lines += [escape(f"note: {note}") for note in self.models]

@@ -73,7 +73,10 @@ class ModelSpec(Part):
 
 
 class OneShotSpec(Part):
-    """Which examples of the training split one-shot pruning looks at, how many at a time."""
+    """Which examples of the training split one-shot pruning looks at, how many at a time.
+
+    With `train`, what the schedules begin `from` is pruned so before the first step.
+    """
 
     samples: int = Field(512, ge=1)
     batch_size: int = Field(32, ge=1)

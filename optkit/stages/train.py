@@ -23,7 +23,7 @@ from optkit.pruning.averaging import WeightAverage, average_begin
 from optkit.pruning.binding import place
 from optkit.pruning.callback import PruningCallback, save_under_own_names
 from optkit.pruning.learning_rate import check_warmup, rewind_steps
-from optkit.stages import teacher
+from optkit.stages import start, teacher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ _KEY = "key.json"
 
 def key(context: RunContext) -> str:
     chosen = model_selection(context) | choice.identity(context)
-    one_shot = oneshot.settings(context.recipe)
+    one_shot = oneshot.settings(context.recipe) or oneshot.before_training(context.recipe)
     if one_shot is not None:
         chosen |= {"oneshot": one_shot.model_dump()}
     return context.key("seed", "model", "train", "distill", "prune", data=context.data_identity, **chosen)
@@ -116,6 +116,8 @@ def _train(
     steps = rewinds(context, *arguments.steps_of(recipe.train, len(examples)))
     trainer.seed_everything(recipe.seed)
     model = context.student() if rules else context.start_model()
+    if rules and start.is_needed(context):
+        start.apply(context, model)
     if how.get("teacher") is not None:
         how["permutation"] = context.permutation()
     freezing.freeze(model, recipe.train.get("freeze", ()))
@@ -267,7 +269,7 @@ def plan(context: RunContext, resolved: ResolvedModel) -> dict[str, Any]:
     """The steps of the training and those at which its learning rate is rewound, or the examples that pruning in one
     shot goes by.
     """
-    spec = oneshot.settings(context.recipe)
+    spec = oneshot.settings(context.recipe) or oneshot.before_training(context.recipe)
     return {
         "steps": resolved.steps if context.recipe.trains else 0,
         "per_epoch": resolved.per_epoch,

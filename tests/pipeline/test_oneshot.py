@@ -85,7 +85,9 @@ def test_examples_are_drawn_by_the_seed_and_batched_by_length(files_recipe):
         (["train=null", "prune.0.criterion=movement"], "prune.0: movement has to watch training: write `train`"),
         (["train=null", "prune.0.regrow=true"], "prune.0: weights return in training only"),
         (["prune.0.criterion=reconstruction"], "prune.0: reconstruction prunes in one shot, and this is training"),
-        (["oneshot={samples: 5}"], "oneshot: belongs to a recipe with `prune` and without `train`"),
+        (["oneshot={samples: 5}"], "oneshot: before a training it prunes what a schedule begins `from`, and no rule's"),
+        (["oneshot={samples: 5}", "prune=[]"], "oneshot: belongs to a recipe with `prune`"),
+        (["oneshot={samples: 5}", "prune.0.schedule.from=0.3"], None),
         (["train=null", "distill.teacher=CHECKPOINT"], "distill: nothing is trained"),
         (
             ["train=null", "prune.0.criterion=fisher"],
@@ -104,6 +106,13 @@ def test_a_model_that_is_not_fine_tuned_is_refused(generated_recipe, optkit_cli)
     sets = arguments("train=null", "prune.0.criterion=magnitude")
     code, out, err = optkit_cli("validate", "--plan", generated_recipe, *sets)
     said = "model: without `train` it has to be fine-tuned already, and this one has random weights: write `train`"
+    assert code == 2 and said in " ".join((out + err).split())
+
+
+def test_a_model_that_is_not_fine_tuned_has_nothing_to_begin_with(generated_recipe, optkit_cli):
+    sets = arguments("oneshot={samples: 5}", "prune.0.schedule.from=0.3")
+    code, out, err = optkit_cli("validate", "--plan", generated_recipe, *sets)
+    said = "model: for `oneshot` it has to be fine-tuned already, and this one has random weights: remove `oneshot`"
     assert code == 2 and said in " ".join((out + err).split())
 
 
