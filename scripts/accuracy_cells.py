@@ -44,6 +44,18 @@ def _taught(structure: str, to: float, limit: float, goal: float, seeds: tuple[i
     return Cell("a larger teacher", name, recipe_of(structure), sets, seeds, limit, goal, larger=True)
 
 
+def _begun(structure: str, to: float, first: float | None, steps: int | None, *bounds: float) -> Cell:
+    """A headline recipe that begins where reconstruction has pruned ``first``; as it is where that is None."""
+    sets = [f"prune.encoder.schedule.to={to}"]
+    if first is not None:
+        sets += [f"prune.encoder.schedule.from={first}", "prune.encoder.schedule.end=40%", "oneshot.samples=1024"]
+    if steps is not None:
+        sets += ["train.num_train_epochs=null", f"train.max_steps={steps}"]
+    begun = f", begun at {first * 100:.0f} %" if first is not None else ""
+    table = "pruned before it is trained" + (f", {steps} steps" if steps else "")
+    return Cell(table, f"{to * 100:.0f} % {structure}{begun}", recipe_of(structure), tuple(sets), (42,), *bounds)
+
+
 def _permuted(structure: str, to: float, permute: str | None) -> Cell:
     """One budget, with the features' own order and with one that suits the structure."""
     rule = f"structure='{structure}'", f"schedule.to={to}", *([f"permute={permute}"] if permute else [])
@@ -92,6 +104,12 @@ CELLS = (
     _taught("16x4", 0.9, 2.5, 1.8),
     _taught("1x4", 0.8, 0.5, 0.0),
     _taught("1x4", 0.95, 3.0, 2.3, _SEEDS[:1]),
+    _begun("4x4", 0.8, 0.6, None, 0.7, 0.3),
+    _begun("16x4", 0.8, 0.6, None, 1.2, 0.6),
+    _begun("4x4", 0.9, 0.75, None, 1.8, 1.2),
+    _begun("16x4", 0.9, 0.75, None, 2.5, 1.8),
+    _begun("4x4", 0.8, None, 600),
+    _begun("4x4", 0.8, 0.6, 600),
     *(
         _permuted(structure, to, permute)
         for structure, to in (("4x4", 0.8), ("16x4", 0.8), ("32x1", 0.8), ("2:4", 0.5))
