@@ -208,7 +208,8 @@ assert recipe.prune[0].criterion.build() == CRITERIA["lamp"]()
 assert type(get_task(recipe.task)).__name__ == "ParaphraseDetection"
 assert optimum.export_task("OVModelForSequenceClassification") == "text-classification"
 assert build(optkit.pruning.Lamp()).config == CRITERIA["lamp"]()
-assert [stage.name for stage in load_stages()][11:14] == ["tvm", "digest", "evaluate"]
+stages = [stage.name for stage in load_stages()]
+assert stages[stages.index("digest") - 1 : stages.index("digest") + 2] == ["tvm", "digest", "evaluate"], stages
 
 scores = build(CRITERIA["lamp"]()).score(torch.tensor([[3.0, -4.0], [0.0, 12.0]]), {}, 0)
 torch.testing.assert_close(scores, torch.tensor([[9 / 169, 16 / 160], [0.0, 1.0]]))
