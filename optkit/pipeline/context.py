@@ -7,6 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from optkit.errors import OptkitError
 from optkit.models import load_model
 from optkit.pipeline.run_data import RunData
 from optkit.pipeline.run_folder import digest
@@ -16,6 +20,8 @@ from optkit.recipe.resolved import identity
 from optkit.tasks import get_task
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from optkit.pipeline.run_folder import RunDir
     from optkit.pipeline.stage import Stage
     from optkit.progress import Reporter
@@ -76,7 +82,7 @@ class RunContext:
         """How the features of the model were reordered before it is pruned; None where they are as they were."""
         if not any(rule.permute for rule in self.recipe.prune):
             return None
-        return Permutation.load(self.path(PERMUTATION_FOLDER) / PERMUTATION_FILE)
+        return Permutation(self.tensors(PERMUTATION_FOLDER, PERMUTATION_FILE))
 
     def student(self) -> Any:
         """What is pruned: the start model, its features reordered where the recipe says so."""
@@ -84,6 +90,20 @@ class RunContext:
         if permutation is not None:
             permutation.apply(model)
         return model
+
+    def tensors(self, folder: str, name: str) -> dict[str, Tensor]:
+        """The tensors, by name, that a stage kept in the file ``name`` of its ``folder``.
+
+        Raises:
+            OptkitError: if the file is missing or damaged.
+        """
+        file = self.path(folder) / name
+        try:
+            return load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise OptkitError(
+                f"{file}: damaged or missing ({error}): remove the folder {file.parent} and run again"
+            ) from error
 
     def path(self, name: str) -> Path:
         """A folder of this run."""

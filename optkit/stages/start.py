@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from optkit.allocation import choice
 from optkit.pipeline import oneshot
@@ -46,7 +46,7 @@ def run(context: RunContext, output: StageOutput) -> None:
 
 def apply(context: RunContext, model: Any) -> None:
     """Gives the student the weights that the stage left."""
-    weights = load_file(context.path(FOLDER) / _WEIGHTS)
+    weights = context.tensors(FOLDER, _WEIGHTS)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

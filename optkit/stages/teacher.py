@@ -15,7 +15,7 @@ import datasets
 import numpy as np
 from datasets import Dataset
 from pyarrow import parquet
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from optkit.adapters import arguments, passes
 from optkit.data.augment import augment, neighbours_of
@@ -172,10 +172,10 @@ def teacher_logits(context: RunContext) -> tuple[Dataset, dict[str, Any]]:
     examples = _join(context.data.encode("train"), texts)
     how = {"temperature": distill.temperature, "distillation_weight": distill.weight}
     if keeps_logits(context):
-        logits = load_file(context.path(FOLDER) / _LOGITS)["logits"]
+        logits = context.tensors(FOLDER, _LOGITS)["logits"].numpy()
         examples = with_columns(examples, {"teacher_logits": logits.reshape(len(logits), -1)})
     if distill.pooled is not None:
-        states = load_file(context.path(FOLDER) / _STATES)["states"]
+        states = context.tensors(FOLDER, _STATES)["states"].numpy()
         examples = with_columns(examples, {"teacher_states": states})
         key, spec = distill.last
         config = meta_model(Source(spec.name, spec.revision, key=key), context.data.head).config

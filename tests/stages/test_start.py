@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import optkit
+from optkit.errors import OptkitError
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +73,12 @@ def test_trainings_that_go_elsewhere_from_there_share_it(trained, files_recipe, 
     report = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]
     assert report["start"]["key"] == json.loads((trained / "manifest.json").read_text())["stages"]["start"]["key"]
     assert report["train"]["key"] != json.loads((trained / "manifest.json").read_text())["stages"]["train"]["key"]
+
+
+def test_a_damaged_start_is_one_line(trained, files_recipe, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    (folder / "start" / "weights.safetensors").write_bytes(b"half")
+    with pytest.raises(
+        OptkitError, match=r"weights.safetensors: damaged or missing .*: remove the folder .*start and run"
+    ):
+        optkit.run(files_recipe, [*SETS, "train.max_steps=6"], output=folder, stop_after="train")
