@@ -142,6 +142,7 @@ def collect(options: argparse.Namespace) -> dict[str, Path]:
 
 def times(options: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
     """What ``optkit bench`` measured of the runs, plain data; kept beside them."""
+    options.output.mkdir(parents=True, exist_ok=True)  # before the times are taken: all runs may lie elsewhere
     file = options.output / "times.json"
     asked = {"runs": {name: str(path) for name, path in runs.items()}, "seq": options.seq, "threads": options.threads}
     if file.is_file() and not options.again:
