@@ -29,6 +29,11 @@ def before_training(recipe: Recipe) -> OneShotSpec | None:
     return recipe.oneshot if recipe.prune and recipe.trains else None
 
 
+def examples(recipe: Recipe) -> OneShotSpec | None:
+    """Which examples pruning in one shot goes by, before a training or without one; None where nothing is pruned so."""
+    return settings(recipe) or before_training(recipe)
+
+
 def beginnings(rules: Sequence[Rule]) -> list[Rule]:
     """Rules of one shot that leave a model as sparse as the schedules of ``rules`` begin: heads and neurons by
     `fisher`, all else by `reconstruction`. Rules that begin at 0 have none.
@@ -93,5 +98,5 @@ def own_loss(context: RunContext) -> Any:
 
 def batches(context: RunContext) -> list[dict[str, Any]]:
     """The examples that pruning in one shot goes by."""
-    spec = settings(context.recipe) or before_training(context.recipe)
+    spec = examples(context.recipe)
     return context.data.batches(spec.samples, spec.batch_size, labelled=True)

@@ -42,7 +42,7 @@ _KEY = "key.json"
 
 def key(context: RunContext) -> str:
     chosen = model_selection(context) | choice.identity(context)
-    one_shot = oneshot.settings(context.recipe) or oneshot.before_training(context.recipe)
+    one_shot = oneshot.examples(context.recipe)
     if one_shot is not None:
         chosen |= {"oneshot": one_shot.model_dump()}
     return context.key("seed", "model", "train", "distill", "prune", data=context.data_identity, **chosen)
@@ -269,7 +269,7 @@ def plan(context: RunContext, resolved: ResolvedModel) -> dict[str, Any]:
     """The steps of the training and those at which its learning rate is rewound, or the examples that pruning in one
     shot goes by.
     """
-    spec = oneshot.settings(context.recipe) or oneshot.before_training(context.recipe)
+    spec = oneshot.examples(context.recipe)
     return {
         "steps": resolved.steps if context.recipe.trains else 0,
         "per_epoch": resolved.per_epoch,
