@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from manifests import facts
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -26,10 +27,6 @@ ONE_SHOT = [
        schedule: {to: 0.5}}]""",
     "oneshot.samples=24",
 ]
-
-
-def facts(folder, stage):
-    return json.loads((folder / "manifest.json").read_text())["stages"][stage]["facts"]
 
 
 def dense_and_permuted(checkpoint, folder):

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from manifests import facts
 from safetensors.torch import load_file
 
 import optkit
@@ -19,10 +20,6 @@ RULES = """prune=[
   {name: blocks, criterion: taylor, structure: 1x4, scope: local,
    schedule: {from: 0.5, to: 0.75, begin: 2, end: 50%, every: 2}}]"""
 SETS = [RULES, "oneshot={samples: 24, batch_size: 8}"]
-
-
-def facts(folder, stage):
-    return json.loads((folder / "manifest.json").read_text())["stages"][stage]["facts"]
 
 
 def blocks_of(weights, name):
