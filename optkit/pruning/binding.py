@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,16 @@ class RuleState:
     @property
     def sparsity(self) -> float:
         return self.pruned / self.groups * self.structure.max_sparsity
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's manifest says of the rule."""
+        return {
+            "name": self.name,
+            "structure": str(self.structure),
+            "groups": self.groups,
+            "pruned": self.pruned,
+            "target": self.target,
+        }
 
 
 def place(rule: Rule, total_steps: int, steps_per_epoch: float) -> Steps | None:

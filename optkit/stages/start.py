@@ -37,11 +37,11 @@ def key(context: RunContext) -> str:
 
 
 def run(context: RunContext, output: StageOutput) -> None:
-    """Adds ``rules`` to the stage's facts: the count of groups that each rule pruned."""
+    """Adds ``rules`` to the stage's facts: how far each rule went."""
     model, states = oneshot.prune(context, oneshot.beginnings(choice.rules(context)))
     weights = {name: weight.detach().contiguous() for name, weight in model.named_parameters()}
     save_file(weights, output.folder / _WEIGHTS)
-    output.facts |= {"rules": [{"name": s.name, "groups": s.groups, "pruned": s.pruned} for s in states]}
+    output.facts |= {"rules": [state.facts() for state in states]}
 
 
 def apply(context: RunContext, model: Any) -> None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
     from optkit.pipeline.stage import ResolvedModel
-    from optkit.pruning.binding import RuleState
     from optkit.pruning.config import Rule
 
 NAME, FOLDER = "train", "pruned"
@@ -75,7 +74,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         rules = choice.rules(context)
         model, states = oneshot.prune(context, rules) if rules else (context.start_model(), [])
         _save(context, model, output)
-        output.facts |= {"steps": 0, "rules": _rule_facts(states), "history": []}
+        output.facts |= {"steps": 0, "rules": [state.facts() for state in states], "history": []}
         return
     fine_tune(
         context, output, key(context), CHECKPOINTS, choice.rules(context), taught=context.recipe.distill is not None
@@ -156,7 +155,7 @@ def _train(
         "steps": built.state.global_step,
         "resumed_at": begun_at,
         "processes": context.team.size,
-        "rules": _rule_facts(states),
+        "rules": [state.facts() for state in states],
         "history": [entry for entry in built.state.log_history if "loss" in entry],
     }
     if average is not None:
@@ -168,13 +167,6 @@ def _train(
         metric, kept = recipe.task.metric[0], best.best
         output.facts["chosen"] = {"step": kept.step, "metric": metric, "score": kept.score, "loss": kept.loss}
         output.facts["chosen"] |= {"examples": len(context.data.hold_out)}
-
-
-def _rule_facts(states: Sequence[RuleState]) -> list[dict[str, Any]]:
-    return [
-        {"name": s.name, "structure": str(s.structure), "groups": s.groups, "pruned": s.pruned, "target": s.target}
-        for s in states
-    ]
 
 
 def _evaluation_rows(context: RunContext) -> Any:

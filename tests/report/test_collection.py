@@ -74,7 +74,7 @@ def test_figures_are_of_the_machine_that_measured_them(finished_run, generated_r
 def other_machine(monkeypatch):
     """Another CPU and other packages, as where a run's folder was copied to."""
     monkeypatch.setattr(machine, "cpu_name", lambda: "The CPU of the other machine")
-    monkeypatch.setattr(machine, "installed", lambda package: "99.9")
+    monkeypatch.setattr(machine, "installed", lambda package: "99.9+other")
 
 
 def test_a_copied_run_shown_with_other_prices_says_where_it_was_measured(
@@ -89,7 +89,7 @@ def test_a_copied_run_shown_with_other_prices_says_where_it_was_measured(
     assert found.costs is not None and found.versions == measured["benchmark"]["versions"]
     assert found.machine.model_dump() == measured["benchmark"]["machine"] and found.machine.cpu == cpu_name()
     for page in (render(found), render_html(found), render_card(found)):
-        assert f"on {cpu_name()}, " in page and "The CPU of the other machine" not in page and "99.9" not in page
+        assert f"on {cpu_name()}, " in page and "The CPU of the other machine" not in page and "99.9+other" not in page
 
 
 def test_what_is_timed_again_elsewhere_is_told_from_what_was_done_before(
@@ -99,8 +99,8 @@ def test_what_is_timed_again_elsewhere_is_told_from_what_was_done_before(
     torch = json.loads((folder / "manifest.json").read_text())["stages"]["train"]["versions"]["torch"]
     report = optkit.run(generated_recipe, output=folder, quiet=False)
     assert "with other versions than those installed: " in (said := capsys.readouterr().err)
-    assert f"torch {torch} (99.9 now)" in said
-    assert report["machine"]["cpu"] == "The CPU of the other machine" and report["versions"]["torch"] == "99.9"
+    assert f"torch {torch} (99.9+other now)" in said
+    assert report["machine"]["cpu"] == "The CPU of the other machine" and report["versions"]["torch"] == "99.9+other"
     before = [line for line in (folder / "report.md").read_text().splitlines() if f"ran on {cpu_name()} with " in line]
     assert len(before) == 1 and before[0].startswith("Stages `dense`, `train`, `compact`, `export` and `evaluate` ran")
 

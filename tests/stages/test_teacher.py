@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from manifests import facts
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
@@ -26,12 +27,6 @@ from optkit.recipe import load_recipe
 from optkit.stages import teacher
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-def facts(folder):
-    return {
-        name: stage["facts"] for name, stage in json.loads((folder / "manifest.json").read_text())["stages"].items()
-    }
 
 
 @pytest.fixture
@@ -57,14 +52,14 @@ def test_texts_are_counted_asked_kept_and_trained_on(files_recipe, tiny_checkpoi
     kept = read_file(output / "teacher" / "texts.parquet")["sentence"].to_pylist()
     assert kept[:3] == ["the soup was grim .", "what a lovely garden", "sour letter"] and len(kept) == 195
     logits = load_file(output / "teacher" / "logits.safetensors")["logits"]
-    assert logits.shape == (96 + 195, 2) and facts(output)["teacher"]["unlabelled"] == 195
+    assert logits.shape == (96 + 195, 2) and facts(output, "teacher")["unlabelled"] == 195
     model = AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint).eval()
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
     with torch.no_grad():
         for row in (0, 2, 3, 50, 194):
             asked = model(**tokenizer(kept[row], return_tensors="pt", truncation=True, max_length=32)).logits[0].numpy()
             assert logits[96 + row] == pytest.approx(asked, abs=1e-5)
-    trained = facts(output)["train"]
+    trained = facts(output, "train")
     assert trained["steps"] == 38 and [log["step"] for log in trained["history"]] == list(range(1, 39))
 
     before = json.loads((output / "manifest.json").read_text())["stages"]["teacher"]["key"]
@@ -122,9 +117,8 @@ def test_a_hold_out_is_neither_trained_on_nor_reported(job, files_recipe, tiny_c
 
     output = tmp_path / "run"
     optkit.run(files_recipe, ["train.hold_out=12", "train.eval_steps=2"], output=output, stop_after="train")
-    said = facts(output)
-    assert said["plan"]["examples"] == {"train": 84, "validation": 32, "held out": 12}
-    chosen = said["train"]["chosen"]
+    assert facts(output, "plan")["examples"] == {"train": 84, "validation": 32, "held out": 12}
+    chosen = facts(output, "train")["chosen"]
     assert chosen["step"] in (8, 10, 12) and (chosen["metric"], chosen["examples"]) == ("accuracy", 12)
     model = AutoModelForSequenceClassification.from_pretrained(output / "pruned").eval()
     with torch.no_grad():
@@ -141,7 +135,7 @@ def test_the_learning_rate_rewinds_as_planned(files_recipe, tmp_path):
     plan = make_plan(load_recipe(files_recipe, given))
     assert plan.rewinds == [3, 6, 9]
     optkit.run(files_recipe, given, output=tmp_path / "run", stop_after="train")
-    rates = [log["learning_rate"] for log in facts(tmp_path / "run")["train"]["history"]]
+    rates = [log["learning_rate"] for log in facts(tmp_path / "run", "train")["history"]]
     cycle = [1.0, 0.7, 0.4]
     assert rates == pytest.approx([1e-3 * r for r in (0.0, 1.0, 0.55, *cycle, *cycle, *cycle)])
 
@@ -200,9 +194,9 @@ def test_several_teachers_teach_the_mean_of_their_logits(job, tiny_checkpoint, o
     found = run_teacher(context, tmp_path / "both")
     alone = []
     for i, name in enumerate((tiny_checkpoint, other_teacher)):
-        facts = run_teacher(labelled(f"distill={{teacher: {name}}}"), tmp_path / str(i))
+        single = run_teacher(labelled(f"distill={{teacher: {name}}}"), tmp_path / str(i))
         alone.append(load_file(tmp_path / str(i) / "teacher" / "logits.safetensors")["logits"])
-        assert found["teachers"][f"distill.teacher.{i}"] == facts["train"]
+        assert found["teachers"][f"distill.teacher.{i}"] == single["train"]
     logits = load_file(tmp_path / "both" / "teacher" / "logits.safetensors")["logits"]
     assert np.abs(alone[0] - alone[1]).max() > 1e-3
     assert logits == pytest.approx(0.25 * alone[0] + 0.75 * alone[1], abs=1e-6) and logits.dtype == np.float32
@@ -224,7 +218,7 @@ def test_a_run_with_two_teachers(files_recipe, tiny_checkpoint, other_teacher, t
     given = f"distill={{teacher: [{tiny_checkpoint}, {other_teacher}], hidden: 1.0, weight: 1.0, data: {{augment: 1}}}}"
     optkit.run(files_recipe, [given, "train.max_steps=8"], output=tmp_path / "run", stop_after="train")
     kept = load_file(tmp_path / "run" / "teacher" / "logits.safetensors")["logits"]
-    assert kept.shape == (192, 2) and facts(tmp_path / "run")["train"]["steps"] == 8
+    assert kept.shape == (192, 2) and facts(tmp_path / "run", "train")["steps"] == 8
 
 
 def test_pooled_states_are_those_of_the_last_teacher(files_recipe, job, tiny_checkpoint, other_teacher, tmp_path):
@@ -248,7 +242,7 @@ def test_pooled_states_are_those_of_the_last_teacher(files_recipe, job, tiny_che
     optkit.run(
         files_recipe, [f"distill={{{given}, pooled: 1.0}}", "train.max_steps=8"], output=output, stop_after="train"
     )
-    assert facts(output)["train"]["steps"] == 8
+    assert facts(output, "train")["steps"] == 8
     deep = f"distill={{teacher: {other_teacher}, pooled: {{layers: [3]}}}}"
     with pytest.raises(PlanError) as raised:
         make_plan(load_recipe(files_recipe, [deep]))

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import datasets
 import numpy as np
 import pytest
 import torch
 from capabilities import need
+from manifests import facts
 from safetensors.torch import load_file
 from split_scores import split_scores
 
@@ -154,10 +153,6 @@ def test_the_best_is_chosen_by_masks_that_stay(whole):
     assert context.task.score(outputs, (), context.data.head)["masked_accuracy"] == pytest.approx(chosen["score"])
 
 
-def facts(folder):
-    return json.loads((folder / "manifest.json").read_text())["stages"]["train"]["facts"]
-
-
 def test_a_resumed_training_hides_what_it_would_have_hidden(whole, tmp_path, monkeypatch):
     from optkit.adapters.trainer import Watch
 
@@ -170,7 +165,7 @@ def test_a_resumed_training_hides_what_it_would_have_hidden(whole, tmp_path, mon
         patched.setattr(Watch, "on_step_end", stop)
         optkit.run(path, output=tmp_path / "run", stop_after="train")
     optkit.run(path, output=tmp_path / "run", stop_after="train")
-    assert facts(tmp_path / "run")["resumed_at"] == 12 and facts(folder)["resumed_at"] == 0
+    assert facts(tmp_path / "run", "train")["resumed_at"] == 12 and facts(folder, "train")["resumed_at"] == 0
     files = [run / "pruned" / "model.safetensors" for run in (folder, tmp_path / "run")]
     assert files[0].read_bytes() == files[1].read_bytes()
 
@@ -182,4 +177,4 @@ def test_a_teacher_beside_the_student(whole, tmp_path):
     sets += ["train.learning_rate=0", "evaluate.baseline=auto", "prune.0.schedule={to: 0.5, begin: 0, end: 0}"]
     optkit.run(path, sets, output=tmp_path / "run", stop_after="train")
     # What does not move away from its teacher differs from it by nothing.
-    assert max(abs(entry["loss"]) for entry in facts(tmp_path / "run")["history"]) < 1e-6
+    assert max(abs(entry["loss"]) for entry in facts(tmp_path / "run", "train")["history"]) < 1e-6
