@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from optkit.adapters.tvm import building, library
-from optkit.adapters.tvm.program import rewrite, trace
+from optkit.adapters.tvm.program import trace
+from optkit.adapters.tvm.rewriting import rewrite
 from optkit.export.tvm.packing import COSTS, INT8_COSTS, pack_blocks, quantized
 
 

@@ -13,7 +13,8 @@ from optkit.lazy import lazy_attributes
 if TYPE_CHECKING:
     from optkit.adapters.tvm.building import build, cpu_target, describe, has_vnni, vector_width
     from optkit.adapters.tvm.library import Library, save, set_threads, tensors
-    from optkit.adapters.tvm.program import rewrite, trace
+    from optkit.adapters.tvm.program import trace
+    from optkit.adapters.tvm.rewriting import rewrite
     from optkit.adapters.tvm.tuning import tune
 
 __all__ = [
@@ -35,7 +36,8 @@ __all__ = [
 _NAMES = {
     **dict.fromkeys(("build", "cpu_target", "describe", "has_vnni", "vector_width"), "optkit.adapters.tvm.building"),
     **dict.fromkeys(("Library", "save", "set_threads", "tensors"), "optkit.adapters.tvm.library"),
-    **dict.fromkeys(("rewrite", "trace"), "optkit.adapters.tvm.program"),
+    "rewrite": "optkit.adapters.tvm.rewriting",
+    "trace": "optkit.adapters.tvm.program",
     "tune": "optkit.adapters.tvm.tuning",
 }
 

@@ -13,7 +13,8 @@ from tvm.s_tir import dlight
 from tvm.target import codegen
 
 from optkit.adapters import quiet, reason
-from optkit.adapters.tvm.program import PRODUCT, Program
+from optkit.adapters.tvm.program import Program
+from optkit.adapters.tvm.rewriting import PRODUCT
 from optkit.adapters.tvm.schedules import rules, schedule_products
 from optkit.cpu import physical_cores
 from optkit.errors import ExportError, UsageError

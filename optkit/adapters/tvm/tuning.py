@@ -19,7 +19,8 @@ from tvm.s_tir import meta_schedule as ms
 from optkit.adapters import quiet, reason
 from optkit.adapters.tvm.building import fuse, vector_width
 from optkit.adapters.tvm.candidates import compile_candidate, time_candidate
-from optkit.adapters.tvm.program import PRODUCT, Program
+from optkit.adapters.tvm.program import Program
+from optkit.adapters.tvm.rewriting import PRODUCT
 from optkit.adapters.tvm.schedules import schedule_product
 from optkit.cpu import physical_cores
 from optkit.errors import ExportError
