@@ -1,14 +1,14 @@
-#include "format/spec.h"
-
 #include <cmath>
-#include <cstring>
-#include <map>
-#include <type_traits>
+#include <optional>
+
+#include "format/sections.h"
+#include "format/spec.h"
+#include "format/terms.h"
 
 namespace optkit {
 namespace {
 
-constexpr size_t kHeader = 64, kStep = 96, kSection = 16, kAlignment = 64;
+constexpr size_t kHeader = 64, kStep = 96;
 // Far above any model, and low enough that no product of two leaves 64 bits.
 constexpr uint32_t kMaxCount = 1u << 20, kMaxFeatures = 1u << 24;
 // Of all values together: a tile of them takes 128 bytes a feature.
@@ -18,27 +18,13 @@ constexpr uint32_t kMaxIntegerInputs = 1u << 16;
 // Of one layer, zeros inside of blocks included: its entries, of which some are split in two, are counted in 32 bits.
 constexpr uint64_t kMaxStoredWeights = 1u << 30;
 
-[[noreturn]] void fail(const std::string& what) { throw FormatError("the packed program is damaged: " + what); }
-
-void check(bool holds, const std::string& what) {
-    if (!holds)
-        fail(what);
-}
-
-template <typename T>
-T load(const uint8_t* from) {
-    T value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-}
-
 class Reader {
 public:
-    Reader(const uint8_t* bytes, size_t size) : bytes_(bytes), size_(size) {}
+    Reader(const uint8_t* bytes, size_t size) : bytes_(bytes, size) {}
 
     Spec read() {
-        check(size_ >= kHeader, "it is shorter than its header");
-        check(std::memcmp(bytes_, "OPTKPROG", 8) == 0, "it does not begin with OPTKPROG");
+        check(bytes_.size() >= kHeader, "it is shorter than its header");
+        check(bytes_.begin_with("OPTKPROG"), "it does not begin with OPTKPROG");
         const uint32_t version = u32(8);
         if (version != 1)
             throw FormatError("the packed program has format " + std::to_string(version) +
@@ -46,11 +32,9 @@ public:
         const uint32_t values = u32(12), steps = u32(16), sections = u32(20), inputs = u32(24), outputs = u32(28);
         for (uint32_t count : {values, steps, sections, inputs, outputs})
             check(count <= kMaxCount, "a count is out of range");
-        check(load<uint64_t>(bytes_ + 32) == size_, "its length is not what its header says");
+        check(bytes_.load<uint64_t>(32) == bytes_.size(), "its length is not what its header says");
         const size_t tables = kHeader + 4 * (size_t(values) + inputs + outputs);
-        section_table_ = tables + kStep * size_t(steps);
-        check(section_table_ + kSection * size_t(sections) <= size_, "its tables do not fit");
-        sections_ = sections;
+        bytes_.find(tables + kStep * size_t(steps), sections);
 
         Spec spec;
         size_t at = kHeader;
@@ -62,10 +46,6 @@ public:
         }
         check(all_features <= kMaxAllFeatures, "its values have too many features");
         known_.assign(values, false);
-        heads_.assign(values, 0);
-        makers_.assign(values, kNone);
-        masks_.assign(values, 0);
-        relatives_.assign(values, 0);
         spec.uses.assign(values, Use::none);
         for (uint32_t i = 0; i < inputs; ++i, at += 4) {
             spec.inputs.push_back(u32(at));
@@ -78,6 +58,7 @@ public:
         check(inputs > 0 && outputs > 0 && steps > 0, "it has no input, no output or no step");
         check(spec.features[spec.inputs[0]] > 0, "its first input is a mask");
         spec_ = &spec;
+        terms_.emplace(spec, known_);
         for (uint32_t i = 0; i < steps; ++i)
             spec.steps.push_back(step(tables + kStep * size_t(i)));
         std::vector<bool> computed(values, false);
@@ -89,29 +70,7 @@ public:
     }
 
 private:
-    uint32_t u32(size_t at) const { return load<uint32_t>(bytes_ + at); }
-
-    /// The array in a section: `count` numbers, or none when the step names no section.
-    template <typename T>
-    View<T> section(uint32_t number, uint64_t count) const {
-        if (number == kNone)
-            return {};
-        check(number < sections_, "a step names a section that is not there");
-        const uint8_t* entry = bytes_ + section_table_ + kSection * size_t(number);
-        const uint64_t offset = load<uint64_t>(entry), length = load<uint64_t>(entry + 8);
-        check(offset % kAlignment == 0 && offset <= size_ && length <= size_ - offset, "a section lies outside");
-        check(length == count * sizeof(T), "a section has the wrong length");
-        const T* numbers = reinterpret_cast<const T*>(bytes_ + offset);
-        if constexpr (std::is_floating_point_v<T>)
-            for (uint64_t i = 0; i < count; ++i)
-                check(std::isfinite(numbers[i]), "a section holds a number that is not finite");
-        return {numbers, size_t(count)};
-    }
-
-    uint64_t section_bytes(uint32_t number) const {
-        check(number < sections_, "a step names a section that is not there");
-        return load<uint64_t>(bytes_ + section_table_ + kSection * size_t(number) + 8);
-    }
+    uint32_t u32(size_t at) const { return bytes_.u32(at); }
 
     uint32_t source(uint32_t number) const {
         check(number < known_.size() && known_[number], "a step uses a value before it is computed");
@@ -127,19 +86,18 @@ private:
         step.target = u32(at + 20);
         uint32_t integers[6], numbers[8];
         float floats[4];
-        std::memcpy(integers, bytes_ + at + 24, sizeof integers);
-        std::memcpy(floats, bytes_ + at + 48, sizeof floats);
-        std::memcpy(numbers, bytes_ + at + 64, sizeof numbers);
+        bytes_.load(integers, at + 24);
+        bytes_.load(floats, at + 48);
+        bytes_.load(numbers, at + 64);
         for (float number : floats)
             check(std::isfinite(number), "a step has a number that is not finite");
         check(step.target < known_.size() && !known_[step.target], "a step computes a value that is already there");
         for (int i = sources(step.op); i < 4; ++i)
             check(step.sources[i] == kNone, "a step has too many sources");
         const uint32_t out = spec_->features[step.target];
-        if (step.op == Op::relative || step.op == Op::bias) {
+        if (Terms::made_by(step.op)) {
             check(out == 0, "what is added to scores has features");
-            step.op == Op::relative ? relative(step, integers, floats) : bias(step);
-            makers_[step.target] = uint32_t(spec_->steps.size());
+            terms_->make(step, step.op == Op::relative ? relative(step, integers, floats) : 0);
             known_[step.target] = true;
             return step;
         }
@@ -157,8 +115,8 @@ private:
                 break;
             case Op::affine:
             case Op::layer_norm:
-                step.first = section<float>(numbers[0], in);
-                step.second = section<float>(numbers[1], in);
+                step.first = bytes_.view<float>(numbers[0], in);
+                step.second = bytes_.view<float>(numbers[1], in);
                 step.epsilon = floats[0];
                 check(step.epsilon >= 0, "an epsilon is negative");
                 break;
@@ -175,7 +133,7 @@ private:
                 break;
             case Op::rms_norm:
                 heads(step, in, integers);
-                step.first = section<float>(numbers[0], in);
+                step.first = bytes_.view<float>(numbers[0], in);
                 step.epsilon = floats[0];
                 check(step.epsilon >= 0, "an epsilon is negative");
                 break;
@@ -231,61 +189,18 @@ private:
         check(source(step.sources[1]) == shared && source(step.sources[2]) == shared,
               "query, key and value have different features");
         step.scale = floats[0];
-        const uint32_t mask = step.sources[3];
-        if (mask == kNone)
-            return;
-        as_term(mask);
-        serve(mask, step.heads);
+        if (step.sources[3] != kNone)
+            terms_->add_to_scores(step.sources[3], step.heads);
     }
 
-    void relative(Step& step, const uint32_t* integers, const float* floats) {
+    /// @return the features of the content.
+    uint32_t relative(Step& step, const uint32_t* integers, const float* floats) const {
         const uint32_t features = source(step.sources[0]);
-        step.heads = integers[0];
-        check(step.heads > 0 && features % step.heads == 0, "the heads do not divide the features");
+        heads(step, features, integers);
         check(integers[1] <= 1, "relative positions are of queries or of keys");
         step.of_keys = integers[1] == 1;
         step.scale = floats[0];
-        as(step.sources[1], Use::table);
-        as(step.sources[2], Use::places);
-        const uint64_t table = uint64_t(step.heads) << 32 | features / step.heads;
-        check(tables_.emplace(step.sources[1], table).first->second == table, "a table serves different heads");
-        spec_->uses[step.target] = Use::sum;
-        heads_[step.target] = step.heads;
-        relatives_[step.target] = 1;
-    }
-
-    void bias(Step& step) {
-        for (int i = 0; i < 2; ++i) {
-            as_term(step.sources[i]);
-            masks_[step.target] += masks_[step.sources[i]];
-            relatives_[step.target] += relatives_[step.sources[i]];
-        }
-        check(masks_[step.target] <= 2 && relatives_[step.target] <= 2, "too much is added to scores");
-        spec_->uses[step.target] = Use::sum;
-    }
-
-    /// Lets a value be for that and nothing else.
-    void as(uint32_t number, Use use) {
-        check(number < known_.size() && known_[number] && spec_->features[number] == 0, "a mask is no mask");
-        check(spec_->uses[number] == Use::none || spec_->uses[number] == use, "a value serves two purposes");
-        spec_->uses[number] = use;
-    }
-
-    /// A mask, or a sum of such that a step makes.
-    void as_term(uint32_t number) {
-        const bool made = number < makers_.size() && makers_[number] != kNone;
-        as(number, made ? Use::sum : Use::mask);
-        if (!made)
-            masks_[number] = 1;
-    }
-
-    /// Whatever `number` is the sum of fits the heads of an attention. At most four values, so that this ends soon.
-    void serve(uint32_t number, uint32_t heads) {
-        check(heads_[number] == 0 || heads_[number] == heads, "a mask serves different numbers of heads");
-        heads_[number] = heads;
-        if (makers_[number] != kNone && spec_->steps[makers_[number]].op == Op::bias)
-            for (int i = 0; i < 2; ++i)
-                serve(spec_->steps[makers_[number]].sources[i], heads);
+        return features;
     }
 
     void linear(Step& step, uint32_t in, uint32_t out, const uint32_t* integers, const float* floats,
@@ -307,15 +222,15 @@ private:
 
         const uint64_t groups = (uint64_t(out) + weights.rows - 1) / weights.rows;
         const uint32_t width = (in + weights.columns - 1) / weights.columns;
-        weights.pointers = section<uint32_t>(numbers[0], groups + 1);
+        weights.pointers = bytes_.view<uint32_t>(numbers[0], groups + 1);
         check(bool(weights.pointers), "a layer has no pointers");
-        const uint64_t blocks = section_bytes(numbers[1]) / sizeof(uint16_t);
+        const uint64_t blocks = bytes_.bytes(numbers[1]) / sizeof(uint16_t);
         check(blocks <= kMaxStoredWeights / (weights.rows * weights.columns), "a layer has too many weights");
-        weights.indices = section<uint16_t>(numbers[1], blocks);
+        weights.indices = bytes_.view<uint16_t>(numbers[1], blocks);
         if (weights.single)
-            weights.floats = section<float>(numbers[2], blocks * weights.rows * weights.columns);
+            weights.floats = bytes_.view<float>(numbers[2], blocks * weights.rows * weights.columns);
         else
-            weights.bytes = section<int8_t>(numbers[2], blocks * weights.rows * weights.columns);
+            weights.bytes = bytes_.view<int8_t>(numbers[2], blocks * weights.rows * weights.columns);
         check(weights.single ? bool(weights.floats) : bool(weights.bytes), "a layer has no weights");
         check(weights.pointers[0] == 0 && weights.pointers[groups] == blocks, "a layer's pointers miss its blocks");
         for (uint64_t group = 0; group < groups; ++group) {
@@ -326,9 +241,9 @@ private:
                 check(block == begin || weights.indices[block - 1] < weights.indices[block], "blocks do not ascend");
             }
         }
-        step.scales = section<float>(numbers[3], out);
-        step.bias = section<float>(numbers[4], out);
-        step.channel_scale = section<float>(numbers[5], in);
+        step.scales = bytes_.view<float>(numbers[3], out);
+        step.bias = bytes_.view<float>(numbers[4], out);
+        step.channel_scale = bytes_.view<float>(numbers[5], in);
         check(bool(step.scales) != weights.single, "only int8 weights have scales, and all have");
         step.low = floats[0];
         step.high = floats[1];
@@ -336,16 +251,10 @@ private:
             check_range(step);
     }
 
-    const uint8_t* bytes_;
-    size_t size_;
-    size_t section_table_ = 0;
-    uint32_t sections_ = 0;
+    Sections bytes_;
     std::vector<bool> known_;
-    // Of values without features: the heads that they serve, the step that makes them, and how many masks and relative
-    // positions they are the sum of.
-    std::vector<uint32_t> heads_, makers_, masks_, relatives_;
-    std::map<uint32_t, uint64_t> tables_;  // heads and features of one
     Spec* spec_ = nullptr;
+    std::optional<Terms> terms_;
 };
 
 }  // namespace
