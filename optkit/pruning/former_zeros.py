@@ -90,24 +90,27 @@ def loose_zeros(model: nn.Module, rules: Iterable[BoundRule]) -> list[str]:
     ]
 
 
-def problem(bound: BoundRule, found: FormerZeros) -> str | None:
+def problem(bound: BoundRule, found: FormerZeros, rules: Iterable[BoundRule]) -> str | None:
     """Why a rule cannot end at its target: more groups than that are pruned already, by more than rounding. None where
     it can.
 
-    Shares that an allocation chose may be below: a layer then keeps what it has.
+    Shares that an allocation chose may be below: a layer then keeps what it has. So does one that another of ``rules``
+    prunes too, as where that rule takes more during the training.
     """
     rule = bound.rule
     if rule.schedule is None or rule.regrow or rule.shares or not found.zeros:
         return None
+    others = [other for other in rules if other is not bound and other.rule.schedule is not None]
+    shared = {name for other in others for name in other.layers}
     dead = [groups_pruned(site, found) for site in bound.sites]
     counts, limit = [site.grid.count for site in bound.sites], rule.structure.max_sparsity
     if rule.scope == "global":
         there, total = sum(dead), sum(counts)
-        if (there - bound.target_groups(rule.schedule.to)) / total * limit <= _ROUNDING:
+        if shared & set(bound.layers) or (there - bound.target_groups(rule.schedule.to)) / total * limit <= _ROUNDING:
             return None
         return _below(f"rule '{rule.name}': ", there / total * limit, rule.schedule.to)
     for site, own, count, share in zip(bound.sites, dead, counts, bound.shares(rule.schedule.to), strict=True):
-        if (own - target_count(share, count)) / count * limit > _ROUNDING:
+        if not shared & set(site.layers) and (own - target_count(share, count)) / count * limit > _ROUNDING:
             return _below(f"rule '{rule.name}': {site.name}: ", own / count * limit, share * limit)
     return None
 

@@ -85,7 +85,7 @@ class Pruner:
         """The zeros that each rule meets."""
         found = [former_zeros(bound.layers) for bound in self._rules]
         both = list(zip(self._rules, found, strict=True))
-        below = [line for bound, former in both if (line := problem(bound, former))]
+        below = [line for bound, former in both if (line := problem(bound, former, self._rules))]
         if below:
             raise PruningError("; ".join(below))
         for bound, former in both:

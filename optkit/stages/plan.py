@@ -195,15 +195,14 @@ def _former_zeros(context: RunContext, problems: list[str]) -> list[str]:
     if recipe.model.name is None or not (recipe.prune or recipe.trains):
         return []
     rules = recipe.build_rules()
-    model, bound_rules = load_model(recipe.model, context.data.head, seed=recipe.seed), []
+    model = load_model(recipe.model, context.data.head, seed=recipe.seed)
     freezing.freeze(model, recipe.train.get("freeze", ()))
-    for index, (rule, sites) in enumerate(zip(rules, resolve_rules(model, rules)[0], strict=True)):
-        bound = BoundRule(rule, sites)
-        bound_rules.append(bound)
+    bound_rules = [BoundRule(rule, sites) for rule, sites in zip(rules, resolve_rules(model, rules)[0], strict=True)]
+    for index, (rule, bound) in enumerate(zip(rules, bound_rules, strict=True)):
         found = former_zeros.former_zeros(bound.layers)
         notes += former_zeros.notes(rule, found)
         by_latency = recipe.prune[index].allocate and recipe.prune[index].allocate.by == "latency"
-        if (text := former_zeros.problem(bound, found)) and not by_latency:
+        if (text := former_zeros.problem(bound, found, bound_rules)) and not by_latency:
             problems.append(f"prune.{index}.schedule.to: {text}")
     return notes + (former_zeros.loose_zeros(model, bound_rules) if recipe.trains else [])
 

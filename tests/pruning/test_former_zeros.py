@@ -167,6 +167,29 @@ def test_a_target_below_what_is_there_is_refused_with_both_numbers(bert, scope, 
     Pruner(model, [Rule(structure="1x4", schedule=Schedule(to=0.7))])
 
 
+def test_a_layer_may_be_above_a_target_by_what_another_rule_takes_of_it(bert):
+    """Neurons that go together are not spread evenly: a layer may lose more of them than its blocks are to lose."""
+    model = bert()
+    with torch.no_grad():
+        model.bert.encoder.layer[0].intermediate.dense.weight *= 0.01
+    neurons = Rule(name="neurons", structure="neuron:4", schedule=Schedule("constant", to=0.4, begin=0))
+    one_shot(model, neurons, [BATCH])
+    zeros = {name: layer.weight == 0 for name, layer in resolve_targets(model, Rule()).items()}
+    (first,) = (where for name, where in zeros.items() if name.endswith("layer.0.intermediate.dense"))
+    assert 0.75 < first.float().mean() < 1.0
+    blocks = Rule(name="blocks", structure="1x4", scope="local", schedule=Schedule("constant", to=0.7, begin=0))
+    with pytest.raises(PruningError, match=r"layer.0.intermediate.dense: .* zero already, and `to` is 70.0 %"):
+        Pruner(model, [blocks])
+    pruner = Pruner(model, [neurons, blocks])
+    pruner.start(4, 4)
+    pruner.update(0)
+    pruner.fold()
+    assert alive(model, zeros) == 0
+    for name, layer in resolve_targets(model, Rule()).items():
+        before, after = zeros[name].float().mean(), (layer.weight == 0).float().mean()
+        assert after == pytest.approx(max(float(before), 0.7), abs=0.01), name
+
+
 def test_an_allocation_takes_no_less_than_what_is_there(bert):
     model, _ = sparse(bert)
     rule = Rule(structure="1x4", schedule=Schedule(to=0.8))
