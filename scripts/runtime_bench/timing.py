@@ -51,15 +51,17 @@ def _candidate(engine: str, case: Case, setting: Setting, engines: Sequence[str]
         variant_of(engine, case),
         ENGINES[engine],
         lambda at: start(engine, case, replace(setting, batch=at.shape[0], seq=at.shape[1])),
-        same_as=_same_as(engine, case, engines),
+        same_as=_same_as(engine, case, setting, engines),
         path=case,
         for_one_shape=setting.static or engine == "tvm",
     )
 
 
-def _same_as(engine: str, case: Case, engines: Sequence[str]) -> Hashable:
+def _same_as(engine: str, case: Case, setting: Setting, engines: Sequence[str]) -> Hashable:
     """optkit's logits are compared with plain OpenVINO's on the same int8 IR, in f32 where that is run, and no others;
-    not where OpenVINO has no VNNI to use: its sums may saturate there, which makes it no reference.
+    not where OpenVINO has no VNNI to use for weights in the full range: its sums may saturate there, which makes it no
+    reference.
     """
     reference = "openvino-int8-f32" if "openvino-int8-f32" in engines else "openvino-int8"
-    return case if exact_int8() and engine in (reference, "optkit") else (engine, case)
+    exact = exact_int8() or setting.weight_range == "half"
+    return case if exact and engine in (reference, "optkit") else (engine, case)
