@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,11 @@ python scripts/frontier_page.py --data SST2 --model MODEL --output runs/frontier
 runs what is missing and reuses the rest; `--run NAME=FOLDER` adds runs of your own. Of any runs of yours, [`optkit
 pareto`](sweeps.md) draws the same picture from the times that each run measured.
 """
+
+
+def picture_name(page: Path, section: str) -> str:
+    """The file name of a section's picture, which lies beside the page: letters and digits that a link may have."""
+    return f"{page.stem}-{re.sub(r'[^a-z0-9]+', '-', section.lower()).strip('-')}.svg"
 
 
 def _new_section(name: str) -> str:
@@ -226,7 +232,7 @@ def main() -> int:
         runs = collect(options)
         result = times(options, runs)
         found = points(runs, result)
-        picture = options.page.with_name(f"{options.page.stem}-{options.section.lower()}.svg")
+        picture = options.page.with_name(picture_name(options.page, options.section))
         write(options.page, options.section, render(found, result, picture.name))
     except Exception as error:
         print(f"frontier_page: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,12 @@ def test_nothing_is_advised_that_loses_too_much(frontier, measured):
     runs, result = measured
     many = [point for point in frontier.points(runs, result) if point.name == "many"]
     assert frontier.advice(many) == "Nothing here is within two points."
+
+
+def test_a_picture_has_a_name_that_a_link_may_have(frontier):
+    page = Path("docs/frontier.md")
+    assert frontier.picture_name(page, "MiniLM-L6") == "frontier-minilm-l6.svg"
+    assert frontier.picture_name(page, "MPNet-base on AVX2 (Zen 3)") == "frontier-mpnet-base-on-avx2-zen-3.svg"
 
 
 def test_each_model_has_a_section_of_the_page(frontier, tmp_path):
