@@ -146,7 +146,7 @@ __attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVe
             if (key + j < end)  // the tile may hold fewer
                 for (int v = 0; v < kVectors; ++v) {
                     float* at = scores + (j * kVectors + v) * kWidth;
-                    Floats score = Products::floats(sums[j][v]) * factor;
+                    Floats score = rounded(Products::floats(sums[j][v]) * factor);
                     if (masked)
                         score += read(at);
                     most[v] = larger(score, most[v]);

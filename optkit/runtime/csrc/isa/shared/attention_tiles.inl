@@ -159,7 +159,7 @@ __attribute__((noinline)) void write_scores(float* scores, Floats (&largest)[kVe
     for (uint32_t key = 0; key < end - first; ++key, scores += kVectors * kWidth)
         for (int v = 0; v < kVectors; ++v) {
             float* at = scores + v * kWidth;
-            Floats score = products.floats(key, v) * factor;
+            Floats score = rounded(products.floats(key, v) * factor);
             if (masked)
                 score += read(at);
             largest[v] = larger(score, largest[v]);
