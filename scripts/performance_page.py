@@ -8,6 +8,10 @@ rewritten after each, with what there is by then; ``--list`` measures nothing.
     python scripts/performance_page.py --output runs/performance
     python scripts/performance_page.py --output runs/performance --only lengths
     python scripts/performance_page.py --output runs/performance --prices prices.yaml
+
+A page is of one machine; another machine's has a name of its own:
+
+    python scripts/performance_page.py --output runs/performance-amx --page docs/performance-amx.md
 """
 
 from __future__ import annotations
@@ -105,7 +109,8 @@ def write(options: argparse.Namespace) -> None:
     """
     from optkit.report.prices import load_prices
 
-    text, charts = render(found(options), load_prices(options.prices) if options.prices else None)
+    prices = load_prices(options.prices) if options.prices else None
+    text, charts = render(found(options), prices, options.page.stem)
     pages.write_between(options.page, text)
     for name, chart in charts.items():
         (options.page.parent / name).write_text(chart, encoding="utf-8")

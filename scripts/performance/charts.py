@@ -9,7 +9,6 @@ from performance.measured import REFERENCES, SERVED, Measured, by_shape, name_of
 from optkit.report.render.charts.bars import Bar, bars_chart
 from optkit.report.render.charts.lines import Line, lines_chart
 
-CURVES, SHAPES = "performance-sparsity.svg", "performance-shapes.svg"
 #: Structures with a line each, and its colour.
 _KINDS = {"16x4": "three", "4x4": "two", "1x4": "one"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from performance.charts import CURVES, SHAPES, shapes_chart, sparsity_chart
+from performance.charts import shapes_chart, sparsity_chart
 from performance.measured import FP32, SERVED, SHAPED, Measured, by_shape, name_of, times
 from runtime_bench.result import CaseRow
 
@@ -12,24 +12,24 @@ from optkit.report.prices import Prices, costs_of
 from optkit.report.render.blocks import Table
 from optkit.timing import ratios
 
-#: The instruction set that has a column even where no machine with it was had.
-_WANTED = "AMX"
 
-
-def render(measured: Mapping[str, Measured], prices: Prices | None) -> tuple[str, dict[str, str]]:
-    """The text between the page's marks, and charts by file name; nothing but what was measured, and dollars only with
-    ``prices``.
+def render(
+    measured: Mapping[str, Measured], prices: Prices | None, page: str = "performance"
+) -> tuple[str, dict[str, str]]:
+    """The text between the marks of the page of this name, and charts by file name; nothing but what was measured, and
+    dollars only with ``prices``.
     """
+    curves, shapes = f"{page}-sparsity.svg", f"{page}-shapes.svg"
     if not measured:
         return "Nothing is measured yet.", {}
     parts, charts = [_machine(next(iter(measured.values())))], {}
     whole = [measured[name] for name in ("native", "avx2") if name in measured]
     if whole:
-        charts[CURVES] = sparsity_chart(whole[0])
-        parts += ["### Structures", f"![speed against sparsity]({CURVES})", *_structures(whole)]
+        charts[curves] = sparsity_chart(whole[0])
+        parts += ["### Structures", f"![speed against sparsity]({curves})", *_structures(whole)]
     if any(f"native-{name}" in measured for name in SHAPED):
-        charts[SHAPES] = shapes_chart(measured)
-        parts += ["### Length, batch and threads", f"![speed at several shapes]({SHAPES})", *_shapes(measured)]
+        charts[shapes] = shapes_chart(measured)
+        parts += ["### Length, batch and threads", f"![speed at several shapes]({shapes})", *_shapes(measured)]
     if "native-minilm" in measured:
         parts += ["### A small model", *_small(measured["native-minilm"])]
     if prices is not None and "native-streams" in measured:
@@ -61,21 +61,18 @@ def _against(one: Measured) -> str:
 
 
 def _structures(whole: Sequence[Measured]) -> Iterator[str]:
-    """A column group for each instruction set; one that was not measured says so and nothing else."""
-    missing = [] if any(one.isa == _WANTED for one in whole) else [_WANTED]
+    """A column group for each instruction set."""
     heads = [""]
-    for number, one in enumerate(whole):
+    for one in whole:
         heads += [f"{one.isa}: ms", f"over {SERVED[one.reference]}, dense"]
         heads += [f"over {SERVED[FP32]}, dense"] if one.reference != FP32 else []
-        heads += missing if number == 0 else []
     names = dict.fromkeys((row.engine, row.case) for one in whole for row in one.rows())
     rows = []
     for engine, case in sorted(names, key=lambda name: name[0] == "optkit"):
         cells = []
-        for number, one in enumerate(whole):
+        for one in whole:
             row = one.row(engine, case)
             cells += [""] * (3 if one.reference != FP32 else 2) if row is None else _compared(row, one)
-            cells += ["not measured"] * len(missing) if number == 0 else []
         rows.append([f"{SERVED.get(engine, engine)}, {case}", *cells])
     yield f"{whole[0].model}, batch 1 x {whole[0].result.shapes[0].seq} tokens."
     yield Table(heads, rows).markdown()

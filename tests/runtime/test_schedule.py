@@ -57,6 +57,12 @@ def test_threads_that_would_only_wait_are_left_out(minilm):
     assert schedule.threads < 64
 
 
+def test_whole_tiles_are_preferred_where_they_keep_all_threads_at_work(bert):
+    """What one thread computes of a token, it finds in its own caches."""
+    schedule = extension.schedule(bert, batch=1, length=384, threads=2)
+    assert not schedule.split and schedule.tiles % (2 * schedule.tiles_of_a_task) == 0
+
+
 def test_a_large_batch_is_not_split(bert):
     schedule = extension.schedule(bert, batch=32, length=128, threads=4)
     assert not schedule.split and schedule.tile_tokens == 32 and schedule.tiles == 128 and schedule.threads == 4

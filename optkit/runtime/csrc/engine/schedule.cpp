@@ -13,6 +13,7 @@ namespace {
 constexpr double kGigahertz = 4.0;
 constexpr double kOutput = 0.1;                      // of what follows the sums, for an output of a token
 constexpr double kNumber = 0.04;                     // of a step that reads and writes a number
+constexpr double kMoved = 0.1;                       // of a number that one thread writes and others read
 constexpr double kAttention = 1.0 / 100;             // of a multiply-add
 constexpr double kWait = 1000, kWaitOfAThread = 40;  // for the other threads
 // Of a full tile's time, for half of its tokens.
@@ -26,21 +27,27 @@ Tiling cut(const Batch& batch, int width) { return {batch, width, (batch.length 
 /// Times as long as with vectors of 512 bits.
 double narrower(const Plan& plan) { return 512.0 / plan.kernels->vector_bits; }
 
-double time_of_tile(const Plan& plan, const Action& action) {
-    const double of_number = kNumber * kLanes * narrower(plan);
+/// Numbers of a token that an action writes.
+double numbers(const Plan& plan, const Action& action) {
     switch (action.kind) {
-        case Action::linear: {
-            const Layout& layout = plan.linears[action.number].layout;
-            const double of_weight = 1 / (kGigahertz * rates_of(*plan.kernels).of(*layout.kernel));
-            return kLanes * (double(layout.weights()) * of_weight + double(layout.out) * kOutput * narrower(plan));
-        }
+        case Action::linear:
+            return plan.linears[action.number].layout.out;
         case Action::quantize:
-            return of_number * plan.features[plan.panels[action.number].source];
+            return plan.features[plan.panels[action.number].source];
         case Action::elementwise:
-            return of_number * plan.features[plan.elementwise[action.number].target];
+            return plan.features[plan.elementwise[action.number].target];
         default:
-            return of_number * plan.features[action.value];
+            return plan.features[action.value];
     }
+}
+
+double time_of_tile(const Plan& plan, const Action& action) {
+    const double of_outputs = kLanes * numbers(plan, action) * narrower(plan);
+    if (action.kind != Action::linear)
+        return kNumber * of_outputs;
+    const Layout& layout = plan.linears[action.number].layout;
+    const double of_weight = 1 / (kGigahertz * rates_of(*plan.kernels).of(*layout.kernel));
+    return kLanes * double(layout.weights()) * of_weight + kOutput * of_outputs;
 }
 
 /// Of reading a layer's weights once.
@@ -80,10 +87,11 @@ double time(const Plan& plan, const Schedule& schedule, double of_byte) {
             continue;
         }
         double of_task = 0;
+        const double moved = schedule.split ? kMoved * kLanes : 0;
         std::vector<double> times(segment.phases, 0.0), longest(segment.phases, 0.0);
         for (size_t i = 0; i < segment.actions.size(); ++i) {
             const Action& action = segment.actions[i];
-            const double of_tile = of_full * time_of_tile(plan, action),
+            const double of_tile = of_full * (time_of_tile(plan, action) + moved * numbers(plan, action)),
                          of_weights = time_of_weights(plan, action, of_byte);
             of_task += double(schedule.tiles_of_a_task) * of_tile + of_weights;
             const double parts = double(slices(plan, action, lanes)), tiles = double(schedule.tiles_of(action));
