@@ -30,6 +30,17 @@ def int8_saturates() -> bool:
     return "sse4_1" in flags and not flags & {"avx_vnni", "avx512_vnni", "amx_int8"}
 
 
+def onednn_limit() -> str:
+    """The instruction set that ``ONEDNN_MAX_CPU_ISA`` holds OpenVINO to; empty where it may use all."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+
+
+def has_amx() -> bool:
+    """Whether OpenVINO has AMX for int8 here: the CPU does, and ``onednn_limit`` does not forbid it."""
+    allowed = onednn_limit().upper() in ("", "ALL", "DEFAULT") or "AMX" in onednn_limit().upper()
+    return allowed and {"amx_tile", "amx_int8"} <= cpu_flags()
+
+
 def cpu_cores() -> int:
     """Logical processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -123,12 +123,20 @@ def _numbers(text: str) -> list[int]:
 
 
 def measure(options: argparse.Namespace) -> RuntimeResult:
-    """Measures everything that was asked for."""
+    """Measures everything that was asked for.
+
+    Raises:
+        OptkitError: for lengths that the models do not take, before anything is built, or what ``start`` raises.
+    """
     import torch
     from runtime_bench import engines, inside, loading, schedules, timing
-    from runtime_bench.models import DENSE, Case
+    from runtime_bench.models import DENSE, LONGEST, Case
     from runtime_bench.result import RuntimeResult
 
+    from optkit.errors import OptkitError
+
+    if max(options.seq) > LONGEST:
+        raise OptkitError(f"--seq: the models take up to {LONGEST} tokens, not {max(options.seq)}")
     torch.set_num_threads(options.threads)
     cases = list(dict.fromkeys(Case.parse(text) for text in options.cases.split(",")))
     names, left_out = _engines(options)

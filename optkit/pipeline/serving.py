@@ -4,6 +4,7 @@ configuration, and which of its scores a drop is judged by.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,11 +14,12 @@ from optkit.adapters import optimum
 from optkit.benchmark.engines.base import Setting
 from optkit.cpu import int8_saturates
 from optkit.errors import OptkitError
-from optkit.ir.io import find_xml, import_openvino
+from optkit.ir.io import find_xml, read_model
 from optkit.ir.shapes import OneShape
 from optkit.ir.torch_model import TorchModel
 from optkit.pipeline.run_folder import digest
 from optkit.recipe.export import DYNAMIC
+from optkit.runtime.loading import compile_for_cpu, new_core
 from optkit.variant import Variant
 
 if TYPE_CHECKING:
@@ -52,11 +54,11 @@ def load(
     options = {} if config is None else {"ov_config": dict(config)}
     if optimum.missing() is None:
         if plan is None:
-            return optimum.load(folder, ov_class, **options)
+            return optimum.load(folder, ov_class, compile_model=partial(compile_for_cpu, new_core()), **options)
         return runtime.load(folder, plan=plan, ov_class=ov_class, **options)
     config = {"PERFORMANCE_HINT": "LATENCY", **(config or {})}  # optimum-intel's default
     if plan is None:
-        return TorchModel(import_openvino().Core().compile_model(find_xml(folder), "CPU", config))
+        return TorchModel(compile_for_cpu(new_core(), read_model(folder), config))
     return TorchModel(runtime.compile_model(folder, config, plan=plan))
 
 

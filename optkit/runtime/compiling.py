@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.cpu import has_amx
 from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError
 from optkit.ir.io import find_xml
@@ -17,7 +18,6 @@ from optkit.runtime.loading import check_extension, compile_for_cpu, holds_progr
 from optkit.runtime.planning import Plan, apply, compile_config, make_plan
 from optkit.runtime.planning import plan as make
 from optkit.runtime.planning.decompression import RATE, broken_layer, threshold
-from optkit.runtime.planning.machine import has_amx
 from optkit.runtime.rewriting.rewrite import Rewrite
 from optkit.runtime.rewriting.sites import sites
 

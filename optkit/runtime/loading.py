@@ -10,6 +10,7 @@ from optkit.errors import OptkitError
 from optkit.ir.io import find_xml, import_openvino, last_line, read_model
 from optkit.ir.precision import HINT
 from optkit.runtime import extension
+from optkit.runtime.gated_layers import unfused
 
 if TYPE_CHECKING:
     import openvino
@@ -65,8 +66,9 @@ def compile_for_cpu(core: openvino.Core, model: openvino.Model, config: Mapping[
     from optkit.runtime.threaded import ThreadedModel
 
     try:
-        told = _with_precision(model, "bf16" if _allows_bf16(core, config) else "f32")
-        return ThreadedModel(core.compile_model(told, "CPU", dict(config)))
+        bf16 = _allows_bf16(core, config)
+        told = _with_precision(model, "bf16" if bf16 else "f32")
+        return ThreadedModel(core.compile_model(unfused(told, config) if bf16 else told, "CPU", dict(config)))
     except (RuntimeError, TypeError) as error:
         raise OptkitError(f"OpenVINO cannot compile the model: {last_line(error)}") from error
 

@@ -37,7 +37,7 @@ SUITED = {
     "avxvnni": SuitedStructure("AVX-VNNI", "4x4", "whose four outputs share the loads of inputs", True),
     "avx512vnni": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", True),
     "avx512bf16": SuitedStructure("AVX-512 VNNI", "4x4", "whose four outputs share the loads of inputs", True),
-    "amx": SuitedStructure("AMX", "16x4", "since a tile multiplies 16 outputs at once", False),
+    "amx": SuitedStructure("AMX", "16x4", "since a tile multiplies 16 outputs at once", True),
 }
 
 

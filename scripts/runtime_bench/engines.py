@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from runtime_bench.machine import exact_int8
-from runtime_bench.models import DENSE, LONGEST, Case, random_model, ready, ready_onnx, ready_tvm
+from runtime_bench.models import DENSE, Case, random_model, ready, ready_onnx, ready_tvm
 
 from optkit.benchmark.backends import BACKENDS, Backend
 from optkit.benchmark.backends import missing as missing_backend
@@ -19,7 +19,6 @@ from optkit.benchmark.engines.onnxruntime import OnnxRuntime
 from optkit.benchmark.engines.openvino import OpenVino
 from optkit.benchmark.engines.torch import Torch
 from optkit.benchmark.engines.tvm import Tvm
-from optkit.errors import OptkitError
 from optkit.variant import Variant
 
 # Engine to what it is, in the order of tables. Those on DENSE_ONLY gain nothing from zeros, on any model. OpenVINO
@@ -127,8 +126,6 @@ def start(engine: str, case: Case, setting: Setting) -> Engine:
     Raises:
         OptkitError: if the model cannot be built, read or compiled.
     """
-    if setting.seq > LONGEST:
-        raise OptkitError(f"--seq: the models take up to {LONGEST} tokens, not {setting.seq}")
     if engine == "torch":
         return Torch(random_model(setting.size), setting.shared())
     if engine == "onnxruntime":
@@ -141,6 +138,7 @@ def start(engine: str, case: Case, setting: Setting) -> Engine:
 def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> OpenVino:
     """The case's IR compiled, with optkit's plan if the engine is optkit; ``config`` goes on top of the setting's."""
     from optkit.ir.io import import_openvino, read_model
+    from optkit.runtime.loading import compile_for_cpu
 
     folder = ready(setting.size, case, setting.cache, setting.weight_range) / ("fp32" if "fp32" in engine else "int8")
     model = read_model(folder)
@@ -149,7 +147,7 @@ def compile_case(engine: str, case: Case, setting: Setting, **config: Any) -> Op
         model.reshape({port: list(shape) for port in model.inputs})
     if engine.startswith("openvino"):
         hint = setting.shared("f32" if engine.endswith("-f32") else None).config()
-        return OpenVino(import_openvino().Core().compile_model(model, "CPU", hint | config))
+        return OpenVino(compile_for_cpu(import_openvino().Core(), model, hint | config))
     from optkit import runtime
 
     # Without ``config``: what is profiled has to be what was timed.

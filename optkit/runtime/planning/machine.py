@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from optkit.cpu import cpu_cores, cpu_flags, cpu_name
+from optkit.cpu import cpu_cores, cpu_name, has_amx, onednn_limit
 from optkit.ir.io import import_openvino
 from optkit.ir.tags import optkit_version
 
@@ -53,18 +52,8 @@ def detect() -> Machine:
         openvino=import_openvino().__version__,
         optkit=optkit_version(),
         library=_digest(extension.extension_path()),
-        limit=_limit(),
+        limit=onednn_limit(),
     )
-
-
-def has_amx() -> bool:
-    """Whether OpenVINO has AMX for int8 here: the CPU does, and ONEDNN_MAX_CPU_ISA does not forbid it."""
-    allowed = _limit().upper() in ("", "ALL", "DEFAULT") or "AMX" in _limit().upper()
-    return allowed and {"amx_tile", "amx_int8"} <= cpu_flags()
-
-
-def _limit() -> str:
-    return os.environ.get("ONEDNN_MAX_CPU_ISA", "")
 
 
 @cache

@@ -174,11 +174,13 @@ def test_one_kernel_for_layers_that_are_alike_unless_another_is_clearly_faster()
         (0.2, 0.2, {(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)}),
         (0.1, 0.1, {(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)}),
         (0.05, 0.05, {(1, 16), (1, 32), (1, 128), (1, 384), (8, 128)}),
-        (0.1, 0.344, {(1, 32), (1, 128)}),  # single weights: a block of four is empty with a chance of 0.9 ** 4
-        (1.0, 1.0, set()),
+        # Single weights: a block of four is empty with a chance of 0.9 ** 4.
+        (0.1, 0.344, {(1, 16), (1, 32), (1, 128)}),
+        # At 16 tokens OpenVINO has few rows for its tiles: it is no faster than four outputs at a time.
+        (1.0, 1.0, {(1, 16)}),
     ],
 )
-def test_with_amx_layers_are_taken_where_whole_models_were_measured_to_gain(shape, left, block4, shapes_taken):
+def test_with_amx_layers_are_taken_where_they_were_measured_to_gain(shape, left, block4, shapes_taken):
     names = [("query", (768, 768)), ("up", (3072, 768)), ("down", (768, 3072))]
     layers = [site(name, size, density=left, block4=block4) for name, size in names]
     plan = static_plan(layers, isa="avx512vnni", amx=True, shape=shape)
