@@ -42,7 +42,7 @@ def quantize_int8(
         model: fp32.
         samples: inputs by name without the batch's axis, unpadded, each fed as a batch of one; all are used. Of weights
             alone none are needed.
-        quantization: its ``ignored`` patterns are not looked at here.
+        quantization: its ``ignored`` patterns are not looked at here, nor whether ``smooth_quant`` is to be found.
         ignored: names of operations that stay as they are, their weights to the bit.
         simulated: leave weights as fp32 constants before FakeQuantize.
         tell: hears how many samples were run, of how many; NNCF goes through them once for each of its algorithms.
@@ -176,7 +176,7 @@ def _parameters(quantization: Quantization, backend: Mapping[str, Any]) -> Any:
     import nncf
 
     half = nncf.OverflowFix.ENABLE if quantization.weight_range == "half" else nncf.OverflowFix.DISABLE
-    alpha = _OFF if quantization.smooth_quant is None else quantization.smooth_quant
+    alpha = _OFF if quantization.strength is None else quantization.strength
     return nncf.AdvancedQuantizationParameters(
         overflow_fix=half,
         disable_bias_correction=quantization.bias_correction is None,

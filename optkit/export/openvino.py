@@ -28,6 +28,7 @@ from optkit.quantization.config import Quantization
 from optkit.quantization.quantize import Control, Quantized, quantize
 from optkit.quantization.sensitivity import FILE as SENSITIVITY
 from optkit.quantization.sensitivity import Sensitivity
+from optkit.quantization.smoothing import Smoothing
 
 if TYPE_CHECKING:
     import openvino
@@ -41,7 +42,7 @@ class ExportResult:
         xml: the IR.
         tags: as read back from it.
         seconds: by step: ``convert``, ``quantize`` (0 without int8), ``verify``.
-        fp32, control, sensitivity: what quantization did, see ``export.quantization.Quantized``.
+        fp32, control, sensitivity, smoothing: what quantization did, see ``quantization.quantize.Quantized``.
     """
 
     xml: Path
@@ -50,6 +51,7 @@ class ExportResult:
     fp32: tuple[str, ...] = ()
     control: Control | None = None
     sensitivity: Sensitivity | None = None
+    smoothing: Smoothing | None = None
 
     @property
     def layers(self) -> tuple[LayerTag, ...]:
@@ -143,7 +145,7 @@ def finish(
     del model, layers
     _verify_saved(xml, tags, source)
     clock.lap("verify")
-    return ExportResult(xml, tags, clock.laps, quantized.fp32, quantized.control, quantized.sensitivity)
+    return ExportResult(xml, tags, clock.laps, *quantized.told)
 
 
 def _save(model: openvino.Model, setup: Path, output: Path) -> Path:

@@ -13,6 +13,9 @@ WEIGHT_RANGES = ("half", "full")
 #: The weight range that each value of the former option ``target`` stood for.
 FORMER_TARGETS = {"any": "half", "vnni": "full", "optkit": "full"}
 BIAS_CORRECTIONS = ("fast", "accurate")
+#: SmoothQuant's strength that is told by the outputs (``quantization.smoothing``), and the one that it begins with,
+#: NNCF's own for transformers.
+AUTO, STRENGTH = "auto", 0.95
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Quantization:
         method: ``int8`` for weights and activations; ``int8_weights`` for weights alone, symmetric, so that zeros stay
             zeros. Then smoothing and bias correction, which are about activations, have to be off.
         smooth_quant: SmoothQuant's strength alpha in (0, 1]: how much of the activations' outliers the weights take
-            over, https://arxiv.org/abs/2211.10438.
+            over, https://arxiv.org/abs/2211.10438. ``auto`` is 0.95, but where that spoils the outputs on calibration
+            samples: then the strength, or none, that does least.
         bias_correction: ``fast`` or ``accurate``.
         ignored: patterns on names of torch modules whose operations stay fp32: globs whose ``*`` crosses dots, or
             ``re:`` and a regular expression for the whole name.
@@ -40,7 +44,7 @@ class Quantization:
 
     weight_range: str = "half"
     method: str = "int8"
-    smooth_quant: float | None = 0.95
+    smooth_quant: float | str | None = AUTO
     bias_correction: str | None = "fast"
     ignored: tuple[str, ...] = ()
     max_drop: float | None = None
@@ -55,12 +59,19 @@ class Quantization:
             if value not in choices:
                 known = ", ".join(str(choice) for choice in choices)
                 raise UsageError(f"unknown quantization {what} '{value}': one of {known}")
-        if self.smooth_quant is not None and not 0 < self.smooth_quant <= 1:
-            raise UsageError(f"smooth_quant is {self.smooth_quant:g}: its alpha is above 0 and up to 1")
+        if self.smooth_quant not in (None, AUTO) and not (
+            isinstance(self.smooth_quant, (int, float)) and 0 < self.smooth_quant <= 1
+        ):
+            raise UsageError(f"smooth_quant is {self.smooth_quant}: its alpha is above 0 and up to 1, or auto")
         if self.weights_only and (self.smooth_quant is not None or self.bias_correction is not None):
             raise UsageError("int8_weights leaves activations alone: switch smooth_quant and bias_correction off")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UsageError(f"max_drop is {self.max_drop:g}: points lie between 0 and 100")
+
+    @property
+    def strength(self) -> float | None:
+        """SmoothQuant's, the one to begin with where it is to be found."""
+        return STRENGTH if self.smooth_quant == AUTO else self.smooth_quant  # type: ignore[return-value]
 
     @property
     def weights_only(self) -> bool:

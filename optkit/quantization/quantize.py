@@ -15,6 +15,7 @@ from optkit.progress import SILENT, Reporter
 from optkit.quantization.config import Quantization
 from optkit.quantization.operations import check_finite, operations, select
 from optkit.quantization.sensitivity import Sensitivity, measure_sensitivity
+from optkit.quantization.smoothing import Smoothing, choose
 
 if TYPE_CHECKING:
     import openvino
@@ -51,12 +52,19 @@ class Quantized:
         fp32: modules that stayed fp32, those that were ``ignored`` first. As ``ignored`` they give this very model.
         control: None without ``max_drop``.
         sensitivity: None where it was neither asked for nor needed.
+        smoothing: how SmoothQuant's strength was found; None where it was given.
     """
 
     model: openvino.Model
     fp32: tuple[str, ...] = ()
     control: Control | None = None
     sensitivity: Sensitivity | None = None
+    smoothing: Smoothing | None = None
+
+    @property
+    def told(self) -> tuple[tuple[str, ...], Control | None, Sensitivity | None, Smoothing | None]:
+        """All but the model."""
+        return self.fp32, self.control, self.sensitivity, self.smoothing
 
 
 def quantize(
@@ -88,12 +96,12 @@ def quantize(
     of_modules = operations(model, parameters or {}, weights_only=quantization.weights_only)
     ignored = select(quantization.ignored, of_modules)
 
-    def made(modules: Collection[str]) -> openvino.Model:
+    def made(quantization: Quantization, modules: Collection[str] = ignored) -> openvino.Model:
         names = [name for module in modules for name in of_modules[module]]
         with reporter.task("calibrating") as bar:
             return nncf.quantize_int8(model, samples, quantization=quantization, ignored=names, tell=bar.advance)
 
-    first = made(ignored)
+    first, quantization, smoothing = choose(model, samples, quantization, made, reporter)
     table = None
 
     def measured() -> Sensitivity:
@@ -107,19 +115,20 @@ def quantize(
     if quantization.sensitivity:
         measured()
     if quantization.max_drop is None or score is None:
-        return Quantized(first, tuple(ignored), None, table)
+        return Quantized(first, tuple(ignored), None, table, smoothing)
     reference = score(model)
     lost = lambda candidate: 100.0 * (reference - score(candidate))  # noqa: E731
     before = lost(first)
     control = Control(quantization.max_drop, reference, before, before, 1)
     reporter.say(f"  int8 loses {before:.2f} points, {quantization.max_drop:g} are allowed")
     if before <= quantization.max_drop + _ROUNDING:
-        return Quantized(first, tuple(ignored), control, table)
+        return Quantized(first, tuple(ignored), control, table, smoothing)
     ranking = [layer.module for layer in measured().layers]
     result, back, after, tried = _within(
-        quantization.max_drop, ranking, lambda modules: made([*ignored, *modules]), lost, reporter
+        quantization.max_drop, ranking, lambda modules: made(quantization, [*ignored, *modules]), lost, reporter
     )
-    return Quantized(result, (*ignored, *back), replace(control, after=after, tried=1 + tried), table)
+    control = replace(control, after=after, tried=1 + tried)
+    return Quantized(result, (*ignored, *back), control, table, smoothing)
 
 
 def _within(

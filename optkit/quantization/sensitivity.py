@@ -13,12 +13,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from optkit.adapters import nncf
 from optkit.errors import ExportError
-from optkit.ir.io import import_openvino
 from optkit.ir.layers import MOVING_OR_SCALING
+from optkit.quantization.differences import SAMPLES, Reference
 from optkit.quantization.operations import operations, select
 
 if TYPE_CHECKING:
@@ -26,12 +24,7 @@ if TYPE_CHECKING:
 
     from optkit.quantization.config import Quantization
 
-#: Of the calibration samples: means over outputs settle with far fewer of them than ranges do.
-SAMPLES = 32
 FILE = "sensitivity.json"
-#: Outputs are compared in the precision of the reference: OpenVINO would round to bf16 on some CPUs, and quantize the
-#: activations before int8 weights as they come.
-_CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
 @dataclass(frozen=True)
@@ -121,19 +114,11 @@ def measure_sensitivity(
         def variant(kept: Collection[str]) -> openvino.Model:
             return only(simulated, {name for names in modules.values() for name in names}, kept)
 
-    reference = _outputs(model, feeds)
-    size = float(np.sqrt(sum(np.square(array).sum() for array in reference)))
-
-    def error(kept: Collection[str]) -> float:
-        found = _outputs(variant(kept), feeds)
-        off = sum(np.square(one - two).sum() for one, two in zip(found, reference, strict=True))
-        return float(np.sqrt(off)) / max(size, 1e-12)
-
-    errors = []
+    reference, errors = Reference(model, feeds), []
     for module, names in modules.items():
-        errors.append(LayerSensitivity(module, error(set(names))))
+        errors.append(LayerSensitivity(module, reference.error(variant(set(names)))))
         tell(len(errors), len(modules))
-    together = error({name for names in modules.values() for name in names})
+    together = reference.error(variant({name for names in modules.values() for name in names}))
     return Sensitivity(tuple(sorted(errors, key=lambda layer: -layer.error)), together, len(feeds))
 
 
@@ -166,15 +151,3 @@ def _fed(node: openvino.Node, operations: Collection[str]) -> set[str]:
         return set()
     consumers = [consumer.get_node() for output in node.outputs() for consumer in output.get_target_inputs()]
     return set().union(*(_fed(consumer, operations) for consumer in consumers))
-
-
-def _outputs(model: openvino.Model, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
-    """Every real output for each of ``feeds``, in a fixed order."""
-    compiled = import_openvino().Core().compile_model(model, "CPU", _CONFIG)
-    request = compiled.create_infer_request()
-    found = []
-    for feed in feeds:
-        request.infer(feed)
-        outputs = [request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
-        found += [np.array(data, np.float64) for data in outputs if data.dtype.kind == "f"]
-    return found

@@ -6,11 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from optkit.quantization.config import Quantization
+from optkit.quantization.config import AUTO, Quantization
 from optkit.recipe.fields import Many, Part, Word, check_pattern
-
-#: What a default that depends on the method is written as.
-AUTO = "auto"
 
 
 def _alpha(value: Any) -> Any:
@@ -19,7 +16,7 @@ def _alpha(value: Any) -> Any:
         return value or False
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1:
         return float(value)
-    raise ValueError(f"expected a strength above 0 and up to 1, or false to switch it off, got {value!r}")
+    raise ValueError(f"expected a strength above 0 and up to 1, auto, or false to switch it off, got {value!r}")
 
 
 def _correction(value: Any) -> Any:
@@ -80,7 +77,7 @@ class QuantizeSpec(Part):
     def _of_activations(cls, value: Any, info: ValidationInfo) -> Any:
         weights_only = info.data.get("method") == "int8_weights"
         if value == AUTO:
-            return False if weights_only else {"smooth_quant": 0.95, "bias_correction": "fast"}[info.field_name]
+            return False if weights_only else {"smooth_quant": AUTO, "bias_correction": "fast"}[info.field_name]
         if value is not False and weights_only:
             raise ValueError(
                 "is about activations, which int8_weights does not change: remove it, or write method: int8"

@@ -16,6 +16,9 @@ def quantization(found: Quantization | None) -> list[Block]:
     kept = ", ".join(f"`{name}`" for name in found.fp32)
     method = _METHODS.get(found.method, found.method)
     parts: list[Block] = [f"{method}; {f'in fp32: {kept}' if kept else 'no layer is left in fp32'}."]
+    if found.smoothing and len(found.smoothing.errors) > 1:
+        tried = ", ".join(f"{_smoothed(strength)} {error:.1%}" for strength, error in found.smoothing.errors)
+        parts.append(f"SmoothQuant: {_smoothed(found.smoothing.strength)}; error of the outputs by strength: {tried}.")
     if control := found.control:
         held = "held-out examples" if control.held_out else "examples"
         said = f"{control.metric} on {control.examples:,} {held} of the training split is"
@@ -33,3 +36,7 @@ def quantization(found: Quantization | None) -> list[Block]:
             Table(("layer", "error"), rows),
         ]
     return parts
+
+
+def _smoothed(strength: float | None) -> str:
+    return "none" if strength is None else f"{strength:g}"

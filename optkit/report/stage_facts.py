@@ -101,11 +101,19 @@ class Sensitivity(Part):
     samples: Count
 
 
+class Smoothing(Part):
+    """SmoothQuant's strength, null for none, and the errors of the outputs with each that was tried."""
+
+    strength: Number | None
+    errors: list[tuple[Number | None, Number]]
+
+
 class Quantization(Part):
     """How the IR was quantized and which modules stayed ``fp32``."""
 
     method: str
     fp32: list[str] = []
+    smoothing: Smoothing | None = None
     control: Control | None = None
     sensitivity: Sensitivity | None = None
 

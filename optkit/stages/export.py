@@ -129,8 +129,8 @@ def _write_tokenizer(context: RunContext, folder: Path) -> None:
 
 
 def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
-    """Facts: ``fp32`` layers, what accuracy ``control`` did and by which metric on how many examples, and the table of
-    ``sensitivity``.
+    """Facts: ``fp32`` layers, the ``smoothing`` that was found, what accuracy ``control`` did and by which metric on
+    how many examples, and the table of ``sensitivity``.
     """
     facts: dict[str, Any] = {"method": context.recipe.quantize.method, "fp32": list(result.fp32)}
     if result.control is not None:
@@ -139,6 +139,8 @@ def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
             "examples": len(_control_rows(context)),
             "held_out": context.data.hold_out_rows is not None,
         }
+    if result.smoothing is not None:
+        facts["smoothing"] = asdict(result.smoothing)
     if result.sensitivity is not None:
         facts["sensitivity"] = asdict(result.sensitivity)
     return facts

@@ -76,7 +76,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         model,
         context.data.batches(min(spec.calibration.samples, SAMPLES), 1),
         half_range=spec.weight_range == "half",
-        smooth_quant=spec.build().smooth_quant,
+        smooth_quant=spec.build().strength,
         ignored=spec.ignored,
     )
     with tempfile.TemporaryDirectory() as scratch, context.reporter.task("training for int8") as bar:

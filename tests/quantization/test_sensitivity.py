@@ -11,9 +11,10 @@ from optkit.adapters import nncf
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
 from optkit.quantization.config import Quantization
+from optkit.quantization.differences import _outputs
 from optkit.quantization.operations import operations
 from optkit.quantization.quantize import quantize
-from optkit.quantization.sensitivity import LayerSensitivity, Sensitivity, _outputs, measure_sensitivity, only
+from optkit.quantization.sensitivity import LayerSensitivity, Sensitivity, measure_sensitivity, only
 
 PLAIN = Quantization(bias_correction=None)
 

@@ -9,7 +9,7 @@ from optkit.quantization.config import Quantization
 
 def test_defaults_are_written_out_and_build_the_same(recipes):
     plain = recipes.load(recipes.minimal).quantize
-    assert (plain.smooth_quant, plain.bias_correction, plain.ignored) == (0.95, "fast", ())
+    assert (plain.smooth_quant, plain.bias_correction, plain.ignored) == ("auto", "fast", ())
     assert plain.build() == Quantization() and plain.finetune is None and plain.control.samples == 1000
     weights = recipes.load(recipes.minimal, "quantize.method=int8_weights").quantize
     assert (weights.smooth_quant, weights.bias_correction) == (False, False)
@@ -23,6 +23,7 @@ def test_defaults_are_written_out_and_build_the_same(recipes):
     [
         ("smooth_quant: null", {"smooth_quant": None}),
         ("smooth_quant: false", {"smooth_quant": None}),
+        ("smooth_quant: auto", {"smooth_quant": "auto"}),
         ("smooth_quant: 1", {"smooth_quant": 1.0}),
         ("bias_correction: true", {"bias_correction": "fast"}),
         ("bias_correction: accurate", {"bias_correction": "accurate"}),
@@ -44,9 +45,18 @@ def test_fine_tuning(recipes):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("smooth_quant: 1.5", "quantize.smooth_quant: expected a strength above 0 and up to 1, or false to switch it"),
-        ("smooth_quant: 0", "quantize.smooth_quant: expected a strength above 0 and up to 1, or false to switch it"),
-        ("smooth_quant: true", "quantize.smooth_quant: expected a strength above 0 and up to 1, or false to switch it"),
+        (
+            "smooth_quant: 1.5",
+            "quantize.smooth_quant: expected a strength above 0 and up to 1, auto, or false to switch it",
+        ),
+        (
+            "smooth_quant: 0",
+            "quantize.smooth_quant: expected a strength above 0 and up to 1, auto, or false to switch it",
+        ),
+        (
+            "smooth_quant: true",
+            "quantize.smooth_quant: expected a strength above 0 and up to 1, auto, or false to switch it",
+        ),
         ("bias_correction: slow", "quantize.bias_correction: unknown value 'slow', one of auto, fast, accurate"),
         ("method: int4", "quantize.method: unknown value 'int4'"),
         ("ignored: 're:('", "quantize.ignored: 're:(' is not a valid regular expression:"),

@@ -1,0 +1,50 @@
+"""How far apart the outputs of two models are on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optkit.ir.io import import_openvino
+
+if TYPE_CHECKING:
+    import openvino
+
+#: Of the calibration samples: means over outputs settle with far fewer of them than ranges do.
+SAMPLES = 32
+#: Outputs are compared in the precision of the reference: OpenVINO would round to bf16 on some CPUs, and quantize the
+#: activations before int8 weights as they come.
+_CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+
+
+class Reference:
+    """The outputs of a model in float32, which others are compared with.
+
+    Args:
+        model: fp32.
+        feeds: inputs by name, a batch of one each.
+    """
+
+    def __init__(self, model: openvino.Model, feeds: Sequence[Mapping[str, np.ndarray]]):
+        self._feeds, self._outputs = feeds, _outputs(model, feeds)
+        self._size = float(np.sqrt(sum(np.square(array).sum() for array in self._outputs)))
+
+    def error(self, model: openvino.Model) -> float:
+        """Root mean square of the difference in the outputs of ``model`` over that of the reference's outputs."""
+        found = _outputs(model, self._feeds)
+        off = sum(np.square(one - two).sum() for one, two in zip(found, self._outputs, strict=True))
+        return float(np.sqrt(off)) / max(self._size, 1e-12)
+
+
+def _outputs(model: openvino.Model, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
+    """Every real output for each of ``feeds``, in a fixed order."""
+    compiled = import_openvino().Core().compile_model(model, "CPU", _CONFIG)
+    request = compiled.create_infer_request()
+    found = []
+    for feed in feeds:
+        request.infer(feed)
+        outputs = [request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
+        found += [np.array(data, np.float64) for data in outputs if data.dtype.kind == "f"]
+    return found

@@ -1,0 +1,87 @@
+"""The strength of SmoothQuant that is found: the usual one, but where it spoils the outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from optkit.ir.io import import_openvino, read_model
+from optkit.quantization import smoothing
+from optkit.quantization.config import STRENGTH, Quantization
+from optkit.quantization.quantize import quantize
+from optkit.quantization.smoothing import Smoothing
+
+openvino = import_openvino()
+ops = openvino.opset13
+WIDTH, OUTLIER = 32, 150.0
+
+
+def model_with_an_outlier(rng) -> openvino.Model:
+    """A linear layer whose first input is ``OUTLIER``, which its bias takes back: the others alone tell texts apart."""
+    weight = rng.choice([-1.0, 1.0], (8, WIDTH)).astype(np.float32)
+    x = ops.parameter([-1, WIDTH], np.float32, name="x")
+    product = ops.matmul(x, ops.constant(weight, name="layer.weight"), False, True)
+    product.set_friendly_name("__module.layer/aten::linear/MatMul")
+    bias = ops.constant(-OUTLIER * weight[None, :, 0])
+    return openvino.Model([ops.add(product, bias)], [x], "outlier")
+
+
+def samples_of(rng, count: int = 40) -> list[dict]:
+    rows = rng.standard_normal((count, WIDTH)).astype(np.float32)
+    rows[:, 0] = OUTLIER
+    return [{"x": row} for row in rows]
+
+
+def test_where_the_weights_would_bear_too_much_another_strength_is_taken():
+    rng = np.random.default_rng(0)
+    model, samples = model_with_an_outlier(rng), samples_of(rng)
+    result = quantize(model, samples, Quantization(bias_correction=None))
+    errors = dict(result.smoothing.errors)
+    assert list(errors) == [STRENGTH, 0.75, 0.5, None]
+    assert errors[STRENGTH] > smoothing.NEAR and errors[result.smoothing.strength] == min(errors.values())
+    assert result.smoothing.strength == 0.5
+    # It is the model of that strength.
+    again = quantize(model, samples, Quantization(smooth_quant=0.5, bias_correction=None))
+    assert again.smoothing is None
+    compiled = [openvino.Core().compile_model(each.model, "CPU") for each in (result, again)]
+    outputs = [each(samples[0]["x"][None])[0] for each in compiled]
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_what_is_near_is_taken_without_trying_others(tiny):
+    result = quantize(read_model(tiny.ir), tiny.samples, Quantization())
+    assert result.smoothing.strength == STRENGTH and len(result.smoothing.errors) == 1
+    assert result.smoothing.errors[0][1] <= smoothing.NEAR
+
+
+class Says:
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize(
+    ("by_strength", "strength", "said"),
+    [
+        ({0.95: 0.9, 0.75: 0.8, 0.5: 0.3, None: 0.1}, None, ["  int8 without SmoothQuant: outputs are off by 10%, with 0.95 by 90%"]),
+        ({0.95: 0.9, 0.75: 0.2, 0.5: 0.3, None: 1.0}, 0.75, ["  int8 with SmoothQuant 0.75: outputs are off by 20%, with 0.95 by 90%"]),
+        ({0.95: 0.3, 0.75: 0.4, 0.5: 0.3, None: 1.0}, 0.95, []),
+        ({0.95: 0.2}, 0.95, []),
+    ],
+)  # fmt: skip
+def test_the_nearest_outputs_decide(tiny, monkeypatch, by_strength, strength, said):
+    class Reference:
+        def __init__(self, model, feeds):
+            assert len(feeds) == len(tiny.samples)
+
+        def error(self, made):
+            return by_strength[made]
+
+    monkeypatch.setattr(smoothing, "Reference", Reference)
+    reporter = Says()
+    made = lambda quantization: quantization.smooth_quant  # noqa: E731
+    found, chosen, result = smoothing.choose(read_model(tiny.ir), tiny.samples, Quantization(), made, reporter)
+    assert found == strength and chosen == Quantization(smooth_quant=strength) and reporter.lines == said
+    assert result == Smoothing(strength, tuple(by_strength.items()))
