@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ def _begun(structure: str, to: float, first: float | None, steps: int | None, *b
     return Cell(table, f"{to * 100:.0f} % {structure}{begun}", recipe_of(structure), tuple(sets), (42,), *bounds)
 
 
+def _longer(structure: str, to: float, first: float, *bounds: float) -> Cell:
+    """``_begun``, and trained for two epochs."""
+    begun = _begun(structure, to, first, None, *bounds)
+    sets = (*begun.sets, "train.num_train_epochs=2")
+    return replace(begun, table="more training", name=f"{begun.name}, two epochs", sets=sets)
+
+
 def _permuted(structure: str, to: float, permute: str | None) -> Cell:
     """One budget, with the features' own order and with one that suits the structure."""
     rule = f"structure='{structure}'", f"schedule.to={to}", *([f"permute={permute}"] if permute else [])
@@ -98,6 +105,10 @@ CELLS = (
     _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
     Cell("more training", "80 % 1x4, two epochs", _1X4, ("train.num_train_epochs=2",), _SEEDS),
     Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",), _SEEDS),
+    _longer("4x4", 0.8, 0.6, 0.7, 0.3),
+    _longer("16x4", 0.8, 0.6, 1.2, 0.6),
+    _longer("4x4", 0.9, 0.75, 1.8, 1.2),
+    _longer("16x4", 0.9, 0.75, 2.5, 1.8),
     _taught("4x4", 0.8, 0.7, 0.3),
     _taught("16x4", 0.8, 1.2, 0.6),
     _taught("4x4", 0.9, 1.8, 1.2),
