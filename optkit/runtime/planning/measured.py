@@ -38,6 +38,8 @@ ROUNDS, SECONDS = 15, 1.5
 COMPARED = 4
 #: A gain below this share is noise.
 MARGIN = 0.03
+#: All layers are tried first where, by themselves, they take at most so many times as long as those that gain.
+ABOUT = 1.1
 _PLAIN = "openvino"
 
 
@@ -181,8 +183,9 @@ def _choices(costs: Sequence[Cost | None], works: Sequence[int]) -> list[list[bo
     """Sets of layers to take, the likeliest first; sets that differ in next to no work count as one.
 
     All layers are among them: where the sparsities of neighbours differ, what lies between ours and OpenVINO's can cost
-    more than a dense layer loses on our kernels. Work is counted, since the time of a small layer may vanish in that of
-    the call that it is timed with.
+    more than a dense layer loses on our kernels. They come first where single layers tell little: their times scatter,
+    and each one that is left to OpenVINO cuts a program in two. Work is counted, since the time of a small layer may
+    vanish in that of the call that it is timed with.
 
     Args:
         works: multiply-adds of each layer.
@@ -194,10 +197,18 @@ def _choices(costs: Sequence[Cost | None], works: Sequence[int]) -> list[list[bo
 
     nothing: list[bool] = [False] * len(costs)
     choices: list[list[bool]] = []
-    for taken in (with_neighbours(costs), [cost is not None for cost in costs], winners(costs)):
+    gaining, every = with_neighbours(costs), [cost is not None for cost in costs]
+    order = (every, gaining) if _time(costs, every) <= ABOUT * _time(costs, gaining) else (gaining, every)
+    for taken in (*order, winners(costs)):
         if any(taken) and not any(like(taken, other) for other in (nothing, *choices)):
             choices.append(taken)
     return choices
+
+
+def _time(costs: Sequence[Cost | None], taken: Sequence[bool]) -> float:
+    """Of the layers by themselves, those without costs left out."""
+    pairs = ((cost, ours) for cost, ours in zip(costs, taken, strict=True) if cost is not None)
+    return sum(cost.kernels[cost.kernel] if ours else cost.openvino for cost, ours in pairs)
 
 
 def _holds_attention(placed: Rewrite) -> bool:
