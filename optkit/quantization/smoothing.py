@@ -25,17 +25,24 @@ _OTHERS = (0.75, 0.5, None)
 
 
 @dataclass(frozen=True)
-class Smoothing:
-    """What was chosen.
+class Trial:
+    """A strength that was tried.
 
     Attributes:
         strength: alpha, None for no smoothing.
-        errors: of the outputs of each strength that was tried, that of the first being ``STRENGTH``'s: root mean square
-            of the difference over that of the fp32 outputs.
+        error: of the outputs: root mean square of the difference over that of the fp32 outputs.
     """
 
     strength: float | None
-    errors: tuple[tuple[float | None, float], ...]
+    error: float
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """What was chosen, ``strength``, and what was tried, ``STRENGTH`` first."""
+
+    strength: float | None
+    trials: tuple[Trial, ...]
 
 
 def choose(
@@ -62,14 +69,14 @@ def choose(
     found = made(chosen)
     reference = Reference(model, nncf.feeds(model, samples[:SAMPLES]))
     error = reference.error(found)
-    errors = [(chosen.strength, error)]
+    trials = [Trial(chosen.strength, error)]
     for strength in _OTHERS if error > NEAR else ():
         other = replace(quantization, smooth_quant=strength)
         candidate = made(other)
-        errors.append((strength, reference.error(candidate)))
-        if errors[-1][1] < error:
-            found, chosen, error = candidate, other, errors[-1][1]
+        trials.append(Trial(strength, reference.error(candidate)))
+        if trials[-1].error < error:
+            found, chosen, error = candidate, other, trials[-1].error
     if chosen.smooth_quant != STRENGTH:
         said = "without SmoothQuant" if chosen.smooth_quant is None else f"with SmoothQuant {chosen.smooth_quant:g}"
-        reporter.say(f"  int8 {said}: outputs are off by {error:.0%}, with {STRENGTH:g} by {errors[0][1]:.0%}")
-    return found, chosen, Smoothing(chosen.strength, tuple(errors))
+        reporter.say(f"  int8 {said}: outputs are off by {error:.0%}, with {STRENGTH:g} by {trials[0].error:.0%}")
+    return found, chosen, Smoothing(chosen.strength, tuple(trials))

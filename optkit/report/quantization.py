@@ -16,8 +16,8 @@ def quantization(found: Quantization | None) -> list[Block]:
     kept = ", ".join(f"`{name}`" for name in found.fp32)
     method = _METHODS.get(found.method, found.method)
     parts: list[Block] = [f"{method}; {f'in fp32: {kept}' if kept else 'no layer is left in fp32'}."]
-    if found.smoothing and len(found.smoothing.errors) > 1:
-        tried = ", ".join(f"{_smoothed(strength)} {error:.1%}" for strength, error in found.smoothing.errors)
+    if found.smoothing and len(found.smoothing.trials) > 1:
+        tried = ", ".join(f"{_smoothed(trial.strength)} {trial.error:.1%}" for trial in found.smoothing.trials)
         parts.append(f"SmoothQuant: {_smoothed(found.smoothing.strength)}; error of the outputs by strength: {tried}.")
     if control := found.control:
         held = "held-out examples" if control.held_out else "examples"

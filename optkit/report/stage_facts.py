@@ -101,11 +101,18 @@ class Sensitivity(Part):
     samples: Count
 
 
-class Smoothing(Part):
-    """SmoothQuant's strength, null for none, and the errors of the outputs with each that was tried."""
+class SmoothingTrial(Part):
+    """The error of the outputs with one strength of SmoothQuant, null for none."""
 
     strength: Number | None
-    errors: list[tuple[Number | None, Number]]
+    error: Number
+
+
+class Smoothing(Part):
+    """SmoothQuant's strength, null for none, and those that were tried for it."""
+
+    strength: Number | None
+    trials: list[SmoothingTrial]
 
 
 class Quantization(Part):

@@ -140,9 +140,11 @@ def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
             "held_out": context.data.hold_out_rows is not None,
         }
     if result.smoothing is not None:
-        facts["smoothing"] = asdict(result.smoothing)
+        trials = [asdict(trial) for trial in result.smoothing.trials]
+        facts["smoothing"] = asdict(result.smoothing) | {"trials": trials}
     if result.sensitivity is not None:
-        facts["sensitivity"] = asdict(result.sensitivity)
+        layers = [asdict(layer) for layer in result.sensitivity.layers]
+        facts["sensitivity"] = asdict(result.sensitivity) | {"layers": layers}
     return facts
 
 

@@ -9,7 +9,7 @@ from optkit.ir.io import import_openvino, read_model
 from optkit.quantization import smoothing
 from optkit.quantization.config import STRENGTH, Quantization
 from optkit.quantization.quantize import quantize
-from optkit.quantization.smoothing import Smoothing
+from optkit.quantization.smoothing import Smoothing, Trial
 
 openvino = import_openvino()
 ops = openvino.opset13
@@ -36,7 +36,7 @@ def test_where_the_weights_would_bear_too_much_another_strength_is_taken():
     rng = np.random.default_rng(0)
     model, samples = model_with_an_outlier(rng), samples_of(rng)
     result = quantize(model, samples, Quantization(bias_correction=None))
-    errors = dict(result.smoothing.errors)
+    errors = {trial.strength: trial.error for trial in result.smoothing.trials}
     assert list(errors) == [STRENGTH, 0.75, 0.5, None]
     assert errors[STRENGTH] > smoothing.NEAR and errors[result.smoothing.strength] == min(errors.values())
     assert result.smoothing.strength == 0.5
@@ -50,8 +50,8 @@ def test_where_the_weights_would_bear_too_much_another_strength_is_taken():
 
 def test_what_is_near_is_taken_without_trying_others(tiny):
     result = quantize(read_model(tiny.ir), tiny.samples, Quantization())
-    assert result.smoothing.strength == STRENGTH and len(result.smoothing.errors) == 1
-    assert result.smoothing.errors[0][1] <= smoothing.NEAR
+    assert result.smoothing.strength == STRENGTH and len(result.smoothing.trials) == 1
+    assert result.smoothing.trials[0].error <= smoothing.NEAR
 
 
 class Says:
@@ -84,4 +84,4 @@ def test_the_nearest_outputs_decide(tiny, monkeypatch, by_strength, strength, sa
     made = lambda quantization: quantization.smooth_quant  # noqa: E731
     found, chosen, result = smoothing.choose(read_model(tiny.ir), tiny.samples, Quantization(), made, reporter)
     assert found == strength and chosen == Quantization(smooth_quant=strength) and reporter.lines == said
-    assert result == Smoothing(strength, tuple(by_strength.items()))
+    assert result == Smoothing(strength, tuple(Trial(*each) for each in by_strength.items()))
