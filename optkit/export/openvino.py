@@ -145,7 +145,8 @@ def finish(
     del model, layers
     _verify_saved(xml, tags, source)
     clock.lap("verify")
-    return ExportResult(xml, tags, clock.laps, *quantized.told)
+    done = quantized.fp32, quantized.control, quantized.sensitivity, quantized.smoothing
+    return ExportResult(xml, tags, clock.laps, *done)
 
 
 def _save(model: openvino.Model, setup: Path, output: Path) -> Path:

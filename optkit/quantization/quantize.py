@@ -61,11 +61,6 @@ class Quantized:
     sensitivity: Sensitivity | None = None
     smoothing: Smoothing | None = None
 
-    @property
-    def told(self) -> tuple[tuple[str, ...], Control | None, Sensitivity | None, Smoothing | None]:
-        """All but the model."""
-        return self.fp32, self.control, self.sensitivity, self.smoothing
-
 
 def quantize(
     model: openvino.Model,

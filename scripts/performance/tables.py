@@ -13,9 +13,7 @@ from optkit.report.render.blocks import Table
 from optkit.timing import ratios
 
 
-def render(
-    measured: Mapping[str, Measured], prices: Prices | None, page: str = "performance"
-) -> tuple[str, dict[str, str]]:
+def render(measured: Mapping[str, Measured], prices: Prices | None, page: str) -> tuple[str, dict[str, str]]:
     """The text between the marks of the page of this name, and charts by file name; nothing but what was measured, and
     dollars only with ``prices``.
     """

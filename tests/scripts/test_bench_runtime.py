@@ -9,6 +9,8 @@ import sys
 import pytest
 from capabilities import need
 
+from optkit.cpu import has_amx
+
 
 @pytest.fixture
 def engines(monkeypatch, scripts):
@@ -89,8 +91,9 @@ def test_other_architectures_are_built_and_timed(engines, monkeypatch, tmp_path,
     rows = {row.path: row for shape in found.shapes for row in shape.rows if row.kernels}
     assert set(rows) == {"dense", "50% 4x4"}
     for row in rows.values():
-        # With AMX the head's layers gain, too.
-        assert sum(count for kernel, count in row.kernels.items() if kernel != "OpenVINO") >= layers
+        # With AMX the dense layer of the head may gain, too.
+        taken = sum(count for kernel, count in row.kernels.items() if kernel != "OpenVINO")
+        assert taken in ((layers, layers + 1) if has_amx() else (layers,))
         assert row.difference < 0.1  # of two int8 engines with different precision between layers
 
 
