@@ -22,7 +22,7 @@ from optkit.runtime import extension as library
 from optkit.runtime.baking import baked_layers
 from optkit.runtime.instruction_sets import Rates
 from optkit.runtime.loading import compile_for_cpu, new_core
-from optkit.runtime.planning import apply
+from optkit.runtime.planning import apply, costs
 from optkit.runtime.planning.feeding import feeds
 
 CONFIG = {**BERT, "num_hidden_layers": 1}
@@ -71,12 +71,25 @@ def test_the_sparse_folder_stores_them_whole(exported, tmp_path):
 
 @pytest.fixture
 def rising_rates(monkeypatch):
-    """The same on every CPU: each height that has a kernel gains a little, and OpenVINO is slow."""
+    """The same on every CPU: each height that has a kernel gains a little and takes blocks one by one, and OpenVINO is
+    slow.
+    """
     need("extension")
     block4 = dict(zip((1, 2, 4, 8, 16, 32), (10.0, 11.0, 12.0, 13.0, 14.0, 15.0), strict=True))
     rates = Rates(block4, 1.0, 1.0, openvino_int8=0.1, openvino_fp32=0.1, tall=1.0)
-    table = tuple(replace(row, features=(), supported=True, rates=rates) for row in library.instruction_sets())
+    table = tuple(
+        replace(
+            row,
+            features=(),
+            supported=True,
+            rates=rates,
+            rates_with_amx=None,
+            together=dict.fromkeys(row.together, 1),
+        )
+        for row in library.instruction_sets()
+    )
     monkeypatch.setattr(library, "instruction_sets", lambda: table)
+    monkeypatch.setattr(costs, "amx_int8", lambda tokens: 0.1)
 
 
 def test_plan_and_baked_ir_have_the_highest_kernels_that_divide_them(exported, rising_rates, tmp_path):

@@ -241,6 +241,9 @@ def _part(example: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Cosines of vectors (..., width); 0 where one of them has no length."""
+    """Cosines of vectors (..., width), in float64 since some differ in their last digits alone; 0 where a vector has no
+    length.
+    """
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
     lengths = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
     return (ours * theirs).sum(-1) / np.maximum(lengths, 1e-12)
