@@ -17,7 +17,7 @@ from optkit.ir.io import import_openvino, last_line, read_model
 from optkit.ir.layers import LinearLayer, linear_layers
 from optkit.ir.tags import Tags, read_tags
 from optkit.quantization.operations import module_of
-from optkit.runtime.loading import is_baked
+from optkit.runtime.loading import compile_for_cpu, is_baked
 from optkit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -164,13 +164,18 @@ def _make_usable(model: openvino.Model, where: Path, task: str) -> None:
     fixed = "its graph is made for one size of input: export it again with dynamic axes for batch and length"
     try:
         model.reshape({port: [-1, -1] for port in model.inputs})
-        compiled = import_openvino().Core().compile_model(model, "CPU")
-        for batch, length in ((1, 5), (2, 8)):
-            found = compiled([_ones(port, batch, length) for port in model.inputs])
-            if any(len(found[port]) != batch for port in compiled.outputs):
-                raise OptkitError(f"{where}: {fixed}")
-    except RuntimeError as error:
+        compiled = compile_for_cpu(import_openvino().Core(), model, {})
+        fits = all(_takes(compiled, batch, length) for batch, length in ((1, 5), (2, 8)))
+    except (RuntimeError, OptkitError) as error:
         raise OptkitError(f"{where}: {fixed} ({last_line(error)})") from error
+    if not fits:
+        raise OptkitError(f"{where}: {fixed}")
+
+
+def _takes(compiled: openvino.CompiledModel, batch: int, length: int) -> bool:
+    """Whether a batch of inputs gives a batch of outputs."""
+    found = compiled([_ones(port, batch, length) for port in compiled.inputs])
+    return all(len(found[port]) == batch for port in compiled.outputs)
 
 
 def _ones(port: Any, batch: int, length: int) -> np.ndarray:

@@ -133,7 +133,7 @@ class RunDir:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "versions": dict(versions),
             "machine": None if machine is None else dict(machine),
-            "facts": work.facts,
+            "facts": json.loads(json.dumps(work.facts, default=str)),  # as the next run will read them
         }
         self._save()
 
@@ -208,7 +208,7 @@ def build_lock(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[N
 
 
 class StageOutput:
-    """What the stage ``name`` makes: files in ``folder``, and ``facts`` (plain data) for the manifest."""
+    """What the stage ``name`` makes: files in ``folder``, and ``facts``, which JSON can hold, for the manifest."""
 
     def __init__(self, name: str, folder: Path):
         self.name, self.folder = name, folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,23 +29,27 @@ class Reference:
     """
 
     def __init__(self, model: openvino.Model, feeds: Sequence[Mapping[str, np.ndarray]]):
-        self._feeds, self._outputs = feeds, _outputs(model, feeds)
+        self._feeds, self._outputs = feeds, _in_f32(model, feeds)
         self._size = float(np.sqrt(sum(np.square(array).sum() for array in self._outputs)))
 
     def error(self, model: openvino.Model) -> float:
         """Root mean square of the difference in the outputs of ``model`` over that of the reference's outputs."""
-        found = _outputs(model, self._feeds)
+        found = _in_f32(model, self._feeds)
         off = sum(np.square(one - two).sum() for one, two in zip(found, self._outputs, strict=True))
         return float(np.sqrt(off)) / max(self._size, 1e-12)
 
 
-def _outputs(model: openvino.Model, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
-    """Every real output for each of ``feeds``, in a fixed order."""
-    compiled = import_openvino().Core().compile_model(model, "CPU", _CONFIG)
+def outputs(compiled: openvino.CompiledModel, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[list[np.ndarray]]:
+    """The real outputs of a compiled model for each of ``feeds``, in the order of the model."""
     request = compiled.create_infer_request()
     found = []
     for feed in feeds:
         request.infer(feed)
-        outputs = [request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
-        found += [np.array(data, np.float64) for data in outputs if data.dtype.kind == "f"]
+        given = [request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
+        found.append([np.array(data, np.float64) for data in given if data.dtype.kind == "f"])
     return found
+
+
+def _in_f32(model: openvino.Model, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
+    compiled = import_openvino().Core().compile_model(model, "CPU", _CONFIG)
+    return list(chain.from_iterable(outputs(compiled, feeds)))

@@ -132,7 +132,7 @@ def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
     """Facts: ``fp32`` layers, the ``smoothing`` that was found, what accuracy ``control`` did and by which metric on
     how many examples, and the table of ``sensitivity``.
     """
-    facts: dict[str, Any] = {"method": context.recipe.quantize.method, "fp32": list(result.fp32)}
+    facts: dict[str, Any] = {"method": context.recipe.quantize.method, "fp32": result.fp32}
     if result.control is not None:
         facts["control"] = asdict(result.control) | {
             "metric": context.recipe.task.metric[0],
@@ -140,11 +140,9 @@ def _quantization(context: RunContext, result: ExportResult) -> dict[str, Any]:
             "held_out": context.data.hold_out_rows is not None,
         }
     if result.smoothing is not None:
-        trials = [asdict(trial) for trial in result.smoothing.trials]
-        facts["smoothing"] = asdict(result.smoothing) | {"trials": trials}
+        facts["smoothing"] = asdict(result.smoothing)
     if result.sensitivity is not None:
-        layers = [asdict(layer) for layer in result.sensitivity.layers]
-        facts["sensitivity"] = asdict(result.sensitivity) | {"layers": layers}
+        facts["sensitivity"] = asdict(result.sensitivity)
     return facts
 
 

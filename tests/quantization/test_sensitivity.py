@@ -11,7 +11,7 @@ from optkit.adapters import nncf
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.layers import linear_layers
 from optkit.quantization.config import Quantization
-from optkit.quantization.differences import _outputs
+from optkit.quantization.differences import _in_f32
 from optkit.quantization.operations import operations
 from optkit.quantization.quantize import quantize
 from optkit.quantization.sensitivity import LayerSensitivity, Sensitivity, measure_sensitivity, only
@@ -20,7 +20,7 @@ PLAIN = Quantization(bias_correction=None)
 
 
 def _relative(model, reference, feeds):
-    one, two = (np.concatenate([out.ravel() for out in _outputs(m, feeds)]) for m in (model, reference))
+    one, two = (np.concatenate([out.ravel() for out in _in_f32(m, feeds)]) for m in (model, reference))
     return float(np.linalg.norm(one - two) / np.linalg.norm(two))
 
 
