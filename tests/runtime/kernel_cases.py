@@ -24,12 +24,13 @@ from programs import (
     Grid,
     attention_program,
     chain,
-    compile_op,
+    compile_ops,
     encoder_layer,
     f32,
     gated_layer,
     infer,
     linear_program,
+    op_model,
     random_program,
     relative_program,
     scales,
@@ -659,14 +660,31 @@ def in_bfloat16(name: str) -> bool:
     return bool(re.match("layer (?!norm)", name)) or "attention" in name and not name.startswith("waiting")
 
 
+#: Compiling costs OpenVINO the same for one operation as for many.
+_TOGETHER = 50
+
+
+def _outputs(named: list[tuple[str, Case]], precision: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Every output of every list of inputs, by name, number of the list and position, of cases compiled together."""
+    ops = [op_model(case.program, mask_type=case.mask_type, precision=precision) for _, case in named]
+    compiled = compile_ops(ops)
+    for number in range(max(len(case.inputs) for _, case in named)):
+        # A case with fewer lists is given its last one again.
+        given = [case.inputs[min(number, len(case.inputs) - 1)] for _, case in named]
+        found = iter(infer(compiled, [array for inputs in given for array in inputs]))
+        for name, case in named:
+            outputs = [next(found) for _ in case.program.outputs]
+            if number < len(case.inputs):
+                yield from ((f"{name}|{number}|{position}", output) for position, output in enumerate(outputs))
+
+
 def main(path: str) -> None:
     arrays = {}
-    for name, case in cases().items():
-        for precision in ("f32", "bf16") if in_bfloat16(name) else ("f32",):
-            compiled = compile_op(case.program, mask_type=case.mask_type, precision=precision)
-            for number, inputs in enumerate(case.inputs):
-                for position, output in enumerate(infer(compiled, inputs)):
-                    arrays[f"{name if precision == 'f32' else 'bf16 ' + name}|{number}|{position}"] = output
+    for precision, prefix in (("f32", ""), ("bf16", "bf16 ")):
+        named = [(name, case) for name, case in cases().items() if precision == "f32" or in_bfloat16(name)]
+        for begin in range(0, len(named), _TOGETHER):
+            outputs = _outputs(named[begin : begin + _TOGETHER], precision)
+            arrays |= {prefix + key: output for key, output in outputs}
     from optkit.runtime import extension
 
     np.savez(path, isa=np.array(extension.isa()), **arrays)

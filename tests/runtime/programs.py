@@ -376,6 +376,14 @@ def compile_op(program: Program, config: dict | None = None, **options):
     return import_openvino().Core().compile_model(op_model(program, **options), "CPU", {**CONFIG, **(config or {})})
 
 
+def compile_ops(models: list):
+    """What ``op_model`` gave, as one model for the CPU, with the inputs and outputs of all in that order."""
+    openvino = import_openvino()
+    results = [result for model in models for result in model.get_results()]
+    parameters = [parameter for model in models for parameter in model.get_parameters()]
+    return openvino.Core().compile_model(openvino.Model(results, parameters, "programs"), "CPU", CONFIG)
+
+
 def infer(compiled, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """The outputs, copied out of the request."""
     request = compiled.create_infer_request()

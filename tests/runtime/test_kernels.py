@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -19,6 +20,9 @@ from optkit.runtime.program import Attention, Bias, RelativePositions
 WORKER = Path(kernel_cases.__file__)
 #: Cases whose outputs can be compared with the reference, each by the engine's own sources of its step.
 STEP_BY_STEP = [name for name in kernel_cases.cases() if not re.search("fused|no numbers", name)]
+
+#: Cases, and the digests of outputs of theirs that were found right.
+_RIGHT: set[tuple[str, bytes]] = set()
 
 
 def runnable() -> tuple[str, ...]:
@@ -137,10 +141,18 @@ def test_at_float32_a_set_gives_the_bits_of_the_one_that_it_extends(computed, is
 
 def assert_steps(case, outputs, name, tolerance):
     """Every output of a case under ``name`` is right, given the engine's own sources of its step where these are
-    outputs; exactly so if ``tolerance`` is None."""
-    for number, inputs in enumerate(case.inputs):
+    outputs; exactly so if ``tolerance`` is None. Outputs that another set gave bit for bit are not computed anew."""
+    found = [
+        {value: outputs[f"{name}|{number}|{i}"] for i, value in enumerate(case.program.outputs)}
+        for number in range(len(case.inputs))
+    ]
+    bits = hashlib.sha256()
+    for array in (array for got in found for array in got.values()):
+        bits.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    if (name, bits.digest()) in _RIGHT:
+        return
+    for number, (inputs, got) in enumerate(zip(case.inputs, found, strict=True)):
         values = dict(zip(case.program.inputs, inputs))
-        got = {value: outputs[f"{name}|{number}|{i}"] for i, value in enumerate(case.program.outputs)}
         for step in case.program.steps:
             result = got.get(step.target)
             expected = reference.compute(step, values)
@@ -152,6 +164,7 @@ def assert_steps(case, outputs, name, tolerance):
             values[step.target] = expected if result is None else result
             if isinstance(step, RelativePositions | Bias):
                 values[-1 - step.target] = (tolerance or reference.tolerance)(step, values)
+    _RIGHT.add((name, bits.digest()))
 
 
 @pytest.mark.parametrize("isa", runnable())
