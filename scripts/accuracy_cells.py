@@ -33,42 +33,45 @@ def _headline(name: str, limit: float, goal: float, *sets: str, recipe: str = _1
 
 
 def recipe_of(structure: str) -> str:
-    """The headline recipe in blocks of 1x4, 4x4 or 16x4."""
+    """The recipe in blocks of 1x4, 4x4 or 16x4."""
     return "minilm_sst2_80sparse" + {"1x4": ""}.get(structure, f"_{structure}") + ".yaml"
 
 
 def _taught(structure: str, to: float, limit: float, goal: float, seeds: tuple[int, ...] = _SEEDS) -> Cell:
-    """A headline recipe under a larger teacher."""
-    sets = (f"prune.encoder.schedule.to={to}",)
+    """The headline recipe in other blocks, under a larger teacher."""
+    sets = f"prune.encoder.structure={structure}", f"prune.encoder.schedule.to={to}"
     name = f"{to * 100:.0f} % {structure}"
-    return Cell("a larger teacher", name, recipe_of(structure), sets, seeds, limit, goal, larger=True)
+    return Cell("a larger teacher", name, _1X4, sets, seeds, limit, goal, larger=True)
 
 
 def _begun(structure: str, to: float, first: float | None, steps: int | None, *bounds: float) -> Cell:
-    """A headline recipe that begins where reconstruction has pruned ``first``; as it is where that is None."""
-    sets = [f"prune.encoder.schedule.to={to}"]
+    """The headline recipe in other blocks, begun where reconstruction has pruned ``first``; from its own start where
+    that is None.
+    """
+    sets = [f"prune.encoder.structure={structure}", f"prune.encoder.schedule.to={to}"]
     if first is not None:
         sets += [f"prune.encoder.schedule.from={first}", "prune.encoder.schedule.end=40%", "oneshot.samples=1024"]
     if steps is not None:
         sets += ["train.num_train_epochs=null", f"train.max_steps={steps}"]
     begun = f", begun at {first * 100:.0f} %" if first is not None else ""
     table = "pruned before it is trained" + (f", {steps} steps" if steps else "")
-    return Cell(table, f"{to * 100:.0f} % {structure}{begun}", recipe_of(structure), tuple(sets), (42,), *bounds)
+    return Cell(table, f"{to * 100:.0f} % {structure}{begun}", _1X4, tuple(sets), (42,), *bounds)
 
 
-def _longer(structure: str, to: float, first: float, *bounds: float, seeds: tuple[int, ...] = (42,)) -> Cell:
+def _longer(structure: str, to: float, first: float, *bounds: float) -> Cell:
     """``_begun``, trained for two epochs, in batches of 64 and by Taylor, which takes less time than oBERT."""
     begun = _begun(structure, to, first, None, *bounds)
     more = "train.num_train_epochs=2", "train.per_device_train_batch_size=64", "prune.encoder.criterion=taylor"
-    name = f"{begun.name}, batches of 64"
-    return replace(begun, table="two epochs", name=name, sets=(*begun.sets, *more), seeds=seeds)
+    return replace(begun, table="two epochs", name=f"{begun.name}, batches of 64", sets=(*begun.sets, *more))
 
 
-def _augmented(structure: str, to: float, first: float, *bounds: float) -> Cell:
-    """``_longer``, but half of the rows are variants of the others in the place of a second epoch."""
-    longer = _longer(structure, to, first, *bounds)
-    sets = [text for text in longer.sets if not text.startswith("train.num_train_epochs")]
-    return replace(longer, name=f"{longer.name}, augmented", sets=(*sets, "distill.data={augment: 1}"))
+def _augmented(structure: str, to: float, first: float, *bounds: float, seeds: tuple[int, ...] = (42,)) -> Cell:
+    """``_longer`` with a variant of each sentence in the place of the second epoch, as the recipes of coarse blocks
+    have it.
+    """
+    rule = f"structure={structure}", f"schedule.to={to}", f"schedule.from={first}"
+    name = f"{_longer(structure, to, first).name}, augmented"
+    return Cell("two epochs", name, recipe_of("4x4"), tuple(f"prune.encoder.{part}" for part in rule), seeds, *bounds)
 
 
 def _permuted(structure: str, to: float, permute: str | None) -> Cell:
@@ -113,11 +116,14 @@ CELLS = (
     _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
     Cell("more training", "80 % 1x4, two epochs", _1X4, ("train.num_train_epochs=2",), _SEEDS),
     Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",), _SEEDS),
-    _longer("4x4", 0.8, 0.6, 0.7, 0.3, seeds=_SEEDS),
-    _augmented("4x4", 0.8, 0.6, 0.7, 0.3),
+    _longer("4x4", 0.8, 0.6, 0.7, 0.3),
     _longer("16x4", 0.8, 0.6, 1.2, 0.6),
-    _longer("4x4", 0.9, 0.75, 1.8, 1.2),
-    _longer("16x4", 0.9, 0.75, 2.5, 1.8),
+    _augmented("1x4", 0.8, 0.6, 0.5, 0.0),
+    _augmented("4x4", 0.8, 0.6, 0.7, 0.3, seeds=_SEEDS),
+    _augmented("16x4", 0.8, 0.6, 1.2, 0.6),
+    _augmented("4x4", 0.9, 0.75, 1.8, 1.2),
+    _augmented("16x4", 0.9, 0.75, 2.5, 1.8),
+    _augmented("1x4", 0.95, 0.85, 3.0, 2.3),
     _taught("4x4", 0.8, 0.7, 0.3),
     _taught("16x4", 0.8, 1.2, 0.6),
     _taught("4x4", 0.9, 1.8, 1.2),
