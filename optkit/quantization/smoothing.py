@@ -18,8 +18,8 @@ from optkit.quantization.differences import SAMPLES, Reference
 if TYPE_CHECKING:
     import openvino
 
-#: Error of the outputs above which other strengths are tried: a fifth of what they are.
-NEAR = 0.2
+#: Error of the outputs above which other strengths are tried, as a share of what they are.
+NEAR = 0.08
 #: What is tried then; None is none.
 _OTHERS = (0.75, 0.5, None)
 

@@ -68,7 +68,7 @@ class Says:
         ({0.95: 0.9, 0.75: 0.8, 0.5: 0.3, None: 0.1}, None, ["  int8 without SmoothQuant: outputs are off by 10%, with 0.95 by 90%"]),
         ({0.95: 0.9, 0.75: 0.2, 0.5: 0.3, None: 1.0}, 0.75, ["  int8 with SmoothQuant 0.75: outputs are off by 20%, with 0.95 by 90%"]),
         ({0.95: 0.3, 0.75: 0.4, 0.5: 0.3, None: 1.0}, 0.95, []),
-        ({0.95: 0.2}, 0.95, []),
+        ({0.95: smoothing.NEAR}, 0.95, []),
     ],
 )  # fmt: skip
 def test_the_nearest_outputs_decide(tiny, monkeypatch, by_strength, strength, said):
