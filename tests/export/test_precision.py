@@ -48,7 +48,9 @@ def test_a_mask_that_samples_lack_is_all_ones_as_in_calibration(monkeypatch, enc
     monkeypatch.setattr(precision, "outputs", lambda *given: found.append(outputs(*given)) or found[-1])
     precision.advice(xml, SAMPLES)
     precision.advice(xml, [{"input_ids": each["input_ids"]} for each in SAMPLES])
-    assert np.array_equal(found[1], found[3])
+    precision.advice(xml, [each | {"attention_mask": [0, 0, 0]} for each in SAMPLES])
+    whole, unmasked, zeros = found[1::2]
+    assert np.array_equal(unmasked, whole) and not np.array_equal(zeros, whole)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4), (1, 1)])

@@ -68,7 +68,8 @@ class Says:
         ({0.95: 0.9, 0.75: 0.8, 0.5: 0.3, None: 0.1}, None, ["  int8 without SmoothQuant: outputs are off by 10%, with 0.95 by 90%"]),
         ({0.95: 0.9, 0.75: 0.2, 0.5: 0.3, None: 1.0}, 0.75, ["  int8 with SmoothQuant 0.75: outputs are off by 20%, with 0.95 by 90%"]),
         ({0.95: 0.3, 0.75: 0.4, 0.5: 0.3, None: 1.0}, 0.95, []),
-        ({0.95: smoothing.NEAR}, 0.95, []),
+        ({0.95: 0.08}, 0.95, []),
+        ({0.95: 0.0801, 0.75: 0.04, 0.5: 0.05, None: 0.06}, 0.75, ["  int8 with SmoothQuant 0.75: outputs are off by 4%, with 0.95 by 8%"]),
     ],
 )  # fmt: skip
 def test_the_nearest_outputs_decide(tiny, monkeypatch, by_strength, strength, said):
