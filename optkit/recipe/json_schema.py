@@ -28,6 +28,12 @@ def recipe_schema() -> dict[str, Any]:
     }
     properties = schema["properties"]
     properties["extends"] = {"type": "string", "description": "Path of a recipe; this file says what differs from it."}
+    rule = properties["prune"]["items"]
+    changes = {"type": "object", "additionalProperties": {"anyOf": [rule, {"type": "null"}]}}
+    properties["prune"] = {
+        "anyOf": [properties["prune"], changes],
+        "description": "A list of rules; with `extends` also a mapping from names of the base's rules to what changes.",
+    }
     properties["train"] = {
         "type": "object",
         "description": "transformers.TrainingArguments under their own names, and a few keys of optkit's own.",

@@ -87,7 +87,7 @@ def _read_chain(
         )
         return None
     below = _read_chain(base, here, sources, faults, mark)
-    return below and merge(below, root)
+    return below and merge(below, root, faults)
 
 
 def _bring_up_to_date(root: Node) -> None:

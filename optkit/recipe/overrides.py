@@ -9,8 +9,21 @@ from optkit.recipe.tree import Entry, Node, read_tree
 from optkit.spelling import suggest
 
 
-def merge(base: Node, over: Node) -> Node:
-    """``over`` laid on ``base``: mappings merge, everything else replaces, null deletes what ``base`` has."""
+def merge(base: Node, over: Node, faults: list[Fault]) -> Node:
+    """The recipe ``over`` laid on ``base``: mappings merge, everything else replaces, null deletes what ``base`` has.
+    Under ``prune`` a mapping from names of rules changes these rules alone; appends to ``faults`` names that are not
+    there.
+    """
+    changes = over.value.get("prune")
+    rules = base.value.get("prune")
+    merged = _merge(base, over)
+    if changes and rules and isinstance(changes.node.value, dict) and isinstance(rules.node.value, list):
+        changed = _merge_rules(rules.node.value, changes.node.value, faults)
+        merged.value["prune"] = Entry(changes.key, Node(changed, changes.node.mark))
+    return merged
+
+
+def _merge(base: Node, over: Node) -> Node:
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return over
     merged = dict(base.value)
@@ -20,8 +33,22 @@ def merge(base: Node, over: Node) -> Node:
         elif entry.node.value is None and not entry.node.broken:
             del merged[key]
         else:
-            merged[key] = Entry(entry.key, merge(merged[key].node, entry.node))
+            merged[key] = Entry(entry.key, _merge(merged[key].node, entry.node))
     return Node(merged, over.mark)
+
+
+def _merge_rules(rules: list[Node], changes: dict[str, Entry], faults: list[Fault]) -> list[Node]:
+    merged: list[Node | None] = list(rules)
+    for name, entry in changes.items():
+        index = _index(rules, name, rules=True)
+        if index is None:
+            more = " (a list replaces all rules)"
+            faults.append(Fault(entry.key, f"prune.{name}", _choices(rules, name, rules=True) + more))
+        elif entry.node.value is None and not entry.node.broken:
+            merged[index] = None
+        else:
+            merged[index] = _merge(rules[index], entry.node)
+    return [rule for rule in merged if rule is not None]
 
 
 def apply_set(root: Node, text: str, folder: Path, faults: list[Fault]) -> Source:

@@ -131,6 +131,34 @@ def test_extends_merges_mappings_replaces_lists_and_null_deletes(recipes):
     assert recipe.evaluate.splits == ("c",) and recipe.quantize is None and recipe.prune[0].name == "encoder"
 
 
+def test_a_mapping_under_prune_changes_the_rules_that_it_names(recipes):
+    rules = (
+        "prune:\n  - {name: heads, structure: head, criterion: taylor}\n"
+        "  - {name: encoder, criterion: {name: movement, momentum: 0.5}, schedule: {from: 0.1, to: 0.7}}\n"
+        "  - {targets: classifier}\n"
+    )
+    head, tail = recipes.minimal.split("prune:")[0], "quantize: {}\n"
+    recipes.write(head + rules + tail, "base.yaml")
+    recipes.write(
+        "extends: base.yaml\nprune: {encoder: {structure: 4x4, schedule: {to: 0.9}}, heads: null}\n", "middle.yaml"
+    )
+    change = "prune: {encoder: {criterion: {momentum: 0.8}, schedule: {from: null}}, rule1: {scope: local}}\n"
+    encoder, other = recipes.load("extends: middle.yaml\n" + change, "prune.encoder.schedule.end=50%").prune
+    assert encoder.structure == "4x4" and encoder.criterion.model_dump()["momentum"] == 0.8
+    assert (encoder.schedule.initial, encoder.schedule.to, encoder.schedule.end.value) == (0.0, 0.9, 0.5)
+    assert other.targets == ("classifier",) and other.scope == "local"
+
+
+def test_a_rule_that_the_base_lacks_is_a_fault_where_it_is_named(recipes):
+    recipes.write(recipes.minimal, "base.yaml")
+    text = "extends: base.yaml\nprune:\n  encodr: {structure: 4x4}\n  encoder: {structure: 9z}\n  1: null\n"
+    anew = "(a list replaces all rules)"
+    first, second, third = recipes.problems(text)
+    assert first == f"r.yaml:3:3: prune.encodr: there is no rule 'encodr', did you mean 'encoder'? {anew}"
+    assert second.startswith("r.yaml:4:24: prune.0.structure: unknown structure '9z'")
+    assert third == f"r.yaml:5:3: prune.1: there is no rule '1', only encoder {anew}"
+
+
 def test_a_fault_points_at_the_file_or_set_that_wrote_it(recipes):
     recipes.write(recipes.minimal + "train: {num_train_epochs: many}\n", "deep/base.yaml")
     text = "extends: deep/base.yaml\nseed: -1\n"
