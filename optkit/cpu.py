@@ -35,6 +35,14 @@ def onednn_limit() -> str:
     return os.environ.get("ONEDNN_MAX_CPU_ISA", "")
 
 
+def held_below_avx512() -> bool:
+    """Whether ``onednn_limit`` holds OpenVINO below AVX-512 on a CPU that has it. OpenVINO 2026.4.1 then goes on to
+    compute in bfloat16 by default, for which it has no kernels left.
+    """
+    limit = onednn_limit().upper()
+    return (limit == "AVX" or limit.startswith(("SSE", "AVX2"))) and "avx512f" in cpu_flags()
+
+
 def has_amx() -> bool:
     """Whether OpenVINO has AMX for int8 here: the CPU does, and ``onednn_limit`` does not forbid it."""
     allowed = onednn_limit().upper() in ("", "ALL", "DEFAULT") or "AMX" in onednn_limit().upper()

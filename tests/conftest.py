@@ -29,6 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import pytest  # noqa: E402
 
+from optkit.cpu import held_below_avx512  # noqa: E402
+
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))  # for the modules beside this file
 
@@ -75,21 +77,13 @@ def pytest_runtest_teardown(item, nextitem):
         _freeze()  # with what the file's tests imported
 
 
-def held_below_the_cpu() -> bool:
-    """Whether ONEDNN_MAX_CPU_ISA holds OpenVINO below AVX-512 on a CPU that has it."""
-    from optkit.cpu import cpu_flags
-
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    return (limit == "AVX" or limit.startswith(("SSE", "AVX2"))) and "avx512f" in cpu_flags()
-
-
-if held_below_the_cpu():
+if held_below_avx512():
     sys.path.insert(0, str(Path(__file__).parent / "held_below"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (sys.path[0], os.environ.get("PYTHONPATH"))))
     runpy.run_module("sitecustomize")
 
 
-@pytest.fixture(scope="session", autouse=held_below_the_cpu())
+@pytest.fixture(scope="session", autouse=held_below_avx512())
 def openvino_without_its_crash():
     """Skips what OpenVINO 2026.4.1 crashes on when it is held below the CPU: its LayerNorm (MVN) takes AVX-512, and
     needs widths that are multiples of 16.

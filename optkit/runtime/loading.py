@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optkit.cpu import held_below_avx512
 from optkit.errors import OptkitError
 from optkit.ir.io import find_xml, import_openvino, last_line, read_model
-from optkit.ir.precision import HINT
+from optkit.ir.precision import F32, HINT
 from optkit.runtime import extension
 from optkit.runtime.gated_layers import unfused
 
@@ -58,7 +59,8 @@ def check_extension(xml: Path) -> None:
 def compile_for_cpu(core: openvino.Core, model: openvino.Model, config: Mapping[Any, Any]) -> openvino.CompiledModel:
     """``core.compile_model`` for the CPU, its errors in a line; the result may be called from several threads at once.
 
-    Our operations are told the precision of ``core`` and ``config``, in a copy where they were made for another.
+    Our operations are told the precision of ``core`` and ``config``, in a copy where they were made for another. An
+    OpenVINO that is held below the CPU is told f32 where ``config`` says nothing.
 
     Raises:
         OptkitError: if OpenVINO cannot compile the model, or not with this ``config``.
@@ -66,6 +68,8 @@ def compile_for_cpu(core: openvino.Core, model: openvino.Model, config: Mapping[
     from optkit.runtime.threaded import ThreadedModel
 
     try:
+        if held_below_avx512():
+            config = F32 | {str(key): value for key, value in config.items()}
         bf16 = _allows_bf16(core, config)
         told = _with_precision(model, "bf16" if bf16 else "f32")
         return ThreadedModel(core.compile_model(unfused(told, config) if bf16 else told, "CPU", dict(config)))

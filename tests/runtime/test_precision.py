@@ -8,8 +8,9 @@ import pytest
 from programs import CONFIG, attention_program, compile_op, encoder_layer, f32, infer, op_model
 from test_compiling import assert_same, inputs, own_cache, programs  # noqa: F401
 
-from optkit import runtime
+from optkit import cpu, runtime
 from optkit.ir.io import import_openvino, read_model
+from optkit.ir.precision import default_precision
 from optkit.runtime.loading import compile_for_cpu, new_core
 from optkit.runtime.planning import apply
 from optkit.runtime.rewriting.sites import sites
@@ -139,10 +140,10 @@ def test_a_whole_model_in_float16_stays_openvinos(make_encoder):
 
 
 class Recording:
-    """A Core that keeps what its models' programs were told of the precision."""
+    """A Core that keeps what its models' programs, and OpenVINO itself, were told of the precision."""
 
     def __init__(self, default: str):
-        self.core, self.default, self.told = openvino.Core(), getattr(openvino.Type, default), []
+        self.core, self.default, self.told, self.hints = openvino.Core(), getattr(openvino.Type, default), [], []
 
     def get_property(self, device: str, name: str):
         assert (device, name) == ("CPU", "INFERENCE_PRECISION_HINT")
@@ -150,6 +151,7 @@ class Recording:
 
     def compile_model(self, model, device: str, config: dict):
         self.told += precisions(model)
+        self.hints.append(config.get("INFERENCE_PRECISION_HINT"))
         return self.core.compile_model(model, device, config)
 
 
@@ -172,7 +174,8 @@ def precisions(model) -> list[str]:
     ],
     ids=str,
 )
-def test_programs_are_told_the_precision_that_a_model_is_compiled_for(default, config, told):
+def test_programs_are_told_the_precision_that_a_model_is_compiled_for(default, config, told, monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     model = op_model(attention_program(2, 8, mask=False))
     core = Recording(default)
     compile_for_cpu(core, model, config)
@@ -181,6 +184,28 @@ def test_programs_are_told_the_precision_that_a_model_is_compiled_for(default, c
     other = op_model(attention_program(2, 8, mask=False), precision="bf16")
     compile_for_cpu(core, other, config)
     assert core.told == [told] * 2 and precisions(other) == ["bf16"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "flags", "config", "told"),
+    [
+        ("avx2_vnni", "avx2 avx512f", {}, "f32"),
+        ("SSE41", "avx2 avx512f", {}, "f32"),
+        ("AVX512_CORE_VNNI", "avx2 avx512f", {}, "bf16"),
+        ("AVX2", "avx2", {}, "bf16"),
+        ("AVX2", "avx2 avx512f", {openvino.properties.hint.inference_precision: openvino.Type.bf16}, "bf16"),
+    ],
+    ids=str,
+)
+def test_an_openvino_held_below_the_cpu_computes_in_float32(limit, flags, config, told, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(f"flags\t: {flags}\n")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    core = Recording("bf16")
+    compile_for_cpu(core, op_model(attention_program(2, 8, mask=False)), config)
+    assert core.told == [told]
+    if told == "f32":
+        assert default_precision() == "f32" and core.hints == ["f32"]
 
 
 def test_the_precision_is_saved_and_may_be_missing_in_an_old_ir(extension, tmp_path):
