@@ -48,6 +48,7 @@ MEASUREMENTS: dict[str, tuple[str, ...]] = {
     ),
     "native-lengths": (*SHAPED, "--rounds", "8", "--repeats", "2", "--seq", "16,32,384,512"),
     "native-batch": (*SHAPED, "--rounds", "8", "--repeats", "2", "--batch", "8"),
+    "avxvnni": ("--isa", "avxvnni", *WHOLE, "--engines", "optkit"),
     "avx2": ("--isa", "avx2", *WHOLE, "--engines", "optkit"),
     "native-minilm": (
         *("--model", "minilm", "--cases", "80:1x4,80:4x4", "--engines", "optkit"),
@@ -117,10 +118,12 @@ def write(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
+    from optkit.cpu import cpu_flags
     from optkit.errors import OptkitError
 
     options = parse()
-    chosen = [name for name in MEASUREMENTS if options.only in name]
+    possible = set(MEASUREMENTS) - (set() if "avx_vnni" in cpu_flags() else {"avxvnni"})
+    chosen = [name for name in MEASUREMENTS if options.only in name and name in possible]
     if not chosen:
         print(f"performance_page: no measurement's name holds '{options.only}'", file=sys.stderr)
         return 2

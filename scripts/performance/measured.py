@@ -10,7 +10,7 @@ from runtime_bench.engines import FP32, INT8, engine_of
 from runtime_bench.result import CaseRow, RuntimeResult
 
 #: Instruction sets by the CPU's flag, the best first.
-FLAGS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx2": "AVX2"}
+FLAGS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI", "avx2": "AVX2"}
 #: What stands for which engine in tables.
 SERVED = {
     INT8: "OpenVINO int8",

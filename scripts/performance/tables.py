@@ -21,7 +21,7 @@ def render(measured: Mapping[str, Measured], prices: Prices | None, page: str) -
     if not measured:
         return "Nothing is measured yet.", {}
     parts, charts = [_machine(next(iter(measured.values())))], {}
-    whole = [measured[name] for name in ("native", "avx2") if name in measured]
+    whole = [measured[name] for name in ("native", "avxvnni", "avx2") if name in measured]
     if whole:
         charts[curves] = sparsity_chart(whole[0])
         parts += ["### Structures", f"![speed against sparsity]({curves})", *_structures(whole)]

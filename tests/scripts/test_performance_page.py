@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from optkit import cpu
 from optkit.benchmark.result_migration import read_result
 from optkit.variant import Variant
 
@@ -150,6 +151,26 @@ def test_a_cpu_without_vnni_is_compared_with_fp32(written):
     assert cells(text, "optkit, 90% 1x4") == ["", "", "", "10.0", "**10.0** (9.9 to 10.1)"]
     assert cells(text, "optkit, 80% 1x4")[3:] == ["", ""]
     assert cells(text, "OpenVINO fp32 IR, dense")[3:] == ["100.0", "1"]
+
+
+def test_a_cpu_with_avx_vnni_is_held_to_it_as_well(written):
+    reports = {"native": report([*dense(), row("optkit", "90% 4x4", 4.0)])}
+    reports["avxvnni"] = report([*dense(), row("optkit", "90% 4x4", 5.0)], isa="avxvnni")
+    text = written(reports)
+    assert "| AVX-VNNI: ms | over OpenVINO int8, dense | over OpenVINO fp32 IR, dense |" in text
+    assert cells(text, "optkit, 90% 4x4")[3:] == ["5.0", "**5.0** (4.9 to 5.1)", "20.0"]
+
+
+@pytest.mark.parametrize("flags", [{"avx2", "avx512_vnni"}, {"avx2", "avx512_vnni", "avx_vnni"}])
+def test_what_the_cpu_lacks_is_not_measured(flags, monkeypatch, page, scripts, tmp_path, capsys):
+    monkeypatch.syspath_prepend(scripts)
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
+    run = runpy.run_path(str(scripts / "performance_page.py"))
+    words = ["--output", str(tmp_path / "measured"), "--page", str(page.path), "--list"]
+    monkeypatch.setattr(sys, "argv", ["performance_page.py", *words])
+    assert run["main"]() == 0
+    listed = capsys.readouterr().out
+    assert ("avxvnni: to do" in listed) == ("avx_vnni" in flags) and "avx2: to do" in listed
 
 
 def test_a_page_says_which_instruction_set_it_is_of(written, tmp_path):
