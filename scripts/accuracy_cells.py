@@ -20,7 +20,8 @@ class Cell:
 
 
 _SEEDS = (42, 43, 44)
-_1X4 = "minilm_sst2_80sparse.yaml"
+#: The recipe that most tables change, and the one with more training on variants of the sentences.
+PLAIN, AUGMENTED = "minilm_sst2_obert.yaml", "minilm_sst2_80sparse.yaml"
 _SHORT = "train.num_train_epochs=null", "train.max_steps=1500"
 _HALF = "prune.heads.schedule.to=0.5", "prune.neurons.schedule.to=0.5"
 _FALLING = "criterion: taylor, schedule: {shape: cubic, to: 0.5, begin: 5%, end: 40%, every: 20}"
@@ -28,24 +29,19 @@ _HEADS = f"{{name: heads, structure: head, {_FALLING}}}"
 _NEURONS = f"{{name: neurons, structure: 'neuron:4', {_FALLING}}}"
 
 
-def _headline(name: str, limit: float, goal: float, *sets: str, recipe: str = _1X4) -> Cell:
+def _headline(name: str, limit: float, goal: float, *sets: str, recipe: str = PLAIN) -> Cell:
     return Cell("headline", name, recipe, sets, _SEEDS, limit, goal)
 
 
-def recipe_of(structure: str) -> str:
-    """The recipe in blocks of 1x4, 4x4 or 16x4."""
-    return "minilm_sst2_80sparse" + {"1x4": ""}.get(structure, f"_{structure}") + ".yaml"
-
-
 def _taught(structure: str, to: float, limit: float, goal: float, seeds: tuple[int, ...] = _SEEDS) -> Cell:
-    """The headline recipe in other blocks, under a larger teacher."""
+    """The plain recipe in other blocks, under a larger teacher."""
     sets = f"prune.encoder.structure={structure}", f"prune.encoder.schedule.to={to}"
     name = f"{to * 100:.0f} % {structure}"
-    return Cell("a larger teacher", name, _1X4, sets, seeds, limit, goal, larger=True)
+    return Cell("a larger teacher", name, PLAIN, sets, seeds, limit, goal, larger=True)
 
 
 def _begun(structure: str, to: float, first: float | None, steps: int | None, *bounds: float) -> Cell:
-    """The headline recipe in other blocks, begun where reconstruction has pruned ``first``; from its own start where
+    """The plain recipe in other blocks, begun where reconstruction has pruned ``first``; from its own start where
     that is None.
     """
     sets = [f"prune.encoder.structure={structure}", f"prune.encoder.schedule.to={to}"]
@@ -55,7 +51,7 @@ def _begun(structure: str, to: float, first: float | None, steps: int | None, *b
         sets += ["train.num_train_epochs=null", f"train.max_steps={steps}"]
     begun = f", begun at {first * 100:.0f} %" if first is not None else ""
     table = "pruned before it is trained" + (f", {steps} steps" if steps else "")
-    return Cell(table, f"{to * 100:.0f} % {structure}{begun}", _1X4, tuple(sets), (42,), *bounds)
+    return Cell(table, f"{to * 100:.0f} % {structure}{begun}", PLAIN, tuple(sets), (42,), *bounds)
 
 
 def _longer(structure: str, to: float, first: float, *bounds: float) -> Cell:
@@ -66,12 +62,10 @@ def _longer(structure: str, to: float, first: float, *bounds: float) -> Cell:
 
 
 def _augmented(structure: str, to: float, first: float, *bounds: float, seeds: tuple[int, ...] = (42,)) -> Cell:
-    """``_longer`` with a variant of each sentence in the place of the second epoch, as the recipes of coarse blocks
-    have it.
-    """
+    """``_longer`` with a variant of each sentence in the place of the second epoch, as the recipe has it."""
     rule = f"structure={structure}", f"schedule.to={to}", f"schedule.from={first}"
     name = f"{_longer(structure, to, first).name}, augmented"
-    return Cell("two epochs", name, recipe_of("4x4"), tuple(f"prune.encoder.{part}" for part in rule), seeds, *bounds)
+    return Cell("two epochs", name, AUGMENTED, tuple(f"prune.encoder.{part}" for part in rule), seeds, *bounds)
 
 
 def _permuted(structure: str, to: float, permute: str | None) -> Cell:
@@ -79,18 +73,18 @@ def _permuted(structure: str, to: float, permute: str | None) -> Cell:
     rule = f"structure='{structure}'", f"schedule.to={to}", *([f"permute={permute}"] if permute else [])
     sets = "train.num_train_epochs=null", "train.max_steps=300", *(f"prune.encoder.{part}" for part in rule)
     name = f"{to * 100:.0f} % {structure}{', permuted' if permute else ''}"
-    return Cell("orders of features, 300 steps", name, _1X4, sets)
+    return Cell("orders of features, 300 steps", name, PLAIN, sets)
 
 
 def _compared(criterion: str, to: float) -> Cell:
-    """Criteria under one budget, with all else as in the headline recipe."""
+    """Criteria under one budget, with all else as in the plain recipe."""
     rule = f"prune.encoder.criterion={criterion}", f"prune.encoder.schedule.to={to}"
-    return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, _1X4, (*_SHORT, *rule))
+    return Cell(f"criteria at {to * 100:.0f} % 1x4, 1,500 steps", criterion, PLAIN, (*_SHORT, *rule))
 
 
 def _allocated(name: str, *rule: str) -> Cell:
-    """Where the zeros are, under one budget, with all else as in the headline recipe."""
-    return Cell("which layers, 1x4, 1,500 steps", name, _1X4, (*_SHORT, *(f"prune.encoder.{part}" for part in rule)))
+    """Where the zeros are, under one budget, with all else as in the plain recipe."""
+    return Cell("which layers, 1x4, 1,500 steps", name, PLAIN, (*_SHORT, *(f"prune.encoder.{part}" for part in rule)))
 
 
 CELLS = (
@@ -114,8 +108,8 @@ CELLS = (
         "allocate={by: latency, speedup: 6}",
     ),
     _allocated("80 % in all, by sensitivity", "scope=null", "allocate={by: sensitivity}"),
-    Cell("more training", "80 % 1x4, two epochs", _1X4, ("train.num_train_epochs=2",), _SEEDS),
-    Cell("more training", "heads and neurons, -50 %, one epoch", _1X4, (f"prune=[{_HEADS}, {_NEURONS}]",), _SEEDS),
+    Cell("more training", "80 % 1x4, two epochs", PLAIN, ("train.num_train_epochs=2",), _SEEDS),
+    Cell("more training", "heads and neurons, -50 %, one epoch", PLAIN, (f"prune=[{_HEADS}, {_NEURONS}]",), _SEEDS),
     _longer("4x4", 0.8, 0.6, 0.7, 0.3),
     _longer("16x4", 0.8, 0.6, 1.2, 0.6),
     _augmented("1x4", 0.8, 0.6, 0.5, 0.0),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pages
-from accuracy_cells import Cell, recipe_of
+from accuracy_cells import AUGMENTED, Cell
 from accuracy_table import INT8, correct, drop, folder_of, run_cell
 
 import optkit
@@ -79,9 +79,8 @@ def _units(share: int) -> Cell:
 
 
 def _trained(structure: str, share: int) -> Cell:
-    return Cell(
-        "frontier", f"{share} % {structure}", recipe_of(structure), (f"prune.encoder.schedule.to={share / 100}",)
-    )
+    sets = f"prune.encoder.structure={structure}", f"prune.encoder.schedule.to={share / 100}"
+    return Cell("frontier", f"{share} % {structure}", AUGMENTED, sets)
 
 
 CELLS = (
