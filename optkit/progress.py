@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 #: Seconds between two plain lines of one task.
@@ -27,7 +27,7 @@ class Reporter:
     def console(self) -> Any:
         from rich.console import Console
 
-        return Console(stderr=True, highlight=False, soft_wrap=True)
+        return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def say(self, line: Any) -> None:
         """Prints one line, or anything that rich can print."""
@@ -49,14 +49,10 @@ class Reporter:
                 TimeRemainingColumn,
             )
 
-            columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
-            columns += [
-                TextColumn("{task.fields[count]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-            ]
-            with Progress(*columns, TextColumn("{task.fields[facts]}"), console=self.console, transient=True) as bar:
+            plain = partial(TextColumn, markup=False)
+            columns: list[ProgressColumn] = [plain("{task.description}"), BarColumn(), plain("{task.fields[count]}")]
+            columns += [TimeElapsedColumn(), plain("left"), TimeRemainingColumn(), plain("{task.fields[facts]}")]
+            with Progress(*columns, console=self.console, transient=True) as bar:
                 yield _Bar(bar, bar.add_task(name, total=None, facts="", count=""))
         else:
             lines = _Lines(name, self.console)

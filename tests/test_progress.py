@@ -84,6 +84,18 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert "training" in heard.getvalue() and "3/7" in heard.getvalue() and "loss 0.5" in heard.getvalue()
 
 
+def test_brackets_are_no_markup(capsys, monkeypatch):
+    said = "classes: [neg], [/pos], :heart:"
+    Reporter().say(said)
+    assert capsys.readouterr().err == said + "\n"
+    heard = io.StringIO()
+    reporter = Reporter()
+    reporter.console = Console(file=heard, force_terminal=True, width=100)
+    with reporter.task("scoring [/test]") as task:
+        task.advance(3, 7)
+    assert "scoring [/test]" in heard.getvalue()
+
+
 def test_quiet_says_nothing(capsys):
     reporter = Reporter(quiet=True)
     reporter.say("hello")

@@ -107,4 +107,4 @@ def _show(result: BenchmarkResult) -> None:
     if any(model.load for model in result.models):
         console.print(lazy.benchmark_load_table(result))
     for line in lazy.benchmark_lines(result):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line)

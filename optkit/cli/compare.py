@@ -49,7 +49,7 @@ def command(
             table.add_row(row["what"], _format_value(row["first"]), _format_value(row["second"]))
         console.print(table)
     if found["speed_left_out"]:
-        console.print(found["speed_left_out"], markup=False)
+        console.print(found["speed_left_out"])
 
 
 def _format_value(value: Any) -> str:

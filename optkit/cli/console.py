@@ -15,8 +15,10 @@ _WIDE = 140
 
 
 def wide_console() -> Console:
-    """stdout: no line is broken, and no table cut off in a pipe or a file, which have no width."""
-    console = lazy.Console(soft_wrap=True, highlight=False)
+    """stdout: no line is broken, no table cut off in a pipe or a file, which have no width, and brackets in names and
+    messages are no markup.
+    """
+    console = lazy.Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, _WIDE)
     return console

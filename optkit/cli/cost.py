@@ -49,5 +49,5 @@ def command(
     console = wide_console()
     console.print(table)
     console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {lazy.thread_count(found.rates.threads)} each.")
-    console.print(f"Prices of {found.prices.date}: {found.prices.source}.", markup=False)
+    console.print(f"Prices of {found.prices.date}: {found.prices.source}.")
     console.print("For machines with more cores, the estimate assumes that copies of the model run in parallel.")

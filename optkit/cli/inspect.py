@@ -68,7 +68,7 @@ def command(
     console.print()
     console.print(_denominator_table(report))
     for note in report.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
+        console.print(f"note: {note}", style="yellow")
 
 
 def layer_table(report: Report) -> Table:

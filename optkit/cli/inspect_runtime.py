@@ -34,24 +34,24 @@ def _show_plan(plan: Plan, rewrite: Rewrite) -> None:
         if layer.matmul in rewrite.left_out:
             why = f"OpenVINO: {rewrite.left_out[layer.matmul]} ({why})"
         cells = (program.name, ", ".join(program.fused.get(layer.matmul, ()))) if program else ("", "")
-        table.add_row(*map(lazy.Text, (_short(layer.matmul), "x".join(map(str, layer.shape)), *cells, why)))
+        table.add_row(_short(layer.matmul), "x".join(map(str, layer.shape)), *cells, why)
     console = wide_console()
     console.width = console.width if console.is_terminal else max(console.width, 200)
     console.print(table)
     console.print()
     for node, note in rewrite.notes.items():
-        console.print(f"{_short(node)}: left to OpenVINO: {note}", highlight=False, markup=False)
-    console.print(plan.reason, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{_short(node)}: left to OpenVINO: {note}")
+    console.print(plan.reason)
 
 
 def _show_baked(layers: dict[str, dict[str, str]]) -> None:
     table = lazy.Table("layer", "program", "kernel", "rows", box=None, pad_edge=False, header_style="bold")
     table.columns[0].overflow = "fold"
     for name, facts in layers.items():
-        table.add_row(*map(lazy.Text, (_short(name), *(facts.get(key, "") for key in ("program", "kernel", "rows")))))
+        table.add_row(_short(name), *(facts.get(key, "") for key in ("program", "kernel", "rows")))
     console = wide_console()
     console.print(table)
-    console.print(f"{len(layers)} linear layers run on the sparse runtime, all others in OpenVINO", highlight=False)
+    console.print(f"{len(layers)} linear layers run on the sparse runtime, all others in OpenVINO")
 
 
 def _short(matmul: str) -> str:

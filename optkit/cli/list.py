@@ -23,7 +23,7 @@ def command(as_json: Json = False, debug: Debug = False) -> None:
         text = lazy.Text("\n").join(line for line in lines if line)
         table.add_row("" if entry.kind == above else entry.kind, entry.name, text)
         above = entry.kind
-    console, suited = lazy.Console(), lazy.suited_structure()
+    console, suited = lazy.Console(markup=False, emoji=False), lazy.suited_structure()
     console.print(table)
     if suited is not None:
-        console.print(f"\nstructures: {suited}", highlight=False, markup=False)
+        console.print(f"\nstructures: {suited}", highlight=False)

@@ -83,7 +83,7 @@ def command(
     console.print(layer_table(optkit.sparsity(result.output)))
     console.print()
     for line in (result.structure, *result.notes, f"{result.output}: load it with {result.ov_class}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line)
 
 
 def _weight_range(weight_range: str | None, target: str | None) -> str:

@@ -54,9 +54,9 @@ def command(
 def _show(report: dict) -> None:
     console, found = wide_console(), lazy.parse_report(report)
     console.print(lazy.report_table(found))
-    console.print(found.verdict, markup=False)
+    console.print(found.verdict)
     if advised := lazy.precision_advice(found.evaluate.precision, found.evaluate.metric):
-        console.print(f"{advised}.", markup=False)
+        console.print(f"{advised}.")
     where = {"pruned": "plain checkpoint", "compact": "compacted", "openvino": "OpenVINO IR"}
     for name, what in where.items():
         if name not in report["folders"]:

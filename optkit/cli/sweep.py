@@ -69,7 +69,7 @@ def _draw(root: Path, console) -> None:
     try:
         found = lazy.draw_frontier(root)
     except OptkitError as error:
-        console.print(f"no Pareto frontier: {error}", markup=False)
+        console.print(f"no Pareto frontier: {error}")
         return
     console.print(
         f"Pareto frontier: {', '.join(point.run.name for point in found.best)}; chart: {root / lazy.FRONTIER_CHART}"

@@ -36,5 +36,5 @@ def command(
         print(json.dumps(found.to_dict(), indent=2))
         return
     if found.plan:
-        lazy.Console().print(found.plan.render())
+        lazy.Console(markup=False, emoji=False).print(found.plan.render())
     print(f"{recipe}: well-formed{', and the plan works' if plan else ''}")

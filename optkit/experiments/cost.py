@@ -120,6 +120,6 @@ def _of_bench(path: Path, batch: int | None, seq: int | None) -> Rates:
 
 
 def _shape(result: BenchmarkResult, batch: int | None, seq: int | None) -> Shape | None:
-    """The figures at a batch and length, the first where both are None; None where there are none."""
-    found = (shape for shape in result.shapes if (batch, seq) in ((None, None), (shape.batch, shape.seq)))
+    """The first figures at a batch and length, at any where they are None; None where there are none."""
+    found = (each for each in result.shapes if batch in (None, each.batch) and seq in (None, each.seq))
     return next(found, None)

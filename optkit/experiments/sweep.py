@@ -84,8 +84,6 @@ def sweep(
         OptkitError: if Ray cannot be reached.
         Interrupted: on ctrl-C; the same call continues the sweep.
     """
-    from rich.markup import escape
-
     from optkit.experiments.workers import Local, Ray
 
     recipe = Path(recipe)
@@ -97,8 +95,7 @@ def sweep(
     reporter.say(f"{len(planned)} runs in {root}")
 
     def tell(result: Result, done: int, total: int) -> None:
-        # As one unstyled text: an error message may hold brackets, which rich would take for markup.
-        reporter.say(escape(f"[{done}/{total}] {result.name}: {result.summary()}"))
+        reporter.say(f"[{done}/{total}] {result.name}: {result.summary()}")
 
     launch: Local | Ray = Local(jobs, root)
     if ray or ray_address is not None:
@@ -148,7 +145,7 @@ def run_trials(
         if is_done(root / trial.name, trial):
             keep(Result(trial.name, trial.overrides, "done before", facts=_facts(load_run(root / trial.name))))
         else:
-            waiting.append((trial, command(recipe.resolve(), trial, root.resolve())))
+            waiting.append((trial, command(recipe.absolute(), trial, root.resolve())))
     for trial, code, seconds in launch(waiting):
         folder = root / trial.name
         # A model that lost more than it may is a result too: the run wrote its report, then failed.

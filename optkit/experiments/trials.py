@@ -7,13 +7,16 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from optkit.errors import RecipeError, UsageError
 from optkit.experiments.runs import load_run
 from optkit.report.reading import REPORT
+
+#: Characters of a trial's name, which is that of its folder.
+_LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,18 @@ class Axis:
 
     @classmethod
     def parse(cls, text: str) -> Axis:
-        """An axis written as ``prune.0.schedule.to=[0.7, 0.8]``.
+        """An axis written as ``prune.0.schedule.to=[0.7, 0.8]``, its values as in a recipe.
 
         Raises:
             UsageError: if it is not written so.
         """
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
+        from optkit.recipe.faults import Fault, Source
+        from optkit.recipe.tree import read_tree
 
         path, equals, written = text.partition("=")
-        try:
-            values = YAML(typ="safe", pure=True).load(written) if equals else None
-        except YAMLError:
-            values = None
+        faults: list[Fault] = []
+        root = read_tree(Source("--grid", written, Path()), faults) if equals else None
+        values = root.plain() if root is not None and not faults else None
         if not path.strip() or not isinstance(values, list) or not values:
             raise UsageError(f"--grid {text}: expected PATH=[VALUE, VALUE], such as prune.0.schedule.to=[0.7, 0.8]")
         twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
@@ -92,10 +94,10 @@ def trials(recipe: Path, axes: Sequence[Axis], overrides: Sequence[str] = ()) ->
     if problems:
         raise RecipeError(problems)
     names = [trial.name for trial in found]
-    return [
-        trial if names.count(trial.name) == 1 else Trial(f"{trial.name}-{i}", trial.overrides, trial.hash)
-        for i, trial in enumerate(found)
-    ]
+    names = [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names)]
+    if len(set(names)) < len(names) or max(map(len, names)) > _LONGEST:
+        names = [f"run-{i}" for i in range(len(names))]
+    return [replace(trial, name=name) for trial, name in zip(found, names, strict=True)]
 
 
 def _of_grid(problem: str, paths: Sequence[str]) -> str:

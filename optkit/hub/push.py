@@ -12,6 +12,7 @@ from optkit.hub.repository import check_repository
 from optkit.json_files import read_json
 from optkit.pipeline.run_folder import MANIFEST
 from optkit.progress import Reporter
+from optkit.report.reading import REPORT, load_report
 from optkit.report.render.card import CARD, named
 
 #: The folders of a run that are published, and their place in the repository: OVModelFor* looks at its root.
@@ -68,9 +69,11 @@ def _files(run: Path) -> dict[str, Path]:
     if not run.is_dir():
         why = why_not(run, "not a folder")
         raise UsageError(f"{run}: {why}: name a run folder, which `optkit run` makes")
-    if (run / MANIFEST).is_file() and not (run / "report.json").is_file():
+    if (run / MANIFEST).is_file() and not (run / REPORT).is_file():
         raise UsageError(f"{run}: this run is not finished: run `optkit run` again to finish it")
-    folders = {run / name: to for name, to in FOLDERS.items() if (run / name).is_dir()} or {run: ""}
+    # What an earlier recipe of this run exported may still lie there.
+    made = load_report(run).folders if (run / REPORT).is_file() else FOLDERS
+    folders = {run / name: to for name, to in FOLDERS.items() if name in made and (run / name).is_dir()} or {run: ""}
     files = {}
     for folder, to in folders.items():
         for path in sorted(folder.rglob("*")):

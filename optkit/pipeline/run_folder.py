@@ -192,15 +192,20 @@ def reusable_runs(reuse: Path, run: Path) -> list[Path]:
 
 @contextmanager
 def build_lock(root: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Lets one process at a time, of those that work in ``root``, make ``what``; ``tell`` hears that it waits."""
+    """Lets one process at a time, of those that work in ``root``, make ``what``; ``tell`` hears that it waits. Where
+    locks cannot be written there is none: finished stages may be copied from there all the same.
+    """
     locks = root / ".locks"
-    locks.mkdir(exist_ok=True)
     lock = FileLock(locks / what)
     try:
+        locks.mkdir(exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         tell("waiting for another run, which makes the same")
         lock.acquire()
+    except OSError:
+        yield
+        return
     try:
         yield
     finally:

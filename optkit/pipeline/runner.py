@@ -214,7 +214,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if any(words in str(error) for words in _FULL):
+        if any(words in str(error) for words in _FULL) and "PytorchStreamReader" not in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

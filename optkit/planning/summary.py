@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
 from optkit.progress import duration, size
@@ -93,7 +92,7 @@ class Plan:
             lines.append(f"one shot: {what}, {self.calibration:,} examples of the training split to go by")
         if self.rewinds:
             lines.append(f"learning rate: rewound at step {', '.join(f'{step:,}' for step in self.rewinds)}")
-        lines += [escape(f"note: {note}") for note in self.models]
+        lines += [f"note: {note}" for note in self.models]
         if self.estimate:
             e = self.estimate
             time = f"{e.step:.2f} s a step, {duration(e.seconds)} of training, " if self.steps else ""

@@ -225,4 +225,7 @@ class DistillSpec(Part):
         if idle:
             said = "0, so this teacher is never asked: remove it"
             refuse(*(Wrong(("teacher", i, "weight"), said) for i in idle))
+        if not any(spec.weight for spec in specs):
+            said = "0, so no teacher's logits count: give one a weight, or leave logits out by distill.weight: 0"
+            refuse(Wrong(("teacher", 0, "weight"), said))
         return self

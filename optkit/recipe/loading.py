@@ -76,11 +76,15 @@ def _read_chain(
     if extends is None:
         return root
     base, mark = extends.node.value, extends.node.mark
+    if extends.node.broken:
+        return None
     if not isinstance(base, str) or not base:
         faults.append(Fault(mark, "extends", "expected the path of one recipe, such as base.yaml"))
         return None
     here = (*above, path.resolve())
-    base = os.path.normpath(os.path.join(os.path.dirname(shown), os.path.expanduser(base)))
+    # Of a link, beside the file that it leads to, where its other paths begin, too.
+    folder = os.path.dirname(os.path.realpath(shown) if path.is_symlink() else shown)
+    base = os.path.normpath(os.path.join(folder, os.path.expanduser(base)))
     if Path(base).resolve() in here:
         faults.append(
             Fault(mark, "extends", f"{base} extends itself, directly or through others: remove one `extends`")

@@ -39,15 +39,21 @@ def _merge(base: Node, over: Node) -> Node:
 
 def _merge_rules(rules: list[Node], changes: dict[str, Entry], faults: list[Fault]) -> list[Node]:
     merged: list[Node | None] = list(rules)
+    named: dict[int, str] = {}
     for name, entry in changes.items():
         index = _index(rules, name, rules=True)
         if index is None:
             more = " (a list replaces all rules)"
             faults.append(Fault(entry.key, f"prune.{name}", _choices(rules, name, rules=True) + more))
+        elif index in named:
+            said = f"the same rule as '{named[index]}': write both changes under one name"
+            faults.append(Fault(entry.key, f"prune.{name}", said))
         elif entry.node.value is None and not entry.node.broken:
             merged[index] = None
         else:
             merged[index] = _merge(rules[index], entry.node)
+        if index is not None:
+            named.setdefault(index, name)
     return [rule for rule in merged if rule is not None]
 
 

@@ -51,9 +51,9 @@ class Speedup:
 
 
 def speedup(benchmark: BenchmarkResult | None, batch: int | None = None, seq: int | None = None) -> Speedup | None:
-    """The speedup at a batch and length, the first that was measured where they are None; None if none was."""
+    """The speedup at a batch and length, any where they are None: the first that was measured; None if none was."""
     for shape in benchmark.shapes if benchmark else ():
-        if (batch, seq) != (None, None) and (shape.batch, shape.seq) != (batch, seq):
+        if batch not in (None, shape.batch) or seq not in (None, shape.seq):
             continue
         against, of = shape.against, exported(shape)
         if benchmark is not None and against is not None and of is not None:

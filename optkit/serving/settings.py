@@ -154,8 +154,9 @@ def load_settings(
     """
     if config is None and environment.get(CONFIG):
         config = Path(environment[CONFIG])
-    from_file = _from_file(config) if config is not None else {}
     from_environment = _from_environment(environment)
+    alone = not from_environment and not options
+    from_file = _from_file(config, alone) if config is not None else {}
     try:
         return Settings(**(from_file | from_environment | dict(options)))
     except ValidationError as error:
@@ -193,8 +194,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _from_file(path: Path) -> dict[str, Any]:
-    """The keys of a YAML file, each known and with a value of its type."""
+def _from_file(path: Path, alone: bool) -> dict[str, Any]:
+    """The keys of a YAML file, each known and with a value of its type; settings that contradict each other count where
+    the file is ``alone``, with no other source that wins over it.
+    """
     from optkit.recipe.faults import Fault, Source, StaticError
     from optkit.recipe.tree import read_tree
 
@@ -214,16 +217,19 @@ def _from_file(path: Path) -> dict[str, Any]:
             if key not in Settings.model_fields:
                 near = suggest(key, Settings.model_fields) or f", one of {', '.join(Settings.model_fields)}"
                 faults.append(Fault(entry.key, key, f"unknown key{near}"))
+        values: dict[str, Any] = root.plain()
         try:
             if not faults:
-                values: dict[str, Any] = root.plain()
                 Settings(**values)
-                return _anchored(values, path.parent)
         except ValidationError as error:
             for each in error.errors():
+                if not each["loc"] and not alone:
+                    continue
                 place = root.value.get(str(each["loc"][0])) if each["loc"] else None
                 mark = place.node.mark if place and not isinstance(place.node.value, dict) else root.mark
                 faults.append(Fault(mark, ".".join(map(str, each["loc"])), message(each), excerpt=place is not None))
+        if not faults:
+            return _anchored(values, path.parent)
     raise StaticError(faults)
 
 

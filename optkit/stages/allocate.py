@@ -15,7 +15,7 @@ from optkit.pruning.allocation.knapsack import by_sensitivity, grid
 from optkit.pruning.selection import target_count
 from optkit.report.optional_steps import allocated
 from optkit.report.stage_facts import Allocation
-from optkit.stages import dense
+from optkit.stages import dense, permute
 
 if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
@@ -33,8 +33,8 @@ def is_needed(context: RunContext) -> bool:
 
 def key(context: RunContext) -> str:
     measured = {"benchmark": choice.shape(context)} if choice.by_latency(context) is not None else {}
-    trained = {"dense": dense.key(context)} if dense.is_needed(context) else {}
-    return context.key("seed", "model", "prune", "quantize", data=context.data_identity, **measured, **trained)
+    before = {stage.NAME: stage.key(context) for stage in (dense, permute) if stage.is_needed(context)}
+    return context.key("seed", "model", "prune", "quantize", data=context.data_identity, **measured, **before)
 
 
 def problems(context: RunContext, resolved: ResolvedModel) -> list[str]:

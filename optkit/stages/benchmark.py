@@ -69,6 +69,8 @@ def key(context: RunContext) -> str:
     backends = context.recipe.benchmark.backends if context.recipe.benchmark else ()
     if "tvm" in backends:
         parts |= {"tvm": tvm.key(context)}
+    if context.recipe.evaluate.baseline != "auto":  # else it follows from what the exported model was made of
+        parts |= {"baseline": context.identity["evaluate"]["baseline"]}
     packages = sorted({package for backend in backends for package in _PACKAGES[backend]})
     parts |= {"versions": {name: own for name, own in versions(packages).items() if name != "python"}}
     # What is timed is what was scored. Earlier releases timed with the f32 hint.

@@ -36,7 +36,8 @@ def test_what_is_slower_and_loses_more_is_beaten(runs):
         *(None, "a", "b", "b", "d")
     ]
     # At another shape all are as fast as dense, and the one that loses least beats the others.
-    assert [p.run.name for p in frontier(find_runs([runs]), batch=8, seq=32).best] == ["a"]
+    for shape in ({"batch": 8, "seq": 32}, {"batch": 8}, {"seq": 32}):
+        assert [p.run.name for p in frontier(find_runs([runs]), **shape).best] == ["a"]
 
 
 def test_equal_runs_do_not_beat_each_other(tmp_path):
@@ -245,6 +246,14 @@ def test_differences(tmp_path):
     assert not found.machine
     same = compare(load_run(first), load_run(first))
     assert not any((same.recipe, same.accuracy, same.speed, same.sparsity, same.machine))
+
+
+def test_brackets_in_names_and_recipes_are_no_markup(tmp_path, optkit_cli):
+    for name, text in (("run[1]", "a [draft]"), ("run[/2]", "of [/b] :heart:")):
+        write_run(tmp_path / name, 1.0, recipe=f"description: '{text}'\n")
+    printed = optkit_cli("compare", tmp_path / "run[1]", tmp_path / "run[/2]")
+    assert printed.code == 0 and all(text in printed.out for text in ("run[1]", "a [draft]", "of [/b] :heart:"))
+    assert "run[1]" in optkit_cli("pareto", tmp_path).out
 
 
 def test_times_of_two_cpus_are_not_set_side_by_side(tmp_path, optkit_cli):

@@ -32,6 +32,21 @@ def test_every_combination_has_a_name_and_a_recipe(generated_recipe):
     assert [trial.name for trial in deep] == ["evaluate.max-drop-1_quantize.max-drop-2"]
 
 
+def test_values_are_read_as_in_recipes(generated_recipe):
+    axis = Axis.parse("model.revision=[2024-01-01, 0123, 3e-5, yes]")
+    assert axis.values == ("2024-01-01", "0123", 3e-5, "yes")
+    first, second, *_ = trials(generated_recipe, [axis])
+    assert second.overrides == ('model.revision="0123"',) and first.name == "revision-2024-01-01"
+
+
+def test_no_two_runs_have_one_folder(generated_recipe):
+    alike = trials(generated_recipe, [Axis.parse('prune.encoder.targets=["*.key", "?.key", "*.key-1"]')])
+    assert [trial.name for trial in alike] == ["run-0", "run-1", "run-2"]
+    rule = "{name: encoder, targets: encoder_linear, criterion: magnitude, structure: 1x4, schedule: {shape: cubic, to: 0.5}}"
+    long = trials(generated_recipe, [Axis.parse(f"prune=[[{rule}], []]"), Axis.parse("seed=[1, 2]")])
+    assert [trial.name for trial in long] == ["run-0", "run-1", "run-2", "run-3"]
+
+
 @pytest.mark.parametrize("text", ["prune.0.schedule.to", "=[1]", "a=1", "a=[]", "a=[1", "a={b: 1}"])
 def test_an_axis_that_is_none(text):
     with pytest.raises(UsageError, match="expected PATH="):

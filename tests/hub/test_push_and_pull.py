@@ -159,6 +159,14 @@ def test_what_is_no_run_or_has_no_card_is_refused(optkit_cli, tmp_path):
     assert "'tiny' is not a repository name: write ORG/NAME" in optkit_cli("push", tmp_path, "--repo", "tiny").err
 
 
+def test_what_an_earlier_recipe_exported_is_not_published(finished_run, optkit_cli, tmp_path):
+    run = finished_run.copy(tmp_path)
+    (run / "onnx").mkdir()
+    (run / "onnx" / "model.onnx").write_text("of an earlier model")
+    facts = json.loads(optkit_cli("push", run, "--repo", REPO, "--dry-run", "--json").out)
+    assert facts["files"].keys() == {path.name for path in (run / "openvino").iterdir()}
+
+
 def test_a_link_to_a_file_elsewhere_is_not_published(finished_run, optkit_cli, tmp_path):
     run = finished_run.copy(tmp_path)
     (tmp_path / "secret").write_text("mine")

@@ -206,6 +206,14 @@ def test_no_module_needs_what_posix_alone_has_to_be_imported():
     assert found == []
 
 
+def test_a_folder_that_takes_no_locks_is_read_all_the_same(tmp_path):
+    (tmp_path / ".locks").write_text("a file, as unwritable as a folder of somebody else")
+    said = []
+    with build_lock(tmp_path, "teacher", said.append):
+        said.append("read")
+    assert said == ["read"]
+
+
 def test_a_second_process_waits_for_what_another_makes(tmp_path):
     held, said = threading.Event(), []
 

@@ -82,6 +82,14 @@ def test_a_wrong_distillation_is_one_fault_at_its_place(recipes, written, said):
             "teacher: [{name: x, weight: 0}, y]",
             "5:39: distill.teacher.0.weight: 0, so this teacher is never asked: rem",
         ),
+        (
+            "teacher: [{name: x, weight: 0}], hidden: 1",
+            "5:39: distill.teacher.0.weight: 0, so no teacher's logits count",
+        ),
+        (
+            "teacher: [{name: x, weight: 0}, {name: y, weight: 0}], hidden: 1, pooled: 1",
+            "5:39: distill.teacher.0.weight: 0, so no teacher's logits count: give one a weight, or leave logits out by ",
+        ),
         ("teacher: [x, y], revision: v1", "5:38: distill.revision: is of a single name: write it beside each name"),
     ],
 )

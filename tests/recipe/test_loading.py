@@ -159,6 +159,29 @@ def test_a_rule_that_the_base_lacks_is_a_fault_where_it_is_named(recipes):
     assert third == f"r.yaml:5:3: prune.1: there is no rule '1', only encoder {anew}"
 
 
+def test_two_changes_of_one_rule_are_a_fault(recipes):
+    recipes.write(recipes.minimal, "base.yaml")
+    assert recipes.problems("extends: base.yaml\nprune: {encoder: {structure: 4x4}, 0: {scope: local}}\n") == [
+        "r.yaml:2:36: prune.0: the same rule as 'encoder': write both changes under one name"
+    ]
+    assert recipes.problems("extends: base.yaml\nprune: {0: null, encoder: {structure: 4x4}}\n") == [
+        "r.yaml:2:18: prune.encoder: the same rule as '0': write both changes under one name"
+    ]
+
+
+def test_a_linked_recipe_finds_its_base_beside_the_file(recipes):
+    recipes.write(recipes.minimal, "deep/base.yaml")
+    recipes.write("extends: base.yaml\nseed: 3\n", "deep/own.yaml")
+    (recipes.folder / "latest.yaml").symlink_to("deep/own.yaml")
+    recipe = load_recipe(recipes.folder / "latest.yaml")
+    assert (recipe.seed, recipe.name) == (3, "latest")
+
+
+def test_a_base_whose_name_is_no_path_is_one_fault(recipes):
+    (problem,) = recipes.problems('extends: "a\\0b"\n')
+    assert problem == "r.yaml:1:10: extends: an escape sequence that stands for no character: remove it"
+
+
 def test_a_fault_points_at_the_file_or_set_that_wrote_it(recipes):
     recipes.write(recipes.minimal + "train: {num_train_epochs: many}\n", "deep/base.yaml")
     text = "extends: deep/base.yaml\nseed: -1\n"

@@ -51,6 +51,14 @@ def test_mistakes_in_the_file_have_their_place(tmp_path, monkeypatch, text, said
     assert str(error.value).startswith(said)
 
 
+def test_what_contradicts_in_the_file_may_be_mended_by_an_option(tmp_path):
+    (tmp_path / "serve.yaml").write_text("max_texts: 2000\n")
+    assert load_settings({"max_queue": 4096}, config=tmp_path / "serve.yaml", environment={}).max_queue == 4096
+    variables = {"OPTKIT_SERVE_MAX_QUEUE": "1999"}
+    with pytest.raises(UsageError, match="max_queue: 1999 is less than max_texts, 2000: set it higher"):
+        load_settings({}, config=tmp_path / "serve.yaml", environment=variables)
+
+
 def test_mistakes_in_variables_name_them():
     for variables, said in [
         ({"OPTKIT_SERVE_MAX_TEXT": "1"}, "OPTKIT_SERVE_MAX_TEXT: no such setting, did you mean 'max_texts'?"),

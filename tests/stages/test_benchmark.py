@@ -101,6 +101,14 @@ def test_times_are_of_one_machine_and_its_versions(finished_run, generated_recip
     assert len(set(keys)) == 5
 
 
+def test_another_baseline_is_timed_anew(finished_run, generated_recipe, tmp_path):
+    run = RunDir(finished_run.copy(tmp_path), "tiny")
+    sets = ["evaluate.baseline=auto"], ["evaluate.baseline=none"], ["evaluate.baseline=org/model"]
+    contexts = [RunContext(load_recipe(generated_recipe, own), run, SILENT) for own in sets]
+    keys = [benchmark.STAGE.key(context) for context in contexts]
+    assert len(set(keys)) == 3 and keys[0] == run.entry("benchmark")["key"]
+
+
 def test_optkit_plans_for_each_shape(finished_run, generated_recipe, tmp_path, monkeypatch):
     need("extension")
     planned, plan = [], runtime.plan
