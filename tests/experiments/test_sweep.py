@@ -15,6 +15,7 @@ from optkit.errors import UsageError
 from optkit.experiments.sweep import run_trials
 from optkit.experiments.trials import Axis, Trial, trials
 from optkit.experiments.workers import Local, Ray, shares
+from optkit.recipe import load_recipe
 
 GRID = ("--grid", "prune.encoder.schedule.to=[0.5, 0.8]", "--grid", "prune.encoder.structure=[1x4, element]")
 NAMES = ["to-0.5_structure-1x4", "to-0.5_structure-element", "to-0.8_structure-1x4", "to-0.8_structure-element"]
@@ -75,6 +76,18 @@ def test_a_folder_that_holds_something_else_is_left_alone(generated_recipe, optk
     )
     printed = optkit_cli("sweep", generated_recipe, "--grid", "seed=[1, 2]", "--output", tmp_path / "note.txt")
     assert printed.code == 2 and printed.err.endswith(f"{tmp_path / 'note.txt'}: is a file: choose another --output\n")
+
+
+def test_runs_of_a_linked_recipe_have_its_name(generated_recipe, tmp_path):
+    unnamed = tmp_path / "v3.yaml"
+    unnamed.write_text("\n".join(li for li in generated_recipe.read_text().split("\n") if not li.startswith("name:")))
+    linked = tmp_path / "latest.yaml"
+    linked.symlink_to(unnamed)
+    (trial,), work = trials(linked, [Axis.parse("seed=[1]")]), []
+    run_trials(linked, [trial], tmp_path / "sweep", lambda waiting: work.extend(waiting) or [(trial, 1, 0.0)], print)
+    ((_, command),) = work
+    asked = command[command.index("run") + 1]
+    assert load_recipe(asked, trial.overrides).hash() == trial.hash
 
 
 def test_a_sweep_that_was_killed_before_its_first_result_goes_on(generated_recipe, tmp_path):
