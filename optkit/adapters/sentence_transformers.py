@@ -224,7 +224,10 @@ def encoder_settings(values: Any, where: str, plain: dict[str, Any] | None = Non
         said["modality_config"] = {"text": modalities["text"]} if "text" in modalities else built["modality_config"]
     wrong = [name for name, value in built.items() if said.get(name, value) != value]
     wrong += [name for name in ("processing_kwargs", "config_args", "config_kwargs") if values.get(name)]
-    options = dict(values.get("processor_kwargs") or values.get("tokenizer_args") or {})
+    options = values.get("processor_kwargs") or values.get("tokenizer_args") or {}
+    if not isinstance(options, dict):
+        raise PlanError(f"{where}: {LENGTH} has tokenizer_args that are no settings: correct the file")
+    options = dict(options)
     length = options.pop("model_max_length", values.get("max_seq_length"))
     wrong += [f"processor_kwargs.{name}" for name in options if name not in ("use_fast", "cache_dir")]
     if wrong:

@@ -97,9 +97,15 @@ def _json(path: Path) -> pa.Table:
     except json.JSONDecodeError:
         # A file of one object a line is often called .json too.
         return _rows(_lines(text))
-    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
-        value = next(iter(value.values()))
+    if isinstance(value, dict) and len(value) == 1 and isinstance(rows := next(iter(value.values())), list):
+        value = rows if not rows or isinstance(rows[0], dict) else value
+    if isinstance(value, dict) and value and all(isinstance(column, dict) for column in value.values()):
+        raise ValueError("each column is an object, as pandas writes it by default: write it with orient='records'")
     if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
+        lengths = {name: len(column) for name, column in value.items()}
+        if len(set(lengths.values())) > 1:
+            uneven = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise ValueError(f"its columns are not of one length: {uneven}")
         value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
     return _rows(value if isinstance(value, list) else [value])
 

@@ -87,6 +87,9 @@ def open_image(value: Any) -> Image:
         pixels = np.asarray(value)
         if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
             raise ValueError(f"an array {pixels.shape} of {pixels.dtype} is no image of bytes")
+        if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4):
+            raise ValueError(f"an array {pixels.shape} is no image: (height, width) or (height, width, 1, 3 or 4)")
+        pixels = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
         return PIL.Image.fromarray(pixels.astype(np.uint8))
     if not isinstance(value, (str, bytes)) and not hasattr(value, "read"):
         raise ValueError(f"{type(value).__name__} is no image")

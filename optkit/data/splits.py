@@ -101,11 +101,27 @@ def _from_files(files: dict[str, str], needed: Sequence[str], file_columns: Sequ
                 table = read_folder(path) if file_columns and path.is_dir() else read_file(path)
                 for column in file_columns:
                     table = _absolute(table, column, path.parent)
-                splits[name] = datasets.Dataset(table, split=datasets.NamedSplit(name))
+                splits[name] = as_dataset(table, split=datasets.NamedSplit(name))
             except DataError as error:
                 problems += [text for text in error.problems if text not in problems]
     _refuse(problems)
     return splits
+
+
+def as_dataset(table: pa.Table, split: datasets.NamedSplit | None = None) -> datasets.Dataset:
+    """``table`` without the columns whose types datasets does not know, such as maps: no task takes one."""
+    kept = [field.name for field in table.schema if _is_known(field)]
+    if len(kept) < table.num_columns:
+        table = table.select(kept).replace_schema_metadata(None)
+    return datasets.Dataset(table, split=split)
+
+
+def _is_known(field: pa.Field) -> bool:
+    try:
+        datasets.Features.from_arrow_schema(pa.schema([field]))
+    except (ValueError, TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _absolute(table: pa.Table, column: str, folder: Path) -> pa.Table:

@@ -10,6 +10,7 @@ import datasets
 
 from optkit.adapters.hub import load_dataset
 from optkit.data.files import read_file
+from optkit.data.splits import as_dataset
 from optkit.errors import DataError
 from optkit.spelling import suggest
 from optkit.tasks.columns import text_problems
@@ -75,7 +76,7 @@ def _sources(spec: UnlabelledSpec) -> list[tuple[str, Any]]:
 
     if spec.name is not None:
         return [(spec.name, from_hub)]
-    return [(f, lambda f=f: datasets.Dataset(read_file(Path(f), f"{_KEY}.files"))) for f in spec.files]
+    return [(f, lambda f=f: as_dataset(read_file(Path(f), f"{_KEY}.files"))) for f in spec.files]
 
 
 def _as_text(rows: Dataset, theirs: Sequence[str], ours: Sequence[str]) -> Dataset:

@@ -230,7 +230,7 @@ class Pruner:
         """Share of masked weights among all weights that any rule matches."""
         self._require_masks()
         masks = {id(mask): mask.mask for bound in self._rules for site in bound.sites for mask in site.masks()}.values()
-        return 1.0 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+        return 1.0 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks) if masks else 0.0
 
     def states(self) -> list[RuleState]:
         """How far each rule is, in the order given."""

@@ -100,7 +100,10 @@ def longest_list(model: nn.Module) -> str | None:
 def matches(pattern: str, name: str) -> bool:
     """Whether ``pattern`` (a glob whose ``*`` crosses dots, or ``re:`` and a regular expression) covers ``name``."""
     if pattern.startswith("re:"):
-        return re.fullmatch(pattern[3:], name) is not None
+        try:
+            return re.fullmatch(pattern[3:], name) is not None
+        except re.error as error:
+            raise PruningError(f"'{pattern}' is no regular expression: {error}") from None
     return fnmatchcase(name, pattern)
 
 

@@ -40,7 +40,7 @@ def label_names(
     """
     split = "train" if "train" in splits else next(iter(splits))
     rows = splits[split]
-    missing = missing_label(split, rows, column)
+    missing = [fault for name, own in splits.items() for fault in missing_label(name, own, column)]
     if missing:
         return [], missing
     if is_class_label(rows, column):

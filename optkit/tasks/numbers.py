@@ -57,8 +57,8 @@ def form_of(values: pa.ChunkedArray) -> str:
             return INTEGERS
         if not all(_INTEGER.fullmatch(value) or _FRACTION.fullmatch(value) for value in different):
             return WORDS
-    finite = [value for value in map(number, different) if math.isfinite(value)]
-    return WHOLE if all(value.is_integer() for value in finite) else FRACTIONS
+    known = [value for value in map(number, different) if not math.isnan(value)]
+    return WHOLE if all(value.is_integer() for value in known) else FRACTIONS
 
 
 def text_faults(split: str, rows: Dataset, column: str) -> list[str]:

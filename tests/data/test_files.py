@@ -32,6 +32,7 @@ def test_every_type_gives_the_same_rows(tmp_path):
     assert table(tmp_path / "a.json", json.dumps(rows)) == ROWS
     assert table(tmp_path / "b.json", json.dumps({"data": rows})) == ROWS
     assert table(tmp_path / "c.json", json.dumps(ROWS)) == ROWS
+    assert table(tmp_path / "e.json", json.dumps({"text": ROWS["text"]})) == {"text": ROWS["text"]}
     lines = "\n".join(json.dumps(row) for row in rows)
     assert table(tmp_path / "d.json", lines) == ROWS
     assert table(tmp_path / "A.JSONL", lines + "\n\n") == ROWS
@@ -99,7 +100,16 @@ def test_a_row_without_a_key_has_none_there(tmp_path):
         ("a.jsonl", b'{"text": "\xff"}\n', "byte 10 is not UTF-8: convert the file"),
         ("a.json", b"[1, 2]", "not a readable json file: row 1 is 1, expected an object of columns"),
         ("a.json", b"[{", "not a readable json file: line 1: "),
-        ("a.json", b'{"a": [1, 2], "b": [1]}', "not a readable json file: "),
+        (
+            "a.json",
+            b'{"a": [1, 2], "b": [1]}',
+            "not a readable json file: its columns are not of one length: a 2, b 1",
+        ),
+        (
+            "a.json",
+            b'{"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}',
+            "not a readable json file: each column is an object, as pandas writes it by default: write it with orient=",
+        ),
         ("a.json", b'[{"label": 1}, {"label": "x"}]', "not a readable json file: column 'label' mixes types"),
         ("a.json", b"[" * 100_000, "not a readable json file: it is nested too deeply"),
         ("a.jsonl", b'{"a": ' * 50_000, "not a readable jsonl file: it is nested too deeply"),

@@ -23,7 +23,7 @@ def test_whatever_a_cell_holds(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(data)
     cells = [data, str(path), {"bytes": data, "path": None}, {"bytes": None, "path": str(path)}, GREYS.tolist()]
-    for cell in [*cells, GREYS, PIL.Image.fromarray(GREYS), io.BytesIO(data), images.View(data)]:
+    for cell in [*cells, GREYS, GREYS[:, :, None], PIL.Image.fromarray(GREYS), io.BytesIO(data), images.View(data)]:
         found = images.pixels(images.open_image(cell), 1)
         assert found.dtype == np.uint8 and np.array_equal(found[:, :, 0], GREYS)
 
@@ -37,6 +37,10 @@ def test_whatever_a_cell_holds(tmp_path):
         ([[1, 2], [3, 400]], "an array (2, 2) of int64 is no image of bytes"),
         ([1, 2], "an array (2,) of int64 is no image of bytes"),
         ([[0.5]], "an array (1, 1) of float64 is no image of bytes"),
+        (
+            np.zeros((3, 4, 5), np.uint8),
+            "an array (3, 4, 5) is no image: (height, width) or (height, width, 1, 3 or 4)",
+        ),
     ],
 )
 def test_what_is_no_image(cell, said):

@@ -3,8 +3,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from capabilities import need
+from pyarrow import parquet
 
 from optkit.data.splits import load_splits
 from optkit.errors import DataError, OptkitError
@@ -49,6 +51,13 @@ def test_a_folder_is_no_text_and_one_fault_of_two_splits_is_told_once(tmp_path):
     spec = files({"train": tmp_path, "validation": tmp_path})
     said = f"{tmp_path}: is a folder, not a data file: correct task.dataset.files"
     assert faults(spec, "train", "validation") == [said]
+
+
+def test_a_column_of_a_type_that_no_task_takes_is_passed_over(tmp_path):
+    pairs = pa.array([[("a", "b")]] * 2, pa.map_(pa.string(), pa.string()))
+    parquet.write_table(pa.table({"text": ["x", "y"], "meta": pairs, "label": [0, 1]}), tmp_path / "a.parquet")
+    (rows,) = load_splits(files({"train": tmp_path / "a.parquet"}), seed=0, needed=["train"]).values()
+    assert rows.column_names == ["text", "label"] and rows["label"][:] == [0, 1]
 
 
 def test_an_empty_split(tiny_files, tmp_path):

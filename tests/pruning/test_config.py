@@ -100,7 +100,7 @@ def test_spans_become_optimizer_steps(given, steps, text):
     assert str(span) == text
 
 
-@pytest.mark.parametrize("given", ["5", "ep", "-5%", "101%", 1.5, -1, True, "1 epoch"])
+@pytest.mark.parametrize("given", ["5", "ep", "-5%", "101%", 1.5, -1, True, "1 epoch", float("nan")])
 def test_other_spans_are_refused(given):
     with pytest.raises(ValueError, match="is not a part of training: write 5%, a number of steps, or 1ep"):
         Span.parse(given)
@@ -157,6 +157,24 @@ def test_a_rule_takes_texts_and_fills_in_a_schedule():
     assert rule.targets == ("*.query",) and rule.exclude == ("a", "b")
     assert rule.structure == Structure(4, 1)
     assert rule.schedule == Schedule() and rule.criterion == Magnitude()
+
+
+def test_a_rule_takes_the_name_of_a_criterion():
+    assert Rule(criterion="movement").criterion == Movement()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"criterion": "movment"}, "unknown criterion 'movment', did you mean 'movement'?"),
+        ({"criterion": Movement}, "criterion is one such as Movement"),
+        ({"schedule": 0.5}, "schedule is a Schedule, such as Schedule"),
+        ({"targets": ()}, "targets names no layer: write encoder_linear"),
+    ],
+)
+def test_a_rule_refuses_what_is_of_another_type(given, message):
+    with pytest.raises(ValueError, match=message):
+        Rule(**given)
 
 
 def test_frozen_takes_no_schedule_and_others_always_have_one():

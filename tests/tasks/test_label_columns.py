@@ -173,7 +173,20 @@ def test_a_split_that_writes_its_labels_otherwise(tmp_path):
         both([0.5, 1.5], ["0.5", "high"], metric="pearson")
 
 
+def test_a_gap_in_numbers_beside_words_is_a_missing_label(tmp_path):
+    files = {"train": write(tmp_path, "a", ["pos", "neg", "pos"]), "test": write(tmp_path, "b", [0.0, None], "jsonl")}
+    splits = load_splits(DatasetSpec(files=files), seed=1, needed=list(files))
+    assert fault(splits) == "split 'test', row 2: column 'label' holds no label"
+    endless = datasets.Dataset.from_dict({"text": ["x"] * 3, "label": [0.0, 1.0, float("inf")]})
+    assert "column 'label' of split 'train' holds" in fault({"train": endless}, problem=SINGLE)
+
+
 def test_sets_of_labels(tmp_path):
+    for strange in ([{"name": "joy"}], [[1]]):
+        rows = datasets.Dataset.from_dict({"text": ["x"], "label": [strange]})
+        assert fault({"train": rows}, metric="f1").startswith(
+            "split 'train', row 1: column 'label' holds a list of lists"
+        )
     text = splits_of(tmp_path, train=["a;b", "b", "a"])
     assert fault(text, problem=MULTI).startswith(
         "split 'train', row 1: column 'label' holds no list of labels: lists are"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from types import NoneType
+from typing import Any, Literal
 
 from optkit.pruning.config.criteria import (
     CRITERIA,
@@ -18,6 +19,7 @@ from optkit.pruning.config.criteria import (
 )
 from optkit.pruning.config.schedule import Schedule
 from optkit.pruning.config.structure import Structure
+from optkit.spelling import suggest
 
 #: What ``permute`` may name, with one sentence on each.
 PERMUTATIONS = {
@@ -37,7 +39,7 @@ class Rule:
             dotted module names: globs whose ``*`` crosses dots, or ``re:`` and a regular expression that matches the
             whole name.
         exclude: patterns of modules to leave alone.
-        criterion: which groups go first.
+        criterion: which groups go first; a criterion or its name (``movement``).
         structure: what a group is; a ``Structure`` or its text (``element``, ``1x4`` ...).
         scope: ``global`` ranks the groups of all matched weights together, ``local`` those of each weight (for heads
             and neurons: of each attention and feed-forward layer) on its own.
@@ -73,6 +75,11 @@ class Rule:
         object.__setattr__(self, "targets", as_tuple(self.targets))
         object.__setattr__(self, "exclude", as_tuple(self.exclude))
         object.__setattr__(self, "structure", Structure.parse(self.structure))
+        object.__setattr__(self, "criterion", _criterion(self.criterion))
+        if not self.targets:
+            raise ValueError("targets names no layer: write encoder_linear, a glob, or re: and a regular expression")
+        if not isinstance(self.schedule, (Schedule, NoneType)):
+            raise ValueError(f"schedule is a Schedule, such as Schedule(to=0.8), got {self.schedule!r}")
         if self.scope not in ("global", "local"):
             raise ValueError(f"scope is global or local, got '{self.scope}'")
         object.__setattr__(self, "permute", as_tuple(self.permute))
@@ -86,6 +93,19 @@ class Rule:
         if self.schedule is not None:
             check_reach(self.structure, self.schedule.to)
             check_bounds(self.scope, self.schedule.to, self.normalize, self.floor, self.ceiling)
+
+
+def _criterion(given: Any) -> Criterion:
+    if isinstance(given, str):
+        if given not in CRITERIA:
+            raise ValueError(
+                f"unknown criterion '{given}'{suggest(given, CRITERIA) or ', one of ' + ', '.join(CRITERIA)}"
+            )
+        return CRITERIA[given]()
+    if type(given) not in CRITERIA.values():
+        raise ValueError(f"criterion is one such as Movement(), or its name, got {given!r}")
+    chosen: Criterion = given
+    return chosen
 
 
 def check_grouping(criterion: Criterion, structure: Structure) -> None:

@@ -15,7 +15,7 @@ class Span:
     unit: Literal["share", "steps", "epochs"]
 
     def __post_init__(self) -> None:
-        if self.value < 0 or (self.unit == "share" and self.value > 1):
+        if not self.value >= 0 or (self.unit == "share" and self.value > 1):
             raise ValueError(f"'{self}' is not a part of training: write 5%, a number of steps, or 1ep")
 
     @classmethod

@@ -77,7 +77,7 @@ def output_loss(
         student = _part(ours, name)
         teacher = _part(theirs, name).to(student.dtype)
         if mask is not None:  # an answer neither begins nor ends in padding
-            lowest = torch.finfo(student.dtype).min / 2
+            lowest = torch.finfo(student.dtype).min / 2 * min(temperature, 1.0)  # finite once it is divided by it
             student, teacher = (logits.masked_fill(mask == 0, lowest) for logits in (student, teacher))
         terms.append(distillation_loss(student, teacher, temperature))
     return (terms[0] + terms[1]) / 2
@@ -184,8 +184,11 @@ class DistillationMixin:
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         logits, pooled = inputs.pop("teacher_logits", None), inputs.pop("teacher_states", None)
-        if not model.training or (logits is None and self.teacher is None):
+        if not model.training:
             return super().compute_loss(model, inputs, return_outputs)
+        if logits is None and self.teacher is None:
+            plain = super().compute_loss(model, inputs, return_outputs)
+            return (self._of_micro_batch(plain[0]), plain[1]) if return_outputs else self._of_micro_batch(plain)
         labels, options = inputs.get("labels"), self.states.requests if self.states else {}
         if self.pooled:
             options = {**options, "output_hidden_states": True}
@@ -205,7 +208,16 @@ class DistillationMixin:
             self.states.watch(False)
         if self.pooled:
             loss = loss + self.pooled.loss(outputs, pooled, inputs.get("attention_mask"))
+        loss = self._of_micro_batch(loss)
         return (loss, outputs) if return_outputs else loss
+
+    def _of_micro_batch(self, loss: Tensor) -> Tensor:
+        """The share of a micro-batch in the loss of a step: with a ``compute_loss_func`` the Trainer takes no mean over
+        them itself.
+        """
+        if self.compute_loss_func is None:
+            return loss
+        return loss / getattr(self, "current_gradient_accumulation_steps", self.args.gradient_accumulation_steps)
 
     def soft_loss(self, ours: Any, theirs: Any, inputs: Mapping[str, Any]) -> Tensor:
         """What the student's outputs on ``inputs`` differ from the teacher's by, a scalar: ``output_loss``.
@@ -214,7 +226,8 @@ class DistillationMixin:
             ours: the student's outputs.
             theirs: the teacher's, or ``{"logits": tensor}`` where they came with the batch.
         """
-        problem, mask = getattr(self.model.config, "problem_type", None), inputs.get("attention_mask")
+        problem = getattr(getattr(self.model, "config", None), "problem_type", None)
+        mask = inputs.get("attention_mask")
         return output_loss(ours, theirs, self.temperature, problem=problem, mask=mask)
 
 

@@ -93,6 +93,8 @@ def layer_pairs(layers: Layers, student: int, teacher: int, *, first: int = 1) -
         pairs = [(int(ours), int(theirs)) for ours, theirs in layers.items()]
     else:
         named = {"auto": range(1, student + 1), "last": [student]}
+        if isinstance(layers, int) or (isinstance(layers, str) and layers not in named):
+            raise PruningError(f"layers are auto, last, a list or a mapping of layers, got {layers!r}")
         chosen = named[layers] if isinstance(layers, str) else layers
         pairs = [(i, i and max(1, i * teacher // student)) for i in chosen]
     for side, last, used in (("student", student, [p[0] for p in pairs]), ("teacher", teacher, [p[1] for p in pairs])):

@@ -123,6 +123,8 @@ def _no_set(split: str, row: int, column: str, values: Any) -> str | None:
     if not isinstance(values, list) or None in values:
         hint = ": lists are in json, jsonl and parquet files" if isinstance(values, str) else ""
         return f"{where}: column '{column}' holds no list of labels{hint}"
+    if any(isinstance(value, (dict, list)) for value in values):
+        return f"{where}: column '{column}' holds a list of lists or objects: write words or whole numbers"
     twice = next((value for value in values if values.count(value) > 1), None)
     if twice is None:
         return None

@@ -91,6 +91,16 @@ def test_answers_neither_begin_nor_end_in_padding():
     assert float(output_loss(student, teacher, 2.0, mask=mask)) == pytest.approx(expected / 4, rel=1e-4)
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.3, 8.0])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_padding_costs_nothing_at_any_temperature(temperature, kind):
+    names, mask = ("start_logits", "end_logits"), torch.tensor([[1, 1, 1, 0]])
+    student, teacher = ({name: 0.01 * torch.randn(1, 4).to(kind) for name in names} for _ in range(2))
+    alone = [{name: logits[:, :3] for name, logits in own.items()} for own in (student, teacher)]
+    found, expected = output_loss(student, teacher, temperature, mask=mask), output_loss(*alone, temperature)
+    assert float(found) == pytest.approx(float(expected), rel=2e-2, abs=1e-6) and found.isfinite()
+
+
 def test_outputs_without_logits_are_refused():
     states = {"last_hidden_state": torch.zeros(1, 2, 3)}
     with pytest.raises(PruningError, match="puts out no logits to compare"):
@@ -198,6 +208,42 @@ def test_accumulated_batches_train_as_one_large_batch(distiller, rows, teacher):
     assert gap(large, small) < 1e-4
     losses = [[log["loss"] for log in t.state.log_history if "loss" in log] for t in (large, small)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_accumulated_batches_with_a_loss_of_the_users_train_as_one_large_batch(distiller, rows, teacher, taught):
+    def own(outputs, labels, num_items_in_batch=None):
+        return torch.nn.functional.cross_entropy(outputs.logits, labels)
+
+    data = with_logits(rows(16), teacher) if taught else rows(16)
+    given = {"optim": "sgd", "learning_rate": 0.1, "weight_decay": 0.0}
+    large = distiller(data, per_device_train_batch_size=8, **given)
+    small = distiller(data, per_device_train_batch_size=2, gradient_accumulation_steps=4, **given)
+    for trainer in (large, small):
+        trainer.compute_loss_func = own
+        trainer.train()
+    assert gap(large, small) < 1e-4
+
+
+def test_models_without_a_config_are_taught(distiller, arguments, tmp_path):
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 2)
+
+        def forward(self, x, labels=None):
+            logits = self.linear(x)
+            found = {"logits": logits}
+            return found if labels is None else {"loss": torch.nn.functional.cross_entropy(logits, labels)} | found
+
+    data = [{"x": torch.randn(3), "labels": i % 2} for i in range(8)]
+    trainer = Distiller(
+        model=Plain(),
+        args=arguments(tmp_path, max_steps=2, remove_unused_columns=False),
+        train_dataset=data,
+        teacher=Plain(),
+    )
+    assert trainer.train().training_loss > 0
 
 
 def test_the_teacher_is_frozen_and_without_dropout(distiller, bert):
