@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optkit.adapters.hub_transfer import Transfer
 from optkit.errors import OptkitError, PlanError
+from optkit.folders import move_into_place
 
 if TYPE_CHECKING:
     from optkit.progress import Reporter
@@ -54,7 +54,7 @@ def _download(transfer: Transfer, output: Path, revision: str) -> dict[str, Any]
             raise OptkitError(f"{transfer.what}: {name} arrived damaged: run the same command again")
     partial.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial / ".cache", ignore_errors=True)
-    os.replace(partial, output)
+    move_into_place(partial, output)
     sizes = {name: (output / name).stat().st_size for name in files}
     return {"commit": found.sha, "files": sizes}
 

@@ -14,6 +14,8 @@ from optkit.json_files import read_json
 
 #: Special tokens at the start of the vocabularies of BERT and similar models.
 _SPECIAL = 5
+#: From so many tokens on a limit is none.
+_NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,10 @@ class Texts:
                 raise UsageError(
                     f"--texts: {other.setup} and {specs[0].setup} tokenize texts differently: benchmark them separately"
                 )
+        # Without a limit of its own a tokenizer says a number that no tensor has.
         limits = [seq, tokenizer.model_max_length, SharedInputs.of(specs).longest]
-        read = tokenizer(lines, truncation=True, max_length=min(limit for limit in limits if limit is not None))
+        longest = min((limit for limit in limits if limit is not None and limit < _NO_LIMIT), default=None)
+        read = tokenizer(lines, truncation=longest is not None, max_length=longest)
         side = getattr(tokenizer, "padding_side", "right")
         return cls(read["input_ids"], read.get("token_type_ids"), tokenizer.pad_token_id, side == "left")
 

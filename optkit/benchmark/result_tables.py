@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
@@ -11,12 +11,19 @@ from optkit.progress import size, thread_count
 
 
 def row_names(rows: Sequence[Row] | Sequence[ModelFacts]) -> list[str]:
-    """The name of each row, with the last part of its path where there are several paths."""
-    several = len({row.path for row in rows}) > 1
-    return [
-        f"{row.name} ({row.path.rstrip('/').split('/')[-1]})" if several and row.path is not None else row.name
-        for row in rows
-    ]
+    """The name of each row, where there are several paths with the end of its own that tells it from the others."""
+    paths = {row.path: row.path.rstrip("/").split("/") for row in rows if row.path is not None}
+    if len({row.path for row in rows}) < 2:
+        return [row.name for row in rows]
+    most = max(map(len, paths.values()))
+    count = next((n for n in range(1, most) if _differ(parts[-n:] for parts in paths.values())), most)
+    ends = {path: "/".join(parts[-count:]) for path, parts in paths.items()}
+    return [row.name if row.path is None else f"{row.name} ({ends[row.path]})" for row in rows]
+
+
+def _differ(ends: Iterable[Sequence[str]]) -> bool:
+    listed = [tuple(end) for end in ends]
+    return len(set(listed)) == len(listed)
 
 
 def shape_table(result: BenchmarkResult, shape: Shape) -> Table:

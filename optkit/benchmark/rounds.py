@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from optkit.timing import LEAST, Spread, by_turns, percentile, ratios, spread, t
 
 Name = TypeVar("Name", bound=Hashable)
 Tell = Callable[[int, int], None]
+Call = Callable[[], Any]
 
 #: Seconds of a turn, at least; inferences that it times, at least and at most.
 TURN, FEWEST, MOST = 0.05, 3, 1000
@@ -128,8 +129,14 @@ def texts(
     Returns:
         the times of each engine, and how many different batches were timed.
     """
-    calls = {name: [engine.prepare(batch) for batch in batches] for name, engine in engines.items()}
+    calls: dict[Name, dict[int, Call]] = {name: {} for name in engines}
+
+    def prepare(indices: Iterable[int]) -> None:  # which takes an inference with some engines
+        for name, engine in engines.items():
+            calls[name] |= {i: engine.prepare(batches[i]) for i in indices if i not in calls[name]}
+
     some = [round(i * (len(batches) - 1) / 3) for i in range(4)]
+    prepare(some)
     each = {
         name: max(statistics.mean(_warm_seconds(own[i]) for i in dict.fromkeys(some)), 1e-9)
         for name, own in calls.items()
@@ -142,6 +149,8 @@ def texts(
     if streamed:
         for engine in engines.values():
             engine.tune([batches[i] for i in parts[0]])
+    else:
+        prepare(sorted({i for part in parts for i in part}))
     taken_by: dict[Name, list[float]] = {name: [] for name in engines}
     turns = {
         name: _streamed(engine, batches, parts) if streamed else _timed(calls[name], parts, taken_by[name])
@@ -158,9 +167,7 @@ def texts(
     return found, len(seen)
 
 
-def _timed(
-    calls: Sequence[Callable[[], Any]], parts: Sequence[Sequence[int]], into: list[float]
-) -> Callable[[], float]:
+def _timed(calls: Mapping[int, Call], parts: Sequence[Sequence[int]], into: list[float]) -> Callable[[], float]:
     """A turn on the next of ``parts``; seconds of a batch on the mean, and of each ``into`` the list."""
     left = iter(parts)
 

@@ -85,12 +85,12 @@ def command(
         loads=loads,
     )
     result = lazy.bench_result(paths, options, shlex.join(["optkit", *sys.argv[1:]]), Reporter())
-    if plot is not None:
-        write_chart(plot, lazy.benchmark_chart(result))
     if as_json:
         print(json.dumps(result.to_dict(), indent=1))
     else:
         _show(result)
+    if plot is not None:  # last: what was measured is told even where the chart cannot be written
+        write_chart(plot, lazy.benchmark_chart(result))
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -51,3 +51,6 @@ def command(
     console.print(f"Measured on {found.rates.cpu}: {found.rates.how}, {lazy.thread_count(found.rates.threads)} each.")
     console.print(f"Prices of {found.prices.date}: {found.prices.source}.")
     console.print("For machines with more cores, the estimate assumes that copies of the model run in parallel.")
+    there = found.prices.large_enough(found.rates.threads)
+    for left_out in (each for each in found.prices.instances if each not in there):
+        console.print(f"left out: {left_out.name}, which has {left_out.cores} cores, fewer than were measured on.")

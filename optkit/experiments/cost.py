@@ -68,6 +68,8 @@ def cost(path: str | Path, prices: str | Path, *, batch: int | None = None, seq:
     """
     listed = load_prices(Path(prices))
     rates = load_rates(Path(path), batch=batch, seq=seq)
+    if not listed.large_enough(rates.threads):
+        raise UsageError(f"{prices}: no machine has the {rates.threads} cores that times were measured on: add one")
     return CostReport(rates, listed, costs(rates, listed))
 
 

@@ -17,6 +17,7 @@ from optkit.errors import OptkitError, UsageError, argument
 from optkit.export import precision
 from optkit.export.fp32 import convert
 from optkit.export.openvino import finish
+from optkit.folders import move_into_place
 from optkit.interop import graph
 from optkit.interop.calibration import Data, draw
 from optkit.interop.checkpoint import check_checkpoint
@@ -161,9 +162,7 @@ def quantize(
             )
         del source
         name_architecture(work / "openvino", task, ov_class)
-        if folder.is_dir():
-            folder.rmdir()  # empty, as was checked
-        (work / "openvino").rename(folder)
+        move_into_place(work / "openvino", folder)
     about = (kind, task, ov_class, structure, result.tags, len(calibration), tuple(notes))
     return QuantizeResult(folder, *about, dict(result.seconds))
 
@@ -185,7 +184,10 @@ def _output(output: str | Path | None, model: str | Path) -> Path:
     folder = Path(output) if output is not None else Path(f"{stem}-int8")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: there is something already: choose another {argument('output')}, new or empty")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}: choose another {argument('output')}") from None
     return folder
 
 

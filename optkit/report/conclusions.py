@@ -103,5 +103,7 @@ def _costs(facts: Facts, prices: Prices | None) -> CostTable | None:
         return None
     threads = facts.benchmark.threads
     found = costs_of(shape.per_second, shape.against, threads, prices)
+    if not found:
+        return None
     rows = [CostFacts(**asdict(cost) | {"engine": cost.engine}) for cost in found]
     return CostTable(date=prices.date, source=prices.source, inputs=shape.inputs, threads=threads, costs=rows)

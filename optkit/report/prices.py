@@ -40,6 +40,10 @@ class Prices:
     source: str
     instances: tuple[Instance, ...]
 
+    def large_enough(self, threads: int) -> list[Instance]:
+        """The machines that have a core for each of ``threads``."""
+        return [instance for instance in self.instances if instance.cores >= threads]
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -68,7 +72,8 @@ def costs_of(per_second: Mapping[Any, float], against: Hashable, threads: int, p
     """What each engine would cost on each machine of ``prices``.
 
     A machine with more cores than the run used is taken to run as many copies side by side as fit, each as fast as the
-    one that was measured: an estimate, and only for machines whose cores are like the measured one's.
+    one that was measured: an estimate, and only for machines whose cores are like the measured one's. One with fewer
+    cores is left out: how fast it is was not measured.
 
     Args:
         per_second: inferences by engine, as measured; an engine is a ``Variant``, or the name of one.
@@ -76,8 +81,8 @@ def costs_of(per_second: Mapping[Any, float], against: Hashable, threads: int, p
         threads: that each engine had.
     """
     found = []
-    for instance in prices.instances:
-        copies = max(instance.cores // threads, 1)
+    for instance in prices.large_enough(threads):
+        copies = instance.cores // threads
         speeds = {name: copies * speed for name, speed in per_second.items()}
         dollars = {name: instance.hourly * _MILLION / (_HOUR * speed) for name, speed in speeds.items()}
         for name, speed in speeds.items():

@@ -7,7 +7,6 @@ it was baked is which layers are ours and in which blocks; the portable IR stays
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from uuid import uuid4
 
 from optkit.deprecation import renamed_arguments
 from optkit.errors import OptkitError, UsageError
+from optkit.folders import move_into_place
 from optkit.ir.io import find_xml, save_model
 from optkit.ir.tags import ROOT, Tags, optkit_version, write_tags
 from optkit.runtime import extension
@@ -179,7 +179,7 @@ def _folder(output: Path) -> Iterator[Path]:
         temporary = output.parent / f".{output.name}-{uuid4().hex[:12]}"
         temporary.mkdir()
         yield temporary
-        os.replace(temporary, output)
+        move_into_place(temporary, output)
     except OSError as error:
         raise OptkitError(f"{output}: cannot be written: {error.strerror}: choose another folder") from error
     finally:

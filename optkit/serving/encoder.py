@@ -84,6 +84,7 @@ class Encoder:
             folder.tokenizer_file,
             self.longest,
             prompt=folder.embedding.prompt if folder.embedding else "",
+            lower=bool(folder.embedding and folder.embedding.lower),
             places=folder.task == "token-classification",
         )
 

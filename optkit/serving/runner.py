@@ -129,8 +129,7 @@ class ModelRunner:
             raise Overloaded("the queue is full", self._retry_after())
         loop = self._loop = asyncio.get_running_loop()
         call = _Call(texts, truncate, loop.create_future())
-        self._waiting += len(texts)
-        self.statistics.queue(self._waiting)
+        self._wait_for(len(texts))
         self._arrived.append(call)
         if not self._encoding:
             self._encode()
@@ -149,6 +148,11 @@ class ModelRunner:
             await self._idle.wait()
         self._encoding_thread.shutdown(wait=False)
         self._waiters.shutdown(wait=False)
+
+    def _wait_for(self, inputs: int) -> None:
+        """Inputs more that wait; fewer where it is negative."""
+        self._waiting += inputs
+        self.statistics.queue(self._waiting)
 
     # Tokenization.
 
@@ -173,7 +177,7 @@ class ModelRunner:
         if (failure := done.exception()) is not None:
             log.error("the tokenizer failed", exc_info=failure)
             for call in calls:
-                self._waiting -= len(call.texts)
+                self._wait_for(-len(call.texts))
                 call.finish(Failed("the tokenizer failed"))
         else:
             for call, tokens in zip(calls, done.result()):
@@ -185,7 +189,7 @@ class ModelRunner:
     def _put(self, call: _Call, tokens: Sequence[Tokens | RequestError]) -> None:
         fault = next((each for each in tokens if isinstance(each, RequestError)), None)
         if fault is not None or call.answer.done():
-            self._waiting -= len(call.texts)
+            self._wait_for(-len(call.texts))
             if fault is not None:
                 call.finish(fault)
             return
@@ -218,13 +222,12 @@ class ModelRunner:
         """Whether somebody still waits for it."""
         if not item.call.answer.done():
             return True
-        self._waiting -= 1
+        self._wait_for(-1)
         return False
 
     def _start(self, batch: list[_Item]) -> None:
         request = self._free.pop()
-        self._waiting -= len(batch)
-        self.statistics.queue(self._waiting)
+        self._wait_for(-len(batch))
         task = self._loop.run_in_executor(self._waiters, self._compute, request, batch)
         task.add_done_callback(lambda done: self._hand_out(request, batch, done))
 

@@ -6,7 +6,6 @@ SIGTERM and ctrl-C end it: what was taken in is answered first. SIGHUP loads eve
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import ipaddress
 import logging
@@ -17,9 +16,13 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from types import FrameType
 
 import uvicorn
@@ -49,20 +52,35 @@ def run(settings: Settings, key: str | None) -> None:
     logs.configure(settings.log_format, access=settings.access_log)
     # Threads of the tokenizer would take the cores of the streams.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with _listen(settings.host, settings.port) as listener:
+    with _without_hup(), _listen(settings.host, settings.port) as listener:
         if key is None and not _is_loopback(settings.host):
             log.warning("anybody who reaches %s can use the server: set %s, or --host 127.0.0.1", settings.host, KEY)
         if settings.workers > 1:
             _Supervisor(settings, listener).run()
         else:
-            _serve(settings, key, listener, alone=True)
+            _serve(settings, key, listener)
 
 
-def _serve(settings: Settings, key: str | None, listener: socket.socket, *, alone: bool) -> None:
+@contextmanager
+def _without_hup() -> Iterator[None]:
+    """Ignores SIGHUP, which ends a process that has not said what to do on it, until there is something to load again;
+    processes that are started meanwhile ignore it, too.
+    """
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _serve(settings: Settings, key: str | None, listener: socket.socket, serving: Event | None = None) -> None:
     """Serves in this process.
 
     Args:
-        alone: whether no other process accepts from ``listener``.
+        serving: of a worker, one of several processes that accept from ``listener``: is set once one takes requests.
     """
     from optkit.serving.application import build
 
@@ -76,7 +94,7 @@ def _serve(settings: Settings, key: str | None, listener: socket.socket, *, alon
         backlog=2048,
         timeout_graceful_shutdown=math.ceil(settings.timeout) + 1,
     )
-    _Server(config, settings.drain, listener if alone else None).run(sockets=[listener])
+    _Server(config, settings.drain, listener if serving is None else None, serving).run(sockets=[listener])
     log.info("stopped")
 
 
@@ -86,12 +104,14 @@ class _Server(uvicorn.Server):
 
     Args:
         listener: the socket, which takes no further connection after that; None where another process sees to it.
+        serving: is set once requests are taken.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: float, listener: socket.socket | None):
+    def __init__(self, config: uvicorn.Config, drain: float, listener: socket.socket | None, serving: Event | None):
         super().__init__(config)
-        self._drain, self._stop_at, self._listener = drain, math.inf, listener
+        self._drain, self._stop_at, self._listener, self._serving = drain, math.inf, listener, serving
         self._reloading: asyncio.Task[None] | None = None
+        self._asked_again = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._stop_at < math.inf:
@@ -110,10 +130,18 @@ class _Server(uvicorn.Server):
             shown = f"[{host}]" if ":" in host else host
             models = ", ".join(self.config.app.state.models)  # type: ignore[union-attr]
             log.info("serving %s on http://%s:%d", models, shown, port)
+        if self._serving is not None:
+            self._serving.set()
 
     def _reload(self) -> None:
+        self._asked_again = True  # what changes after its turn is loaded by another one
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self.config.app.state.models.reload_all())  # type: ignore[union-attr]
+            self._reloading = asyncio.create_task(self._reload_all())
+
+    async def _reload_all(self) -> None:
+        while self._asked_again:
+            self._asked_again = False
+            await self.config.app.state.models.reload_all()  # type: ignore[union-attr]
 
     async def on_tick(self, counter: int) -> bool:
         if self._listener is not None and time.monotonic() >= self._stop_at:
@@ -123,11 +151,11 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or time.monotonic() >= self._stop_at + _LAST
 
 
-def _work(settings: Settings, listener: socket.socket) -> None:
+def _work(settings: Settings, listener: socket.socket, serving: Event) -> None:
     """A worker: what its process runs."""
     logs.configure(settings.log_format, access=settings.access_log)
     try:
-        _serve(settings, api_key(), listener, alone=False)
+        _serve(settings, api_key(), listener, serving)
     except OptkitError as error:
         log.error("%s", in_a_line(error))
         sys.exit(error.exit_code)
@@ -140,32 +168,56 @@ class _Supervisor:
         self._settings, self._listener = settings, listener
         self._workers: list[BaseProcess] = []
         self._stop_at = math.inf
+        self._spawn = get_context("spawn")
+        self._serving = self._spawn.Event()  # once, whichever worker it was: the models can be loaded
+        self._failed, self._shared = False, ""  # a folder for metrics
 
     def run(self) -> None:
-        """Returns when all workers have ended."""
+        """Returns when all workers have ended.
+
+        Raises:
+            OptkitError: if none could load its models.
+        """
         from optkit.serving.metrics import SHARED
 
         with tempfile.TemporaryDirectory(prefix="optkit-serve-") as shared:
-            os.environ[SHARED] = shared
-            for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(name, self._pass_on)
-            self._workers = [self._start() for _ in range(self._settings.workers)]
-            while self._workers:
-                connection.wait([worker.sentinel for worker in self._workers], timeout=_LAST / 3)
-                if time.monotonic() >= self._stop_at:
-                    refuse_new_connections(self._listener)
-                for worker in [worker for worker in self._workers if not worker.is_alive()]:
-                    self._workers.remove(worker)
-                    self._replace(worker)
+            os.environ[SHARED] = self._shared = shared
+            before = {
+                name: signal.signal(name, self._pass_on) for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            }
+            try:
+                self._workers = [self._start() for _ in range(self._settings.workers)]
+                while self._workers:
+                    connection.wait([worker.sentinel for worker in self._workers], timeout=_LAST / 3)
+                    if time.monotonic() >= self._stop_at:
+                        refuse_new_connections(self._listener)
+                    for worker in [worker for worker in self._workers if not worker.is_alive()]:
+                        self._workers.remove(worker)
+                        self._replace(worker)
+            finally:
+                for name, handler in before.items():
+                    signal.signal(name, handler)
+                del os.environ[SHARED]
+        if self._failed:
+            raise OptkitError("no worker could serve, for the reason above: nothing is served")
 
     def _start(self) -> BaseProcess:
-        worker = get_context("spawn").Process(target=_work, args=(self._settings, self._listener))
-        worker.start()
+        worker = self._spawn.Process(target=_work, args=(self._settings, self._listener, self._serving))
+        with _without_hup():
+            worker.start()
         return worker
 
     def _replace(self, worker: BaseProcess) -> None:
+        from prometheus_client import multiprocess
+
         worker.join()
+        multiprocess.mark_process_dead(worker.pid, self._shared)
         if self._stop_at < math.inf:
+            return
+        if worker.exitcode in (OptkitError.exit_code, UsageError.exit_code) and not self._serving.is_set():
+            # It said why, and another one would find the same.
+            self._failed, self._stop_at = True, time.monotonic()
+            self._pass_on(signal.SIGTERM, None)
             return
         log.error("a worker ended with code %s: another one is started", worker.exitcode)
         time.sleep(_PAUSE)
@@ -184,8 +236,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise UsageError(f"host {host}: {error.strerror}: give an address of this machine") from None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no name of a machine"
+        raise UsageError(f"host {host}: {why}: give an address of this machine") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -201,7 +254,7 @@ def refuse_new_connections(listener: socket.socket) -> None:
     then none is reset by closing it: who comes later is refused by then. Elsewhere this does nothing.
     """
     program = ctypes.create_string_buffer(_DROP)
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
 
 

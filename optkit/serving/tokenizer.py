@@ -41,13 +41,15 @@ class Tokenizer:
         longest: tokens of an input.
         prompt: what stands before each text.
         places: whether tokens are to know their places in the text.
+        lower: whether texts are brought to lower case first.
 
     Raises:
         UsageError: if the file is no tokenizer.
     """
 
-    def __init__(self, file: Path, longest: int, *, prompt: str = "", places: bool = False):
+    def __init__(self, file: Path, longest: int, *, prompt: str = "", places: bool = False, lower: bool = False):
         from tokenizers import Tokenizer as FastTokenizer
+        from tokenizers import normalizers
 
         def load() -> Any:
             try:
@@ -56,6 +58,9 @@ class Tokenizer:
                 raise UsageError(f"{file}: no tokenizer ({str(error).splitlines()[0]}): save it again") from None
             found.no_padding()
             found.no_truncation()
+            if lower:
+                after = [found.normalizer] if found.normalizer is not None else []
+                found.normalizer = normalizers.Sequence([normalizers.Lowercase(), *after])
             return found
 
         # Truncation is a state of the tokenizer, and requests differ in it.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from optkit.benchmark.result_migration import read_result
+from optkit.benchmark.result_tables import row_names
 from optkit.variant import DENSE, Variant
 
 INT8 = Variant("pruned", "int8", "openvino")
@@ -35,6 +37,16 @@ EARLIER = {
     ],
     "warnings": [],
 }  # fmt: skip
+
+
+def test_paths_that_end_alike_are_told_apart():
+    def rows(*paths):
+        return [SimpleNamespace(name="int8 IR", path=path) for path in paths]
+
+    assert row_names(rows("a/one/openvino", "b/two/openvino/")) == ["int8 IR (one/openvino)", "int8 IR (two/openvino)"]
+    assert row_names(rows("a/x", "b/y", None)) == ["int8 IR (x)", "int8 IR (y)", "int8 IR"]
+    assert row_names(rows("a/x", "a/x")) == ["int8 IR"] * 2
+    assert row_names(rows("x", "a/x")) == ["int8 IR (x)", "int8 IR (a/x)"]
 
 
 def test_a_file_of_an_earlier_release():

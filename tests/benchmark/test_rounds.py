@@ -108,6 +108,22 @@ def test_texts_are_the_same_for_all_and_in_order(clock):
     assert (ratio.median, ratio.interval) == (pytest.approx(2.0), pytest.approx((2.0, 2.0)))
 
 
+def test_only_the_texts_that_are_timed_are_prepared(clock):
+    prepared = []
+
+    class Compiled(Steady):
+        def prepare(self, batch):
+            prepared.append(len(batch["x"]))
+            return super().prepare(batch)
+
+    batches = [inputs(2) for _ in range(500)]
+    _, seen = rounds.texts({"one": Compiled(clock, 0.05)}, batches, seconds=0.2)
+    assert seen < 100 and len(prepared) <= seen + 4
+    prepared.clear()
+    rounds.texts({"one": Compiled(clock, 0.05)}, batches, seconds=0.2, streamed=True)
+    assert len(prepared) == 4
+
+
 def test_texts_in_flight(clock):
     batches = [inputs(2), inputs(4)]
     engines = {"alone": Steady(clock, 0.01), "many": Steady(clock, 0.01, requests=2)}

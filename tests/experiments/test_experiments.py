@@ -184,6 +184,22 @@ def test_dollars_for_a_million(runs, tmp_path):
     assert found[ours].saved == pytest.approx(0.8) and found[dense].saved is None
 
 
+def test_a_machine_with_fewer_cores_than_were_measured_is_left_out(runs, tmp_path, optkit_cli):
+    file = tmp_path / "prices.yaml"
+    file.write_text(
+        "date: 2026-01-01\nsource: here\ninstances: {s: {hourly: 0.1, cores: 1}, m: {hourly: 1, cores: 2}}\n"
+    )
+    assert {cost.instance for cost in costs(load_rates(runs / "b"), load_prices(file))} == {"m"}
+    printed = optkit_cli("cost", runs / "b", "--prices", file)
+    assert "left out: s, which has 1 cores, fewer than were measured on." in printed.out
+    file.write_text("date: 2026-01-01\nsource: here\ninstances: {s: {hourly: 0.1, cores: 1}}\n")
+    printed = optkit_cli("cost", runs / "b", "--prices", file)
+    assert (printed.code, printed.err) == (
+        2,
+        f"{file}: no machine has the 2 cores that times were measured on: add one\n",
+    )
+
+
 def test_dollars_by_measured_throughput(tmp_path):
     file = tmp_path / "prices.yaml"
     file.write_text("date: 2026-01-01\nsource: here\ninstances:\n  m: {hourly: 0.36, cores: 2}\n")

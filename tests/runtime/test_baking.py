@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_a_strange_modules_json_is_copied_and_not_followed(extension, encoder_fo
 def test_nothing_of_the_process_is_changed_for_the_folders_permissions(
     extension, encoder_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(baking.os, "umask", lambda mask: pytest.fail("the mask of the whole process was set"))
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the mask of the whole process was set"))
     baked = runtime.bake(encoder_folder, tmp_path / "baked")
     (tmp_path / "plain").mkdir()
     assert baked.xml.parent.stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -52,8 +52,10 @@ def test_calls_are_computed_together_and_answered_apart(classifier, alone, texts
 
 
 def test_what_is_too_long_is_refused_or_cut(classifier, alone):
-    options = RunnerOptions(threads=1, streams=1, precision="f32")
-    runner = ModelRunner(read_folder(classifier), options)
+    options, heard = RunnerOptions(threads=1, streams=1, precision="f32"), []
+    counted = Statistics()
+    counted.queue = heard.append
+    runner = ModelRunner(read_folder(classifier), options, counted)
     text = "the soup was fine . " * 20
 
     async def main():
@@ -61,6 +63,7 @@ def test_what_is_too_long_is_refused_or_cut(classifier, alone):
             await runner.run(["short", text])
         with pytest.raises(TooLarge, match="^an input has more than 16000 characters$"):
             await runner.run([text * 100])
+        assert heard[-1] == runner.waiting == 0
         return await runner.run([text, text * 100], truncate=True)
 
     rows = asyncio.run(main())

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -90,10 +92,47 @@ def test_workers_share_a_port_and_a_killed_one_is_replaced(start_server, classif
     assert 'optkit_requests_total{path="/predict",status="200"} 5.0' in metrics  # of both
     os.kill(workers[0], signal.SIGKILL)
     assert any("a worker ended with code -9: another one is started" in line for line in lines)
+    assert f"_{workers[0]}.db" not in "".join(_gauges(server.process.pid))
     assert any(" serving " in line for line in lines)
     assert len(set(_children(server.process.pid)) - set(workers)) == 1
     assert ask(server.url).status_code == 200
     assert server.stop() == 0
+
+
+def test_workers_that_cannot_load_end_the_server(optkit_cli, classifier, changed):
+    folder = changed(classifier)
+    (folder / "openvino_model.bin").write_bytes(b"short")
+    done = optkit_cli("serve", folder, "--workers", "2", "--port", "0")
+    assert done.code == 1 and "no worker could serve, for the reason above: nothing is served" in done.err
+
+
+def test_sighup_before_it_serves_ends_nothing(start_server, classifier):
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "optkit", "serve", str(classifier), "--port", "0", "--drain", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    while not _ignores_hup(process.pid):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    assert any(" serving " in line for line in iter(process.stderr.readline, ""))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def _ignores_hup(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16) & 1)
+
+
+def _gauges(pid: int) -> list[str]:
+    """Names of the files that say what workers of a server are doing."""
+    shared = re.search(r"PROMETHEUS_MULTIPROC_DIR=([^\0]*)", Path(f"/proc/{_children(pid)[0]}/environ").read_text())[1]
+    return [path.name for path in Path(shared).glob("gauge_live*")]
 
 
 def _children(pid: int) -> list[int]:
@@ -115,6 +154,7 @@ def _children(pid: int) -> list[int]:
         (["MODEL", "--max-texts", "0"], "--max-texts: input should be greater than or equal to 1, got 0"),
         (["MODEL", "--threads", "5000"], "threads: 5000, and this process may use"),
         (["MODEL", "--streams", "2", "--threads", "1"], "streams: 2, and each needs one of the 1 threads"),
+        (["MODEL", "--host", "127.0.0..1"], "host 127.0.0..1: no name of a machine: give an address of this machine"),
         (["MODEL", "--host", "1.2.3.4"], "1.2.3.4, port 8080: Cannot assign requested address: choose another"),
         (["MODEL", "--config", "none.yaml"], "none.yaml: no such file or directory: give the path of a YAML file"),
     ],

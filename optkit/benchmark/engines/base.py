@@ -38,7 +38,8 @@ class Source:
             return sorted(file for file in self.path.iterdir() if file.suffix in (".so", ".safetensors"))
         if self.kind == "ctranslate2":
             return [file for file in sorted(self.path.iterdir()) if file.is_file()]
-        beside = [self.path.with_suffix(".bin")] if self.kind == "ir" else [Path(f"{self.path}.data")]
+        onnx = [Path(f"{self.path}.data"), Path(f"{self.path}_data")]  # torch's name, and optimum's
+        beside = [self.path.with_suffix(".bin")] if self.kind == "ir" else onnx
         return [self.path, *(file for file in beside if file.is_file())]
 
     def size(self) -> int:
