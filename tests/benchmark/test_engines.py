@@ -157,6 +157,13 @@ def test_an_ir_of_one_shape_takes_no_other(fp32_ir, tiny_checkpoint):
         engine.prepare({"input_ids": np.zeros((1, 8), np.int64)})
 
 
+@pytest.mark.parametrize("name", ["model.onnx.data", "model.onnx_data"])
+def test_weights_beside_an_onnx_model_count(tmp_path, name):
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    (tmp_path / name).write_bytes(b"weights")
+    assert Source("onnx", tmp_path / "model.onnx").size() == 12
+
+
 def test_damaged_models_are_a_line(tmp_path, here):
     (tmp_path / "model.onnx").write_bytes(b"no model")
     if "onnxruntime" in here:

@@ -97,6 +97,20 @@ def test_texts_are_cut(needs, file):
     assert max(Texts.read(file, [needs], 1000).lengths()) <= 64
 
 
+def test_texts_of_models_without_a_limit_are_whole(tiny_checkpoint, tmp_path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_checkpoint / name, tmp_path / name)
+    said = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    said.pop("model_max_length", None)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    (tmp_path / "config.json").write_text(
+        '{"vocab_size": 50, "model_type": "deberta-v2", "position_biased_input": false, "relative_attention": true}'
+    )
+    (tmp_path / "texts.txt").write_text("the soup " * 400)
+    spec = InputSpec.of(tmp_path)
+    assert spec.longest is None and Texts.read(tmp_path / "texts.txt", [spec], None).lengths()[0] > 800
+
+
 def test_padding_on_the_left():
     batch = Texts([[7, 8, 9], [4]], None, 2, True).batches(2)[0]
     assert batch["input_ids"].tolist() == [[7, 8, 9], [2, 2, 4]]

@@ -55,6 +55,11 @@ def test_a_regular_expression_matches_the_whole_name_and_case_counts():
     assert matches("*.Dense", "x.y.Dense") and not matches("*.Dense", "x.y.dense")
 
 
+def test_what_is_no_regular_expression_is_an_error(model):
+    with pytest.raises(PruningError, match=r"'re:layers.\(0' is no regular expression: missing \)"):
+        resolve_targets(model, Rule(targets="re:layers.(0"))
+
+
 def test_a_pattern_that_matches_nothing_is_an_error_with_a_name_that_is_there(model):
     with pytest.raises(PruningError) as error:
         resolve_targets(model, Rule(targets=("encoder_linear", "clasifier"), name="head"))

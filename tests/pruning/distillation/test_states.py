@@ -67,6 +67,12 @@ def test_layers_that_are_not_there(layers, first, said):
         layer_pairs(layers, 3, 6, first=first)
 
 
+@pytest.mark.parametrize("layers", ["first", 3])
+def test_layers_of_another_type(layers):
+    with pytest.raises(PruningError, match="layers are auto, last, a list or a mapping of layers, got"):
+        layer_pairs(layers, 3, 6)
+
+
 def test_weights_and_kinds_are_checked():
     with pytest.raises(ValueError, match="the weight of hidden must be above 0, got 0: leave hidden out instead"):
         HiddenDistillation(weight=0.0)
