@@ -12,7 +12,7 @@ from optkit.hub.repository import check_repository
 from optkit.json_files import read_json
 from optkit.pipeline.run_folder import MANIFEST
 from optkit.progress import Reporter
-from optkit.report.reading import REPORT, load_report
+from optkit.report.reading import REPORT
 from optkit.report.render.card import CARD, named
 
 #: The folders of a run that are published, and their place in the repository: OVModelFor* looks at its root.
@@ -71,8 +71,8 @@ def _files(run: Path) -> dict[str, Path]:
         raise UsageError(f"{run}: {why}: name a run folder, which `optkit run` makes")
     if (run / MANIFEST).is_file() and not (run / REPORT).is_file():
         raise UsageError(f"{run}: this run is not finished: run `optkit run` again to finish it")
-    # What an earlier recipe of this run exported may still lie there.
-    made = load_report(run).folders if (run / REPORT).is_file() else FOLDERS
+    # What an earlier recipe of this run exported may still lie there; its report names what is the run's now.
+    made = _report(run).get("folders", FOLDERS)
     folders = {run / name: to for name, to in FOLDERS.items() if name in made and (run / name).is_dir()} or {run: ""}
     files = {}
     for folder, to in folders.items():
@@ -93,9 +93,17 @@ def _files(run: Path) -> dict[str, Path]:
 
 def _name(run: Path) -> str:
     """The run's own name, or that of its folder where there is no report."""
+    return str(_report(run).get("name", run.resolve().name))
+
+
+def _report(run: Path) -> dict[str, Any]:
+    """What the run's report says; nothing where there is none."""
     try:
-        return str(read_json(run / "report.json")["name"])
+        found = read_json(run / REPORT)
     except FileNotFoundError:
-        return run.resolve().name
-    except (ValueError, KeyError, TypeError) as error:
-        raise OptkitError(f"{run}/report.json: cannot be read: run `optkit run` again, which writes it") from error
+        return {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "name" not in found or not isinstance(found.get("folders", {}), dict):
+        raise OptkitError(f"{run}/{REPORT}: cannot be read: run `optkit run` again, which writes it")
+    return found
