@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.table import Table
 
@@ -16,14 +16,11 @@ def row_names(rows: Sequence[Row] | Sequence[ModelFacts]) -> list[str]:
     if len({row.path for row in rows}) < 2:
         return [row.name for row in rows]
     most = max(map(len, paths.values()))
-    count = next((n for n in range(1, most) if _differ(parts[-n:] for parts in paths.values())), most)
+    count = next(
+        (n for n in range(1, most) if len({tuple(parts[-n:]) for parts in paths.values()}) == len(paths)), most
+    )
     ends = {path: "/".join(parts[-count:]) for path, parts in paths.items()}
     return [row.name if row.path is None else f"{row.name} ({ends[row.path]})" for row in rows]
-
-
-def _differ(ends: Iterable[Sequence[str]]) -> bool:
-    listed = [tuple(end) for end in ends]
-    return len(set(listed)) == len(listed)
 
 
 def shape_table(result: BenchmarkResult, shape: Shape) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optkit.cli import lazy
 from optkit.errors import OptkitError
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 _WIDE = 140
 
 
+def plain_console(**options: Any) -> Console:
+    """stdout, on which brackets in names and messages are no markup; ``options`` are rich's."""
+    return lazy.Console(markup=False, emoji=False, **options)
+
+
 def wide_console() -> Console:
-    """stdout: no line is broken, no table cut off in a pipe or a file, which have no width, and brackets in names and
-    messages are no markup.
-    """
-    console = lazy.Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    """stdout: no line is broken, and no table cut off in a pipe or a file, which have no width."""
+    console = plain_console(soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, _WIDE)
     return console

@@ -9,6 +9,7 @@ import typer
 
 import optkit
 from optkit.cli import lazy
+from optkit.cli.console import plain_console
 from optkit.cli.options import Debug, Json
 
 
@@ -29,7 +30,7 @@ def _print(found: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(found):
         table.add_row(name, value)
-    console = lazy.Console(highlight=False, markup=False, emoji=False)
+    console = plain_console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 140)  # a pipe or file has no width: do not break the library's path
     console.print(table)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import optkit
 from optkit.cli import lazy
+from optkit.cli.console import plain_console
 from optkit.cli.options import Debug, Json
 
 
@@ -23,7 +24,7 @@ def command(as_json: Json = False, debug: Debug = False) -> None:
         text = lazy.Text("\n").join(line for line in lines if line)
         table.add_row("" if entry.kind == above else entry.kind, entry.name, text)
         above = entry.kind
-    console, suited = lazy.Console(markup=False, emoji=False), lazy.suited_structure()
+    console, suited = plain_console(), lazy.suited_structure()
     console.print(table)
     if suited is not None:
         console.print(f"\nstructures: {suited}", highlight=False)

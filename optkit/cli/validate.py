@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import optkit
-from optkit.cli import lazy
+from optkit.cli.console import plain_console
 from optkit.cli.options import Debug, Json, RecipeFile, Set
 from optkit.errors import UsageError
 
@@ -36,5 +36,5 @@ def command(
         print(json.dumps(found.to_dict(), indent=2))
         return
     if found.plan:
-        lazy.Console(markup=False, emoji=False).print(found.plan.render())
+        plain_console().print(found.plan.render())
     print(f"{recipe}: well-formed{', and the plan works' if plan else ''}")

@@ -170,7 +170,7 @@ class _Supervisor:
         self._stop_at = math.inf
         self._spawn = get_context("spawn")
         self._serving = self._spawn.Event()  # once, whichever worker it was: the models can be loaded
-        self._failed, self._shared = False, ""  # a folder for metrics
+        self._failed = False
 
     def run(self) -> None:
         """Returns when all workers have ended.
@@ -181,25 +181,28 @@ class _Supervisor:
         from optkit.serving.metrics import SHARED
 
         with tempfile.TemporaryDirectory(prefix="optkit-serve-") as shared:
-            os.environ[SHARED] = self._shared = shared
+            os.environ[SHARED] = shared
             before = {
                 name: signal.signal(name, self._pass_on) for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
             }
             try:
-                self._workers = [self._start() for _ in range(self._settings.workers)]
-                while self._workers:
-                    connection.wait([worker.sentinel for worker in self._workers], timeout=_LAST / 3)
-                    if time.monotonic() >= self._stop_at:
-                        refuse_new_connections(self._listener)
-                    for worker in [worker for worker in self._workers if not worker.is_alive()]:
-                        self._workers.remove(worker)
-                        self._replace(worker)
+                self._watch()
             finally:
                 for name, handler in before.items():
                     signal.signal(name, handler)
                 del os.environ[SHARED]
         if self._failed:
             raise OptkitError("no worker could serve, for the reason above: nothing is served")
+
+    def _watch(self) -> None:
+        self._workers = [self._start() for _ in range(self._settings.workers)]
+        while self._workers:
+            connection.wait([worker.sentinel for worker in self._workers], timeout=_LAST / 3)
+            if time.monotonic() >= self._stop_at:
+                refuse_new_connections(self._listener)
+            for worker in [worker for worker in self._workers if not worker.is_alive()]:
+                self._workers.remove(worker)
+                self._replace(worker)
 
     def _start(self) -> BaseProcess:
         worker = self._spawn.Process(target=_work, args=(self._settings, self._listener, self._serving))
@@ -211,7 +214,7 @@ class _Supervisor:
         from prometheus_client import multiprocess
 
         worker.join()
-        multiprocess.mark_process_dead(worker.pid, self._shared)
+        multiprocess.mark_process_dead(worker.pid)  # in the folder that SHARED names
         if self._stop_at < math.inf:
             return
         if worker.exitcode in (OptkitError.exit_code, UsageError.exit_code) and not self._serving.is_set():
