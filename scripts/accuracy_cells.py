@@ -61,7 +61,7 @@ def _longer(structure: str, to: float, first: float, *bounds: float) -> Cell:
     return replace(begun, table="two epochs", name=f"{begun.name}, batches of 64", sets=(*begun.sets, *more))
 
 
-def _augmented(structure: str, to: float, first: float, *bounds: float, seeds: tuple[int, ...] = (42,)) -> Cell:
+def _augmented(structure: str, to: float, first: float, *bounds: float, seeds: tuple[int, ...] = _SEEDS) -> Cell:
     """``_longer`` with a variant of each sentence in the place of the second epoch, as the recipe has it."""
     rule = f"structure={structure}", f"schedule.to={to}", f"schedule.from={first}"
     name = f"{_longer(structure, to, first).name}, augmented"
@@ -113,11 +113,11 @@ CELLS = (
     _longer("4x4", 0.8, 0.6, 0.7, 0.3),
     _longer("16x4", 0.8, 0.6, 1.2, 0.6),
     _augmented("1x4", 0.8, 0.6, 0.5, 0.0),
-    _augmented("4x4", 0.8, 0.6, 0.7, 0.3, seeds=_SEEDS),
+    _augmented("4x4", 0.8, 0.6, 0.7, 0.3),
     _augmented("16x4", 0.8, 0.6, 1.2, 0.6),
     _augmented("4x4", 0.9, 0.75, 1.8, 1.2),
     _augmented("16x4", 0.9, 0.75, 2.5, 1.8),
-    _augmented("1x4", 0.95, 0.85, 3.0, 2.3),
+    _augmented("1x4", 0.95, 0.85, 3.0, 2.3, seeds=_SEEDS[:1]),
     _taught("4x4", 0.8, 0.7, 0.3),
     _taught("16x4", 0.8, 1.2, 0.6),
     _taught("4x4", 0.9, 1.8, 1.2),
