@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -30,13 +31,18 @@ class Reference:
 
     def __init__(self, model: openvino.Model, feeds: Sequence[Mapping[str, np.ndarray]]):
         self._feeds, self._outputs = feeds, _in_f32(model, feeds)
-        self._size = float(np.sqrt(sum(np.square(array).sum() for array in self._outputs)))
+        # Some models write -inf where a class cannot be.
+        self._finite = [np.isfinite(array) for array in self._outputs]
+        squares = (np.square(array[at]).sum() for array, at in zip(self._outputs, self._finite, strict=True))
+        self._size = float(np.sqrt(sum(squares)))
 
     def error(self, model: openvino.Model) -> float:
-        """Root mean square of the difference in the outputs of ``model`` over that of the reference's outputs."""
-        found = _in_f32(model, self._feeds)
-        off = sum(np.square(one - two).sum() for one, two in zip(found, self._outputs, strict=True))
-        return float(np.sqrt(off)) / max(self._size, 1e-12)
+        """Root mean square of the difference in the outputs of ``model`` over that of the reference's outputs, where
+        those are finite; infinite where an output of ``model`` is no finite number there.
+        """
+        pairs = zip(_in_f32(model, self._feeds), self._outputs, self._finite, strict=True)
+        off = float(np.sqrt(sum(np.square(one[at] - two[at]).sum() for one, two, at in pairs)))
+        return off / max(self._size, 1e-12) if math.isfinite(off) else math.inf
 
 
 def outputs(compiled: openvino.CompiledModel, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[list[np.ndarray]]:

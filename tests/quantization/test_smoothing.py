@@ -8,6 +8,7 @@ import pytest
 from optkit.ir.io import import_openvino, read_model
 from optkit.quantization import smoothing
 from optkit.quantization.config import STRENGTH, Quantization
+from optkit.quantization.differences import Reference
 from optkit.quantization.quantize import quantize
 from optkit.quantization.smoothing import Smoothing, Trial
 
@@ -86,3 +87,21 @@ def test_the_nearest_outputs_decide(tiny, monkeypatch, by_strength, strength, sa
     found, chosen, result = smoothing.choose(read_model(tiny.ir), tiny.samples, Quantization(), made, reporter)
     assert found == strength and chosen == Quantization(smooth_quant=strength) and reporter.lines == said
     assert result == Smoothing(strength, tuple(Trial(*each) for each in by_strength.items()))
+
+
+def test_places_without_a_finite_output_are_not_compared():
+    rng = np.random.default_rng(0)
+    model, samples = model_with_an_outlier(rng), samples_of(rng)
+    (layer,) = (node for node in model.get_ordered_ops() if node.get_type_name() == "Add")
+    never = np.where(np.arange(8) == 3, -np.inf, 0.0).astype(np.float32)
+    model = openvino.Model([ops.add(layer, ops.constant(never))], model.get_parameters(), "a class that cannot be")
+    result = quantize(model, samples, Quantization(bias_correction=None))
+    errors = {trial.strength: trial.error for trial in result.smoothing.trials}
+    assert errors[STRENGTH] > smoothing.NEAR and errors[result.smoothing.strength] == min(errors.values())
+
+
+def test_outputs_that_are_no_numbers_are_farther_than_any():
+    x = ops.parameter([-1, 2], np.float32, name="x")
+    feeds = [{"x": np.ones((1, 2), np.float32)}]
+    reference = Reference(openvino.Model([ops.multiply(x, np.float32(2))], [x], "twice"), feeds)
+    assert reference.error(openvino.Model([ops.divide(x, np.float32(0))], [x], "none")) == np.inf
