@@ -11,6 +11,9 @@ STAT = Path("/proc/stat")
 TOPOLOGY = Path("/sys/devices/system/cpu")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
+#: Values of ``ONEDNN_MAX_CPU_ISA`` that leave out VNNI.
+_WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
+
 
 def cpu_name() -> str:
     """The processor's own name for itself."""
@@ -23,11 +26,12 @@ def cpu_flags() -> frozenset[str]:
 
 
 def int8_saturates() -> bool:
-    """Whether this is an x86 CPU without VNNI or AMX, where OpenVINO adds products of 8-bit numbers in 16 bits: with
-    weights of full range such sums overflow.
+    """Whether this is an x86 CPU without VNNI or AMX, or one whose OpenVINO may not use them and so adds products of
+    8-bit numbers in 16 bits: with weights of full range such sums overflow.
     """
     flags = cpu_flags()
-    return "sse4_1" in flags and not flags & {"avx_vnni", "avx512_vnni", "amx_int8"}
+    may = flags & {"avx_vnni", "avx512_vnni", "amx_int8"} and onednn_limit().upper() not in _WITHOUT_VNNI
+    return "sse4_1" in flags and not may
 
 
 def onednn_limit() -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from optkit.adapters import quiet, reason
 from optkit.adapters.onnx_package import MODEL_FILE, find, load_package
 from optkit.errors import ExportError, OptkitError
+from optkit.ir.torch_model import OPTIONAL
 
 
 def quantize(model: Path, output: Path, samples: Sequence[Mapping[str, np.ndarray]] | None) -> None:
@@ -92,13 +93,16 @@ class OnnxModel:
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def __call__(self, **inputs: Any) -> SimpleNamespace:
-        """The outputs by name, torch tensors. Inputs that the model does not have are left out.
+        """The outputs by name, torch tensors. Inputs that the model does not have are left out, and ``token_type_ids``
+        may be missing.
 
         Raises:
             OptkitError: if an input is missing or has another shape than the model takes.
         """
         import torch
 
+        if OPTIONAL in self._inputs and OPTIONAL not in inputs and "input_ids" in inputs:
+            inputs[OPTIONAL] = torch.zeros_like(torch.as_tensor(inputs["input_ids"]))
         feed = {name: np.asarray(inputs[name]) for name in self._inputs if name in inputs}
         try:
             found = self._session.run(None, feed)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: Inputs that tell tokens apart of which none has to be different: zeros where the caller has none.
-_OPTIONAL = "token_type_ids"
+OPTIONAL = "token_type_ids"
 
 
 class TorchModel:
@@ -35,7 +35,7 @@ class TorchModel:
         given: list[Any] = []
         for names in self._inputs:
             name = next((name for name in names if name in inputs), None)
-            if name is None and _OPTIONAL in names:
+            if name is None and OPTIONAL in names:
                 given.append(torch.zeros_like(inputs["input_ids"]).numpy())
             else:
                 given.append(inputs[name or min(names)].numpy())

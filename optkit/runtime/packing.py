@@ -160,7 +160,7 @@ def _fields(step: Step, sections: _Sections) -> tuple[int, list, int, list, list
         case Attention():
             mask = NONE if step.mask is None else step.mask
             # heads, heads of keys, one more than how far a query sees before and behind itself (0: any distance)
-            reach = [0 if each is None else each + 1 for each in (step.left, step.right)]
+            reach = [0 if each is None else each + 1 for each in (step.before, step.behind)]
             integers = [step.heads, step.key_heads or step.heads, *reach]
             return 7, [step.query, step.key, step.value, mask], step.target, integers, [step.scale], []
         case Multiply():

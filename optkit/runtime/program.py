@@ -203,7 +203,7 @@ class Attention:
         scale: of the scores before the mask.
         key_heads: that divide ``heads``: each serves so many of them, one after the other (Ainslie et al. 2023,
             https://arxiv.org/abs/2305.13245). None for as many as heads.
-        left, right: how far before and behind a query the keys lie that it sees; None for any distance. A query sees
+        before, behind: how far from a query the keys lie that it sees, in tokens; None for any distance. A query sees
             keys that this and the mask both leave in; one without keys gets zeros.
     """
 
@@ -215,8 +215,8 @@ class Attention:
     heads: int
     scale: float
     key_heads: int | None = None
-    left: int | None = None
-    right: int | None = None
+    before: int | None = None
+    behind: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from optkit.adapters import onnx_package
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from optkit.pipeline.context import RunContext
     from optkit.pipeline.run_folder import StageOutput
     from optkit.pipeline.stage import ResolvedModel
+    from optkit.quantization.config import Quantization
 
 NAME, FOLDER = "onnx", "onnx"
 
@@ -53,7 +55,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         output.folder,
         rules=context.recipe.build_rules(),
         calibration=context.data.calibration(quantize.calibration.samples) if quantize else (),
-        quantization=quantize.build() if quantize else None,
+        quantization=_quantization(context),
         # What accuracy control gave back to fp32, too.
         fp32=context.run.facts(export.NAME).get("quantization", {}).get("fp32", ()),
         shape=serving.exported_shape(context),
@@ -61,6 +63,15 @@ def run(context: RunContext, output: StageOutput) -> None:
         seed=context.recipe.seed,
     )
     output.facts |= {"opset": result.opset, "layers": len(result.tags.layers)}
+
+
+def _quantization(context: RunContext) -> Quantization | None:
+    """The recipe's, with the strength of SmoothQuant that was found for the IR."""
+    if context.recipe.quantize is None:
+        return None
+    smoothing = context.run.facts(export.NAME).get("quantization", {}).get("smoothing")
+    quantization = context.recipe.quantize.build()
+    return replace(quantization, smooth_quant=smoothing["strength"]) if smoothing else quantization
 
 
 STAGE = Stage(NAME, key, run, folder=FOLDER, is_needed=is_needed, problems=problems)

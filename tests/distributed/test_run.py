@@ -82,6 +82,13 @@ prune:
   - {name: regrowing, targets: '*.attention.*', criterion: movement, structure: 1x4, regrow: true, schedule: {to: 0.6, begin: 1, end: 6, every: 1}}
   - {name: wanda, targets: '*.intermediate.dense', criterion: wanda, schedule: {to: 0.6, begin: 1, end: 6, every: 1}}
 """
+#: Of two rules the second is given a sparsity for each layer, by what the first will leave: the work of one process.
+ALLOCATED = (
+    "prune=["
+    "{name: first, targets: '*.query', criterion: magnitude, schedule: {to: 0.5, begin: 2, end: 10}}, "
+    "{name: second, targets: '*.dense', exclude: 'classifier*', criterion: magnitude, "
+    "schedule: {to: 0.5, begin: 2, end: 10}, allocate: {by: sensitivity}}]"
+)
 # Embeddings are means of states, so that no loss uses the pooler.
 POOLED = """\
 optkit: 1
@@ -150,6 +157,7 @@ def launches(tmp_path_factory, tiny_checkpoint, wide_teacher, tiny_files) -> dic
         job("typo", "steady", "prune.wanda.schedul=1"),
         job("loop", "steady", arguments=words),
         job("pooled", "pooled"),
+        job("allocated", "steady", ALLOCATED, "train.ddp_timeout=20"),
     ]
     # The harness forks, and threads would be lost: of tokenizers, too, whose warning of that is what a test looks for.
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
@@ -217,6 +225,15 @@ def test_a_pooler_that_no_loss_uses_does_not_stop_gradient_checkpointing(launche
     pooled = launches["pooled"]
     assert pooled.codes == [0, 0], pooled.said(0)
     assert pooled.facts["steps"] == 4 and pooled.facts["rules"][0]["pruned"] == pooled.facts["rules"][0]["groups"] // 2
+
+
+def test_what_one_process_prunes_alone_waits_for_no_other(launches):
+    allocated = launches["allocated"]
+    assert allocated.codes == [0, 0], allocated.said(0)
+    first, second = allocated.facts["rules"]
+    assert (first["pruned"], second["pruned"]) == (first["groups"] // 2, second["groups"] // 2)
+    ours, theirs = allocated.masks(0), allocated.masks(1)
+    assert ours and all(torch.equal(mask, theirs[name]) for name, mask in ours.items())
 
 
 def test_masks_that_differ_are_an_error_in_both(launches):

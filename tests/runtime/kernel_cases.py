@@ -347,6 +347,20 @@ def _by_heads() -> Iterator[tuple[str, Case]]:
                 inputs += [[x, *tables(seq, depth)], [x, *(f32(rng, batch, seq, depth) for _ in range(2))]]
             yield name, Case(program, inputs)
 
+    # Sizes that are no multiple of four, of features that fill whole vectors: what lies behind the last head is another's.
+    for heads, depth in ((16, 2), (16, 6), (32, 1), (32, 3)):
+        name = f"norm of {heads} heads of {depth} beside another value"
+        rng = _rng(name)
+        program = Program([heads * depth] * 6, [0], [4, 5])
+        program.steps = [
+            Activation(0, 1, "relu"),
+            Activation(0, 2, "relu"),
+            Activation(1, 3, "relu"),
+            RMSNorm(3, 4, f32(rng, heads * depth), 1e-5, heads),
+            Add(2, 0, 5),
+        ]
+        yield name, Case(program, [[f32(rng, 1, seq, heads * depth)] for seq in (1, 17, 40)])
+
     for heads, key_heads, depth in ((2, 1, 8), (6, 2, 5), (4, 4, 6)):
         name = f"attention, {heads} heads of {depth}, {key_heads} of keys"
         rng = _rng(name)
@@ -368,7 +382,7 @@ def _windows() -> Iterator[tuple[str, Case]]:
             name = f"attention in a window {left} {right}, {kind}"
             rng = _rng(name)
             program = attention_program(2, 9, mask=kind != "none")
-            program.steps[0] = replace(program.steps[0], left=left, right=right)
+            program.steps[0] = replace(program.steps[0], before=left, behind=right)
             many = []
             for batch, seq in ((1, 1), (2, 33), (2, 150), (1, 290)):
                 inputs = [f32(rng, batch, seq, 18, scale=1.5) for _ in range(3)]
@@ -431,6 +445,14 @@ def _attention() -> Iterator[tuple[str, Case]]:
     yield "attention, queries whose keys all have the lowest number", Case(program, [[*same, lowest]], mask_type="f32")
     large = [f32(rng, 1, 20, 16, scale=30), f32(rng, 1, 20, 16, scale=30), f32(rng, 1, 20, 16)]
     yield "attention, large scores", Case(attention_program(2, 8, mask=False), [large])
+    name = "attention, two masks"
+    rng, many = _rng(name), []
+    for seq in (12, 40, 200):
+        numbers = [f32(rng, 1, seq, 16) for _ in range(3)]
+        last = np.broadcast_to(np.arange(seq) < seq - 5, (1, 1, seq, seq)).copy()
+        some = rng.random((1, 1, seq, seq)) < 0.8
+        many += [[*numbers, some, last], [*numbers, last, some], [*numbers, last, last]]
+    yield name, Case(relative_program(2, 8, terms="", masks=2), many)
     itself = Program([16, 16], [0], [1], [attention_program(2, 8, mask=False).steps[0]])
     itself.steps[0] = type(itself.steps[0])(0, 0, 0, None, 1, 2, 0.35)
     yield "attention of one value", Case(itself, [[f32(rng, 2, 33, 16)]])

@@ -320,10 +320,10 @@ def _scores(step: Attention, query: np.ndarray, key: np.ndarray, mask: np.ndarra
         scores = (scores.astype(np.float32) + mask).astype(np.float64)
     distance = np.arange(scores.shape[-1]) - np.arange(scores.shape[-2])[:, None]
     far = np.zeros_like(distance, bool)
-    if step.left is not None:
-        far |= distance < -step.left
-    if step.right is not None:
-        far |= distance > step.right
+    if step.before is not None:
+        far |= distance < -step.before
+    if step.behind is not None:
+        far |= distance > step.behind
     return np.where(far, -np.inf, scores)
 
 

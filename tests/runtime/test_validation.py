@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,14 @@ def by_heads() -> Blob:
     return Blob(program)
 
 
+def relative_of_other_features() -> Blob:
+    """The first content of ``relative`` has one feature a head, and the attention three."""
+    program = relative_program(2, 3)
+    program.inputs.append(program.value(2))
+    program.steps[0] = replace(program.steps[0], content=program.inputs[-1])
+    return Blob(program)
+
+
 def relative() -> Blob:
     """0, 1: relative positions of query and key; 2, 3: sums; 4: attention. Values 0, 1, 2: query, key, value; 3: target;
     4, 5, 6: table, places, what they add; 7, 8, 9: those of keys; 10: the sum of both; 11: a mask; 12: the sum of all."""
@@ -251,6 +260,7 @@ DAMAGE = {
     "relative positions of no heads": (lambda: (b := relative()).u32(b.step(0, INTEGERS), 0), "heads do not divide"),
     "relative positions of 6 heads": (lambda: (b := relative()).u32(b.step(0, INTEGERS), 6), "numbers of heads"),
     "relative positions of values": (lambda: (b := relative()).u32(b.step(0, INTEGERS, 1), 2), "queries or of keys"),
+    "relative positions of other features": (relative_of_other_features, "do not fit a head"),
     "relative scale": (lambda: (b := relative()).f32(b.step(0, FLOATS), NAN), "not finite"),
     "relative positions of a mask": (lambda: (b := relative()).u32(b.step(0, SOURCES), 11), "computes with a mask"),
     "table of tokens": (lambda: (b := relative()).u32(b.step(0, SOURCES, 1), 0), "a mask is no mask"),

@@ -29,6 +29,7 @@ from optkit.pruning.former_zeros import former_zeros, groups_pruned
 from optkit.pruning.masking import lay_out
 from optkit.pruning.oneshot.replay import without_padding
 from optkit.pruning.pruner import Pruner
+from optkit.pruning.schedules import resolve
 from optkit.pruning.selection import lowest, target_count
 from optkit.pruning.structures import GroupedAcrossLayers
 from optkit.pruning.targets import Site, resolve_sites
@@ -45,16 +46,17 @@ def without_training(rule: Rule) -> Rule:
 
 
 def prune_now(model: nn.Module, rules: Sequence[Rule]) -> None:
-    """Prunes ``model`` in place as far as ``rules`` go in the end, without training."""
-    at_once = [
-        replace(without_training(r), schedule=r.schedule and Schedule("constant", to=r.schedule.to, begin=0))
-        for r in rules
-    ]
-    if at_once:
-        pruner = Pruner(model, at_once)
-        pruner.start(1, 1)
-        pruner.update(0)
-        pruner.fold()
+    """Prunes ``model`` in place as far as ``rules`` go in the end, without training. One of several processes may call
+    this alone: it compares nothing with the others.
+    """
+    if not rules:
+        return
+    pruner = Pruner(model, [without_training(rule) for rule in rules])
+    for bound in pruner.bound:
+        if (schedule := bound.rule.schedule) is not None:
+            bound.steps = resolve(Schedule("constant", to=schedule.to, begin=0), 1, 1.0)
+            bound.prune(schedule.to)
+    pruner.fold()
 
 
 def keeps(rule: Rule, site: Site, index: int, counts: Sequence[int]) -> Iterator[list[Tensor]]:

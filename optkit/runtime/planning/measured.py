@@ -114,7 +114,11 @@ def measured_plan(
         agreement = Agreement(model, plain, compared, core=core, config=config, dynamic=dynamic)
     while plans:
         choice = plans.pop(0)
-        rewritten, placed = apply(model, choice)
+        try:
+            rewritten, placed = apply(model, choice)
+        except OptkitError as error:
+            dropped.append(f"{_described(choice)}: {error}")
+            continue
         without = [replace(choice, attention=False)] if choice.attention and _holds_attention(placed) else []
         new, fault = _tried(core, rewritten, choice, config, arrays, agreement)
         if new is not None:

@@ -102,7 +102,7 @@ class Plan:
         """
         try:
             return _plan(json.loads(text))
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # of JSON, or a number with more digits than Python reads
             raise OptkitError(f"no plan: not JSON: {error}") from None
         except RecursionError:
             raise OptkitError("no plan: JSON nested too deep") from None

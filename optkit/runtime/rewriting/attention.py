@@ -6,7 +6,7 @@ the result goes back the same way. What is done to single numbers in between mov
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,6 +123,7 @@ def _match(
     """The attention of query, key and value, and of the contents of ``terms``, which are ``operands`` in this order."""
     scale = scale * operands[0].factor * operands[1].factor
     key_heads = heads // operands[1].repeats
+    result = replace(result, heads=heads)  # its steps are by head, and it has no tokens that tell how many there are
     tables = tuple(table for each in operands for table in each.tables)
 
     def emit(builder: Builder, n: list[int]) -> int:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Comparisons of a with b as those of b with a.
 _TURNED = {"Less": "Greater", "LessEqual": "GreaterEqual", "Greater": "Less", "GreaterEqual": "LessEqual"}
 _QUERIES, _KEYS = -2, -1
+#: Tokens that no two of a sequence are apart.
+_ANY = 2**31
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def window(value: openvino.Output, shapes: Shapes) -> Window | None:
 
 
 def _checked(left: int | None, right: int | None) -> Window | None:
-    return None if min(left or 0, right or 0) < 0 else Window(left, right)
+    if min(left or 0, right or 0) < 0:
+        return None
+    return Window(*(None if each is None or each >= _ANY else each for each in (left, right)))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ void change_step(Bytes& bytes, const Places& places, Random& random) {
     const size_t step = places.step_table + kStep * random.below(places.steps);
     switch (random.below(6)) {
         case 0:  // what it is
-            return write32(bytes, step, uint32_t(random.below(9)));
+            return write32(bytes, step, uint32_t(random.below(14)));
         case 1:  // what it reads and makes
             return write32(bytes, step + 4 + 4 * random.below(5), uint32_t(random.below(places.values + 1)));
         case 2:  // integers

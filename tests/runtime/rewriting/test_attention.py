@@ -109,6 +109,23 @@ def test_without_mask():
     assert not {"ScaledDotProductAttention", "Transpose", "Reshape"} & set(types(model))
 
 
+def _gained(graph, part):
+    return ops.multiply(part, ops.constant(graph.numbers(1, 1, 1, DEPTH)))
+
+
+def _normalised(graph, part):
+    squares = ops.reduce_mean(ops.multiply(part, part), axes(3), True)
+    return ops.multiply(part, ops.power(ops.add(squares, scalar(1e-6)), scalar(-0.5)))
+
+
+@pytest.mark.parametrize(("changed", "step"), [(_gained, "Affine"), (_normalised, "RMSNorm")])
+def test_what_is_done_by_head_to_the_result(changed, step):
+    result, _ = check(
+        lambda graph, x: sdpa(graph, x, change=lambda part, name: changed(graph, part) if name == "context" else part)
+    )
+    assert steps(result) == [[*ONE[:-1], step, ONE[-1]]]
+
+
 @pytest.mark.parametrize("mask", [BOOLEAN, FLOAT, BIAS, FLAT], ids=["boolean", "float", "bias", "two dimensions"])
 def test_masks_of_the_fused_form(mask):
     result, _ = check(lambda graph, x, m: sdpa(graph, x, m, 0.4), mask)

@@ -34,6 +34,8 @@ WINDOWS = {
     "around": (lambda q, k: ops.less_equal(distance(q, k), whole(5)), (5, 5)),
     "closer": (lambda q, k: ops.greater(whole(5), distance(k, q)), (4, 4)),
     "in 32 bits": (lambda q, k: ops.less_equal(ops.convert(k, "i32"), ops.convert(q, "i32")), (None, 0)),
+    # As the other numbers of a step it is written with numbers, but it is no value's.
+    "farther than there are values": (lambda q, k: ops.less_equal(distance(q, k), whole(30)), (30, 30)),
     "some before": (
         lambda q, k: ops.logical_and(ops.less_equal(k, q), ops.greater(k, ops.subtract(q, whole(4)))),
         (3, 0),
@@ -43,7 +45,7 @@ WINDOWS = {
 
 def window_of(result):
     step = attention_of(result)
-    return step.left, step.right
+    return step.before, step.behind
 
 
 def select(condition, low=-65504.0):
@@ -108,6 +110,7 @@ MISSES = {
     "the same chunk": lambda q, k: ops.equal(ops.divide(k, whole(4)), ops.divide(q, whole(4))),
     "a sum": lambda q, k: ops.less_equal(ops.abs(ops.add(q, k)), whole(60)),
     "off the middle": lambda q, k: ops.less_equal(distance(ops.add(q, whole(2)), k), whole(5)),
+    "not too far for any": lambda q, k: ops.less_equal(distance(q, k), whole(2**40)),
     "far": lambda q, k: ops.greater_equal(distance(q, k), whole(0)),
     "either": lambda q, k: ops.logical_or(ops.less_equal(k, q), ops.less_equal(k, ops.add(q, whole(3)))),
 }

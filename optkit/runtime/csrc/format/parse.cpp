@@ -190,7 +190,7 @@ private:
               "query, key and value have different features");
         step.scale = floats[0];
         if (step.sources[3] != kNone)
-            terms_->add_to_scores(step.sources[3], step.heads);
+            terms_->add_to_scores(step.sources[3], step.heads, features / step.heads);
     }
 
     /// @return the features of the content.

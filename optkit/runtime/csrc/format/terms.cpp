@@ -5,8 +5,8 @@
 namespace optkit {
 
 Terms::Terms(Spec& spec, const std::vector<bool>& known)
-    : spec_(spec), known_(known), heads_(known.size(), 0), makers_(known.size(), kNone), masks_(known.size(), 0),
-      relatives_(known.size(), 0) {}
+    : spec_(spec), known_(known), heads_(known.size(), 0), sizes_(known.size(), 0), makers_(known.size(), kNone),
+      masks_(known.size(), 0), relatives_(known.size(), 0) {}
 
 void Terms::make(const Step& step, uint32_t features) {
     if (step.op == Op::relative) {
@@ -15,6 +15,7 @@ void Terms::make(const Step& step, uint32_t features) {
         const uint64_t table = uint64_t(step.heads) << 32 | features / step.heads;
         check(tables_.emplace(step.sources[1], table).first->second == table, "a table serves different heads");
         heads_[step.target] = step.heads;
+        sizes_[step.target] = features / step.heads;
         relatives_[step.target] = 1;
     } else {
         for (int i = 0; i < 2; ++i) {
@@ -28,9 +29,9 @@ void Terms::make(const Step& step, uint32_t features) {
     makers_[step.target] = uint32_t(spec_.steps.size());
 }
 
-void Terms::add_to_scores(uint32_t number, uint32_t heads) {
+void Terms::add_to_scores(uint32_t number, uint32_t heads, uint32_t size) {
     use_as_term(number);
-    serve(number, heads);
+    serve(number, heads, size);
 }
 
 /// Lets a value be for that and nothing else.
@@ -49,13 +50,14 @@ void Terms::use_as_term(uint32_t number) {
 }
 
 /// Whatever `number` is the sum of fits the heads of an attention. At most four values, so that this ends soon.
-void Terms::serve(uint32_t number, uint32_t heads) {
+void Terms::serve(uint32_t number, uint32_t heads, uint32_t size) {
     check(heads_[number] == 0 || heads_[number] == heads, "a mask serves different numbers of heads");
     heads_[number] = heads;
+    check(sizes_[number] == 0 || sizes_[number] == size, "relative positions do not fit a head");
     if (makers_[number] != kNone && spec_.steps[makers_[number]].op == Op::bias)
         for (uint32_t each : spec_.steps[makers_[number]].sources)
             if (each != kNone)
-                serve(each, heads);
+                serve(each, heads, size);
 }
 
 }  // namespace optkit

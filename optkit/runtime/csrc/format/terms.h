@@ -21,20 +21,20 @@ public:
     /// @throws FormatError
     void make(const Step& step, uint32_t features);
 
-    /// Notes that `number` is added to the scores of `heads` heads.
+    /// Notes that `number` is added to the scores of `heads` heads of `size` features.
     /// @throws FormatError
-    void add_to_scores(uint32_t number, uint32_t heads);
+    void add_to_scores(uint32_t number, uint32_t heads, uint32_t size);
 
 private:
     void use_as(uint32_t number, Use use);
     void use_as_term(uint32_t number);
-    void serve(uint32_t number, uint32_t heads);
+    void serve(uint32_t number, uint32_t heads, uint32_t size);
 
     Spec& spec_;
     const std::vector<bool>& known_;
-    // Of each value: the heads that it serves, the step that makes it, and how many masks and relative positions it is
-    // the sum of.
-    std::vector<uint32_t> heads_, makers_, masks_, relatives_;
+    // Of each value: the heads that it serves, the features of a head of its content, the step that makes it, and how
+    // many masks and relative positions it is the sum of.
+    std::vector<uint32_t> heads_, sizes_, makers_, masks_, relatives_;
     std::map<uint32_t, uint64_t> tables_;  // heads and features of one
 };
 

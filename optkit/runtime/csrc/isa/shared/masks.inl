@@ -43,8 +43,8 @@ inline bool same_for_all_queries(const MaskView& mask, int queries, uint32_t key
 }
 
 /// scores[key][lanes] = what a mask adds to the scores of kVectors vectors of queries from `lane` on, or with kAdd that
-/// and what they hold. Returns the end of the keys that have to be looked at: the last ones, such as padding, may take
-/// part in no query.
+/// and what they hold. Returns the end of the keys that have to be looked at: without kAdd, the last ones, such as
+/// padding, may take part in no query.
 template <int kVectors, bool kAdd>
 uint32_t write_mask(float* scores, const MaskView& mask, const AttentionArgs& args, int lane, uint32_t first,
                     uint32_t end) {
@@ -52,7 +52,7 @@ uint32_t write_mask(float* scores, const MaskView& mask, const AttentionArgs& ar
         write(score, kAdd ? read(score) + numbers : numbers);
     };
     const bool same = same_for_all_queries(mask, args.queries, first, end);
-    if (same && mask.boolean && mask.key_stride) {
+    if (!kAdd && same && mask.boolean && mask.key_stride) {
         const uint8_t* row = static_cast<const uint8_t*>(mask.data);
         while (end - first > 1 && !row[end - 1])
             --end;

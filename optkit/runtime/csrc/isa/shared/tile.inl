@@ -122,9 +122,12 @@ void rms_norm(float* target, const float* source, uint32_t rows, uint32_t heads,
             const Floats mean = ((squares[0] + squares[1]) + (squares[2] + squares[3])) / float(size);
             write(normal.factor + lane, 1.0f / root(mean + epsilon));
         }
-        // What this writes behind a head, the next one overwrites.
         const ToFloats floats{target + size_t(head) * size * kLanes};
-        if (!panel)
+        if (heads > 1 && size % 4)  // one_pass would go on behind the last head
+            for (uint32_t row = 0; row < size; ++row)
+                for (int lane = 0; lane < lanes; lane += kWidth)
+                    write(floats.target + size_t(row) * kLanes + lane, rounded(normal(row, lane)));
+        else if (!panel)
             one_pass(size, lanes, normal, Same{}, floats);
         else
             with_panel(*panel, [&](const auto& to) { one_pass(size, lanes, normal, Same{}, both(floats, to)); });
