@@ -59,6 +59,7 @@ def _device(context: RunContext) -> Any:
 def bound_curve(curve: Curve, rule: Rule) -> Curve:
     """``curve`` within the rule's floor and ceiling, with as many choices as there shall be."""
     most = rule.structure.max_sparsity
-    least = max(int(np.ceil(rule.floor / most * curve.groups - 1e-9)), curve.counts[0])
-    highest = int(np.floor(min(rule.ceiling / most, 1.0) * curve.groups + 1e-9))
+    # Rounded as training does, so that there is room for every target between the two.
+    least = max(int(np.floor(rule.floor / most * curve.groups + 1e-9)), curve.counts[0])
+    highest = int(np.ceil(min(rule.ceiling / most, 1.0) * curve.groups - 1e-9))
     return curve.between(least, max(min(highest, curve.counts[-1]), least)).refine()

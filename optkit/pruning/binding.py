@@ -228,3 +228,6 @@ class BoundRule:
         mask.mask.copy_((mask.free if self.regrows else before) & kept)
         if not torch.equal(before, mask.mask):
             self.criterion.after_mask(raw.data, self.state(mask), before, mask.mask)
+        if not (self.regrows or mask.regrow):
+            # As a checkpoint has them: optimizers may go by the size of a weight.
+            raw.data.masked_fill_(~mask.mask, 0.0)

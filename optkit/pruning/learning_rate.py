@@ -82,7 +82,7 @@ def rewind_steps(
     if at != "jumps":
         every = max(Span.parse(at).steps(total_steps, steps_per_epoch), 1)
         return list(range(every, total_steps, every))
-    jumps: dict[str, list[int]] = {}
+    jumps: list[tuple[str, list[int]]] = []
     for rule in rules:
         if rule.schedule is None:
             continue
@@ -93,12 +93,12 @@ def rewind_steps(
             )
         table = resolve(rule.schedule, total_steps, steps_per_epoch).table()
         before = [0.0, *(target for _, target in table)]
-        jumps[rule.name] = [step for (step, target), last in zip(table, before) if target > last]
+        jumps.append((rule.name, [step for (step, target), last in zip(table, before) if target > last]))
     if not jumps:
         raise PruningError(
             "the learning rate is rewound at jumps, and no rule has a schedule: give the time between two rewinds"
         )
-    (first, steps), *others = jumps.items()
+    (first, steps), *others = jumps
     for name, other in others:
         if other != steps:
             raise PruningError(

@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from optkit.errors import PruningError
 from optkit.pruning import parallel
 from optkit.pruning.binding import BoundRule
-from optkit.pruning.masking import effective_gradients, mask_of, raw_of
+from optkit.pruning.masking import WeightMask, effective_gradients, mask_of, raw_of
+from optkit.pruning.targets import roots
 
 
 class Observer:
@@ -29,7 +30,7 @@ class Observer:
         self._watched: list[tuple[BoundRule, nn.Linear]] = []
         self._hooks: list[RemovableHandle] = []
         self._real: Tensor | None = None  # which tokens are no padding: bool (batch, length)
-        self._seen = set[int]()  # ids of masks whose weights got a gradient
+        self._seen = set[int]()  # ids of masks whose weights got a gradient that is not all zero
 
     def watch(self, bound: BoundRule, layer: nn.Linear) -> None:
         """Shows the rule's criterion what it watches of ``layer``, whose mask keeps its state."""
@@ -41,7 +42,10 @@ class Observer:
     def watch_padding(self, model: nn.Module) -> None:
         """Leaves padded tokens out of the inputs, where any criterion watches those; to be called after ``watch``."""
         if any("inputs" in bound.criterion.watches for bound, _ in self._watched):
-            self._hooks.append(model.register_forward_pre_hook(self._see_padding, with_kwargs=True))
+            # A model of another package, such as sentence-transformers', hands the mask to those within by name.
+            for root in roots(model):
+                within = model.get_submodule(root.removesuffix("."))
+                self._hooks.append(within.register_forward_pre_hook(self._see_padding, with_kwargs=True))
 
     def _see_padding(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
@@ -71,7 +75,10 @@ class Observer:
         ]
         gradients = effective_gradients([mask for _, mask, _ in watched], [raw.grad for *_, raw in watched])
         self.steps += 1
-        self._seen.update(id(mask) for _, mask, _ in watched)
+        for (_, mask, _), gradient in zip(watched, gradients, strict=True):
+            # Zeros come from layers that are called and get no token.
+            if id(mask) not in self._seen and bool(gradient.any()):
+                self._seen.add(id(mask))
         # Where one is infinite clipping has cleared all others: none of the step's is worth anything.
         if skip_nonfinite and not _finite(gradients):
             return
@@ -94,21 +101,40 @@ class Observer:
         for _, layer in self._watched:
             mask_of(layer).forget_gradients()
 
+    def go_on(self) -> None:
+        """Takes for seen what an earlier part of the training saw, which states tell."""
+        watched = ((bound, mask_of(layer)) for bound, layer in self._watched)
+        self._seen.update(id(mask) for bound, mask in watched if _holds_anything(bound.state(mask)))
+
     def check_seen(self, bound: BoundRule) -> None:
-        """Raises PruningError if a rule goes by gradients, and one of its weights got none so far."""
-        if bound.criterion.by_gradients:
-            unseen = next((name for name, layer in bound.layers.items() if id(mask_of(layer)) not in self._seen), None)
-            if unseen is not None:
-                raise PruningError(
-                    f"rule '{bound.rule.name}': {unseen}.weight got no gradient, and {bound.rule.criterion.name} goes "
-                    "by that: exclude it, or take magnitude"
-                )
+        """Raises PruningError if a rule goes by gradients or inputs, and one of its weights got none so far."""
+        if not bound.criterion.watches:
+            return
+        seen, what = self._has_gradient, ".weight got no gradient"
+        if not bound.criterion.by_gradients:
+            seen, what = self._has_input, " got no input in training (a loop of your own has to call model.train())"
+        unseen = next((name for name, layer in bound.layers.items() if not seen(bound, mask_of(layer))), None)
+        if unseen is not None:
+            raise PruningError(
+                f"rule '{bound.rule.name}': {unseen}{what}, and {bound.rule.criterion.name} goes by that: exclude it, "
+                "or take magnitude"
+            )
+
+    def _has_gradient(self, bound: BoundRule, mask: WeightMask) -> bool:
+        return id(mask) in self._seen
+
+    def _has_input(self, bound: BoundRule, mask: WeightMask) -> bool:
+        return _holds_anything(bound.state(mask))
 
     def remove(self) -> None:
         """Takes the hooks off the model."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+
+
+def _holds_anything(state: dict[str, Tensor]) -> bool:
+    return any(bool(tensor.any()) for tensor in state.values())
 
 
 def _finite(tensors: Sequence[Tensor]) -> bool:

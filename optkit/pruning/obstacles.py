@@ -52,7 +52,10 @@ def require_loaded(layers: Mapping[str, nn.Linear]) -> None:
 def _obstacle(layer: nn.Linear) -> str | None:
     if parametrize.is_parametrized(layer, "weight"):
         if any(isinstance(each, WeightMask) for each in layer.parametrizations.weight):
-            return "has a mask already: fold the earlier masks, or load the model afresh"
+            return (
+                "has a mask already: fold the earlier masks, or take them off with Pruner.remove() (of a training that "
+                "failed: callback.pruner.remove()), or load the model afresh"
+            )
         return (
             "is parametrized: call torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') for it, or load "
             "the model afresh"

@@ -44,7 +44,7 @@ class Pruner:
 
     Args:
         model: changed in place: the weights of matched layers get a parametrization.
-        rules: applied in order; a later rule sees what remains.
+        rules: a Rule or several, applied in order; a later rule sees what remains.
 
     Raises:
         PruningError: if a pattern matches nothing, blocks do not divide a weight, two rules clash, a weight cannot be
@@ -52,7 +52,8 @@ class Pruner:
             calls, once the masks were folded.
     """
 
-    def __init__(self, model: nn.Module, rules: Sequence[Rule]):
+    def __init__(self, model: nn.Module, rules: Rule | Sequence[Rule]):
+        rules = [rules] if isinstance(rules, Rule) else list(rules)
         matched, problems = resolve_rules(model, rules)
         if problems:
             raise PruningError("; ".join(text for _, text in problems))
@@ -60,7 +61,7 @@ class Pruner:
         lay_out(model)
         self.model = model
         self._hooks: list[RemovableHandle] = []
-        self._done = 0
+        self._begun = self._done = 0
         self._folded = False
         self._rules = [BoundRule(rule, sites) for rule, sites in zip(rules, matched)]
         self._observer = Observer()
@@ -138,7 +139,9 @@ class Pruner:
             self._check_trained(bound)
         self._check_processes()
         self._observer.steps, self._updated = 0, False
-        self._done = done
+        self._begun = self._done = done
+        if done:
+            self._observer.go_on()
 
     @torch.no_grad()
     def observe(self, *, skip_nonfinite: bool = False) -> None:
@@ -158,9 +161,9 @@ class Pruner:
         """Recomputes masks if a schedule changes once ``step`` optimizer steps are done; says whether one did.
 
         Raises:
-            PruningError: if a criterion that goes by gradients never got one of a weight; where a training goes on, if
-                a schedule has ended and its target was not reached; in every process, if masks then differ between
-                processes.
+            PruningError: if a criterion that goes by gradients or inputs never got any of a weight; where a training
+                goes on, if a schedule has ended and its target was not reached; in every process, if masks then differ
+                between processes.
         """
         self._require_masks()
         if not self._updated:
@@ -170,7 +173,7 @@ class Pruner:
         for bound in self._rules:
             if bound.steps is not None and bound.steps.changes_at(step):
                 target = bound.steps.target(step)
-                if target > 0 and self._observer.steps:
+                if target > 0 and step > self._begun:  # a training that goes on has what it saw in its states
                     self.check_seen(bound)
                 bound.prune(target)
                 changed = True
@@ -180,7 +183,7 @@ class Pruner:
         return changed
 
     def check_seen(self, bound: BoundRule) -> None:
-        """Raises PruningError if a rule goes by gradients, and one of its weights got none so far."""
+        """Raises PruningError if a rule goes by gradients or inputs, and one of its weights got none so far."""
         self._observer.check_seen(bound)
 
     def _check_trained(self, bound: BoundRule) -> None:
@@ -220,7 +223,8 @@ class Pruner:
                 for mask in site.masks():
                     target = share * bound.rule.structure.max_sparsity if bound.steps else _sparsity(mask)
                     wanted[id(mask)] = max(wanted.get(id(mask), (0.0, 0)), (target, mask.mask.numel()))
-        return sum(target * size for target, size in wanted.values()) / sum(size for _, size in wanted.values())
+        weights = sum(size for _, size in wanted.values())
+        return sum(target * size for target, size in wanted.values()) / weights if weights else 0.0
 
     def at_target(self, step: int) -> bool:
         """Whether every schedule has ended once ``step`` optimizer steps are done."""

@@ -44,22 +44,25 @@ def encoder_layers(model: nn.Module) -> set[str]:
     Of a model that wraps models of transformers, as a SentenceTransformer does, those of the wrapped ones count.
     """
     names = list(linear_layers(model))
-    roots = [""] if isinstance(model, PreTrainedModel) else _wrapped_models(model) or [""]
     found: set[str] = set()
-    for root in roots:
+    for root in roots(model):
         below = {name: name.removeprefix(root) for name in names if name.startswith(root)}
         encoder = encoder_of(below.values())
         found |= {name for name, short in below.items() if short in encoder}
     return found
 
 
-def _wrapped_models(model: nn.Module) -> list[str]:
-    """Names, with a dot behind, of the outermost models of transformers within ``model``."""
-    roots: list[str] = []
+def roots(model: nn.Module) -> list[str]:
+    """Names, with a dot behind, of the outermost models of transformers within ``model``; an empty one where it is such
+    a model itself, or holds none.
+    """
+    found: list[str] = []
     for name, module in model.named_modules():
-        if isinstance(module, PreTrainedModel) and not any(f"{name}.".startswith(root) for root in roots):
-            roots.append(f"{name}.")
-    return roots
+        if isinstance(module, PreTrainedModel) and not any(f"{name}.".startswith(root) for root in found):
+            if not name:
+                return [""]
+            found.append(f"{name}.")
+    return found or [""]
 
 
 def coverage(model: nn.Module) -> list[str]:

@@ -217,6 +217,10 @@ class RuleSpec(Part):
             check_bounds(said["scope"], said["schedule"].to, said["normalize"], said["floor"], ceiling)
         elif said["floor"] > ceiling:
             raise ValueError(f"the floor {said['floor']:g} is above the ceiling {ceiling:g}: lower the floor")
+        elif said["floor"] > (most := Structure.parse(said["structure"]).max_sparsity):
+            raise ValueError(
+                f"the floor {said['floor']:g} is above what the structure reaches, {most:g}: lower the floor"
+            )
         return ceiling
 
     @field_validator("permute")

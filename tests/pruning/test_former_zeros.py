@@ -190,6 +190,13 @@ def test_a_layer_may_be_above_a_target_by_what_another_rule_takes_of_it(bert):
         assert after == pytest.approx(max(float(before), 0.7), abs=0.01), name
 
 
+def test_an_allocation_rounds_bounds_as_training_does():
+    """Of two layers of four heads, 60 % are five: with at most 70 % of each, three of one have to go."""
+    curve = sensitivity.Curve("layer", 4, (0, 1, 2, 3, 4), (0.0, 1.0, 2.0, 3.0, 4.0))
+    bounded = bound_curve(curve, Rule(structure="head", schedule=Schedule(to=0.6), floor=0.3, ceiling=0.7))
+    assert (bounded.counts[0], bounded.counts[-1]) == (1, 3)
+
+
 def test_an_allocation_takes_no_less_than_what_is_there(bert):
     model, _ = sparse(bert)
     rule = Rule(structure="1x4", schedule=Schedule(to=0.8))

@@ -57,6 +57,10 @@ def test_it_rewinds_where_masks_take_more():
         ([Rule(criterion=Frozen())], "no rule has a schedule"),
         ([Rule(schedule=STEPWISE), Rule(name="b")], "the schedule of rule 'b' is cubic: make it stepwise"),
         (
+            [Rule(schedule=Schedule("stepwise", begin=2, end=15, jumps=3)), Rule(schedule=STEPWISE)],  # of one name
+            "rules 'weights' and 'weights' jump at different steps",
+        ),
+        (
             [
                 Rule(schedule=STEPWISE, name="a"),
                 Rule(schedule=Schedule("stepwise", begin=2, end=15, jumps=3), name="b"),

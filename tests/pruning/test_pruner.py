@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch.nn.utils import parametrize
 
 from optkit.errors import PruningError
 from optkit.pruning.config import Frozen, Magnitude, Movement, Obert, Rule, Schedule, SoftMovement, Taylor, Wanda
@@ -281,14 +280,11 @@ def test_global_scope_compares_rows_of_different_lengths_by_their_mean(stack):
 
 
 def test_a_floor_grows_with_the_schedule_and_normalized_layers_share_alike(stack):
-    model = stack((8, 8), (8, 8))
-    model.layers[1].weight.data *= 1000
     for given, counts in (({}, [64, 0]), ({"floor": 0.25}, [48, 16]), ({"ceiling": 0.75}, [48, 16])):
-        pruner = prune(model, Rule(schedule=Schedule(to=0.5, **AT_ONCE), **given))
+        model = stack((8, 8), (8, 8))
+        model.layers[1].weight.data *= 1000
+        prune(model, Rule(schedule=Schedule(to=0.5, **AT_ONCE), **given))
         assert [int((layer.weight == 0).sum()) for layer in model.layers] == counts
-        for layer in model.layers:
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-        assert pruner.sparsity
     model = stack((8, 8), (8, 8))
     model.layers[1].weight.data = model.layers[0].weight.data * 1000
     prune(model, Rule(schedule=Schedule(to=0.5, **AT_ONCE), normalize=True))
@@ -311,3 +307,66 @@ def test_magnitude_needs_no_state_and_no_gradients(stack):
     model = stack((4, 4))
     Pruner(model, [Rule(criterion=Magnitude())])
     assert sorted(model.state_dict()) == ["layers.0.bias", "layers.0.weight", "layers.0.weight_mask"]
+
+
+def test_inputs_that_never_came_are_told(stack):
+    model = stack((8, 8), (8, 8)).eval()  # as from_pretrained returns a model
+    pruner = Pruner(model, Rule(criterion=Wanda(), schedule=Schedule(to=0.5, begin=1, end=2)))
+    pruner.start(4, 4)
+    model(torch.ones(1, 8)).sum().backward()
+    pruner.observe()
+    with pytest.raises(PruningError) as error:
+        pruner.update(2)
+    assert str(error.value) == (
+        "rule 'weights': layers.0 got no input in training (a loop of your own has to call model.train()), and wanda "
+        "goes by that: exclude it, or take magnitude"
+    )
+
+
+def test_a_loop_that_forgets_to_observe_is_told(stack):
+    pruner = Pruner(stack((8, 8)), [Rule(criterion=Movement(), schedule=Schedule(to=0.5, begin=1, end=2))])
+    pruner.start(4, 4)
+    with pytest.raises(PruningError, match="layers.0.weight got no gradient, and movement goes by that"):
+        pruner.update(2)
+
+
+def test_gradients_of_zeros_are_none(stack):
+    model = stack((8, 8))
+    pruner = Pruner(model, [Rule(criterion=Movement(), schedule=Schedule(to=0.5, begin=1, end=2))])
+    pruner.start(4, 4)
+    model(torch.zeros(0, 8)).sum().backward()  # called, and no token in it
+    pruner.observe()
+    with pytest.raises(PruningError, match="layers.0.weight got no gradient"):
+        pruner.update(2)
+
+
+def test_what_was_seen_before_a_training_went_on_counts(stack):
+    rule = Rule(criterion=Movement(), schedule=Schedule(to=0.5, begin=1, end=6, every=1))
+    first, second = stack((8, 8), (8, 8)), stack((8, 8), (8, 8))
+    pruner = Pruner(first, [rule])
+    pruner.start(8, 8)
+    first(torch.ones(1, 8)).sum().backward()
+    pruner.observe()
+    for step in (1, 2):
+        pruner.update(step)
+    later = Pruner(second, [rule])
+    second.load_state_dict(first.state_dict())
+    later.start(8, 8, done=2)
+    later.update(2)
+    second.zero_grad()
+    second.layers[1](torch.ones(1, 8)).sum().backward()  # the other layer is passed over in this step
+    later.observe()
+    assert later.update(3) and later.sparsity() > pruner.sparsity()
+
+
+def test_optimizers_that_go_by_weights_see_what_a_checkpoint_holds(stack):
+    model = stack((8, 8))
+    prune(model, Rule(criterion=Magnitude(), schedule=Schedule("constant", to=0.5, begin=0)))
+    raw = raw_of(model.layers[0])
+    assert torch.equal(raw, model.layers[0].weight) and int((raw == 0).sum()) == 32
+
+
+def test_no_rules_have_no_target(stack):
+    pruner = Pruner(stack((8, 8)), [])
+    pruner.start(2, 2)
+    assert pruner.target(1) == pruner.sparsity() == 0.0

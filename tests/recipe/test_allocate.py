@@ -60,6 +60,10 @@ def rules(recipes, rule):
             "{allocate: {by: latency, speedup: 3}, floor: 0.5, ceiling: 0.4}",
             "6:68: prune.0.ceiling: the floor 0.5 is above the ceiling 0.4",
         ),
+        (
+            "{allocate: {by: latency, speedup: 3}, structure: '2:4', floor: 0.6}",
+            "6:9: prune.0.ceiling: the floor 0.6 is above what the structure reaches, 0.5: lower the floor",
+        ),
         ("{allocate: {by: sensitivity}, floor: 0.9}", "6:9: prune.0.ceiling: the sparsity 0.8 must lie between"),
     ],
 )

@@ -100,7 +100,7 @@ def measure(
         tell: hears how many layers are done, of how many.
 
     Raises:
-        PruningError: as ``resolve_sites``.
+        PruningError: as ``resolve_sites``; if no token reaches a layer.
     """
     sites, problems = resolve_sites(model, rule)
     if problems:
@@ -111,6 +111,9 @@ def measure(
         together = list(together)
         moments = _moments_of_inputs(model, {n: x for site in together for n, x in _outer(site).items()}, batches)
         for site in together:
+            unseen = next((n for n in _outer(site) if n not in moments or not moments[n].count), None)
+            if unseen is not None:
+                raise PruningError(f"rule '{rule.name}': no token of the examples reaches {unseen}: exclude it")
             counts = list(dict.fromkeys(counts_at(site, rule, [0.0, *sparsities])))
             losses = [_loss(site, masks, moments) for masks in keeps(rule, site, index, counts)]
             curves.append(Curve(site.name, site.grid.count, tuple(counts), tuple(losses)))

@@ -70,13 +70,13 @@ class Compaction:
 
 
 @torch.no_grad()
-def compact(model: nn.Module, rules: Sequence[Rule] = ()) -> Compaction:
+def compact(model: nn.Module, rules: Rule | Sequence[Rule] = ()) -> Compaction:
     """Removes from ``model``, in place, the heads, neurons and layers that pruning emptied; its outputs stay the same.
 
     Args:
         model: a transformers encoder whose masks are folded.
-        rules: that pruned the model. Where they prune blocks as well, heads and neurons go in aligned runs that leave
-            the blocks whole: four neurons at a time where columns come in blocks of four.
+        rules: that pruned the model, one or several. Where they prune blocks as well, heads and neurons go in aligned
+            runs that leave the blocks whole: four neurons at a time where columns come in blocks of four.
 
     Raises:
         PruningError: if the architecture is not in the table of layouts, it is a decoder, masks are not folded, or the
@@ -84,7 +84,8 @@ def compact(model: nn.Module, rules: Sequence[Rule] = ()) -> Compaction:
     """
     if is_cut(model):
         raise PruningError("the model was compacted before: prune all there is to prune, then compact it once")
-    if getattr(model.config, "is_decoder", False):
+    rules = [rules] if isinstance(rules, Rule) else list(rules)
+    if getattr(getattr(model, "config", None), "is_decoder", False):
         raise PruningError("compaction is for encoders, and this model is a decoder: its cache knows every head")
     found = layouts(model)
     for name, module in model.named_modules():

@@ -28,6 +28,8 @@ class WandaCriterion(Criterion):
         return {"square": square, "tokens": square.new_zeros(())}
 
     def observe_inputs(self, state: State, inputs: Tensor, count: Tensor | int) -> None:
+        if inputs.dtype == torch.float64:  # which vector_norm does not narrow
+            inputs = inputs.float()
         state["square"] += torch.linalg.vector_norm(inputs, dim=0, dtype=torch.float32).square_()
         state["tokens"] += count
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from optkit.errors import PruningError
 from optkit.pruning.binding import BoundRule
 from optkit.pruning.masking import mask_of, raw_of
 from optkit.pruning.oneshot.importance import Importance, importances, token_weights
@@ -61,6 +62,8 @@ class Calibration:
                 weights = token_weights([felt[name] for name in stage])
                 for x, y, w in zip(*(replay.inputs(stage) for replay in replays), weights, strict=True):
                     moments.add(x, y, w)
+                if not moments.tokens:
+                    raise PruningError(f"no token of the batches reaches {stage[0]}: exclude it")
                 yield stage, moments.finish()
         finally:
             for replay in replays:

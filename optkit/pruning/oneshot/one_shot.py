@@ -21,6 +21,7 @@ from optkit.pruning.oneshot.replay import LABELS, Batch, run
 from optkit.pruning.oneshot.search import search
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.schedules import resolve
+from optkit.pruning.targets import resolve_rules
 
 OnProgress = Callable[[str, int, int], None]
 Loss = Callable[[Any, Batch], Tensor]
@@ -30,7 +31,7 @@ Loss = Callable[[Any, Batch], Tensor]
 def one_shot(
     model: nn.Module,
     rules: Rule | Sequence[Rule],
-    batches: Sequence[Mapping[str, Any]],
+    batches: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     *,
     loss: Loss | None = None,
     on_progress: OnProgress = lambda rule, done, total: None,
@@ -42,8 +43,8 @@ def one_shot(
     Args:
         model: a fine-tuned model; changed in place. It is run in evaluation mode, and left in the mode it was in.
         rules: what to prune, a Rule or several.
-        batches: calibration data, a few hundred examples or more: what the model is called with, by name, padded
-            tensors with their ``attention_mask``. ``taylor`` and ``obert`` need ``labels`` beside them.
+        batches: calibration data, a few hundred examples or more, a batch or several: what the model is called with, by
+            name, padded tensors with their ``attention_mask``. ``taylor`` and ``obert`` need ``labels`` beside them.
         loss: for a model that computes none from its labels: a scalar of its outputs on a batch, and the batch.
         on_progress: called with the name of the rule at work, the steps of it that are done, and their total.
 
@@ -51,7 +52,8 @@ def one_shot(
         the count of groups that each rule pruned.
 
     Raises:
-        PruningError: if a rule cannot be applied to the model or without training, or the batches do not serve.
+        PruningError: if a rule cannot be applied to the model or without training, or the batches do not serve. The
+            model is then as it was.
     """
     rules = [rules] if isinstance(rules, Rule) else list(rules)
     for rule in rules:
@@ -60,20 +62,27 @@ def one_shot(
         except ValueError as error:
             raise PruningError(f"rule '{rule.name}': {error}") from None
     device = next(model.parameters()).device
-    batches = [_on(device, batch) for batch in batches]
+    batches = [_on(device, batch) for batch in ([batches] if isinstance(batches, Mapping) else batches)]
     if not batches:
         raise PruningError("there are no calibration batches: pass at least one")
+    if problems := resolve_rules(model, rules)[1]:  # before the copy, which some of them rule out
+        raise PruningError("; ".join(text for _, text in problems))
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     lay_out(model)  # before the copy, so that both compute alike
-    dense = copy.deepcopy(model) if any(isinstance(rule.criterion, ONE_SHOT) for rule in rules) else model
-    pruner = Pruner(model, rules)
-    calibration = Calibration(model, dense, batches)
+    pruner, dense = None, copy.deepcopy(model).eval()
     try:
+        model.eval()
+        pruner = Pruner(model, rules)
+        calibration = Calibration(model, dense, batches)
         for bound in pruner.bound:
             name = bound.rule.name
             _apply(bound, pruner, calibration, loss, lambda done, total, name=name: on_progress(name, done, total))
         return pruner.fold()
+    except BaseException:
+        if pruner is not None:
+            pruner.remove()
+            model.load_state_dict(dense.state_dict())
+        raise
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -169,8 +178,7 @@ def _watch(
                     pruner.observe()
                     model.zero_grad(set_to_none=True)
                 tell(done, len(batches))
-        if not forward_only:
-            pruner.check_seen(bound)
+        pruner.check_seen(bound)
     finally:
         for layer in layers:
             layer.training = False

@@ -158,3 +158,20 @@ def test_pruning_now_goes_as_far_as_the_rules_go_in_the_end(model):
 def test_blocks_that_do_not_divide_are_refused(model, batches):
     with pytest.raises(PruningError, match="blocks of 1x5 do not divide"):
         measure(model, Rule(structure="1x5"), batches, (0.5,))
+
+
+def test_a_layer_that_no_token_reaches_is_told():
+    class Adapters(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.other, self.never = (torch.nn.Linear(8, 8) for _ in range(3))
+
+        def forward(self, x):
+            return self.used(x) + self.other(x[:0]).sum()
+
+    rule = Rule(targets="*", exclude="never", criterion=Magnitude(), schedule=Schedule(to=0.5))
+    with pytest.raises(PruningError, match="^rule 'weights': no token of the examples reaches other: exclude it$"):
+        measure(Adapters(), rule, [{"x": torch.ones(2, 8)}], [0.5])
+    rule = Rule(targets="never", criterion=Magnitude(), schedule=Schedule(to=0.5))
+    with pytest.raises(PruningError, match="^rule 'weights': no token of the examples reaches never: exclude it$"):
+        measure(Adapters(), rule, [{"x": torch.ones(2, 8)}], [0.5])

@@ -51,6 +51,13 @@ def test_half_precision_inputs_do_not_overflow():
     torch.testing.assert_close(root_mean_square(criterion, state), torch.full((2,), 6e4), rtol=1e-3, atol=0.0)
 
 
+def test_inputs_in_double_precision():
+    criterion = build(Wanda())
+    state = criterion.state(torch.empty(1, 2))
+    criterion.observe_inputs(state, torch.full((300, 2), 3.0, dtype=torch.float64), 300)
+    torch.testing.assert_close(root_mean_square(criterion, state), torch.full((2,), 3.0))
+
+
 def test_a_layer_that_no_token_reached_scores_zero():
     criterion = build(Wanda())
     state = criterion.state(torch.empty(2, 2))
@@ -86,6 +93,25 @@ def test_all_uses_and_passes_of_a_step_count_and_padding_and_evaluation_do_not()
     torch.testing.assert_close(state["square"], square.sum(0))
     pruner.observe()
     assert float(state["tokens"]) == 3 * 6
+
+
+def test_padding_does_not_count_where_a_model_is_wrapped(bert):
+    """As sentence-transformers wraps one: inputs come in one dict, and the mask goes on by name."""
+
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.auto_model = bert()
+
+        def forward(self, features):
+            return self.auto_model(**features)
+
+    model = Wrapped().train()
+    Pruner(model, Rule(targets="*.query", criterion=Wanda(momentum=0.5)))
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    model({"input_ids": torch.full((2, 4), 5), "attention_mask": mask})
+    queries = [module for name, module in model.named_modules() if name.endswith(".query")]
+    assert queries and all(float(q.parametrizations.weight[0].state("wanda")["tokens"]) == 6 for q in queries)
 
 
 @pytest.mark.parametrize("scope", ["global", "local"])

@@ -276,3 +276,43 @@ def test_gradients_of_the_loss_decide_and_a_loss_may_be_given(bert, batches):
     assert torch.equal(own, outside)
     other = zeros([{**batch, "labels": torch.arange(8) // 4} for batch in given])
     assert not torch.equal(own, other) and own.sum() == other.sum()
+
+
+@pytest.mark.parametrize("criterion", [Taylor(), Reconstruction()], ids=lambda c: c.name)
+def test_a_model_is_as_it_was_where_one_shot_fails(bert, batches, criterion):
+    model, done = bert().train(), []
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def fail(*progress):
+        done.append(progress)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one_shot(model, rule(criterion), batches(), on_progress=fail)
+    after = model.state_dict()
+    assert model.training and before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    with pytest.raises(PruningError, match="matches no"):
+        one_shot(model, rule(criterion, targets="nothing*"), batches())
+    assert model.training
+    one_shot(model, rule(criterion), batches())  # no mask is in the way
+
+
+@pytest.mark.parametrize("criterion", [Wanda(), Reconstruction()], ids=lambda c: c.name)
+def test_layers_that_no_token_reaches_are_told(criterion):
+    class Bypassed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.used(x) + self.unused(x[:0]).sum()
+
+    with pytest.raises(PruningError, match="unused"):
+        one_shot(Bypassed(), rule(criterion, targets="*"), [{"x": torch.ones(2, 8)}])
+
+
+def test_one_batch_needs_no_list(bert, batches):
+    (state,) = one_shot(bert(), rule(Wanda()), batches()[0])
+    assert state.pruned == state.groups // 2
