@@ -32,7 +32,7 @@ def connect(train: Mapping[str, Any]) -> None:
     Args:
         train: the recipe's ``train``.
     """
-    cpu = train.get("use_cpu", shares_cpu()) or os.environ.get("ACCELERATE_USE_CPU", "") in _TRUE
+    cpu = shares_cpu() or train.get("use_cpu", False) or os.environ.get("ACCELERATE_USE_CPU", "") in _TRUE
     with quiet():
         PartialState(
             cpu=cpu, backend=train.get("ddp_backend"), timeout=timedelta(seconds=train.get("ddp_timeout", _TIMEOUT))

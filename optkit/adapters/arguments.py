@@ -73,7 +73,7 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
         "save_steps": max(1, min(500, math.ceil(total / 10))),
         "save_total_limit": KEPT,
         # Without an accelerator transformers takes bf16 for a mistake unless told that the CPU is meant.
-        "use_cpu": shares_cpu() or (bool(values.get("bf16")) and not torch.accelerator.is_available()),
+        "use_cpu": bool(values.get("bf16")) and not torch.accelerator.is_available(),
     }
     checkpointing = values.get("gradient_checkpointing_kwargs")
     reentrant = isinstance(checkpointing, Mapping) and checkpointing.get("use_reentrant")
@@ -93,6 +93,8 @@ def training_arguments(train: Mapping[str, Any], output: Path, *, seed: int, exa
         "ddp_broadcast_buffers": False,
         "push_to_hub": False,
     }
+    if shares_cpu():  # without it each process would train for itself, whatever the recipe says
+        owned["use_cpu"] = True
     try:
         with quiet():
             args = TrainingArguments(**values | owned)

@@ -133,14 +133,22 @@ def _hush_loggers(*names: str) -> Iterator[None]:
 
 
 def _name_layers(model: ModelProto) -> None:
-    """Names linear layers by their modules, and takes out what torch notes of each node: paths of this machine."""
+    """Names linear layers, embeddings and products of activations by their modules, and takes out what torch notes of
+    each node: paths of this machine.
+    """
     taken: set[str] = set()
+    constants = {constant.name for constant in model.graph.initializer}
+    turned = [node for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in constants]
+    constants |= {node.output[0] for node in turned}
     for node in model.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key == "namespace"), "").split("/")
         del node.metadata_props[:]
         node.doc_string = ""
-        if node.op_type in ("MatMul", "Gemm") and len(scopes) > 1 and ".Linear" in scopes[-2]:
-            base = name = f"/{scopes[-2].split(':')[0].replace('.', '/')}/{node.op_type}"
+        module, _, kind = (scopes[-2] if len(scopes) > 1 else "").partition(":")
+        linear = node.op_type in ("MatMul", "Gemm") and ".Linear" in kind
+        product = node.op_type == "MatMul" and not constants & set(node.input)
+        if module and (linear or product or (node.op_type == "Gather" and ".Embedding" in kind)):
+            base = name = f"/{module.replace('.', '/')}/{node.op_type}"
             while name in taken:
                 name = f"{base}_{sum(other.startswith(base) for other in taken)}"
             taken.add(name)

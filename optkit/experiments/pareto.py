@@ -94,7 +94,8 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
 
     Raises:
         UsageError: if none can be placed.
-        OptkitError: if two runs measured different things: another metric, baseline engine, precision, shape or CPU.
+        OptkitError: if two runs measured different things: another metric, baseline engine, precision, shape, CPU or
+            number of threads.
     """
     placed, left_out = [], {}
     for run in runs:
@@ -106,13 +107,15 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
         else:
             placed.append(Point(run, run.drop, speedup))
     if not placed:
-        raise UsageError(f"no run can be placed: {_reasons(left_out)}: evaluate with a baseline, and add `benchmark`")
+        why = _reasons(left_out) or "none is whole"
+        raise UsageError(f"no run can be placed: {why}: evaluate with a baseline, and add `benchmark`")
     kept = [point.run for point in placed]
     require_same(kept, "metric", [point.run.metric for point in placed])
     require_same(kept, "speedup's baseline", [point.speedup.reference for point in placed])
     require_same(kept, "batch and length", [(point.speedup.batch, point.speedup.seq) for point in placed])
     times = "leave one out, or time both on one machine with `optkit bench`"
     require_same(kept, "CPU", [point.run.cpu for point in placed], times)
+    require_same(kept, "number of threads", [point.run.threads for point in placed], times)
     marks = [Mark(str(number), point.drop, point.speedup.ratio) for number, point in enumerate(placed)]
     order = [(placed[int(mark.name)], mark.dominated) for mark in mark_dominated(marks)]
     return Frontier([replace(point, dominated=dominated) for point, dominated in order], left_out)

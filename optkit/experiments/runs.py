@@ -45,6 +45,11 @@ class Run:
         """The CPU that the times were measured on."""
         return self.report.machine.cpu
 
+    @property
+    def threads(self) -> int | None:
+        """What each engine was timed with; None without times."""
+        return self.report.benchmark and self.report.benchmark.threads
+
     def score(self) -> float | None:
         """The headline metric on the first split, in points of 100, of the model that ``drop`` is of."""
         evaluated = self.report.evaluate

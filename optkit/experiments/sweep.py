@@ -8,7 +8,6 @@ are not repeated: a sweep that was killed continues when it is started again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -99,7 +98,7 @@ def sweep(
 
     launch: Local | Ray = Local(jobs, root)
     if ray or ray_address is not None:
-        launch = Ray(ray_address, max((os.cpu_count() or 1) // jobs, 1), root.resolve())
+        launch = Ray(ray_address, jobs, root.resolve())
     try:
         return run_trials(recipe, planned, root, launch, tell)
     except KeyboardInterrupt:
@@ -168,12 +167,15 @@ def _claim(root: Path) -> None:
 
 
 def draw(root: Path) -> Frontier:
-    """Writes the frontier of the sweep's finished runs beside them, and returns it.
+    """Writes the frontier of the sweep's finished runs beside them, and returns it. A run that failed has no part in
+    it, though an earlier one of its name may have left a report.
 
     Raises:
         OptkitError: if none of them can be placed on one, or they do not compare.
     """
-    found = frontier(find_runs([root]))
+    results = json.loads((root / RESULTS).read_text(encoding="utf-8"))["runs"]
+    failed = {result["name"] for result in results if result["status"] == "failed"}
+    found = frontier([run for run in find_runs([root]) if run.path.name not in failed])
     write_atomic(root / CHART, chart(found))
     return found
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
+from optkit.cpu import cpu_quota
 from optkit.errors import OptkitError, UsageError
 from optkit.experiments.trials import Trial
 
@@ -69,7 +70,7 @@ class Local:
 
 def shares(jobs: int) -> dict[str, str]:
     """The variables that give each of ``jobs`` processes its share of the cores, where they are not set."""
-    threads = str(max((os.cpu_count() or 1) // jobs, 1))
+    threads = str(max(int(cpu_quota()) // jobs, 1))
     return {name: threads for name in THREADS if name not in os.environ}
 
 
@@ -78,7 +79,7 @@ class Ray:
 
     Args:
         address: of the cluster; None starts one on this machine, or takes the one that ``RAY_ADDRESS`` names.
-        threads: cores that each process asks for.
+        jobs: processes at a time on a machine; each asks for an equal share of its cores, the smallest machine's.
         logs: as for ``Local``.
 
     Raises:
@@ -86,12 +87,12 @@ class Ray:
         OptkitError: if the cluster cannot be reached.
     """
 
-    def __init__(self, address: str | None, threads: int, logs: Path):
+    def __init__(self, address: str | None, jobs: int, logs: Path):
         try:
             import ray
         except ImportError:
             raise UsageError("--ray: Ray is not installed: pip install 'optkit[ray]'") from None
-        self.ray, self.threads, self.logs = ray, threads, logs
+        self.ray, self.logs = ray, logs
         self._owns = not ray.is_initialized()
         if self._owns:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
@@ -100,6 +101,9 @@ class Ray:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 said = str(error).strip().splitlines()[0]
                 raise OptkitError(f"--ray {address}: the cluster cannot be reached: {said}") from error
+        # A task that asks for more than a machine has would wait for ever.
+        cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        self.threads = max(min(filter(None, cores), default=1) // jobs, 1)
 
     def __call__(self, work: Work) -> Ended:
         run = self.ray.remote(num_cpus=self.threads, max_retries=0)(_on_a_worker)

@@ -23,7 +23,7 @@ from optkit.ir.io import MODEL_FILE, import_openvino, save_model
 from optkit.machine import installed
 from optkit.models import longest_input
 from optkit.models.encoder_decoder import auto_class_for, encoder_alone, has_decoder
-from optkit.pruning.compaction.checkpoint import load_compact, write_former_config
+from optkit.pruning.compaction.checkpoint import load_compact, load_whole, write_former_config
 from optkit.pruning.distillation.matching import accepted_inputs
 from optkit.tasks import TASKS
 
@@ -86,7 +86,7 @@ def _load(checkpoint: Path, task: str) -> PreTrainedModel:
     config = transformers.AutoConfig.from_pretrained(checkpoint, **options)
     known = TASKS[task].auto_class if task in TASKS else "AutoModelForAudioClassification"
     loader = auto_class_for(known, config)
-    model = loader.from_pretrained(checkpoint, config=config, dtype=torch.float32, **options).eval()
+    model = load_whole(loader, checkpoint, config=config, dtype=torch.float32, trust_remote_code=False).eval()
     if encoder_alone("AutoModel", model.config) and not has_decoder(model):
         model.config.is_encoder_decoder = False  # or it is converted as one with a decoder
     return model

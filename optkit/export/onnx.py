@@ -55,8 +55,9 @@ def export_onnx(
         output: folder to write into; worthless if this raises.
         rules: that pruned the model, see ``export_openvino``.
         calibration: tokenised unpadded samples for int8.
-        quantization: how to make it int8, None for fp32. Patterns and accuracy control are not looked at here.
-        fp32: modules that stay fp32.
+        quantization: how to make it int8, None for fp32. Patterns and accuracy control are not looked at here, and
+            ``smooth_quant: auto`` is the strength that it begins with.
+        fp32: modules whose linear layers, embeddings and products of activations stay fp32.
         shape: (batch, length) of the only inputs that the model takes; None for any.
         recipe_hash: written into the tags.
         seed: of the random inputs that the model is traced with.
@@ -73,7 +74,7 @@ def export_onnx(
     mapping = map_parameters(onnx.linear_layers(model), weights, required=required_parameters(checkpoint, facts))
     source = NamedModel(model, mapping, weights, facts, checkpoint, removed)
     if quantization is not None:
-        stays = [layer.matmul for layer in onnx.linear_layers(model) if module_of(layer.matmul) in set(fp32)]
+        stays = [node.name for node in model.graph.node if module_of(node.name) in set(fp32)]
         model = nncf.quantize_onnx(model, onnx.feeds(model, calibration), quantization=quantization, ignored=stays)
     if shape is not None:
         onnx.fix_shapes(model, *shape)

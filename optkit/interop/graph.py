@@ -158,24 +158,25 @@ def _make_usable(model: openvino.Model, where: Path, task: str) -> None:
             raise OptkitError(f"{where}: its outputs are {there}, and a model for {task} gives {', '.join(names)}")
         for port, name in zip(model.outputs, names):
             port.get_tensor().add_names({name})
-    if any(len(port.get_partial_shape()) != 2 for port in model.inputs):
-        given = ", ".join(str(port.get_partial_shape()) for port in model.inputs)
+    shapes = [port.get_partial_shape() for port in model.inputs]
+    if any(shape.rank.is_dynamic or len(shape) != 2 for shape in shapes):
+        given = ", ".join(map(str, shapes))
         raise OptkitError(f"{where}: its inputs have the shapes {given}: token ids (batch, length) were expected")
     fixed = "its graph is made for one size of input: export it again with dynamic axes for batch and length"
     try:
         model.reshape({port: [-1, -1] for port in model.inputs})
         compiled = compile_for_cpu(import_openvino().Core(), model, {})
-        fits = all(_takes(compiled, batch, length) for batch, length in ((1, 5), (2, 8)))
+        fits = all(_takes(compiled, names, batch, length) for batch, length in ((1, 5), (2, 8)))
     except (RuntimeError, OptkitError) as error:
         raise OptkitError(f"{where}: {fixed} ({last_line(error)})") from error
     if not fits:
         raise OptkitError(f"{where}: {fixed}")
 
 
-def _takes(compiled: openvino.CompiledModel, batch: int, length: int) -> bool:
-    """Whether a batch of inputs gives a batch of outputs."""
+def _takes(compiled: openvino.CompiledModel, names: Sequence[str], batch: int, length: int) -> bool:
+    """Whether a batch of inputs gives a batch of each of the outputs ``names``; there may be others, such as a loss."""
     found = compiled([_ones(port, batch, length) for port in compiled.inputs])
-    return all(len(found[port]) == batch for port in compiled.outputs)
+    return all(found[name].shape[:1] == (batch,) for name in names)
 
 
 def _ones(port: Any, batch: int, length: int) -> np.ndarray:

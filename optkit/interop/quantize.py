@@ -121,8 +121,7 @@ def quantize(
     opened = open_model(model, revision)
     folder = _output(output, model)
     with ExitStack() as stack:
-        name = stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-"))
-        work = Path(name)
+        work = stack.enter_context(_workplace(folder))
         stack.enter_context(_name_in_messages(work, model))
         notes: list[str] = []
         kind, opened = opened.kind, _merge_adapter(opened, work / "merged", notes, reporter)
@@ -165,6 +164,17 @@ def quantize(
         move_into_place(work / "openvino", folder)
     about = (kind, task, ov_class, structure, result.tags, len(calibration), tuple(notes))
     return QuantizeResult(folder, *about, dict(result.seconds))
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder``, on the same disk, which is gone in the end."""
+    try:
+        place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-")
+    except OSError as error:
+        raise UsageError(f"{folder.parent}: {error.strerror}: choose another {argument('output')}") from None
+    with place as name:
+        yield Path(name)
 
 
 @contextmanager

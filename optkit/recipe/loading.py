@@ -11,7 +11,7 @@ from optkit.recipe.checking import check
 from optkit.recipe.faults import Fault, Mark, Source, StaticError
 from optkit.recipe.migrations import migrate, replace_former_keys
 from optkit.recipe.overrides import apply_set, merge
-from optkit.recipe.resolved import COSTS, DATA, MODELS, NO_MODEL, PRICES, TEACHER, TEXTS
+from optkit.recipe.resolved import COSTS, DATA, DATASETS, MODELS, NO_MODEL, PRICES, TEACHER, TEXTS
 from optkit.recipe.schema import FORMAT, Recipe
 from optkit.recipe.tree import Node, read_tree
 
@@ -110,7 +110,8 @@ def _bring_up_to_date(root: Node) -> None:
 def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
     """Makes relative paths absolute, each relative to the folder of the file, or ``--set``, that wrote it.
 
-    A model is local when such a folder is there, or when it is written as a path (``./model``, ``~/model``).
+    A model or a dataset is local when such a folder is there, or when it is written as a path (``./model``,
+    ``~/data``).
     """
     places: list[tuple[tuple[str, ...], Node]] = []
     files, texts = _descend(root, DATA), _descend(root, TEXTS)
@@ -123,7 +124,7 @@ def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
     for i, rule in enumerate(rules.value if rules is not None and isinstance(rules.value, list) else ()):
         places.append((("prune", str(i), *COSTS), _descend(rule, COSTS)))
     places.append((PRICES, _descend(root, PRICES)))
-    models = {place: _descend(root, place) for place in MODELS}
+    models = {place: _descend(root, place) for place in (*MODELS, *DATASETS)}
     teachers = models[TEACHER]
     for i, node in enumerate(teachers.value if teachers is not None and isinstance(teachers.value, list) else ()):
         models[*TEACHER, str(i)] = node if isinstance(node.value, str) else _descend(node, ("name",))

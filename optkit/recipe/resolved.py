@@ -23,10 +23,11 @@ TEXTS = ("distill", "data", "files")
 COSTS = ("allocate", "costs")
 PRICES = ("benchmark", "prices")
 TEACHER = ("distill", "teacher")
+DATASETS = (("task", "dataset", "name"), ("distill", "data", "name"))
 MODELS = (("model", "name"), ("model", "tokenizer"), TEACHER, ("evaluate", "baseline"))
 NO_MODEL = ("auto", "none", "trained")
-"""Where a recipe may name something local: a mapping of data files, a list of them, a file in each rule, one file, and
-models, which may be Hub ids or these words; of teachers a list, too."""
+"""Where a recipe may name something local: a mapping of data files, a list of them, a file in each rule, one file,
+datasets, which may be Hub ids, and models, which may be Hub ids or these words; of teachers a list, too."""
 
 _HEADER = """\
 # Resolved recipe: base, file and --set merged, defaults written out.
@@ -103,7 +104,8 @@ class _Name(str):
 def _replace_local(recipe: dict[str, Any], change: Callable[[Path, str], Any]) -> dict[str, Any]:
     """``recipe`` with ``change`` applied to what lies on this machine.
 
-    ``change`` is also given what must stand before a bare name: ``./`` for a model, or it would read as a Hub id.
+    ``change`` is also given what must stand before a bare name: ``./`` for a model or a dataset, or it would read as a
+    Hub id.
     """
     files = recipe["task"]["dataset"].get("files")
     for split in files or {}:
@@ -118,6 +120,7 @@ def _replace_local(recipe: dict[str, Any], change: Callable[[Path, str], Any]) -
     if key in recipe.get(part, {}):
         recipe[part][key] = change(Path(recipe[part][key]), "")
     models = [(recipe.get(part, {}), key) for part, key in MODELS]
+    models += [(recipe.get(part, {}).get(within, {}), key) for part, within, key in DATASETS]
     teachers = recipe.get(TEACHER[0], {}).get(TEACHER[1])
     models += [(spec, "name") for spec in teachers] if isinstance(teachers, list) else []
     for part, key in models:

@@ -203,7 +203,7 @@ def test_the_same_on_ray(tmp_path):
     try:
         code = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit(int(sys.argv[1]))"
         work = [(Trial(str(i), (), ""), [sys.executable, "-c", code, str(i)]) for i in range(3)]
-        ended = {trial.name: status for trial, status, _ in Ray(None, 1, tmp_path)(work)}
+        ended = {trial.name: status for trial, status, _ in Ray(None, 2, tmp_path)(work)}
         assert ended == {"0": 0, "1": 1, "2": 2}
         assert [(tmp_path / f"{i}.log").read_text() for i in range(3)] == ["1\n"] * 3
     finally:

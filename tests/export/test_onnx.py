@@ -5,6 +5,7 @@ from __future__ import annotations
 import capabilities
 import numpy as np
 import pytest
+import torch
 from architectures import BERT, token_samples
 from safetensors.numpy import load_file
 
@@ -18,6 +19,7 @@ from optkit.export.onnx import export_onnx, read_onnx_tags
 from optkit.ir.tags import pairs_to_tags, tags_to_pairs
 from optkit.pruning.config import Rule
 from optkit.quantization.config import Quantization
+from optkit.quantization.operations import module_of
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +30,8 @@ PREFIX = "bert.encoder.layer"
 
 
 SAMPLES = token_samples(8)
+#: A linear layer, an embedding, and a module whose products of queries and keys, shares and values are its own.
+FP32 = [f"{PREFIX}.0.output.dense", "bert.embeddings.word_embeddings", f"{PREFIX}.1.attention.self"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def traced(bert):
 
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory, bert, traced):
-    """The int8 model of ``bert``, one layer left in fp32."""
+    """The int8 model of ``bert``, ``FP32`` left as it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapter, "trace", traced)
         return _int8(tmp_path_factory, bert)
@@ -59,7 +63,7 @@ def _int8(tmp_path_factory, bert):
         rules=[Rule(structure="1x4")],
         calibration=SAMPLES,
         quantization=Quantization(),
-        fp32=[f"{PREFIX}.0.output.dense"],
+        fp32=FP32,
         recipe_hash="c0ffee",
     )
 
@@ -159,6 +163,33 @@ def test_inspecting_int8_shows_both_sparsities(bert, int8):
         assert layer.tagged_sparsity == round(before[layer.name].sparsity, 6)
         assert (layer.int8_sparsity is None) == (layer.name == f"{PREFIX}.0.output.dense.weight")
         assert layer.zeros >= before[layer.name].zeros
+
+
+def test_what_stays_fp32_reads_no_int8(int8):
+    model = onnx.load(int8.path)
+    makers = {output: node for node in model.graph.node for output in node.output}
+
+    def reads_int8(name: str) -> bool:
+        node = makers.get(name)
+        if node is not None and node.op_type in ("Reshape", "Transpose"):
+            return reads_int8(node.input[0])
+        return node is not None and node.op_type == "DequantizeLinear"
+
+    reading: dict[str, list[bool]] = {}
+    for node in model.graph.node:
+        if node.op_type in ("MatMul", "Gemm", "Gather"):
+            reading.setdefault(module_of(node.name), []).append(any(map(reads_int8, node.input)))
+    assert [reading[module] for module in FP32] == [[False], [False], [False, False]]
+    others = f"{PREFIX}.1.output.dense", "bert.embeddings.token_type_embeddings", f"{PREFIX}.0.attention.self"
+    assert [any(reading[module]) for module in others] == [True, True, True]
+
+
+def test_a_tokenizer_without_segments_serves_a_model_with_them(traced, tmp_path):
+    adapter.save(traced(), tmp_path, {})
+    model, ids = OnnxModel(tmp_path), torch.tensor([[5, 6, 7]])
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    wanted = model(**given, token_type_ids=torch.zeros_like(ids)).logits
+    assert torch.equal(model(**given).logits, wanted)
 
 
 def test_weights_alone_and_biases_that_torch_shares(traced):

@@ -16,7 +16,7 @@ from optkit.adapters.companions import copy_companions
 from optkit.checkpoints.files import has_weights, tensors
 from optkit.checkpoints.plain import plain_folder
 from optkit.counting.sparsity import sparsity
-from optkit.errors import ExportError, OptkitError, UsageError
+from optkit.errors import ExportError, UsageError
 from optkit.export.conversion import makes_segments
 from optkit.export.tvm.index import INDEX, PARAMETERS, CompiledLayer, CompiledModel, CompiledShape
 from optkit.export.tvm.model import TvmModel
@@ -125,7 +125,7 @@ def compile_tvm(
     if target is None:
         try:
             _check(output, model, packed, seed)
-        except OptkitError:
+        except BaseException:  # of TVM's own, and ctrl-C
             (output / INDEX).unlink()
             raise
     return index

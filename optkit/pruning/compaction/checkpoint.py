@@ -17,6 +17,7 @@ their own.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def load_compact(folder: str | Path) -> PreTrainedModel:
     values = read_config(folder)
     if not needs_loader(values):
         folder = plain_folder(folder)
-        return _architecture(folder, values).from_pretrained(folder, local_files_only=True).eval()
+        return load_whole(_architecture(folder, values), folder).eval()
     with torch.random.fork_rng(devices=[]):  # random weights that are replaced at once
         model = skeleton(folder, values)
     try:
@@ -98,6 +99,29 @@ def load_compact(folder: str | Path) -> PreTrainedModel:
     model.load_state_dict(weights, strict=False, assign=True)
     model.tie_weights()
     return model.eval()
+
+
+def load_whole(loader: Any, folder: Path, **options: Any) -> PreTrainedModel:
+    """``loader.from_pretrained`` of a folder that holds every weight of the model.
+
+    A pooler may be missing, which models are often saved without: the model then has none.
+
+    Raises:
+        PruningError: if a weight is missing, which transformers would draw by chance, or has another shape.
+    """
+    options |= {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, info = loader.from_pretrained(folder, **options)
+    # Sines of positions are not in every checkpoint: transformers computes them again.
+    sines = {f"{at}.weight" for at, part in model.named_modules() if "Sinusoidal" in type(part).__name__}
+    wrong = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])} - sines)
+    poolers = {key.rpartition("pooler.")[0] for key in wrong if re.fullmatch(r"(.*\.)?pooler\..*", key)}
+    lacking = [key for key in wrong if not any(key.startswith(f"{prefix}pooler.") for prefix in poolers)]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise PruningError(f"{folder}: {lacking[0]}{more} is not as config.json says: copy the whole checkpoint again")
+    for prefix in poolers:
+        model.get_submodule(prefix.removesuffix(".")).pooler = None
+    return model
 
 
 def write_former_config(checkpoint: Path, folder: Path) -> None:
