@@ -324,6 +324,12 @@ def test_timing_a_step_leaves_the_weights_alone(tmp_path):
     assert passes.time_steps(model, args, toy_data(24), collate, steps=2, teacher=beside) > 0 and len(beside.seen) == 3
 
 
+def test_several_processes_share_the_cpu_whatever_is_said(tmp_path, monkeypatch):
+    """Each would believe that it trains alone, on all data."""
+    monkeypatch.setattr(arguments, "shares_cpu", lambda: True)
+    assert arguments.training_arguments({"use_cpu": False}, tmp_path, seed=0, examples=10).use_cpu
+
+
 def test_bfloat16_trains_on_the_cpu_where_there_is_nothing_else(tmp_path):
     need("cpu-only")
     args = arguments.training_arguments({"bf16": True}, tmp_path, seed=0, examples=10)

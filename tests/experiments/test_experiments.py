@@ -49,6 +49,12 @@ def test_runs_that_do_not_compare(tmp_path, runs):
     other = write_run(tmp_path / "other" / "cpu", 1.0, cpu="Another CPU")
     with pytest.raises(OptkitError, match="their CPU is Another CPU and Some CPU: leave one out, or time both on one"):
         frontier(find_runs([runs, other]))
+    file = write_run(tmp_path / "other" / "threads", 1.0) / "report.json"
+    report = json.loads(file.read_text())
+    report["benchmark"]["threads"] += 1
+    file.write_text(json.dumps(report))
+    with pytest.raises(OptkitError, match="their number of threads is .* leave one out, or time both on one"):
+        frontier(find_runs([runs, file.parent]))
     bare = write_run(tmp_path / "other" / "bare", None)
     assert list(frontier(find_runs([runs, bare])).left_out.values()) == ["has no baseline to compare with"]
     with pytest.raises(OptkitError, match="no run can be placed"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 
@@ -12,7 +11,8 @@ import pytest
 from reports import write_run
 
 from optkit.errors import UsageError
-from optkit.experiments.sweep import run_trials
+from optkit.experiments import workers
+from optkit.experiments.sweep import draw, run_trials
 from optkit.experiments.trials import Axis, Trial, trials
 from optkit.experiments.workers import Local, Ray, shares
 from optkit.recipe import load_recipe
@@ -113,7 +113,7 @@ def test_a_sweep_that_was_killed_before_its_first_result_goes_on(generated_recip
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(workers, "cpu_quota", lambda: 8.5)  # cores that a container may use, of however many
     assert shares(3)["OMP_NUM_THREADS"] == "2" and shares(99)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert "OMP_NUM_THREADS" not in shares(2)
@@ -156,6 +156,21 @@ def test_results_are_kept_as_they_come_and_not_made_again(generated_recipe, tmp_
     results = run_trials(generated_recipe, planned, root, again)
     assert [r.status for r in results] == ["done before", "done", "done before"]
     assert results[1].said == "1.00 points lost, 0.5 allowed"
+
+
+def test_a_run_that_failed_is_on_no_frontier(generated_recipe, tmp_path):
+    root = tmp_path / "sweep"
+    planned = trials(generated_recipe, [Axis.parse("prune.encoder.schedule.to=[0.5, 0.6]")])
+
+    def launch(work):
+        written(root, planned[0])
+        yield planned[0], 0, 1.0
+        write_run(root / planned[1].name, 0.1, ours=1.0, recipe_hash="former")  # as an earlier recipe left it
+        (root / f"{planned[1].name}.log").write_text("it failed\n")
+        yield planned[1], 1, 1.0
+
+    run_trials(generated_recipe, planned, root, launch)
+    assert [point.run.name for point in draw(root).points] == [planned[0].name]
 
 
 def test_processes_run_side_by_side_and_their_words_are_kept(tmp_path):

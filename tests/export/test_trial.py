@@ -211,3 +211,11 @@ def test_what_torch_cannot_trace_for_onnx_is_found_on_a_small_model(capfd):
     found = onnx_problem(config_of("funnel", **FUNNEL), CLASSIFIER)
     assert found is not None and found.startswith("torch cannot trace it for ONNX: ") and "\n" not in found
     assert "def forward" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_images_of_any_size_are_traced_for_onnx():
+    """ResNet's configuration has no image_size."""
+    need("onnx", "onnxscript")
+    values = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_labels": 2}
+    assert onnx_problem(config_of("resnet", **values), "AutoModelForImageClassification") is None

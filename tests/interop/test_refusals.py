@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,7 @@ def test_arguments(pruned, refused, tmp_path, optkit_cli):
     assert "unknown quantization weight range 'avx9'" in refused(pruned, weight_range="avx9")
     assert "there is something already" in refused(pruned, output=pruned)
     assert "samples is at least 1" in refused(pruned, samples=0)
+    assert refused(pruned, output=Path("/proc/int8")) == "/proc: No such file or directory: choose another output="
     done = optkit_cli("quantize", pruned, "--output", tmp_path / "ir")
     assert done.code == 2 and done.err.splitlines()[-1].endswith("give a file or a dataset with --data")
 
@@ -214,6 +216,11 @@ def test_onnx_models(sparseml_model, onnx_folder, refused):
         graph.initializer.append(numpy_helper.from_array(np.array([1, 6, 32]), "sizes"))
 
     assert "its graph is made for one size of input: export it again with dynamic axes" in changed(fixed)
+
+    def without_shape(graph):
+        graph.input[0].type.tensor_type.ClearField("shape")
+
+    assert "its inputs have the shapes [...]" in changed(without_shape)
 
     def another_output(graph):
         graph.output.append(helper.make_tensor_value_info("pooled", 1, ["b", 32]))

@@ -82,6 +82,18 @@ def test_the_resolved_copy_shows_no_place_but_what_lay_there(recipes):
     assert load_recipe(recipes.write(text, "a/resolved.yaml")).hash() == recipe.hash()
 
 
+def test_a_folder_that_is_a_dataset_counts_by_contents(recipes):
+    text = recipes.minimal.replace("{name: glue, config: sst2}", "{name: ./mine}")
+    recipes.write("text\tlabel\n", "a/mine/train.tsv")
+    path = recipes.write(text, "a/r.yaml")
+    recipe = load_recipe(path)
+    assert recipe.task.dataset.name == str(path.parent / "mine")
+    assert "name: ./mine # sha256 " in recipe.resolved_yaml() and str(recipes.folder) not in recipe.resolved_yaml()
+    before = recipe.hash()
+    recipes.write("text\tlabel\nx\t1\n", "a/mine/train.tsv")
+    assert recipe.hash() != before
+
+
 def test_a_price_list_lies_beside_the_recipe_and_counts_by_contents(recipes):
     text = recipes.minimal + "benchmark: {prices: lists/prices.yaml}\n"
     recipes.write("instances: {}", "a/lists/prices.yaml")

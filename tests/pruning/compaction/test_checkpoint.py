@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from architectures import ARCHITECTURES, emptied, logits_of
+from architectures import ARCHITECTURES, emptied, logits_of, small_model
 from safetensors.torch import load_file, save_file
 
 import optkit
@@ -144,3 +144,31 @@ def test_damage_is_one_clear_line(saved):
     for folder in (saved, saved / "gone"):
         with pytest.raises(PruningError, match="not JSON" if folder == saved else "config.json: not found: give the"):
             load_compact(folder)
+
+
+def without(folder, *names, **shapes):
+    weights = {name: value for name, value in load_file(folder / "model.safetensors").items() if name not in names}
+    save_file(weights | shapes, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_weights_that_a_plain_checkpoint_lacks_are_not_drawn_by_chance(tmp_path):
+    missing = "bert.encoder.layer.1.output.dense.weight", "classifier.weight"
+    small_model("bert").save_pretrained(tmp_path)
+    without(tmp_path, *missing)
+    with pytest.raises(PruningError, match=f"{missing[0]} and 1 more is not as config.json says: copy the whole"):
+        load_compact(tmp_path)
+    small_model("bert").save_pretrained(tmp_path)
+    without(tmp_path, **{"classifier.bias": torch.zeros(7)})
+    with pytest.raises(PruningError, match="classifier.bias is not as config.json says: copy the whole"):
+        load_compact(tmp_path)
+
+
+def test_a_pooler_that_was_not_saved_is_none(tmp_path):
+    """As sentence-transformers' models are saved, which take means."""
+    whole = small_model("bert").bert.eval()
+    whole.save_pretrained(tmp_path)
+    without(tmp_path, "pooler.dense.weight", "pooler.dense.bias")
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        loaded, wanted = load_compact(tmp_path)(ids), whole(ids)
+    assert loaded.pooler_output is None and torch.equal(loaded.last_hidden_state, wanted.last_hidden_state)
