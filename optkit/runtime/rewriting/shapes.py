@@ -2,8 +2,9 @@
 
 OpenVINO's shape inference carries symbols of dimensions along, so the model is inferred anew, every unknown dimension
 getting a symbol where it appears. What OpenVINO forgets on the way is added here: Reshapes to sizes computed from other
-values' shapes, masks, which never make attention scores larger, and tables of positions, which never make
-what they rotate larger. ``model.validate_nodes_and_infer_types`` undoes it.
+values' shapes, masks, which never make attention scores larger, tables of positions, which never make what they rotate
+larger, and that ``attention_mask`` has an entry for each of ``input_ids``. ``model.validate_nodes_and_infer_types``
+undoes it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Shapes:
         self._symbols: list[openvino.Symbol] = []
         self._numbers: dict[openvino.Symbol, int] = {}
         self._shapes: dict[Key, Shape | None] = {}
+        self._length = self._tokens_of(model)
         for node in model.get_ordered_ops():
             if node.get_type_name() != "Parameter":
                 node.validate_and_infer_types()
@@ -45,6 +47,15 @@ class Shapes:
         same = self._representatives()
         for at, shape in self._shapes.items():
             self._shapes[at] = shape and tuple(same.get(size, size) for size in shape)
+
+    def _tokens_of(self, model: openvino.Model) -> int | None:
+        """How many token ids a text has, by name; None where that is known, or there are none."""
+        ids = next((port for port in model.inputs if "input_ids" in port.get_names()), None)
+        shape = None if ids is None else self._read(ids.get_partial_shape())
+        if shape is None or len(shape) != 2 or shape[1] >= 0:
+            return None
+        self._stamp(ids, shape)
+        return shape[1]
 
     def __getitem__(self, value: openvino.Output) -> Shape | None:
         return self._shapes.get(key(value))
@@ -116,6 +127,8 @@ class Shapes:
     def _refined(self, value: openvino.Output, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
+        if kind(value) == "Parameter" and "attention_mask" in value.get_names():
+            return (shape[0], self._length) if self._length is not None and len(shape) == 2 and shape[1] < 0 else shape
         if kind(value) == "Reshape":
             return self._reshaped(value, shape)
         if kind(value) == "Broadcast" and value.get_node().get_attributes()["mode"] == "numpy":

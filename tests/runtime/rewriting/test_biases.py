@@ -10,6 +10,7 @@ from architectures import random_parameters
 from rewritten import BLOCK4, difference, kernels_of, quantized, rewrite_here, types
 
 from optkit.ir.io import read_model
+from optkit.runtime.program import Attention
 
 pytestmark = pytest.mark.slow
 
@@ -65,3 +66,25 @@ def test_attention_with_a_bias_is_fused(tmp_path, name):
     assert not {"Softmax", "ScaledDotProductAttention"} & set(types(rewritten))
     # Two ways to compute may round an activation to neighbouring levels, 1/255 apart.
     assert difference(original, rewritten, *feeds(original)) < 0.04
+
+
+@pytest.mark.parametrize("reach", [4, 20])
+def test_keys_near_a_query_are_a_window_at_any_length(tmp_path, reach):
+    """Of ModernBERT, which counts queries along the ids and keys along the mask."""
+    import transformers
+
+    from optkit.export import conversion
+
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    config = {**_SMALL, **ends, "vocab_size": 64, "num_hidden_layers": 4, "local_attention": 2 * reach}
+    model_class = transformers.ModernBertForSequenceClassification
+    random_parameters(lambda: model_class(model_class.config_class(**config))).save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "fp32").mkdir()
+    conversion.convert(tmp_path / "checkpoint", tmp_path / "fp32", task="text-classification")
+    folder = quantized(tmp_path / "fp32", tmp_path / "int8")
+    original, rewritten = (read_model(folder) for _ in range(2))
+    result = rewrite_here(rewritten, kernels_of(rewritten, BLOCK4))
+    steps = [step for placed in result.programs for step in placed.program.steps if isinstance(step, Attention)]
+    assert [(step.before, step.behind) for step in steps] == [(None, None), (reach,) * 2, (reach,) * 2, (None, None)]
+    # The logits are the first token's, which is no padding where texts are padded at the end.
+    assert difference(original, rewritten, feeds(original)[0]) < 0.04
