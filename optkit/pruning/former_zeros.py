@@ -6,6 +6,7 @@ pruned where others of its rule are sparse, too; among dense ones it was initial
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -105,10 +106,19 @@ def problem(bound: BoundRule, found: FormerZeros, rules: Iterable[BoundRule]) ->
     dead = [groups_pruned(site, found) for site in bound.sites]
     counts, limit = [site.grid.count for site in bound.sites], rule.structure.max_sparsity
     if rule.scope == "global":
-        there, total = sum(dead), sum(counts)
-        if shared & set(bound.layers) or (there - bound.target_groups(rule.schedule.to)) / total * limit <= _ROUNDING:
+        there, total, wanted = sum(dead), sum(counts), bound.target_groups(rule.schedule.to)
+        if shared & set(bound.layers):
             return None
-        return _below(f"rule '{rule.name}': ", there / total * limit, rule.schedule.to)
+        if (there - wanted) / total * limit > _ROUNDING:
+            return _below(f"rule '{rule.name}': ", there / total * limit, rule.schedule.to)
+        least = sum(max(own, math.floor(rule.floor / limit * count)) for own, count in zip(dead, counts, strict=True))
+        if (least - wanted) / total * limit > _ROUNDING:
+            return (
+                f"rule '{rule.name}': the zeros that are there and a floor of {100 * rule.floor:.1f} % are "
+                f"{100 * least / total * limit:.1f} % of its weights, and `to` is {100 * rule.schedule.to:.1f} %: lower "
+                "the floor, or raise `to`"
+            )
+        return None
     for site, own, count, share in zip(bound.sites, dead, counts, bound.shares(rule.schedule.to), strict=True):
         if not shared & set(site.layers) and (own - target_count(share, count)) / count * limit > _ROUNDING:
             return _below(f"rule '{rule.name}': {site.name}: ", own / count * limit, share * limit)

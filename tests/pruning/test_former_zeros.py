@@ -190,6 +190,19 @@ def test_a_layer_may_be_above_a_target_by_what_another_rule_takes_of_it(bert):
         assert after == pytest.approx(max(float(before), 0.7), abs=0.01), name
 
 
+def test_a_floor_that_former_zeros_leave_no_room_for_is_told(stack):
+    model = stack((10, 10), (10, 10))
+    model.layers[0].weight.data.view(-1)[:90] = 0.0
+    rule = Rule(floor=0.3, schedule=Schedule("constant", to=0.5, begin=0))
+    with pytest.raises(PruningError) as error:
+        Pruner(model, [rule])
+    assert str(error.value) == (
+        "rule 'weights': the zeros that are there and a floor of 30.0 % are 60.0 % of its weights, and `to` is 50.0 %: "
+        "lower the floor, or raise `to`"
+    )
+    Pruner(model, [replace(rule, floor=0.1)])
+
+
 def test_an_allocation_rounds_bounds_as_training_does():
     """Of two layers of four heads, 60 % are five: with at most 70 % of each, three of one have to go."""
     curve = sensitivity.Curve("layer", 4, (0, 1, 2, 3, 4), (0.0, 1.0, 2.0, 3.0, 4.0))
