@@ -115,8 +115,8 @@ def problem(bound: BoundRule, found: FormerZeros, rules: Iterable[BoundRule]) ->
         if (least - wanted) / total * limit > _ROUNDING:
             return (
                 f"rule '{rule.name}': the zeros that are there and a floor of {100 * rule.floor:.1f} % are "
-                f"{100 * least / total * limit:.1f} % of its weights, and `to` is {100 * rule.schedule.to:.1f} %: lower "
-                "the floor, or raise `to`"
+                f"{100 * least / total * limit:.1f} % of its weights, and `to` is {100 * rule.schedule.to:.1f} %: "
+                "lower the floor, or raise `to`"
             )
         return None
     for site, own, count, share in zip(bound.sites, dead, counts, bound.shares(rule.schedule.to), strict=True):
