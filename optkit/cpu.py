@@ -29,9 +29,13 @@ def int8_saturates() -> bool:
     """Whether this is an x86 CPU without VNNI or AMX, or one whose OpenVINO may not use them and so adds products of
     8-bit numbers in 16 bits: with weights of full range such sums overflow.
     """
+    limit, exact = onednn_limit().upper(), {"avx_vnni", "avx512_vnni", "amx_int8"}
+    if limit.startswith("AVX2_VNNI"):
+        exact = {"avx_vnni"}
+    elif limit in _WITHOUT_VNNI:
+        exact = set()
     flags = cpu_flags()
-    may = flags & {"avx_vnni", "avx512_vnni", "amx_int8"} and onednn_limit().upper() not in _WITHOUT_VNNI
-    return "sse4_1" in flags and not may
+    return "sse4_1" in flags and not flags & exact
 
 
 def onednn_limit() -> str:

@@ -7,6 +7,7 @@ it was traced with is for the caller to check.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
@@ -118,6 +119,17 @@ def image_size(config: Any) -> tuple[int, int, int]:
     size = getattr(config, "image_size", 64)
     sides = [size, size] if isinstance(size, int) else list(size)
     return getattr(config, "num_channels", 3), sides[0], sides[1]
+
+
+def largest_difference(ours: Tensor, theirs: Tensor) -> float:
+    """How far ``ours`` is from ``theirs`` at most, as a share of the largest of these, where they are finite; infinite
+    where ``ours`` is no number there.
+    """
+    finite = theirs.isfinite()
+    if not bool(finite.any()):
+        return 0.0
+    off = float((ours - theirs)[finite].abs().max() / theirs[finite].abs().max().clamp(min=1e-12))
+    return off if math.isfinite(off) else math.inf
 
 
 def random_texts(config: Any, batch: int, length: int) -> tuple[Tensor, Tensor]:

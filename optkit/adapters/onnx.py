@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.adapters import quiet, reason
-from optkit.adapters.conversion import image_size
+from optkit.adapters.conversion import image_size, largest_difference
 from optkit.adapters.onnx_package import MODEL_FILE, find, load_package
 from optkit.adapters.onnxruntime import OnnxModel
 from optkit.adapters.samples import feed
@@ -78,7 +78,7 @@ def trace(checkpoint: Path, *, seed: int = 0) -> ModelProto:
     _own_biases(traced)
     with torch.no_grad():
         differ = _difference(traced, others, model(**others))
-    if not differ <= _TOLERANCE:  # it may be NaN
+    if differ > _TOLERANCE:
         raise ExportError(f"{checkpoint}: its ONNX form computes something else: outputs differ by {differ:.2g}")
     return traced
 
@@ -88,8 +88,7 @@ def _difference(traced: ModelProto, inputs: Mapping[str, Tensor], expected: Mapp
     with tempfile.TemporaryDirectory() as folder:
         save(traced, Path(folder), {})
         found = vars(OnnxModel(Path(folder))(**inputs))
-    shares = (float((out - expected[name]).abs().max() / expected[name].abs().max()) for name, out in found.items())
-    return max(shares)
+    return max(largest_difference(out, expected[name]) for name, out in found.items())
 
 
 def _inputs(model: Any, sizes: tuple[int, int]) -> dict[str, Tensor]:

@@ -56,10 +56,13 @@ def compare(first: Run | str | Path, second: Run | str | Path) -> Comparison:
     found = [[part(run.report) for run in (first, second)] for part in (_scores, _times, _layers, _provenance)]
     recipe, scores, times, layers, machine = (_differences(*pair) for pair in (recipes, *found))
     left_out = None
-    if times and first.cpu != second.cpu:
+    if times and (first.cpu, first.threads) != (second.cpu, second.threads):
+        on = [f"{run.cpu} with {run.threads} threads" for run in (first, second)]
+        if first.threads == second.threads:
+            on = [first.cpu, second.cpu]
         left_out = (
-            f"times do not compare: they were measured on {first.cpu} and on {second.cpu}: time both on one machine "
-            "with `optkit bench`"
+            f"times do not compare: they were measured on {on[0]} and on {on[1]}: time both on one machine with "
+            "`optkit bench`"
         )
     return Comparison(recipe, scores, [] if left_out else times, layers, machine, left_out)
 

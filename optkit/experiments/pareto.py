@@ -107,8 +107,7 @@ def frontier(runs: Sequence[Run], *, batch: int | None = None, seq: int | None =
         else:
             placed.append(Point(run, run.drop, speedup))
     if not placed:
-        why = _reasons(left_out) or "none is whole"
-        raise UsageError(f"no run can be placed: {why}: evaluate with a baseline, and add `benchmark`")
+        raise UsageError(f"no run can be placed: {_reasons(left_out)}: evaluate with a baseline, and add `benchmark`")
     kept = [point.run for point in placed]
     require_same(kept, "metric", [point.run.metric for point in placed])
     require_same(kept, "speedup's baseline", [point.speedup.reference for point in placed])

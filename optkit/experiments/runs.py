@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from optkit.errors import OptkitError, UsageError, why_not
+from optkit.json_files import read_json
 from optkit.report.labels import judged_variant
 from optkit.report.reading import REPORT, load_report
 from optkit.report.schema import Report
 from optkit.report.speed import Speedup, speedup
+
+#: What a sweep keeps of its runs, in its folder.
+RESULTS = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def load_run(path: str | Path) -> Run:
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
-    """The runs in ``paths``: each a run's folder, or a folder of such folders, in the order of their names.
+    """The runs in ``paths``: each a run's folder, or a folder of such folders, in the order of their names. What failed
+    in a sweep has no part in it, though an earlier run of its name may have left a report.
 
     Raises:
         UsageError: for a folder without a finished run.
@@ -81,11 +86,23 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     found: dict[Path, Run] = {}
     for path in map(Path, paths):
         inside = [path] if (path / REPORT).is_file() else sorted(file.parent for file in path.glob(f"*/{REPORT}"))
+        whole = [folder for folder in inside if folder.name not in _failed(path)]
+        if inside and not whole:
+            raise UsageError(f"{path}: every run failed: read the logs there")
         if not inside:
             why = why_not(path, "no finished run here, in it or in a folder of it")
             raise UsageError(f"{path}: {why}: name folders that `optkit run` or `optkit sweep` made")
-        found |= {folder.resolve(): load_run(folder) for folder in inside}
+        found |= {folder.resolve(): load_run(folder) for folder in whole}
     return list(found.values())
+
+
+def _failed(root: Path) -> set[str]:
+    """Names of the runs that failed in the sweep of a folder; none where it is no sweep's, or its list is damaged."""
+    try:
+        kept = read_json(root / RESULTS)
+        return {str(result["name"]) for result in kept["runs"] if result["status"] == "failed"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def require_same(runs: Sequence[Run], what: str, values: Sequence[Any], way_out: str = "leave one out") -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 from optkit.errors import Interrupted, UsageError
 from optkit.experiments.pareto import Frontier, chart, frontier
-from optkit.experiments.runs import Run, find_runs, load_run
+from optkit.experiments.runs import RESULTS, Run, find_runs, load_run
 from optkit.experiments.trials import Axis, Trial, command, is_done, trials
 from optkit.pipeline.run_folder import is_run, write_atomic
 from optkit.progress import Reporter, duration
 from optkit.variant import Variant
 
-RESULTS, CHART = "sweep.json", "frontier.svg"
+CHART = "frontier.svg"
 
 
 @dataclass
@@ -167,15 +167,12 @@ def _claim(root: Path) -> None:
 
 
 def draw(root: Path) -> Frontier:
-    """Writes the frontier of the sweep's finished runs beside them, and returns it. A run that failed has no part in
-    it, though an earlier one of its name may have left a report.
+    """Writes the frontier of the sweep's finished runs beside them, and returns it.
 
     Raises:
         OptkitError: if none of them can be placed on one, or they do not compare.
     """
-    results = json.loads((root / RESULTS).read_text(encoding="utf-8"))["runs"]
-    failed = {result["name"] for result in results if result["status"] == "failed"}
-    found = frontier([run for run in find_runs([root]) if run.path.name not in failed])
+    found = frontier(find_runs([root]))
     write_atomic(root / CHART, chart(found))
     return found
 

@@ -79,7 +79,7 @@ class Ray:
 
     Args:
         address: of the cluster; None starts one on this machine, or takes the one that ``RAY_ADDRESS`` names.
-        jobs: processes at a time on a machine; each asks for an equal share of its cores, the smallest machine's.
+        jobs: processes at a time on the largest machine; each asks for an equal share of its cores.
         logs: as for ``Local``.
 
     Raises:
@@ -101,9 +101,9 @@ class Ray:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 said = str(error).strip().splitlines()[0]
                 raise OptkitError(f"--ray {address}: the cluster cannot be reached: {said}") from error
-        # A task that asks for more than a machine has would wait for ever.
+        # A task that asks for more than every machine has would wait for ever.
         cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        self.threads = max(min(filter(None, cores), default=1) // jobs, 1)
+        self.threads = max(max(cores, default=1) // jobs, 1)
 
     def __call__(self, work: Work) -> Ended:
         run = self.ray.remote(num_cpus=self.threads, max_retries=0)(_on_a_worker)

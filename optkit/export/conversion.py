@@ -173,8 +173,8 @@ def check_outputs(model: Any, xml: Path, *, zoom: int = 1) -> None:
             if mask is not None:  # of padding nobody asks, nor what a model takes from a first token that is padding
                 asked = mask.bool() if theirs.shape[:2] == mask.shape else mask[:, 0].bool()
                 ours, theirs = ours[asked], theirs[asked]
-            off = float((ours - theirs).abs().max() / theirs.abs().max())
-            if not off <= _TOLERANCE:
+            off = conversion.largest_difference(ours, theirs)
+            if off > _TOLERANCE:
                 raise ExportError(f"with inputs of {size} it computes something else: {name} is off by {off:.2g}")
 
 

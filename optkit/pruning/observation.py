@@ -30,6 +30,7 @@ class Observer:
         self._watched: list[tuple[BoundRule, nn.Linear]] = []
         self._hooks: list[RemovableHandle] = []
         self._real: Tensor | None = None  # which tokens are no padding: bool (batch, length)
+        self._outermost: nn.Module | None = None  # of the modules that are given the mask
         self._seen = set[int]()  # ids of masks whose weights got a gradient that is not all zero
 
     def watch(self, bound: BoundRule, layer: nn.Linear) -> None:
@@ -42,14 +43,19 @@ class Observer:
     def watch_padding(self, model: nn.Module) -> None:
         """Leaves padded tokens out of the inputs, where any criterion watches those; to be called after ``watch``."""
         if any("inputs" in bound.criterion.watches for bound, _ in self._watched):
-            # A model of another package, such as sentence-transformers', hands the mask to those within by name.
-            for root in roots(model):
-                within = model.get_submodule(root.removesuffix("."))
-                self._hooks.append(within.register_forward_pre_hook(self._see_padding, with_kwargs=True))
+            # A model of another package, such as sentence-transformers', may take it in another form and hand it to
+            # the models within by name.
+            within = [model.get_submodule(root.removesuffix(".")) for root in roots(model) if root]
+            for each in (model, *within):
+                self._hooks.append(each.register_forward_pre_hook(self._see_padding, with_kwargs=True))
+            self._outermost = model
 
     def _see_padding(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
-        self._real = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        if isinstance(mask, Tensor) and mask.dim() == 2:
+            self._real = mask.bool()
+        elif model is self._outermost:
+            self._real = None
 
     @torch.no_grad()
     def _see_inputs(self, bound: BoundRule, layer: nn.Linear, args: tuple[Any, ...]) -> None:
@@ -75,10 +81,7 @@ class Observer:
         ]
         gradients = effective_gradients([mask for _, mask, _ in watched], [raw.grad for *_, raw in watched])
         self.steps += 1
-        for (_, mask, _), gradient in zip(watched, gradients, strict=True):
-            # Zeros come from layers that are called and get no token.
-            if id(mask) not in self._seen and bool(gradient.any()):
-                self._seen.add(id(mask))
+        self._look_at([mask for _, mask, _ in watched], gradients)
         # Where one is infinite clipping has cleared all others: none of the step's is worth anything.
         if skip_nonfinite and not _finite(gradients):
             return
@@ -87,6 +90,15 @@ class Observer:
         shown = {id(mask): gradient for (_, mask, _), gradient in zip(watched, gradients, strict=True)}
         for bound in rules:
             bound.observe_groups(shown)
+
+    def _look_at(self, masks: Sequence[WeightMask], gradients: Sequence[Tensor]) -> None:
+        """Notes which weights got a gradient. One of zeros is none: it comes from a layer that is called and gets no
+        token.
+        """
+        new = [(mask, g) for mask, g in zip(masks, gradients, strict=True) if id(mask) not in self._seen]
+        if new:
+            found = torch.stack([gradient.any() for _, gradient in new]).tolist()  # the device is asked once
+            self._seen.update(id(mask) for (mask, _), any_there in zip(new, found, strict=True) if any_there)
 
     def _reduced_states(self) -> list[tuple[dict[str, Tensor], tuple[str, ...]]]:
         """States of which each process has gathered its own part, and their names."""
@@ -121,7 +133,8 @@ class Observer:
             )
 
     def _has_gradient(self, bound: BoundRule, mask: WeightMask) -> bool:
-        return id(mask) in self._seen
+        # A weight of which a part was pruned was looked at then, and one that is masked as a whole gets zeros.
+        return id(mask) in self._seen or not bool(mask.mask.all())
 
     def _has_input(self, bound: BoundRule, mask: WeightMask) -> bool:
         return _holds_anything(bound.state(mask))

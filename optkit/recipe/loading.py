@@ -110,7 +110,7 @@ def _bring_up_to_date(root: Node) -> None:
 def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
     """Makes relative paths absolute, each relative to the folder of the file, or ``--set``, that wrote it.
 
-    A model or a dataset is local when such a folder is there, or when it is written as a path (``./model``,
+    A model is local when such a folder is there, and a model or a dataset when it is written as a path (``./model``,
     ``~/data``).
     """
     places: list[tuple[tuple[str, ...], Node]] = []
@@ -140,7 +140,11 @@ def _anchor_local_paths(root: Node, faults: list[Fault]) -> None:
                 )
             )
             node.broken = True
-        elif place not in models or node.value.startswith((".", "~", "/")) or Path(path).is_dir():
+        elif (
+            place not in models
+            or node.value.startswith((".", "~", "/"))
+            or (place not in DATASETS and Path(path).is_dir())
+        ):
             node.value = path
 
 

@@ -120,9 +120,14 @@ def _replace_local(recipe: dict[str, Any], change: Callable[[Path, str], Any]) -
     if key in recipe.get(part, {}):
         recipe[part][key] = change(Path(recipe[part][key]), "")
     models = [(recipe.get(part, {}), key) for part, key in MODELS]
-    models += [(recipe.get(part, {}).get(within, {}), key) for part, within, key in DATASETS]
     teachers = recipe.get(TEACHER[0], {}).get(TEACHER[1])
     models += [(spec, "name") for spec in teachers] if isinstance(teachers, list) else []
+    for *place, key in DATASETS:
+        part = recipe
+        for name in place:
+            part = part.get(name, {})
+        if Path(part.get(key) or "").is_absolute():
+            part[key] = change(Path(part[key]), "./")
     for part, key in models:
         value = part.get(key)
         if isinstance(value, str) and value not in NO_MODEL and (Path(value).is_absolute() or Path(value).is_dir()):

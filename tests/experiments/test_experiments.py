@@ -288,6 +288,18 @@ def test_times_of_two_cpus_are_not_set_side_by_side(tmp_path, optkit_cli):
     assert printed.code == 0 and said in " ".join(printed.out.split()) and "milliseconds" not in printed.out
 
 
+def test_times_of_other_numbers_of_threads_are_not_set_side_by_side(tmp_path):
+    first, second = write_run(tmp_path / "first", 1.0), write_run(tmp_path / "second", 2.0, ours=25.0)
+    report = json.loads((second / "report.json").read_text())
+    report["benchmark"]["threads"] += 1
+    (second / "report.json").write_text(json.dumps(report))
+    found, threads = compare(load_run(first), load_run(second)), report["benchmark"]["threads"]
+    assert not found.speed and found.speed_left_out == (
+        f"times do not compare: they were measured on Some CPU with {threads - 1} threads and on Some CPU with {threads} "
+        "threads: time both on one machine with `optkit bench`"
+    )
+
+
 def test_the_verbs(runs, optkit_cli, tmp_path):
     chart = tmp_path / "chart.svg"
     printed = optkit_cli("pareto", runs, "--max-drop", "1.2", "--plot", chart)

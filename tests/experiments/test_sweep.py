@@ -12,6 +12,7 @@ from reports import write_run
 
 from optkit.errors import UsageError
 from optkit.experiments import workers
+from optkit.experiments.runs import find_runs
 from optkit.experiments.sweep import draw, run_trials
 from optkit.experiments.trials import Axis, Trial, trials
 from optkit.experiments.workers import Local, Ray, shares
@@ -171,6 +172,12 @@ def test_a_run_that_failed_is_on_no_frontier(generated_recipe, tmp_path):
 
     run_trials(generated_recipe, planned, root, launch)
     assert [point.run.name for point in draw(root).points] == [planned[0].name]
+    assert [run.name for run in find_runs([root])] == [planned[0].name]
+    (root / "sweep.json").write_text(json.dumps({"runs": [{"name": t.name, "status": "failed"} for t in planned]}))
+    with pytest.raises(UsageError, match="every run failed: read the logs there"):
+        find_runs([root])
+    (root / "sweep.json").write_text("[1, {")
+    assert len(find_runs([root])) == 2
 
 
 def test_processes_run_side_by_side_and_their_words_are_kept(tmp_path):

@@ -13,6 +13,7 @@ from capabilities import need
 from exported import F32, load_ir
 
 from optkit.adapters import optimum
+from optkit.adapters.conversion import largest_difference
 from optkit.errors import ExportError, OptkitError
 from optkit.export import conversion
 from optkit.export.trial import onnx_problem, openvino_problem, stand_in
@@ -195,6 +196,13 @@ def test_an_ir_that_computes_something_else_is_refused(tmp_path):
         model.classifier.bias += 1
     with pytest.raises(ExportError, match="with inputs of 1x40 it computes something else: logits is off by"):
         conversion.check_outputs(model, xml)
+
+
+def test_differences_are_taken_where_there_are_numbers():
+    theirs = torch.tensor([2.0, -torch.inf, 1.0])
+    assert largest_difference(torch.tensor([2.5, -torch.inf, 1.0]), theirs) == 0.25
+    assert largest_difference(torch.tensor([2.0, -torch.inf, torch.nan]), theirs) == torch.inf
+    assert largest_difference(torch.zeros(2), torch.zeros(2)) == 0.0
 
 
 def test_a_stand_in_is_small_and_of_each_kind_of_layer():

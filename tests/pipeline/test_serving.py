@@ -197,11 +197,22 @@ def test_accuracy_is_judged_where_int8_sums_are_exact(
 
 
 @pytest.mark.parametrize(
-    ("flags", "found"),
-    [({"sse4_1", "avx2"}, True), ({"sse4_1", "avx_vnni"}, False), ({"sse4_1", "amx_int8"}, False), ({"asimd"}, False)],
+    ("flags", "limit", "found"),
+    [
+        ({"sse4_1", "avx2"}, "", True),
+        ({"sse4_1", "avx_vnni"}, "", False),
+        ({"sse4_1", "amx_int8"}, "", False),
+        ({"asimd"}, "", False),
+        ({"sse4_1", "avx512_vnni", "amx_int8"}, "AVX2", True),
+        ({"sse4_1", "avx512_vnni"}, "AVX512_CORE_VNNI", False),
+        ({"sse4_1", "avx512_vnni"}, "AVX2_VNNI", True),
+        ({"sse4_1", "avx512_vnni", "avx_vnni"}, "AVX2_VNNI_2", False),
+        ({"asimd"}, "AVX2", False),
+    ],
 )
-def test_which_cpus_saturate(monkeypatch, flags, found):
+def test_which_cpus_saturate(monkeypatch, flags, limit, found):
     monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert cpu.int8_saturates() is found
 
 

@@ -340,6 +340,21 @@ def test_gradients_of_zeros_are_none(stack):
         pruner.update(2)
 
 
+@pytest.mark.parametrize("criterion", [Movement(), Taylor(), Obert(block=4), SoftMovement()], ids=lambda c: c.name)
+def test_a_weight_that_is_masked_as_a_whole_gets_zeros_and_is_no_fault(stack, criterion):
+    model = stack((8, 8), (8, 8), (8, 8))
+    model.layers[1].weight.data.zero_()
+    model.layers[0].weight.data[:4] = 0.0
+    rule = Rule(criterion=criterion, structure="row", schedule=Schedule(to=0.75, begin=1, end=4, every=1))
+    pruner = Pruner(model, [rule])
+    pruner.start(4, 4)
+    for step in range(1, 5):
+        sum(layer(torch.ones(1, 8)).sum() for layer in model.layers).backward()
+        pruner.observe()
+        pruner.update(step)
+    assert pruner.sparsity() == 0.75 and not bool(mask_of(model.layers[1]).mask.any())
+
+
 def test_what_was_seen_before_a_training_went_on_counts(stack):
     rule = Rule(criterion=Movement(), schedule=Schedule(to=0.5, begin=1, end=6, every=1))
     first, second = stack((8, 8), (8, 8)), stack((8, 8), (8, 8))

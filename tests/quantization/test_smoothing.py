@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from optkit.adapters.nncf import feeds
+from optkit.ir.emulation import emulate_f32
 from optkit.ir.io import import_openvino, read_model
-from optkit.quantization import smoothing
+from optkit.quantization import differences, smoothing
 from optkit.quantization.config import STRENGTH, Quantization
-from optkit.quantization.differences import Reference
+from optkit.quantization.differences import FAR, Reference
 from optkit.quantization.quantize import quantize
 from optkit.quantization.smoothing import Smoothing, Trial
 
@@ -104,4 +106,23 @@ def test_outputs_that_are_no_numbers_are_farther_than_any():
     x = ops.parameter([-1, 2], np.float32, name="x")
     feeds = [{"x": np.ones((1, 2), np.float32)}]
     reference = Reference(openvino.Model([ops.multiply(x, np.float32(2))], [x], "twice"), feeds)
-    assert reference.error(openvino.Model([ops.divide(x, np.float32(0))], [x], "none")) == np.inf
+    assert reference.error(openvino.Model([ops.divide(x, np.float32(0))], [x], "none")) == FAR
+
+
+def test_sums_that_overflow_in_openvino_are_computed_in_floats(tiny, monkeypatch):
+    quantization = Quantization(weight_range="full", smooth_quant=0.5)
+    int8 = quantize(read_model(tiny.ir), tiny.samples, quantization).model
+    reference = Reference(read_model(tiny.ir), feeds(read_model(tiny.ir), tiny.samples))
+    emulated = []
+
+    def watch(model):
+        emulated.append(emulate_f32(model))
+        return emulated[-1]
+
+    monkeypatch.setattr(differences, "emulate_f32", watch)
+    monkeypatch.setattr(differences, "int8_saturates", lambda: True)
+    error = reference.error(int8)
+    assert error == reference.error(emulated[0]) and 0 < error < 0.2
+    monkeypatch.setattr(differences, "int8_saturates", lambda: False)
+    reference.error(int8)
+    assert len(emulated) == 2

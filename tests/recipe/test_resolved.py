@@ -92,6 +92,9 @@ def test_a_folder_that_is_a_dataset_counts_by_contents(recipes):
     before = recipe.hash()
     recipes.write("text\tlabel\nx\t1\n", "a/mine/train.tsv")
     assert recipe.hash() != before
+    # A name without a path is the Hub's, whatever lies beside the recipe.
+    recipes.write(text.replace("./mine", "mine"), "a/hub.yaml")
+    assert load_recipe(path.parent / "hub.yaml").task.dataset.name == "mine"
 
 
 def test_a_price_list_lies_beside_the_recipe_and_counts_by_contents(recipes):

@@ -17,7 +17,7 @@ their own.
 from __future__ import annotations
 
 import json
-import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,8 @@ def load_compact(folder: str | Path) -> PreTrainedModel:
 def load_whole(loader: Any, folder: Path, **options: Any) -> PreTrainedModel:
     """``loader.from_pretrained`` of a folder that holds every weight of the model.
 
-    A pooler may be missing, which models are often saved without: the model then has none.
+    The pooler of a base model may be missing, which is often saved without: the model then has none, where its class
+    can do without.
 
     Raises:
         PruningError: if a weight is missing, which transformers would draw by chance, or has another shape.
@@ -114,13 +115,14 @@ def load_whole(loader: Any, folder: Path, **options: Any) -> PreTrainedModel:
     # Sines of positions are not in every checkpoint: transformers computes them again.
     sines = {f"{at}.weight" for at, part in model.named_modules() if "Sinusoidal" in type(part).__name__}
     wrong = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])} - sines)
-    poolers = {key.rpartition("pooler.")[0] for key in wrong if re.fullmatch(r"(.*\.)?pooler\..*", key)}
-    lacking = [key for key in wrong if not any(key.startswith(f"{prefix}pooler.") for prefix in poolers)]
-    if lacking:
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        raise PruningError(f"{folder}: {lacking[0]}{more} is not as config.json says: copy the whole checkpoint again")
-    for prefix in poolers:
-        model.get_submodule(prefix.removesuffix(".")).pooler = None
+    pooler = {name for name, _ in model.named_parameters() if name.startswith("pooler.")}
+    if model is model.base_model and pooler and pooler <= set(wrong):
+        wrong = [key for key in wrong if key not in pooler]
+        if "add_pooling_layer" in signature(type(model).__init__).parameters:
+            model.pooler = None
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise PruningError(f"{folder}: {wrong[0]}{more} is not as config.json says: copy the whole checkpoint again")
     return model
 
 

@@ -21,7 +21,6 @@ from optkit.pruning.oneshot.replay import LABELS, Batch, run
 from optkit.pruning.oneshot.search import search
 from optkit.pruning.pruner import Pruner
 from optkit.pruning.schedules import resolve
-from optkit.pruning.targets import resolve_rules
 
 OnProgress = Callable[[str, int, int], None]
 Loss = Callable[[Any, Batch], Tensor]
@@ -65,14 +64,15 @@ def one_shot(
     batches = [_on(device, batch) for batch in ([batches] if isinstance(batches, Mapping) else batches)]
     if not batches:
         raise PruningError("there are no calibration batches: pass at least one")
-    if problems := resolve_rules(model, rules)[1]:  # before the copy, which some of them rule out
-        raise PruningError("; ".join(text for _, text in problems))
     modes = {module: module.training for module in model.modules()}
     lay_out(model)  # before the copy, so that both compute alike
-    pruner, dense = None, copy.deepcopy(model).eval()
+    dense = copy.deepcopy(model).eval() if any(isinstance(rule.criterion, ONE_SHOT) for rule in rules) else model
+    pruner, before = None, []
     try:
         model.eval()
         pruner = Pruner(model, rules)
+        layers = {id(layer): layer for bound in pruner.bound for layer in bound.layers.values()}.values()
+        before = [(layer, raw_of(layer).detach().clone(), _copy(layer.bias)) for layer in layers]
         calibration = Calibration(model, dense, batches)
         for bound in pruner.bound:
             name = bound.rule.name
@@ -81,7 +81,10 @@ def one_shot(
     except BaseException:
         if pruner is not None:
             pruner.remove()
-            model.load_state_dict(dense.state_dict())
+        for layer, weight, bias in before:
+            layer.weight.data.copy_(weight)
+            if bias is not None:
+                layer.bias.data.copy_(bias)
         raise
     finally:
         for module, mode in modes.items():
@@ -119,6 +122,10 @@ def importance_scores(
             )
         pruner.remove()
     return scores
+
+
+def _copy(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().clone()
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:

@@ -117,7 +117,7 @@ def measured_plan(
         try:
             rewritten, placed = apply(model, choice)
         except OptkitError as error:
-            dropped.append(f"{_described(choice)}: {error}")
+            dropped.append(f"{_described(choice)}: it cannot be rewritten so: {error}")
             continue
         without = [replace(choice, attention=False)] if choice.attention and _holds_attention(placed) else []
         new, fault = _tried(core, rewritten, choice, config, arrays, agreement)
@@ -239,7 +239,7 @@ def _explained(
     else:
         said = f"plain OpenVINO: the sparse runtime does not gain here{', ' + figures if figures else ''}"
     if dropped:
-        said += f"; dropped, since it does not answer as plain OpenVINO does: {'; '.join(dropped)}"
+        said += f"; dropped, since it does not run, or answer as plain OpenVINO does: {'; '.join(dropped)}"
     found = {"openvino": times[_PLAIN], "optkit": times["new"]} if times else {}
     return replace(plan, reason=said, milliseconds={name: round(value, 4) for name, value in found.items()})
 

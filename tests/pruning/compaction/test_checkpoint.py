@@ -172,3 +172,20 @@ def test_a_pooler_that_was_not_saved_is_none(tmp_path):
     with torch.no_grad():
         loaded, wanted = load_compact(tmp_path)(ids), whole(ids)
     assert loaded.pooler_output is None and torch.equal(loaded.last_hidden_state, wanted.last_hidden_state)
+
+
+@pytest.mark.parametrize("name", ["bert", "deberta"])
+def test_a_pooler_that_a_head_reads_must_be_there(tmp_path, name):
+    model = small_model(name)
+    model.save_pretrained(tmp_path)
+    poolers = [key for key in model.state_dict() if "pooler." in key]
+    without(tmp_path, *poolers)
+    with pytest.raises(PruningError, match=f"{poolers[0].replace('weight', 'bias')} and 1 more is not as config.json"):
+        load_compact(tmp_path)
+
+
+def test_half_a_pooler_is_none(tmp_path):
+    small_model("bert").bert.save_pretrained(tmp_path)
+    without(tmp_path, "pooler.dense.bias")
+    with pytest.raises(PruningError, match="pooler.dense.bias is not as config.json says"):
+        load_compact(tmp_path)

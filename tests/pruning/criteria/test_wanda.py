@@ -114,6 +114,26 @@ def test_padding_does_not_count_where_a_model_is_wrapped(bert):
     assert queries and all(float(q.parametrizations.weight[0].state("wanda")["tokens"]) == 6 for q in queries)
 
 
+def test_padding_does_not_count_where_a_wrapper_hands_it_on_by_place(bert):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bert = bert()
+
+        def forward(self, input_ids, attention_mask=None):
+            return self.bert(input_ids, attention_mask)
+
+    model = Wrapped().train()
+    Pruner(model, Rule(targets="*.query", criterion=Wanda(momentum=0.5)))
+    (query, *_) = [module for name, module in model.named_modules() if name.endswith(".query")]
+    tokens = query.parametrizations.weight[0].state("wanda")["tokens"]
+    ids = torch.full((2, 4), 5)
+    model(input_ids=ids, attention_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]))
+    assert float(tokens) == 6
+    model(input_ids=ids)  # a mask of another batch is forgotten
+    assert float(tokens) == 6 + 8
+
+
 @pytest.mark.parametrize("scope", ["global", "local"])
 def test_it_prunes_small_inputs_where_magnitude_sees_no_difference(stack, scope):
     model = stack((4, 8))
