@@ -52,7 +52,8 @@ class Run:
     @property
     def threads(self) -> int | None:
         """What each engine was timed with; None without times."""
-        return self.report.benchmark and self.report.benchmark.threads
+        times = self.report.benchmark
+        return None if times is None else times.threads
 
     def score(self) -> float | None:
         """The headline metric on the first split, in points of 100, of the model that ``drop`` is of."""
