@@ -7,7 +7,6 @@ it was traced with is for the caller to check.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
@@ -17,6 +16,7 @@ import numpy as np
 
 from optkit.adapters import quiet, reason
 from optkit.adapters.tracing import LOWEST, traceable
+from optkit.adapters.trials import image_size, random_texts
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
 
@@ -111,43 +111,6 @@ def _example(model: PreTrainedModel, names: Collection[str], longest: int | None
     ids, mask = random_texts(config, _TRACED[0], min(_TRACED[1], longest or _TRACED[1]))
     texts = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
     return {name: texts[name] for name in names if name in accepted}
-
-
-def image_size(config: Any) -> tuple[int, int, int]:
-    """(channels, height, width) of the images that a configuration says its model takes, or its tower of images."""
-    config = getattr(config, "vision_config", config)
-    size = getattr(config, "image_size", 64)
-    sides = [size, size] if isinstance(size, int) else list(size)
-    return getattr(config, "num_channels", 3), sides[0], sides[1]
-
-
-def largest_difference(ours: Tensor, theirs: Tensor) -> float:
-    """How far ``ours`` is from ``theirs`` at most, as a share of the largest of these, where they are finite; infinite
-    where ``ours`` is no number there.
-    """
-    finite = theirs.isfinite()
-    if not bool(finite.any()):
-        return 0.0
-    off = float((ours - theirs)[finite].abs().max() / theirs[finite].abs().max().clamp(min=1e-12))
-    return off if math.isfinite(off) else math.inf
-
-
-def random_texts(config: Any, batch: int, length: int) -> tuple[Tensor, Tensor]:
-    """Token ids and mask (batch, length) by chance: the first text is whole, the others are padded by turns at their
-    end and at their beginning.
-    """
-    import torch
-
-    ids = torch.randint(min(5, config.vocab_size - 1), config.vocab_size, (batch, length))
-    mask = torch.ones_like(ids)
-    for row in range(1, batch):
-        padding = min(row * length // 4, length - 1)
-        if row % 2:
-            mask[row, length - padding :] = 0
-        else:
-            mask[row, :padding] = 0
-    ids[mask == 0] = getattr(config, "pad_token_id", None) or 0
-    return ids, mask
 
 
 def _shapes(ov: Any, example: Mapping[str, Tensor]) -> list[Any]:

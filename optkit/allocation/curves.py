@@ -56,10 +56,21 @@ def _device(context: RunContext) -> Any:
     return args.device
 
 
-def bound_curve(curve: Curve, rule: Rule) -> Curve:
-    """``curve`` within the rule's floor and ceiling, with as many choices as there shall be."""
+def bound_curves(curves: Sequence[Curve], rule: Rule, count: int) -> list[Curve]:
+    """``curves`` within the rule's floor and ceiling, with as many choices as there shall be. Where whole groups within
+    them leave no room for ``count``, as of layers of few heads, they are rounded outwards, as in training.
+    """
+    strict = [bound_curve(curve, rule) for curve in curves]
+    if sum(curve.counts[0] for curve in strict) <= count <= sum(curve.counts[-1] for curve in strict):
+        return strict
+    return [bound_curve(curve, rule, outwards=True) for curve in curves]
+
+
+def bound_curve(curve: Curve, rule: Rule, *, outwards: bool = False) -> Curve:
+    """``curve`` within the rule's floor and ceiling, or the next groups ``outwards``."""
     most = rule.structure.max_sparsity
-    # Rounded as training does, so that there is room for every target between the two.
-    least = max(int(np.floor(rule.floor / most * curve.groups + 1e-9)), curve.counts[0])
-    highest = int(np.ceil(min(rule.ceiling / most, 1.0) * curve.groups - 1e-9))
+    floor, ceiling = rule.floor / most * curve.groups, min(rule.ceiling / most, 1.0) * curve.groups
+    low, high = (np.floor, np.ceil) if outwards else (np.ceil, np.floor)
+    tiny = 1e-9 if outwards else -1e-9
+    least, highest = max(int(low(floor + tiny)), curve.counts[0]), int(high(ceiling - tiny))
     return curve.between(least, max(min(highest, curve.counts[-1]), least)).refine()

@@ -31,7 +31,8 @@ class Observer:
         self._hooks: list[RemovableHandle] = []
         self._real: Tensor | None = None  # which tokens are no padding: bool (batch, length)
         self._outermost: nn.Module | None = None  # of the modules that are given the mask
-        self._seen = set[int]()  # ids of masks whose weights got a gradient that is not all zero
+        # Ids of masks whose weights got a gradient, and of those that got one that is not all zero.
+        self._given, self._seen = set[int](), set[int]()
 
     def watch(self, bound: BoundRule, layer: nn.Linear) -> None:
         """Shows the rule's criterion what it watches of ``layer``, whose mask keeps its state."""
@@ -92,9 +93,8 @@ class Observer:
             bound.observe_groups(shown)
 
     def _look_at(self, masks: Sequence[WeightMask], gradients: Sequence[Tensor]) -> None:
-        """Notes which weights got a gradient. One of zeros is none: it comes from a layer that is called and gets no
-        token.
-        """
+        """Notes which weights got a gradient, and which of these one that is not all zero."""
+        self._given.update(map(id, masks))
         new = [(mask, g) for mask, g in zip(masks, gradients, strict=True) if id(mask) not in self._seen]
         if new:
             found = torch.stack([gradient.any() for _, gradient in new]).tolist()  # the device is asked once
@@ -117,33 +117,39 @@ class Observer:
         """Takes for seen what an earlier part of the training saw, which states tell."""
         watched = ((bound, mask_of(layer)) for bound, layer in self._watched)
         self._seen.update(id(mask) for bound, mask in watched if _holds_anything(bound.state(mask)))
+        self._given |= self._seen
 
     def check_seen(self, bound: BoundRule) -> None:
         """Raises PruningError if a rule goes by gradients or inputs, and one of its weights got none so far."""
         if not bound.criterion.watches:
             return
-        seen, what = self._has_gradient, ".weight got no gradient"
-        if not bound.criterion.by_gradients:
-            seen, what = self._has_input, " got no input in training (a loop of your own has to call model.train())"
-        unseen = next((name for name, layer in bound.layers.items() if not seen(bound, mask_of(layer))), None)
-        if unseen is not None:
+        masks = {name: mask_of(layer) for name, layer in bound.layers.items()}
+        what = ".weight got no gradient"
+        if bound.criterion.by_gradients:
+            # A weight of which a part was pruned was looked at then, and one that is masked as a whole gets zeros.
+            unseen = [name for name, mask in masks.items() if id(mask) not in self._given and _is_whole(mask)]
+            if not unseen and any(id(mask) in self._seen for mask in masks.values()):
+                # Of layers that are called and get no token. All get zeros where a model is its own teacher.
+                what = ".weight got gradients of zeros alone"
+                unseen = [name for name, mask in masks.items() if id(mask) not in self._seen and _is_whole(mask)]
+        else:
+            what = " got no input in training (a loop of your own has to call model.train())"
+            unseen = [name for name, mask in masks.items() if not _holds_anything(bound.state(mask))]
+        if unseen:
             raise PruningError(
-                f"rule '{bound.rule.name}': {unseen}{what}, and {bound.rule.criterion.name} goes by that: exclude it, "
-                "or take magnitude"
+                f"rule '{bound.rule.name}': {unseen[0]}{what}, and {bound.rule.criterion.name} goes by that: exclude "
+                "it, or take magnitude"
             )
-
-    def _has_gradient(self, bound: BoundRule, mask: WeightMask) -> bool:
-        # A weight of which a part was pruned was looked at then, and one that is masked as a whole gets zeros.
-        return id(mask) in self._seen or not bool(mask.mask.all())
-
-    def _has_input(self, bound: BoundRule, mask: WeightMask) -> bool:
-        return _holds_anything(bound.state(mask))
 
     def remove(self) -> None:
         """Takes the hooks off the model."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+
+
+def _is_whole(mask: WeightMask) -> bool:
+    return bool(mask.mask.all())
 
 
 def _holds_anything(state: dict[str, Tensor]) -> bool:

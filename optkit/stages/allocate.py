@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from optkit.allocation import choice, latency
-from optkit.allocation.curves import bound_curve, measure_curves
+from optkit.allocation.curves import bound_curves, measure_curves
 from optkit.allocation.layer_times import check_runtime, read_table
 from optkit.errors import PlanError, PruningError
 from optkit.pipeline.stage import Stage
@@ -102,7 +102,7 @@ def _by_sensitivity(
 ) -> dict[str, Any]:
     curves = measure_curves(context, spec, rule, others, grid(rule.structure, rule.schedule.to, spec.grid))
     count = target_count(rule.schedule.to / rule.structure.max_sparsity, sum(curve.groups for curve in curves))
-    counts = by_sensitivity([bound_curve(curve, rule) for curve in curves], count)
+    counts = by_sensitivity(bound_curves(curves, rule, count), count)
     return choice.facts(spec, rule, curves, counts)
 
 

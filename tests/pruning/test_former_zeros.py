@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from optkit.allocation.curves import bound_curve
+from optkit.allocation.curves import bound_curve, bound_curves
 from optkit.errors import PlanError, PruningError
 from optkit.pipeline.validate import make_plan
 from optkit.pruning import (
@@ -203,11 +203,13 @@ def test_a_floor_that_former_zeros_leave_no_room_for_is_told(stack):
     Pruner(model, [replace(rule, floor=0.1)])
 
 
-def test_an_allocation_rounds_bounds_as_training_does():
+def test_an_allocation_rounds_bounds_outwards_where_there_is_no_room():
     """Of two layers of four heads, 60 % are five: with at most 70 % of each, three of one have to go."""
-    curve = sensitivity.Curve("layer", 4, (0, 1, 2, 3, 4), (0.0, 1.0, 2.0, 3.0, 4.0))
-    bounded = bound_curve(curve, Rule(structure="head", schedule=Schedule(to=0.6), floor=0.3, ceiling=0.7))
-    assert (bounded.counts[0], bounded.counts[-1]) == (1, 3)
+    curves = [sensitivity.Curve("layer", 4, (0, 1, 2, 3, 4), (0.0, 1.0, 2.0, 3.0, 4.0))] * 2
+    rule = Rule(structure="head", schedule=Schedule(to=0.6), floor=0.3, ceiling=0.7)
+    for count, least, most in ((4, 2, 2), (5, 1, 3)):
+        found = [(curve.counts[0], curve.counts[-1]) for curve in bound_curves(curves, rule, count)]
+        assert found == [(least, most)] * 2
 
 
 def test_an_allocation_takes_no_less_than_what_is_there(bert):

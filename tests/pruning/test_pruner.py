@@ -330,14 +330,24 @@ def test_a_loop_that_forgets_to_observe_is_told(stack):
         pruner.update(2)
 
 
-def test_gradients_of_zeros_are_none(stack):
-    model = stack((8, 8))
+def test_a_layer_that_gets_zeros_where_others_do_not_is_told(stack):
+    model = stack((8, 8), (8, 8))
     pruner = Pruner(model, [Rule(criterion=Movement(), schedule=Schedule(to=0.5, begin=1, end=2))])
     pruner.start(4, 4)
-    model(torch.zeros(0, 8)).sum().backward()  # called, and no token in it
+    model.layers[0](torch.zeros(0, 8)).sum().backward()  # called, and no token in it
+    model.layers[1](torch.ones(1, 8)).sum().backward()
     pruner.observe()
-    with pytest.raises(PruningError, match="layers.0.weight got no gradient"):
+    with pytest.raises(PruningError, match="layers.0.weight got gradients of zeros alone, and movement goes by that"):
         pruner.update(2)
+
+
+def test_a_model_that_is_its_own_teacher_begins_with_gradients_of_zeros(stack):
+    model = stack((8, 8), (8, 8))
+    pruner = Pruner(model, [Rule(criterion=Obert(block=4), schedule=Schedule(to=0.5, begin=1, end=2))])
+    pruner.start(4, 4)
+    (0 * model(torch.ones(1, 8)).sum()).backward()
+    pruner.observe()
+    assert pruner.update(2) and pruner.sparsity() == 0.5
 
 
 @pytest.mark.parametrize("criterion", [Movement(), Taylor(), Obert(block=4), SoftMovement()], ids=lambda c: c.name)

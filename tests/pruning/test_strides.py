@@ -39,6 +39,8 @@ def batches() -> list[dict]:
 
 def trained(model: nn.Module, rule: Rule) -> None:
     pruner, optimizer = Pruner(model, [rule]), torch.optim.SGD(model.parameters(), 0.05)
+    torch.manual_seed(0)
+    model.train()
     pruner.start(3, 3)
     pruner.update(0)
     for step in range(3):

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from optkit.adapters import conversion, library_errors, tvm
 from optkit.adapters.companions import copy_companions
+from optkit.adapters.trials import random_texts
 from optkit.checkpoints.files import has_weights, tensors
 from optkit.checkpoints.plain import plain_folder
 from optkit.counting.sparsity import sparsity
@@ -214,7 +215,7 @@ def _inputs(model: PreTrainedModel, names: Sequence[str], batch: int, seq: int, 
     """Random texts, the first whole and the others padded."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        ids, mask = conversion.random_texts(model.config, batch, seq)
+        ids, mask = random_texts(model.config, batch, seq)
         if batch == 1 and seed % 2:
             mask[:, seq - seq // 4 :] = 0
         texts = dict(zip(_TEXTS, (ids, mask, torch.zeros_like(ids))))

@@ -182,7 +182,9 @@ def test_a_model_with_masks_is_refused():
     model, rule = small_model("bert"), linear_only(structure="4x4", permute="all")
     found = permute(copy.deepcopy(model), rule)
     Pruner(model, [rule])
-    with pytest.raises(PruningError, match=r"has a mask already: fold the earlier masks, or load the model afresh"):
+    with pytest.raises(
+        PruningError, match=r"has a mask already: fold the earlier masks, or take them off with Pruner.remove"
+    ):
         permute(model, rule)
     with pytest.raises(PruningError, match="has masks already: permute it before it is pruned"):
         found.apply(model)
