@@ -70,7 +70,9 @@ def bound_curve(curve: Curve, rule: Rule, *, outwards: bool = False) -> Curve:
     """``curve`` within the rule's floor and ceiling, or the next groups ``outwards``."""
     most = rule.structure.max_sparsity
     floor, ceiling = rule.floor / most * curve.groups, min(rule.ceiling / most, 1.0) * curve.groups
-    low, high = (np.floor, np.ceil) if outwards else (np.ceil, np.floor)
-    tiny = 1e-9 if outwards else -1e-9
-    least, highest = max(int(low(floor + tiny)), curve.counts[0]), int(high(ceiling - tiny))
+    if outwards:
+        least, highest = int(np.floor(floor + 1e-9)), int(np.ceil(ceiling - 1e-9))
+    else:
+        least, highest = int(np.ceil(floor - 1e-9)), int(np.floor(ceiling + 1e-9))
+    least = max(least, curve.counts[0])
     return curve.between(least, max(min(highest, curve.counts[-1]), least)).refine()

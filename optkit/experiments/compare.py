@@ -57,9 +57,8 @@ def compare(first: Run | str | Path, second: Run | str | Path) -> Comparison:
     recipe, scores, times, layers, machine = (_differences(*pair) for pair in (recipes, *found))
     left_out = None
     if times and (first.cpu, first.threads) != (second.cpu, second.threads):
-        on = [f"{run.cpu} with {run.threads} threads" for run in (first, second)]
-        if first.threads == second.threads:
-            on = [first.cpu, second.cpu]
+        alike = first.threads == second.threads
+        on = [run.cpu if alike else f"{run.cpu} with {run.threads} threads" for run in (first, second)]
         left_out = (
             f"times do not compare: they were measured on {on[0]} and on {on[1]}: time both on one machine with "
             "`optkit bench`"

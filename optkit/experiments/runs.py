@@ -87,7 +87,8 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     found: dict[Path, Run] = {}
     for path in map(Path, paths):
         inside = [path] if (path / REPORT).is_file() else sorted(file.parent for file in path.glob(f"*/{REPORT}"))
-        whole = [folder for folder in inside if folder.name not in _failed(path)]
+        failed = _failed(path)
+        whole = [folder for folder in inside if folder.name not in failed]
         if inside and not whole:
             raise UsageError(f"{path}: every run failed: read the logs there")
         if not inside:

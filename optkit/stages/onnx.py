@@ -57,7 +57,7 @@ def run(context: RunContext, output: StageOutput) -> None:
         calibration=context.data.calibration(quantize.calibration.samples) if quantize else (),
         quantization=_quantization(context),
         # What accuracy control gave back to fp32, too.
-        fp32=context.run.facts(export.NAME).get("quantization", {}).get("fp32", ()),
+        fp32=_found(context).get("fp32", ()),
         shape=serving.exported_shape(context),
         recipe_hash=context.recipe.hash(),
         seed=context.recipe.seed,
@@ -65,11 +65,16 @@ def run(context: RunContext, output: StageOutput) -> None:
     output.facts |= {"opset": result.opset, "layers": len(result.tags.layers)}
 
 
+def _found(context: RunContext) -> dict[str, Any]:
+    """What the quantization of the IR found, see ``stages.export``."""
+    return context.run.facts(export.NAME).get("quantization", {})
+
+
 def _quantization(context: RunContext) -> Quantization | None:
     """The recipe's, with the strength of SmoothQuant that was found for the IR."""
     if context.recipe.quantize is None:
         return None
-    smoothing = context.run.facts(export.NAME).get("quantization", {}).get("smoothing")
+    smoothing = _found(context).get("smoothing")
     quantization = context.recipe.quantize.build()
     return replace(quantization, smooth_quant=smoothing["strength"]) if smoothing else quantization
 
