@@ -1,12 +1,15 @@
 """A compiled model that any number of threads may call at once: each has a request of its own.
 
 ``openvino.CompiledModel`` keeps one request for all its callers: a call while another is under way raises, or answers
-with the other's inputs.
+with the other's inputs. A second one cannot be made at any time either: OpenVINO 2026.4.1 reads the shapes and tensors of
+the graph for it, which an inference of another shape changes meanwhile, and ends the process now and then.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from optkit.ir.io import import_openvino
@@ -18,17 +21,31 @@ class ThreadedModel(openvino.CompiledModel):
     """``openvino.CompiledModel``, but for the request behind ``model(inputs)``, which each thread has for itself.
 
     A request is freed with its thread. Results are copies as there, unless ``share_outputs`` asks for views, which hold
-    until the same thread calls again.
+    until the same thread calls again. A request is made while no call is under way, and calls wait for it; of requests
+    that ``create_infer_request`` gave to others nothing is known here: these are to be made before the first of them
+    runs.
     """
 
     def __init__(self, compiled: openvino.CompiledModel):
         super().__init__(compiled)
         self._own = threading.local()
+        self._turns = _Turns()
 
     def __call__(
         self, inputs: Any = None, share_inputs: bool = True, share_outputs: bool = False, **options: Any
     ) -> Any:
-        return self._request().infer(inputs, share_inputs, share_outputs, **options)
+        request = self._request()
+        with self._turns.shared():
+            return request.infer(inputs, share_inputs, share_outputs, **options)
+
+    def create_infer_request(self) -> openvino.InferRequest:
+        with self._turns.alone():
+            return super().create_infer_request()
+
+    def infer_new_request(self, inputs: Any = None) -> Any:
+        request = self.create_infer_request()
+        with self._turns.shared():
+            return request.infer(inputs)
 
     def query_state(self) -> Any:
         return self._request().query_state()
@@ -41,3 +58,37 @@ class ThreadedModel(openvino.CompiledModel):
         if request is None:
             request = self._own.request = self.create_infer_request()
         return request
+
+
+class _Turns:
+    """What any number of threads may do at once, and what one does while nobody does that."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._sharing, self._taken = 0, False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken)
+            self._sharing += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._sharing -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken)
+            self._taken = True  # from now on nobody begins to share
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._sharing)
+            yield
+        finally:
+            with self._changed:
+                self._taken = False
+                self._changed.notify_all()

@@ -1,4 +1,7 @@
-"""Requests at the same time get what they get alone, bit for bit, whatever the threads and streams."""
+"""Requests at the same time get what they get alone, bit for bit, whatever the threads and streams.
+
+A model's requests are made before the first of them runs: see ``optkit.runtime.threaded``.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,11 @@ def assert_same(results, serial):
         np.testing.assert_array_equal(result, expected, err_msg=f"request {number}")
 
 
+def requests_of(models: list) -> list:
+    """A request of each, made before any of them runs."""
+    return [compiled.create_infer_request() for compiled in models]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_any_number_of_threads_gives_the_same_bits(program, requests, serial, threads):
     compiled = compile_op(program, {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1})
@@ -54,14 +62,15 @@ def test_any_number_of_threads_gives_the_same_bits(program, requests, serial, th
 @pytest.mark.parametrize("streams", [1, 2, 4])
 def test_requests_of_many_threads(program, requests, serial, streams):
     compiled = compile_op(program, {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": 4})
-    start = threading.Barrier(6)
+    start, own = threading.Barrier(6), requests_of([compiled] * 6)
 
-    def work(first: int) -> list:
+    def work(thread: int) -> list:
         start.wait()
-        return [(number, infer(compiled, requests[number])[0]) for number in range(first, len(requests), 3)]
+        mine = range(thread % 3, len(requests), 3)
+        return [(number, np.array(own[thread].infer(requests[number])[0])) for number in mine]
 
     with ThreadPoolExecutor(6) as pool:
-        done = [pair for pairs in pool.map(work, [0, 1, 2, 0, 1, 2]) for pair in pairs]
+        done = [pair for pairs in pool.map(work, range(6)) for pair in pairs]
     assert len(done) == 2 * len(requests)
     for number, result in done:
         np.testing.assert_array_equal(result, serial[number], err_msg=f"request {number}")
@@ -94,10 +103,10 @@ def test_compiled_models_at_the_same_time(program, requests, serial):
     twins = [core.compile_model(model, "CPU", CONFIG) for _ in range(2)]
     other = compile_op(encoder_layer(np.random.default_rng(3), hidden=96, heads=2, kernel=Kernel("element", 4)))
     alone = [infer(other, inputs)[0] for inputs in requests]
+    own = requests_of([*twins, *twins, other, other])
 
     def work(which: int) -> list:
-        compiled = [*twins, *twins, other, other][which]
-        return [infer(compiled, inputs)[0] for inputs in requests]
+        return [np.array(own[which].infer(inputs)[0]) for inputs in requests]
 
     with ThreadPoolExecutor(6) as pool:
         for which, results in enumerate(pool.map(work, range(6))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -58,6 +59,66 @@ def test_plain_openvino_in_its_stead_too(missing, encoder_folder):  # noqa: F811
     with pytest.warns(RuntimeWarning, match="no sparse runtime"):
         compiled = runtime.compile_model(encoder_folder, CONFIG)
     calls(lambda number: compiled(inputs(*SHAPES[number]))[0])
+
+
+@pytest.mark.parametrize("call", ["model", "infer_new_request"])
+def test_no_request_is_made_while_a_call_is_under_way(extension, make_encoder, monkeypatch, call):
+    """OpenVINO 2026.4.1 crashes now and then if one is."""
+    openvino = import_openvino()
+    compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
+    create, infer = openvino.CompiledModel.create_infer_request, openvino.InferRequest.infer
+    under_way, seen = set(), []
+
+    def creating(self):
+        seen.append(set(under_way))
+        return create(self)
+
+    def inferring(self, *arguments, **options):
+        under_way.add(threading.get_ident())
+        try:
+            time.sleep(0.01)  # so that the other threads come meanwhile
+            return infer(self, *arguments, **options)
+        finally:
+            under_way.discard(threading.get_ident())
+
+    monkeypatch.setattr(openvino.CompiledModel, "create_infer_request", creating)
+    monkeypatch.setattr(openvino.InferRequest, "infer", inferring)
+    made = THREADS if call == "model" else 3 * THREADS
+    use = compiled if call == "model" else compiled.infer_new_request
+    from_threads(lambda turn: use(inputs(*SHAPES[turn % len(SHAPES)])), turns=3)
+    assert seen == made * [set()]
+
+
+def test_calls_of_several_threads_run_at_the_same_time(extension, make_encoder, monkeypatch):
+    openvino = import_openvino()
+    compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
+    both, infer = threading.Barrier(2, timeout=60), openvino.InferRequest.infer
+
+    def together(self, *arguments, **options):
+        both.wait()  # raises if the other thread's call has to wait for this one
+        return infer(self, *arguments, **options)
+
+    def work(_: int) -> np.ndarray:
+        compiled(inputs(1, 5))  # a thread's first call has to have a request made
+        if both.wait() == 0:
+            monkeypatch.setattr(openvino.InferRequest, "infer", together)
+        both.wait()
+        return compiled(inputs(1, 5))[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        np.testing.assert_array_equal(*pool.map(work, range(2)))
+
+
+def test_a_call_that_fails_holds_up_nobody(extension, make_encoder, monkeypatch):
+    compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
+    with pytest.raises(RuntimeError):
+        compiled([np.zeros((1, 5, 2), np.int64)] * 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(import_openvino().CompiledModel, "create_infer_request", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            compiled.create_infer_request()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(compiled, inputs(1, 5)).result(timeout=60)[0].shape == (1, 2)
 
 
 @pytest.mark.parametrize("ov_class", [None, "OVModelForTokenClassification"])
