@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.adapters import quiet, reason
+from optkit.adapters.conversion_check import image_size, random_texts
 from optkit.adapters.tracing import LOWEST, traceable
-from optkit.adapters.trials import image_size, random_texts
 from optkit.errors import ExportError
 from optkit.ir.io import import_openvino
 

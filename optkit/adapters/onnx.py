@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optkit.adapters import quiet, reason
+from optkit.adapters.conversion_check import image_size, largest_difference
 from optkit.adapters.onnx_package import MODEL_FILE, find, load_package
 from optkit.adapters.onnxruntime import OnnxModel
 from optkit.adapters.samples import feed
-from optkit.adapters.trials import image_size, largest_difference
 from optkit.errors import ExportError, OptkitError
 from optkit.ir.layers import LinearLayer, Weight
 

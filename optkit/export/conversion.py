@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from optkit.adapters import conversion, library_errors, optimum, quiet, reason, trials
+from optkit.adapters import conversion, conversion_check, library_errors, optimum, quiet, reason
 from optkit.adapters.companions import copy_companions
 from optkit.checkpoints.compact_config import needs_loader, read_config
 from optkit.errors import ExportError
@@ -118,8 +118,8 @@ def _convert_ourselves(model: PreTrainedModel, checkpoint: Path, output: Path, t
     try:
         check_outputs(model, xml, zoom=2)
     except ExportError:  # it takes images of one size
-        _, *sides = trials.image_size(model.config)
-        converted.reshape([-1, trials.image_size(model.config)[0], *sides])
+        _, *sides = conversion_check.image_size(model.config)
+        converted.reshape([-1, conversion_check.image_size(model.config)[0], *sides])
         check_outputs(model, save_model(converted, output))
 
 
@@ -173,7 +173,7 @@ def check_outputs(model: Any, xml: Path, *, zoom: int = 1) -> None:
             if mask is not None:  # of padding nobody asks, nor what a model takes from a first token that is padding
                 asked = mask.bool() if theirs.shape[:2] == mask.shape else mask[:, 0].bool()
                 ours, theirs = ours[asked], theirs[asked]
-            off = trials.largest_difference(ours, theirs)
+            off = conversion_check.largest_difference(ours, theirs)
             if off > _TOLERANCE:
                 raise ExportError(f"with inputs of {size} it computes something else: {name} is off by {off:.2g}")
 
@@ -181,7 +181,7 @@ def check_outputs(model: Any, xml: Path, *, zoom: int = 1) -> None:
 def _trial_inputs(model: Any, names: list[str], zoom: int) -> Iterator[Mapping[str, Any]]:
     """Inputs of these ``names`` by chance, of several sizes; of texts of several lengths."""
     if names == ["pixel_values"]:
-        channels, *sides = trials.image_size(model.config)
+        channels, *sides = conversion_check.image_size(model.config)
         for batch in (1, 3):
             yield {"pixel_values": torch.randn(batch, channels, *(zoom * side for side in sides))}
         return
@@ -191,7 +191,7 @@ def _trial_inputs(model: Any, names: list[str], zoom: int) -> Iterator[Mapping[s
         return
     longest = longest_input(model.config) or max(_LENGTHS)
     for batch, length in enumerate(_LENGTHS, 1):
-        ids, mask = trials.random_texts(model.config, batch, min(length, longest))
+        ids, mask = conversion_check.random_texts(model.config, batch, min(length, longest))
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
         inputs["position_ids"] = torch.arange(ids.shape[1]).expand_as(ids)
         if unknown := sorted(set(names) - set(inputs)):

@@ -1,8 +1,8 @@
 """A compiled model that any number of threads may call at once: each has a request of its own.
 
 ``openvino.CompiledModel`` keeps one request for all its callers: a call while another is under way raises, or answers
-with the other's inputs. A second one cannot be made at any time either: OpenVINO 2026.4.1 reads the shapes and tensors of
-the graph for it, which an inference of another shape changes meanwhile, and ends the process now and then.
+with the other's inputs. A second one cannot be made at any time either: for it OpenVINO 2026.4.1 reads the graph, which
+an inference of another shape changes meanwhile, and that ends the process now and then.
 """
 
 from __future__ import annotations

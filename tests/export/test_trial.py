@@ -13,7 +13,7 @@ from capabilities import need
 from exported import F32, load_ir
 
 from optkit.adapters import optimum
-from optkit.adapters.trials import largest_difference
+from optkit.adapters.conversion_check import largest_difference
 from optkit.errors import ExportError, OptkitError
 from optkit.export import conversion
 from optkit.export.trial import onnx_problem, openvino_problem, stand_in

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from optkit.adapters import conversion, library_errors, tvm
 from optkit.adapters.companions import copy_companions
-from optkit.adapters.trials import random_texts
+from optkit.adapters.conversion_check import random_texts
 from optkit.checkpoints.files import has_weights, tensors
 from optkit.checkpoints.plain import plain_folder
 from optkit.counting.sparsity import sparsity

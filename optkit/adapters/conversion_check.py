@@ -1,4 +1,4 @@
-"""Inputs by chance that a converted model is tried with, and how far its answers are from the model's own."""
+"""Random inputs that a converted model is checked with, and how far its answers are from the model's own."""
 
 from __future__ import annotations
 
