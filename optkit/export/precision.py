@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,24 +32,31 @@ def advice(xml: Path, samples: Sequence[Mapping[str, Sequence[int]]]) -> str:
     if not samples:
         return f"precision: OpenVINO computes in {default} by default on this CPU: score it so, and with {_HINT}"
     off, others = _difference(xml, samples[:SAMPLES])
+    begin = f"precision: OpenVINO computes in {default} by default on this CPU: on calibration texts outputs are"
+    if not math.isfinite(off):
+        return f"{begin} not finite where those with {_HINT} are: serve it so"
     decided = "" if others is None else f", and {others} of {len(samples[:SAMPLES])} decide otherwise"
     return (
-        f"precision: OpenVINO computes in {default} by default on this CPU: on calibration texts outputs are up to "
-        f"{off:.1%} of the largest off those with {_HINT}{decided}: score both, and serve the better one"
+        f"{begin} up to {off:.1%} of the largest off those with {_HINT}{decided}: score both, and serve the better one"
     )
 
 
 def _difference(xml: Path, samples: Sequence[Mapping[str, Sequence[int]]]) -> tuple[float, int | None]:
-    """How far the first outputs lie apart, as a share of the largest; and on how many samples the largest logit is
-    another one, None for outputs that are no logits of a whole input.
+    """How far the first outputs lie apart, as a share of the largest, where those in f32 are finite, infinite where the
+    others are not there; and on how many samples the largest logit is another one, None for outputs that are no logits
+    of a whole input.
     """
     core, model = import_openvino().Core(), read_model(xml)
     feeds = nncf.feeds(model, samples)
     plain, exact = (
         [found[0] for found in outputs(compile_for_cpu(core, model, config), feeds)] for config in ({}, F32)
     )
-    largest = max(float(np.abs(one).max()) for one in exact)
-    off = max(float(np.abs(one - two).max()) for one, two in zip(plain, exact, strict=True)) / max(largest, 1e-12)
+    counted = [np.isfinite(one) for one in exact]
+    largest = max(np.abs(one[at]).max(initial=1e-12) for one, at in zip(exact, counted, strict=True))
+    pairs = zip(plain, exact, counted, strict=True)
+    # In one array: the maximum of Python's own would lose what is no number.
+    off = float(np.max([np.abs(one[at] - two[at]).max(initial=0.0) for one, two, at in pairs]) / largest)
+    off = off if math.isfinite(off) else math.inf
     if exact[0].ndim != 2 or exact[0].shape[1] < 2:
         return off, None
     return off, sum(int(one.argmax()) != int(two.argmax()) for one, two in zip(plain, exact, strict=True))

@@ -58,3 +58,25 @@ def test_what_is_no_logit_of_a_whole_input_decides_nothing(monkeypatch, encoder_
     monkeypatch.setattr(precision, "default_precision", lambda: "bf16")
     monkeypatch.setattr(precision, "outputs", lambda compiled, feeds: [[np.ones(shape)] for _ in feeds])
     assert "decide otherwise" not in precision.advice(encoder_folder / "openvino_model.xml", SAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("default", "f32", "said"),
+    [
+        ([[1.0, -np.inf]], [[1.0, -np.inf]], "up to 0.0% of the largest off"),
+        ([[1.0, 3.0]], [[4.0, -np.inf]], "up to 75.0% of the largest off"),
+        ([[np.nan, 1.0]], [[1.0, 1.0]], "outputs are not finite where those with INFERENCE_PRECISION_HINT=f32 are: "),
+        ([[np.inf, 1.0]], [[1.0, 1.0]], "outputs are not finite where those with INFERENCE_PRECISION_HINT=f32 are: "),
+    ],
+)
+def test_outputs_that_are_not_finite(monkeypatch, encoder_folder, default, f32, said):
+    """In the last sample."""
+    turns = iter(([default], [f32]))
+
+    def outputs(compiled, feeds):
+        last = next(turns)
+        return [*([np.ones((1, 2))] for _ in feeds[1:]), [np.array(part) for part in last]]
+
+    monkeypatch.setattr(precision, "default_precision", lambda: "bf16")
+    monkeypatch.setattr(precision, "outputs", outputs)
+    assert said in precision.advice(encoder_folder / "openvino_model.xml", SAMPLES)
