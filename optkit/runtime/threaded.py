@@ -20,23 +20,27 @@ openvino = import_openvino()
 class ThreadedModel(openvino.CompiledModel):
     """``openvino.CompiledModel``, but for the request behind ``model(inputs)``, which each thread has for itself.
 
-    A request is freed with its thread. Results are copies as there, unless ``share_outputs`` asks for views, which hold
-    until the same thread calls again. A request is made while no call is under way, and calls wait for it; of requests
-    that ``create_infer_request`` gave to others nothing is known here: these are to be made before the first of them
-    runs.
+    A thread that comes later takes the request of one that has ended, so there are as many as there were threads at a
+    time. Results are copies as there, unless ``share_outputs`` asks for views, which hold until the same thread calls
+    again; a request with views is freed with its thread.
+
+    No request is made by ``model(inputs)``, ``create_infer_request`` and ``infer_new_request`` while calls are under
+    way; they wait for each other. Of runs of requests that were handed out, or of an ``AsyncInferQueue``, nothing is
+    known here.
     """
 
     def __init__(self, compiled: openvino.CompiledModel):
         super().__init__(compiled)
-        self._own = threading.local()
+        self._threads, self._idle = threading.local(), list[openvino.InferRequest]()
         self._turns = _Turns()
 
     def __call__(
         self, inputs: Any = None, share_inputs: bool = True, share_outputs: bool = False, **options: Any
     ) -> Any:
-        request = self._request()
+        own = self._own()
+        own.viewed |= share_outputs
         with self._turns.shared():
-            return request.infer(inputs, share_inputs, share_outputs, **options)
+            return own.request.infer(inputs, share_inputs, share_outputs, **options)
 
     def create_infer_request(self) -> openvino.InferRequest:
         with self._turns.alone():
@@ -48,29 +52,50 @@ class ThreadedModel(openvino.CompiledModel):
             return request.infer(inputs)
 
     def query_state(self) -> Any:
-        return self._request().query_state()
+        return self._own().request.query_state()
 
     def reset_state(self) -> None:
-        self._request().reset_state()
+        self._own().request.reset_state()
 
-    def _request(self) -> openvino.InferRequest:
-        request = getattr(self._own, "request", None)
-        if request is None:
-            request = self._own.request = self.create_infer_request()
-        return request
+    def _own(self) -> _Own:
+        own = getattr(self._threads, "own", None)
+        if own is None:
+            try:
+                request = self._idle.pop()
+                request.reset_state()
+            except IndexError:
+                request = self.create_infer_request()
+            own = self._threads.own = _Own(request, self._idle)
+        return own
+
+
+class _Own:
+    """The request of a thread, handed on when the thread ends.
+
+    Attributes:
+        viewed: whether its outputs may still be looked at.
+    """
+
+    def __init__(self, request: openvino.InferRequest, idle: list[openvino.InferRequest]):
+        self.request, self.viewed, self._idle = request, False, idle
+
+    def __del__(self) -> None:
+        if not self.viewed:
+            self._idle.append(self.request)
 
 
 class _Turns:
-    """What any number of threads may do at once, and what one does while nobody does that."""
+    """What any number of threads may do at once, and what one does while nobody does that, and nobody begins to."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._sharing, self._taken = 0, False
+        self._sharing = self._waiting = 0
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._taken)
+            # Several who wait to be alone go one after the other, and not each after a run of the one before.
+            self._changed.wait_for(lambda: not self._waiting)
             self._sharing += 1
         try:
             yield
@@ -81,14 +106,11 @@ class _Turns:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._taken)
-            self._taken = True  # from now on nobody begins to share
-        try:
-            with self._changed:
+        with self._changed:  # held to the end
+            self._waiting += 1
+            try:
                 self._changed.wait_for(lambda: not self._sharing)
-            yield
-        finally:
-            with self._changed:
-                self._taken = False
+                yield
+            finally:
+                self._waiting -= 1
                 self._changed.notify_all()

@@ -144,7 +144,8 @@ class ModelRunner:
         """Takes nothing new, and returns when all that was taken in is answered."""
         self._closed = True
         while self._waiting or len(self._free) < self._requests or self._encoding:
-            self._idle = asyncio.Event()
+            self._idle = self._idle or asyncio.Event()  # one for all who close
+            self._idle.clear()
             await self._idle.wait()
         self._encoding_thread.shutdown(wait=False)
         self._waiters.shutdown(wait=False)
@@ -243,7 +244,10 @@ class ModelRunner:
             rows = [self._alone(request, item) for item in batch] if len(batch) > 1 else [None]
         tokens, longest = sum(len(item.tokens) for item in batch), max(len(item.tokens) for item in batch)
         seconds = time.perf_counter() - begun
-        self.statistics.batch(len(batch), tokens, longest * len(batch), seconds)
+        try:
+            self.statistics.batch(len(batch), tokens, longest * len(batch), seconds)
+        except Exception:  # such as a full disk under the metrics of several workers
+            log.error("a batch is not counted", exc_info=True)
         return rows, seconds
 
     def _alone(self, request: Any, item: _Item) -> np.ndarray | None:

@@ -109,16 +109,77 @@ def test_calls_of_several_threads_run_at_the_same_time(extension, make_encoder, 
         np.testing.assert_array_equal(*pool.map(work, range(2)))
 
 
+def test_no_call_begins_while_a_request_is_made(extension, make_encoder, monkeypatch):
+    openvino = import_openvino()
+    compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
+    compiled(inputs(1, 5))  # so that this thread has its request
+    create, infer = openvino.CompiledModel.create_infer_request, openvino.InferRequest.infer
+    begun, may_end, order = threading.Event(), threading.Event(), []
+
+    def creating(self):
+        begun.set()
+        assert may_end.wait(60)
+        order.append("made")
+        return create(self)
+
+    def inferring(self, *arguments, **options):
+        order.append("inferred")
+        return infer(self, *arguments, **options)
+
+    monkeypatch.setattr(openvino.CompiledModel, "create_infer_request", creating)
+    monkeypatch.setattr(openvino.InferRequest, "infer", inferring)
+    other = threading.Thread(target=compiled.create_infer_request, daemon=True)
+    other.start()
+    assert begun.wait(60)
+    threading.Timer(0.1, may_end.set).start()
+    compiled(inputs(1, 5))
+    assert order == ["made", "inferred"]
+
+
+def in_a_thread(call):
+    """What ``call`` gives in a new thread, which ends."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found, "it failed, or waits"
+    return found[0]
+
+
 def test_a_call_that_fails_holds_up_nobody(extension, make_encoder, monkeypatch):
     compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
     with pytest.raises(RuntimeError):
         compiled([np.zeros((1, 5, 2), np.int64)] * 2)
-    with monkeypatch.context() as patch:
-        patch.setattr(import_openvino().CompiledModel, "create_infer_request", lambda self: 1 / 0)
+
+    def failing():
         with pytest.raises(ZeroDivisionError):
             compiled.create_infer_request()
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(compiled, inputs(1, 5)).result(timeout=60)[0].shape == (1, 2)
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_openvino().CompiledModel, "create_infer_request", lambda self: 1 / 0)
+        assert in_a_thread(failing)
+    assert in_a_thread(lambda: compiled(inputs(1, 5))[0].shape) == (1, 2)
+
+
+def test_a_thread_takes_the_request_of_one_that_has_ended(extension, make_encoder, monkeypatch):
+    openvino = import_openvino()
+    compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
+    create, made = openvino.CompiledModel.create_infer_request, []
+    monkeypatch.setattr(openvino.CompiledModel, "create_infer_request", lambda self: made.append(1) or create(self))
+    wanted = [in_a_thread(lambda shape=shape: compiled(inputs(*shape))[0]) for shape in SHAPES]
+    assert len(made) == 1
+    for shape, each in zip(SHAPES, wanted):
+        np.testing.assert_array_equal(compiled.infer_new_request(inputs(*shape))[0], each)
+
+
+def test_views_of_a_thread_that_has_ended_hold(extension, make_encoder):
+    compiled = runtime.compile_model(make_encoder(), CONFIG, plan="static")
+    first, second = inputs(1, 5), inputs(1, 9)
+    view = in_a_thread(lambda: compiled(first, share_outputs=True)[0])
+    wanted = view.copy()
+    assert not np.array_equal(in_a_thread(lambda: compiled(second)[0]), wanted)
+    np.testing.assert_array_equal(view, wanted)
 
 
 @pytest.mark.parametrize("ov_class", [None, "OVModelForTokenClassification"])

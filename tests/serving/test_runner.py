@@ -52,6 +52,34 @@ def test_calls_are_computed_together_and_answered_apart(classifier, alone, texts
     assert sum(heard.sizes) == 63 and max(heard.sizes) <= 8 and len(heard.sizes) < 40
 
 
+def test_all_who_close_it_get_to_an_end(classifier):
+    runner = ModelRunner(read_folder(classifier), RunnerOptions(threads=1, streams=1))
+
+    async def main():
+        asked = asyncio.create_task(runner.run(["the soup"] * 9))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.gather(runner.close(), runner.close()), timeout=60)
+        assert len(await asked) == 9
+
+    asyncio.run(main())
+
+
+def test_answers_do_not_depend_on_counting(classifier, caplog):
+    class Full(Statistics):
+        def batch(self, inputs, tokens, padded, seconds):
+            raise OSError(28, "No space left on device")
+
+    runner = ModelRunner(read_folder(classifier), RunnerOptions(threads=1, streams=1), Full())
+
+    async def main():
+        rows = await runner.run(["the soup", "a song"], timeout=60)
+        await asyncio.wait_for(runner.close(), timeout=60)
+        return rows
+
+    assert len(asyncio.run(main())) == 2
+    assert "a batch is not counted" in caplog.text
+
+
 def test_what_is_too_long_is_refused_or_cut(classifier, alone):
     options, heard = RunnerOptions(threads=1, streams=1, precision="f32"), []
     counted = Statistics()
