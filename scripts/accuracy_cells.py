@@ -68,6 +68,12 @@ def _augmented(structure: str, to: float, first: float, *bounds: float, seeds: t
     return Cell("two epochs", name, AUGMENTED, tuple(f"prune.encoder.{part}" for part in rule), seeds, *bounds)
 
 
+def _twice(structure: str, to: float, first: float, *bounds: float) -> Cell:
+    """``_augmented`` for twice as many steps."""
+    once = _augmented(structure, to, first, *bounds)
+    return replace(once, name=f"{once.name}, twice as long", sets=(*once.sets, "train.num_train_epochs=2"))
+
+
 def _permuted(structure: str, to: float, permute: str | None) -> Cell:
     """One budget, with the features' own order and with one that suits the structure."""
     rule = f"structure='{structure}'", f"schedule.to={to}", *([f"permute={permute}"] if permute else [])
@@ -118,6 +124,8 @@ CELLS = (
     _augmented("4x4", 0.9, 0.75, 1.8, 1.2),
     _augmented("16x4", 0.9, 0.75, 2.5, 1.8),
     _augmented("1x4", 0.95, 0.85, 3.0, 2.3, seeds=_SEEDS[:1]),
+    _twice("1x4", 0.8, 0.6, 0.5, 0.0),
+    _twice("16x4", 0.9, 0.75, 2.5, 1.8),
     _taught("4x4", 0.8, 0.7, 0.3),
     _taught("16x4", 0.8, 1.2, 0.6),
     _taught("4x4", 0.9, 1.8, 1.2),
