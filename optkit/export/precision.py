@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from optkit.adapters import nncf
+from optkit.adapters.conversion_check import largest_difference
 from optkit.ir.io import import_openvino, read_model
 from optkit.ir.precision import F32, HINT, default_precision
 from optkit.quantization.differences import outputs
@@ -51,12 +53,8 @@ def _difference(xml: Path, samples: Sequence[Mapping[str, Sequence[int]]]) -> tu
     plain, exact = (
         [found[0] for found in outputs(compile_for_cpu(core, model, config), feeds)] for config in ({}, F32)
     )
-    counted = [np.isfinite(one) for one in exact]
-    largest = max(np.abs(one[at]).max(initial=1e-12) for one, at in zip(exact, counted, strict=True))
-    pairs = zip(plain, exact, counted, strict=True)
-    # In one array: the maximum of Python's own would lose what is no number.
-    off = float(np.max([np.abs(one[at] - two[at]).max(initial=0.0) for one, two, at in pairs]) / largest)
-    off = off if math.isfinite(off) else math.inf
+    whole = [torch.from_numpy(np.concatenate([one.ravel() for one in each])) for each in (plain, exact)]
+    off = largest_difference(*whole)
     if exact[0].ndim != 2 or exact[0].shape[1] < 2:
         return off, None
     return off, sum(int(one.argmax()) != int(two.argmax()) for one, two in zip(plain, exact, strict=True))

@@ -62,9 +62,10 @@ class ThreadedModel(openvino.CompiledModel):
         if own is None:
             try:
                 request = self._idle.pop()
-                request.reset_state()
             except IndexError:
                 request = self.create_infer_request()
+            else:
+                request.reset_state()
             own = self._threads.own = _Own(request, self._idle)
         return own
 

@@ -105,7 +105,7 @@ class ModelRunner:
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
         self._pace = 0.0  # seconds of an input
-        self._idle: asyncio.Event | None = None
+        self._advanced = asyncio.Event()  # since someone who closes looked
 
     @property
     def waiting(self) -> int:
@@ -144,9 +144,8 @@ class ModelRunner:
         """Takes nothing new, and returns when all that was taken in is answered."""
         self._closed = True
         while self._waiting or len(self._free) < self._requests or self._encoding:
-            self._idle = self._idle or asyncio.Event()  # one for all who close
-            self._idle.clear()
-            await self._idle.wait()
+            self._advanced.clear()
+            await self._advanced.wait()
         self._encoding_thread.shutdown(wait=False)
         self._waiters.shutdown(wait=False)
 
@@ -213,7 +212,7 @@ class ModelRunner:
             batch = [item for item in self._queue.take(-(-len(self._queue) // idle)) if self._wanted(item)]
             if batch:
                 self._start(batch)
-        self._check_idle()
+        self._advanced.set()
 
     def _wait_is_over(self) -> None:
         self._timer = None
@@ -270,11 +269,7 @@ class ModelRunner:
             call.left -= 1
             if not call.left and not call.answer.done():
                 call.answer.set_result(call.rows)
-        self._check_idle()
-
-    def _check_idle(self) -> None:
-        if self._idle is not None:
-            self._idle.set()
+        self._advanced.set()
 
     def _retry_after(self) -> int:
         """Seconds until what waits now should be computed."""
